@@ -1,0 +1,143 @@
+//! Scaled dot-product attention over the positions of a feature map.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use crate::composed;
+use crate::cpu;
+use crate::exp::exp;
+use crate::gemm::{Into, Strides, gemm};
+use crate::reduce::{sum_of, sum_of_pairs};
+
+/// softmax(qᵀ k / √d) applied to v, for each image and head, with d the channels of a head (Vaswani et al. 2017, eq. 1).
+///
+/// # Shapes
+/// `qkv` [batch, 3 · heads · d, position]: all heads' queries, then all keys, then all values. The result is
+/// [batch, heads · d, position].
+///
+/// # Errors
+/// When the channels do not divide by three times the heads.
+pub fn attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {
+    let (_, channels, positions) = qkv.dims3()?;
+    if heads == 0 || channels == 0 || !channels.is_multiple_of(3 * heads) {
+        bail!("attention: {channels} channels do not divide into queries, keys and values of {heads} heads");
+    }
+    if !cpu::takes(&[qkv]) {
+        return composed::attention(qkv, heads);
+    }
+    qkv.contiguous()?.apply_op1(Attention { heads, head_channels: channels / (3 * heads), positions })
+}
+
+/// Queries, keys and values of one head: each [channel, position], row-major.
+struct Head<'a> {
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+}
+
+#[derive(Debug)]
+struct Attention {
+    heads: usize,
+    head_channels: usize,
+    positions: usize,
+}
+
+impl Attention {
+    /// Elements of one of q, k, v of a head.
+    fn head_size(&self) -> usize {
+        self.head_channels * self.positions
+    }
+
+    fn head<'a>(&self, image: &'a [f32], head: usize) -> Head<'a> {
+        let part = |part: usize| &image[(part * self.heads + head) * self.head_size()..][..self.head_size()];
+        Head { q: part(0), k: part(1), v: part(2) }
+    }
+
+    /// The weights softmax(qᵀ k / √d), [query, key].
+    fn weights(&self, head: &Head<'_>, weights: &mut [f32]) {
+        let (n, d) = (self.positions, self.head_channels);
+        let by_position = Strides::row_major(n);
+        gemm((n, n, d), weights, by_position, Into::Replace, head.q, Strides::transposed(n), head.k, by_position, 1);
+        let scale = (d as f32).sqrt().recip();
+        pulp::Arch::new().dispatch(|| weights.chunks_exact_mut(n).for_each(|row| softmax(row, scale)));
+    }
+}
+
+/// softmax(scale · row) in place.
+#[inline(always)]
+fn softmax(row: &mut [f32], scale: f32) {
+    let max = row.iter().fold(f32::NEG_INFINITY, |max, v| if *v > max { *v } else { max });
+    row.iter_mut().for_each(|v| *v = exp((*v - max) * scale));
+    let inverse = (sum_of(row, |v| v) as f32).recip();
+    row.iter_mut().for_each(|v| *v *= inverse);
+}
+
+impl CustomOp1 for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let qkv = cpu::slice(qkv, layout)?;
+        let (n, d, size) = (self.positions, self.head_channels, self.head_size());
+        let mut out = vec![0.0; qkv.len() / 3];
+        out.par_chunks_exact_mut(size.max(1)).enumerate().for_each(|(i, out)| {
+            let image = &qkv[i / self.heads * self.heads * 3 * size..];
+            let head = self.head(image, i % self.heads);
+            cpu::with_scratch(n * n, |weights| {
+                self.weights(&head, weights);
+                // out [channel, query] = v [channel, key] · weightsᵀ [key, query]
+                let by_position = Strides::row_major(n);
+                let transposed = Strides::transposed(n);
+                gemm((d, n, n), out, by_position, Into::Replace, head.v, by_position, weights, transposed, 1);
+            });
+        });
+        let batch = layout.dims()[0];
+        cpu::result(out, (batch, self.heads * d, n))
+    }
+
+    fn bwd(&self, qkv: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let grad_qkv = cpu::with_slices([qkv, grad], |[qkv, grad]| {
+            let mut out = vec![0.0; qkv.len()];
+            let image = 3 * self.heads * self.head_size();
+            out.par_chunks_exact_mut(image.max(1)).enumerate().for_each(|(i, out)| {
+                let grad = &grad[i * image / 3..][..image / 3];
+                for head in 0..self.heads {
+                    self.backward_head(&qkv[i * image..][..image], grad, head, out);
+                }
+            });
+            Ok(out)
+        })?;
+        Ok(Some(Tensor::from_vec(grad_qkv, qkv.shape(), qkv.device())?))
+    }
+}
+
+impl Attention {
+    /// The gradients of one head's q, k and v, with the weights P computed again rather than kept:
+    /// ∂v = ∂o P, ∂P = ∂oᵀ v, ∂S = P ∘ (∂P − rowsum(∂P ∘ P)), ∂q = k ∂Sᵀ / √d, ∂k = q ∂S / √d.
+    fn backward_head(&self, image: &[f32], grad: &[f32], index: usize, out: &mut [f32]) {
+        let (n, d, size) = (self.positions, self.head_channels, self.head_size());
+        let head = self.head(image, index);
+        let grad = &grad[index * size..][..size];
+        let (row, turned) = (Strides::row_major(n), Strides::transposed(n));
+        let scale = (d as f32).sqrt().recip();
+        cpu::with_scratch(2 * n * n, |scratch| {
+            let (weights, grad_weights) = scratch.split_at_mut(n * n);
+            self.weights(&head, weights);
+            let mut part = |part: usize, a: &[f32], b: &[f32], b_strides| {
+                let out = &mut out[(part * self.heads + index) * size..][..size];
+                gemm((d, n, n), out, row, Into::Replace, a, row, b, b_strides, 1);
+            };
+            part(2, grad, weights, row);
+            gemm((n, n, d), grad_weights, row, Into::Replace, grad, turned, head.v, row, 1);
+            pulp::Arch::new().dispatch(|| {
+                for (p, g) in weights.chunks_exact(n).zip(grad_weights.chunks_exact_mut(n)) {
+                    let dot = sum_of_pairs(p, g, |p, g| p * g) as f32;
+                    p.iter().zip(g).for_each(|(p, g)| *g = p * (*g - dot) * scale);
+                }
+            });
+            part(0, head.k, grad_weights, turned);
+            part(1, head.q, grad_weights, row);
+        });
+    }
+}

@@ -1,0 +1,77 @@
+//! What the CPU kernels share: f32 slices of tensors, scratch memory, the choice of the fused path.
+
+use std::cell::RefCell;
+
+use candle_core::{CpuStorage, DType, Error, Layout, Result, Shape, Tensor};
+
+/// Whether the fused CPU kernels take these tensors: all f32 and on the CPU.
+pub(crate) fn takes(tensors: &[&Tensor]) -> bool {
+    tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
+}
+
+/// The elements of a contiguous f32 storage, in row-major order.
+pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let values = storage.as_slice::<f32>()?;
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&values[start..end]),
+        None => Err(Error::RequiresContiguous { op: "ddpm-ops" }.bt()),
+    }
+}
+
+/// Calls `f` with the elements of a tensor, made contiguous first where it is not.
+pub(crate) fn with_slice<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        candle_core::Storage::Cpu(storage) => f(slice(storage, layout)?),
+        _ => candle_core::bail!("expected a tensor on the CPU"),
+    }
+}
+
+/// The same for several tensors at once.
+pub(crate) fn with_slices<const N: usize, R>(
+    tensors: [&Tensor; N],
+    f: impl FnOnce([&[f32]; N]) -> Result<R>,
+) -> Result<R> {
+    let mut owned = Vec::with_capacity(N);
+    for tensor in tensors {
+        owned.push(tensor.contiguous()?);
+    }
+    let guards: Vec<_> = owned.iter().map(Tensor::storage_and_layout).collect();
+    let mut slices = [&[][..]; N];
+    for (out, (storage, layout)) in slices.iter_mut().zip(&guards) {
+        match &**storage {
+            candle_core::Storage::Cpu(storage) => *out = slice(storage, layout)?,
+            _ => candle_core::bail!("expected a tensor on the CPU"),
+        }
+    }
+    f(slices)
+}
+
+/// Wraps what a kernel computed as the result of a custom op.
+pub(crate) fn result(values: Vec<f32>, shape: impl Into<Shape>) -> Result<(CpuStorage, Shape)> {
+    Ok((CpuStorage::F32(values), shape.into()))
+}
+
+/// Lends `f` a thread's scratch memory of `len` elements, kept from call to call so that hot loops neither allocate
+/// nor fault in fresh pages. Its contents are whatever the last borrower left.
+pub(crate) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    // Taken out while in use: a nested borrower, as rayon's work stealing can bring about, gets memory of its own.
+    let mut scratch = SCRATCH.with(RefCell::take);
+    if scratch.len() < len {
+        scratch.resize(len, 0.0);
+    }
+    let result = f(&mut scratch[..len]);
+    SCRATCH.with(|slot| slot.replace(scratch));
+    result
+}
+
+/// Divides `items` into at most `parts` runs of nearly equal length, in order. Depends on nothing else, so that sums
+/// over the runs are reproducible.
+pub(crate) fn runs(items: usize, parts: usize) -> Vec<std::ops::Range<usize>> {
+    let parts = parts.clamp(1, items.max(1));
+    (0..parts).map(|i| items * i / parts..items * (i + 1) / parts).collect()
+}

@@ -1,0 +1,110 @@
+//! Matrix products on strided slices, over the `gemm` crate: the one place with `unsafe`.
+
+/// How a matrix lies in a slice: element (row, column) is at `row * rows + column * columns`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Strides {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+}
+
+impl Strides {
+    /// A row-major matrix of that many columns.
+    pub(crate) fn row_major(columns: usize) -> Self {
+        Self { rows: columns, columns: 1 }
+    }
+
+    /// The transpose of a row-major matrix that has `columns` columns before it is transposed.
+    pub(crate) fn transposed(columns: usize) -> Self {
+        Self { rows: 1, columns }
+    }
+
+    /// How many elements a matrix of that size spans.
+    fn span(self, rows: usize, columns: usize) -> usize {
+        if rows == 0 || columns == 0 { 0 } else { (rows - 1) * self.rows + (columns - 1) * self.columns + 1 }
+    }
+}
+
+/// What happens to the values that the output holds already.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Into {
+    /// `out = a b`
+    Replace,
+    /// `out += a b`
+    Add,
+}
+
+/// `out (m × n) = a (m × k) · b (k × n)`, or added to it, on `threads` threads of the current rayon pool.
+///
+/// # Panics
+/// When a slice is shorter than its matrix spans: a bug of the caller.
+#[allow(clippy::too_many_arguments, reason = "the arguments of a matrix product")]
+pub(crate) fn gemm(
+    (m, n, k): (usize, usize, usize),
+    out: &mut [f32],
+    out_strides: Strides,
+    into: Into,
+    a: &[f32],
+    a_strides: Strides,
+    b: &[f32],
+    b_strides: Strides,
+    threads: usize,
+) {
+    assert!(out.len() >= out_strides.span(m, n), "out holds {} elements", out.len());
+    assert!(a.len() >= a_strides.span(m, k), "a holds {} elements", a.len());
+    assert!(b.len() >= b_strides.span(k, n), "b holds {} elements", b.len());
+    let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
+    // SAFETY: the three assertions hold every element that the strides address inside its slice; `out` is borrowed
+    // mutably, so it overlaps neither `a` nor `b`; strides fit isize because they address slices. When `read_dst` is
+    // false the destination is not read, and it is initialised memory in any case.
+    #[allow(unsafe_code)]
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            out_strides.columns as isize,
+            out_strides.rows as isize,
+            matches!(into, Into::Add),
+            a.as_ptr(),
+            a_strides.columns as isize,
+            a_strides.rows as isize,
+            b.as_ptr(),
+            b_strides.columns as isize,
+            b_strides.rows as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn multiplies_adds_and_transposes() {
+        let (a, b) = ([1., 2., 3., 4., 5., 6.], [1., 0., 2., 1., 0., 3.]); // a: 2×3, b: 3×2
+        let mut out = [f32::NAN; 4];
+        let (row3, row2) = (Strides::row_major(3), Strides::row_major(2));
+        gemm((2, 2, 3), &mut out, row2, Into::Replace, &a, row3, &b, row2, 1);
+        assert_eq!(out, [5., 11., 14., 23.]);
+        gemm((2, 2, 3), &mut out, row2, Into::Add, &a, row3, &b, row2, 2);
+        assert_eq!(out, [10., 22., 28., 46.]);
+        // aᵀ (3×2) · a (2×3)
+        let mut gram = [0.; 9];
+        gemm((3, 3, 2), &mut gram, row3, Into::Replace, &a, Strides::transposed(3), &a, row3, 1);
+        assert_eq!(gram, [17., 22., 27., 22., 29., 36., 27., 36., 45.]);
+    }
+
+    #[test]
+    #[should_panic(expected = "b holds 1 elements")]
+    fn a_short_slice_is_caught() {
+        let s = Strides::row_major(2);
+        gemm((2, 2, 2), &mut [0.; 4], s, Into::Replace, &[0.; 4], s, &[0.; 1], s, 1);
+    }
+}

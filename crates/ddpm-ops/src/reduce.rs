@@ -1,0 +1,53 @@
+//! Sums in a fixed order that compilers vectorise.
+
+/// Elements summed in f32 before the partial sum is widened: long sums keep their precision.
+const RUN: usize = 4096;
+const LANES: usize = 16;
+
+/// Σ f(v): sixteen running sums over runs of 4,096 values, the runs added in f64.
+#[inline(always)]
+pub(crate) fn sum_of(values: &[f32], f: impl Fn(f32) -> f32) -> f64 {
+    let mut total = 0.0;
+    for run in values.chunks(RUN) {
+        let mut lanes = [0.0f32; LANES];
+        let chunks = run.chunks_exact(LANES);
+        let rest: f32 = chunks.remainder().iter().map(|v| f(*v)).sum();
+        for chunk in chunks {
+            lanes.iter_mut().zip(chunk).for_each(|(lane, v)| *lane += f(*v));
+        }
+        total += f64::from(lanes.iter().sum::<f32>() + rest);
+    }
+    total
+}
+
+/// Σ f(a, b) over the pairs of two slices of one length, summed as [`sum_of`] sums.
+#[inline(always)]
+pub(crate) fn sum_of_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f64 {
+    let mut total = 0.0;
+    for (a, b) in a.chunks(RUN).zip(b.chunks(RUN)) {
+        let mut lanes = [0.0f32; LANES];
+        let (chunks_a, chunks_b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+        let rest: f32 = chunks_a.remainder().iter().zip(chunks_b.remainder()).map(|(a, b)| f(*a, *b)).sum();
+        for (a, b) in chunks_a.zip(chunks_b) {
+            lanes.iter_mut().zip(a.iter().zip(b)).for_each(|(lane, (a, b))| *lane += f(*a, *b));
+        }
+        total += f64::from(lanes.iter().sum::<f32>() + rest);
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_every_element_whatever_the_length() {
+        for n in [0, 1, 15, 16, 17, 4095, 4096, 4097, 10_000] {
+            let values: Vec<f32> = (0..n).map(|i| (i % 7) as f32).collect();
+            // Small integers: the sums are exact.
+            let expected: f64 = values.iter().map(|v| f64::from(*v)).sum();
+            assert_eq!(sum_of(&values, |v| v), expected, "{n} values");
+            assert_eq!(sum_of_pairs(&values, &values, |a, b| 2.0 * a - b), expected, "{n} pairs");
+        }
+    }
+}

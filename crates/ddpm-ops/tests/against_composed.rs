@@ -1,0 +1,205 @@
+//! Every fused operation against the composed one in f64, values and gradients, over odd shapes; and against finite
+//! differences, which know neither.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use ddpm_ops::composed;
+use ddpm_testkit::assert_close;
+use proptest::prelude::*;
+
+/// f32 arithmetic over sums of up to a few thousand terms, against f64: rounding grows with √terms · 6e-8.
+const TOLERANCE: f64 = 2e-5;
+
+/// Deterministic values of both signs, about 1 in size, that no two positions share.
+fn values(shape: &[usize], seed: u64) -> Tensor {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * 1.5
+    };
+    let n: usize = shape.iter().product();
+    let values: Vec<f32> = (0..n).map(|_| next()).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+/// Value and gradients of Σ upstream · f(inputs) for both forms.
+fn check(
+    what: &str,
+    inputs: &[Tensor],
+    fused: impl Fn(&[Tensor]) -> Result<Tensor>,
+    reference: impl Fn(&[Tensor]) -> Result<Tensor>,
+) {
+    let run = |dtype: DType, f: &dyn Fn(&[Tensor]) -> Result<Tensor>| {
+        let vars: Vec<Var> = inputs.iter().map(|t| Var::from_tensor(&t.to_dtype(dtype).unwrap()).unwrap()).collect();
+        let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+        let out = f(&tensors).unwrap();
+        let upstream = values(out.dims(), 99).to_dtype(dtype).unwrap();
+        let grads = out.mul(&upstream).unwrap().sum_all().unwrap().backward().unwrap();
+        let grads: Vec<Tensor> = tensors.iter().map(|t| grads.get(t).unwrap().clone()).collect();
+        (out, grads)
+    };
+    let (out, grads) = run(DType::F32, &fused);
+    let (expected, expected_grads) = run(DType::F64, &reference);
+    assert_close(what, &out, &expected, TOLERANCE);
+    for (i, (grad, expected)) in grads.iter().zip(&expected_grads).enumerate() {
+        assert_close(&format!("{what}: gradient {i}"), grad, expected, TOLERANCE);
+    }
+    // Twice the same call, twice the same bits.
+    let again = run(DType::F32, &fused);
+    let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(bits(&out), bits(&again.0));
+    for (a, b) in grads.iter().zip(&again.1) {
+        assert_eq!(bits(a), bits(b));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn conv2d(batch in 1usize..7, cin in 1usize..9, cout in 1usize..9, h in 1usize..19, w in 1usize..19,
+              half in 0usize..4, bias: bool, seed: u64) {
+        let kernel = 2 * half + 1;
+        let mut inputs = vec![values(&[batch, cin, h, w], seed), values(&[cout, cin, kernel, kernel], seed ^ 1)];
+        if bias {
+            inputs.push(values(&[cout], seed ^ 2));
+        }
+        check("conv2d", &inputs, |t| ddpm_ops::conv2d(&t[0], &t[1], t.get(2), half), |t| {
+            composed::conv2d(&t[0], &t[1], t.get(2), half)
+        });
+    }
+
+    #[test]
+    fn group_norm(batch in 1usize..5, groups in 1usize..5, width in 1usize..4, h in 1usize..12, w in 2usize..12,
+                  silu: bool, seed: u64) {
+        let channels = groups * width;
+        let inputs = [values(&[batch, channels, h, w], seed), values(&[channels], seed ^ 1), values(&[channels], seed ^ 2)];
+        check("group_norm", &inputs, |t| {
+            let f = if silu { ddpm_ops::group_norm_silu } else { ddpm_ops::group_norm };
+            f(&t[0], groups, &t[1], &t[2], 1e-3)
+        }, |t| {
+            let out = composed::group_norm(&t[0], groups, &t[1], &t[2], 1e-3)?;
+            if silu { out.silu() } else { Ok(out) }
+        });
+    }
+
+    #[test]
+    fn attention(batch in 1usize..4, heads in 1usize..4, d in 1usize..9, positions in 1usize..40, seed: u64) {
+        let inputs = [values(&[batch, 3 * heads * d, positions], seed)];
+        check("attention", &inputs, |t| ddpm_ops::attention(&t[0], heads), |t| composed::attention(&t[0], heads));
+    }
+
+    #[test]
+    fn add_per_channel(batch in 1usize..4, c in 1usize..6, h in 1usize..9, w in 1usize..9, seed: u64) {
+        let inputs = [values(&[batch, c, h, w], seed), values(&[batch, c], seed ^ 1)];
+        check("add_per_channel", &inputs, |t| ddpm_ops::add_per_channel(&t[0], &t[1]), |t| {
+            composed::add_per_channel(&t[0], &t[1])
+        });
+    }
+
+    #[test]
+    fn rearrangements_move_values_and_gradients(batch in 1usize..4, c in 1usize..4, h in 1usize..6, w in 1usize..6, seed: u64) {
+        let x = Var::from_tensor(&values(&[batch, c, 2 * h, 2 * w], seed)).unwrap();
+        // Unshuffling loses nothing and upsampling repeats: the sums of squares say so, and so do the gradients 2x and 8x.
+        for (out, copies) in [(ddpm_ops::pixel_unshuffle_2x(&x).unwrap(), 1.0), (ddpm_ops::upsample_nearest_2x(&x).unwrap(), 4.0)] {
+            let grads = out.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+            let expected = (x.as_tensor() * (2.0 * copies)).unwrap();
+            assert_close("gradient", grads.get(&x).unwrap(), &expected, 1e-6);
+        }
+    }
+}
+
+/// (f(x + δ) − f(x − δ)) / 2δ along random directions, in f64 on the composed operations and in f32 on the fused ones: the
+/// fused gradient must predict the change.
+#[test]
+fn gradients_predict_finite_differences() {
+    type Case = (&'static str, Vec<Tensor>, Box<dyn Fn(&[Tensor]) -> Result<Tensor>>);
+    let cases: Vec<Case> = vec![
+        (
+            "conv2d",
+            vec![values(&[2, 3, 5, 4], 1), values(&[4, 3, 3, 3], 2), values(&[4], 3)],
+            Box::new(|t| ddpm_ops::conv2d(&t[0], &t[1], Some(&t[2]), 1)),
+        ),
+        (
+            "group_norm_silu",
+            vec![values(&[2, 4, 5, 3], 1), values(&[4], 2), values(&[4], 3)],
+            Box::new(|t| ddpm_ops::group_norm_silu(&t[0], 2, &t[1], &t[2], 1e-5)),
+        ),
+        ("attention", vec![values(&[2, 12, 7], 1)], Box::new(|t| ddpm_ops::attention(&t[0], 2))),
+        (
+            "mean_squared_error",
+            vec![values(&[2, 12, 7], 1), values(&[2, 12, 7], 2)],
+            Box::new(|t| ddpm_ops::mean_squared_error(&t[0], &t[1])),
+        ),
+    ];
+    for (what, inputs, f) in cases {
+        let upstream = values(f(&inputs).unwrap().dims(), 7);
+        let objective = |inputs: &[Tensor]| -> Tensor { f(inputs).unwrap().mul(&upstream).unwrap().sum_all().unwrap() };
+        let value = |inputs: &[Tensor]| f64::from(objective(inputs).to_scalar::<f32>().unwrap());
+        let vars: Vec<Var> = inputs.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
+        let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+        let grads = objective(&tensors).backward().unwrap();
+        for i in 0..inputs.len() {
+            let direction = values(inputs[i].dims(), 11 + i as u64);
+            // Rounding in f32 costs 1e-7 · |f| / δ and curvature δ²: both below a few 1e-3 of the slope here.
+            let delta = 1e-2;
+            let moved = |sign: f64| {
+                let mut inputs = inputs.clone();
+                inputs[i] = (&inputs[i] + (&direction * (sign * delta)).unwrap()).unwrap();
+                value(&inputs)
+            };
+            let slope = (moved(1.0) - moved(-1.0)) / (2.0 * delta);
+            let grad = grads.get(&tensors[i]).unwrap();
+            let predicted = f64::from(grad.mul(&direction).unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap());
+            let scale = slope.abs().max(1.0);
+            assert!((slope - predicted).abs() < 1e-2 * scale, "{what}, input {i}: slope {slope}, gradient {predicted}");
+        }
+    }
+}
+
+#[test]
+fn pixel_unshuffle_orders_channels_as_the_article_does() {
+    let x = Tensor::arange(0f32, 16.0, &Device::Cpu).unwrap().reshape((1, 1, 4, 4)).unwrap();
+    let out = ddpm_ops::pixel_unshuffle_2x(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(out, [0., 2., 8., 10., 1., 3., 9., 11., 4., 6., 12., 14., 5., 7., 13., 15.]);
+}
+
+#[test]
+fn views_are_taken_as_they_are_seen() {
+    let x = values(&[3, 5, 4, 2], 1);
+    let view = x.transpose(1, 3).unwrap();
+    let weight = values(&[3, 2, 3, 3], 2);
+    let seen = ddpm_ops::conv2d(&view, &weight, None, 1).unwrap();
+    let copied = ddpm_ops::conv2d(&view.copy().unwrap().contiguous().unwrap(), &weight, None, 1).unwrap();
+    assert_close("transposed", &seen, &copied, 0.0);
+    let narrowed = x.narrow(0, 1, 2).unwrap();
+    let copied = ddpm_ops::group_norm(&narrowed.copy().unwrap(), 1, &values(&[5], 3), &values(&[5], 4), 1e-5).unwrap();
+    assert_close(
+        "narrowed",
+        &ddpm_ops::group_norm(&narrowed, 1, &values(&[5], 3), &values(&[5], 4), 1e-5).unwrap(),
+        &copied,
+        0.0,
+    );
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_errors() {
+    let x = values(&[2, 4, 3, 3], 1);
+    let conv = |weight: &[usize], padding| ddpm_ops::conv2d(&x, &values(weight, 2), None, padding).is_err();
+    assert!(conv(&[1, 3, 3, 3], 1) && conv(&[1, 4, 3, 1], 1) && conv(&[1, 4, 5, 5], 0) && conv(&[4, 3, 3], 1));
+    let bias = |n| ddpm_ops::conv2d(&x, &values(&[2, 4, 1, 1], 2), Some(&values(&[n], 3)), 0);
+    assert!(bias(3).is_err() && bias(2).is_ok());
+    let norm = |groups, n| ddpm_ops::group_norm(&x, groups, &values(&[n], 2), &values(&[n], 3), 1e-5);
+    assert!(norm(3, 4).is_err() && norm(0, 4).is_err() && norm(2, 3).is_err() && norm(4, 4).is_ok());
+    let qkv = values(&[1, 12, 4], 4);
+    assert!(ddpm_ops::attention(&qkv, 0).is_err() && ddpm_ops::attention(&qkv, 5).is_err());
+    assert!(ddpm_ops::add_per_channel(&x, &values(&[4], 5)).is_err());
+    assert!(ddpm_ops::pixel_unshuffle_2x(&x).is_err());
+    assert!(ddpm_ops::mean_squared_error(&x, &qkv).is_err());
+}
+
+#[test]
+fn empty_batches_stay_empty() {
+    let x = Tensor::zeros((0, 4, 3, 3), DType::F32, &Device::Cpu).unwrap();
+    assert_eq!(ddpm_ops::conv2d(&x, &values(&[2, 4, 3, 3], 1), None, 1).unwrap().dims(), [0, 2, 3, 3]);
+    assert_eq!(ddpm_ops::group_norm(&x, 2, &values(&[4], 1), &values(&[4], 2), 1e-5).unwrap().dims(), [0, 4, 3, 3]);
+}

@@ -1,0 +1,113 @@
+//! Golden files and tolerances for this workspace's tests. Development only.
+//!
+//! Owns reading `tests/golden/*.safetensors` and the one definition of "equal within a tolerance" that the tests share.
+//! It panics freely: every caller is a test.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+
+/// One golden file: its tensors, and the text of its metadata key `config` where it has one.
+#[derive(Debug)]
+pub struct Golden {
+    /// By name.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// JSON, or empty.
+    pub config: String,
+}
+
+impl Golden {
+    /// Reads `tests/golden/<name>.safetensors`.
+    ///
+    /// # Panics
+    /// When the file is absent or damaged: it belongs to the repository.
+    pub fn load(name: &str) -> Self {
+        let path = directory().join(name).with_extension("safetensors");
+        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let config = header.metadata().as_ref().and_then(|m| m.get("config")).cloned().unwrap_or_default();
+        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self { tensors: tensors.into_iter().collect(), config }
+    }
+
+    /// The tensor of that name.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn get(&self, name: &str) -> &Tensor {
+        self.tensors.get(name).unwrap_or_else(|| panic!("no tensor {name} among {:?}", self.tensors.keys()))
+    }
+
+    /// The tensors whose names begin with `prefix`, by the rest of their names.
+    pub fn with_prefix(&self, prefix: &str) -> BTreeMap<String, Tensor> {
+        self.tensors.iter().filter_map(|(name, t)| Some((name.strip_prefix(prefix)?.to_string(), t.clone()))).collect()
+    }
+}
+
+/// Every golden file of a folder under `tests/golden`, by name without ending, sorted.
+///
+/// # Panics
+/// When the folder cannot be read.
+pub fn golden_names(folder: &str) -> Vec<String> {
+    let directory = directory().join(folder);
+    let entries = std::fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let paths = entries.map(|entry| entry.expect("a readable directory entry").path());
+    let stem = |path: PathBuf| Some(format!("{folder}/{}", path.file_stem()?.to_str()?));
+    let mut names: Vec<String> =
+        paths.filter(|p| p.extension().is_some_and(|e| e == "safetensors")).filter_map(stem).collect();
+    names.sort();
+    names
+}
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden")
+}
+
+/// The largest difference between two tensors, relative to the largest magnitude of `expected`: an error in a tensor
+/// shows at the scale of the tensor, and elements near zero do not blow it up.
+///
+/// # Panics
+/// When the shapes differ or a value is not finite.
+pub fn relative_error(actual: &Tensor, expected: &Tensor) -> f64 {
+    assert_eq!(actual.dims(), expected.dims(), "shapes differ");
+    let values = |t: &Tensor| -> Vec<f64> {
+        let t = t.to_dtype(candle_core::DType::F64).and_then(|t| t.flatten_all()).expect("a dense tensor");
+        t.to_vec1().expect("f64 values")
+    };
+    let (actual, expected) = (values(actual), values(expected));
+    assert!(actual.iter().chain(&expected).all(|v| v.is_finite()), "a value is not finite");
+    let largest = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    let difference = actual.iter().zip(&expected).fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
+    if largest == 0.0 { difference } else { difference / largest }
+}
+
+/// Fails unless [`relative_error`] is at most `tolerance`.
+///
+/// # Panics
+/// When it is larger; `what` names the tensor.
+pub fn assert_close(what: &str, actual: &Tensor, expected: &Tensor, tolerance: f64) {
+    let error = relative_error(actual, expected);
+    assert!(error <= tolerance, "{what}: relative error {error:.3e} exceeds {tolerance:.1e}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_relative_to_the_largest_expected_value() {
+        let tensor = |v: [f32; 3]| Tensor::new(&v, &Device::Cpu).expect("a tensor");
+        assert_eq!(relative_error(&tensor([1.0, 2.0, 4.5]), &tensor([1.0, 2.0, 4.0])), 0.125);
+        assert_eq!(relative_error(&tensor([0.0; 3]), &tensor([0.0; 3])), 0.0);
+    }
+
+    #[test]
+    #[should_panic(expected = "exceeds")]
+    fn a_difference_fails() {
+        let one = Tensor::ones(1, candle_core::DType::F32, &Device::Cpu).expect("a tensor");
+        assert_close("x", &(&one + 0.1).expect("a tensor"), &one, 1e-3);
+    }
+}
