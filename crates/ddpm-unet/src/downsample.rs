@@ -1,0 +1,32 @@
+//! Halving height and width.
+
+use candle_core::{Result, Tensor};
+
+use crate::layers::Conv2d;
+use crate::parameters::Parameters;
+
+/// The article's last layer of a down block: pixel unshuffle and a 1 × 1 convolution, or, at the lowest level, a 3 × 3
+/// convolution that keeps the size.
+#[derive(Debug)]
+pub(crate) enum Downsample {
+    Halve(Conv2d),
+    Keep(Conv2d),
+}
+
+impl Downsample {
+    pub(crate) fn new(channels_in: usize, channels_out: usize, halve: bool, p: &Parameters<'_>) -> Result<Self> {
+        Ok(if halve {
+            // model.0 is the rearrangement.
+            Self::Halve(Conv2d::new(4 * channels_in, channels_out, 1, &p.at("model").at(1))?)
+        } else {
+            Self::Keep(Conv2d::new(channels_in, channels_out, 3, p)?)
+        })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Halve(conv) => conv.forward(&ddpm_ops::pixel_unshuffle_2x(x)?),
+            Self::Keep(conv) => conv.forward(x),
+        }
+    }
+}

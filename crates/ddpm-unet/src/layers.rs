@@ -1,0 +1,88 @@
+//! Layers with parameters: convolution, group normalisation, fully connected.
+
+use candle_core::{Result, Tensor};
+
+use crate::parameters::{Init, Parameters};
+
+/// A convolution that keeps height and width, with an odd square kernel.
+#[derive(Debug)]
+pub(crate) struct Conv2d {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    padding: usize,
+}
+
+impl Conv2d {
+    pub(crate) fn new(channels_in: usize, channels_out: usize, kernel: usize, p: &Parameters<'_>) -> Result<Self> {
+        let mut conv = Self::without_bias(channels_in, channels_out, kernel, p)?;
+        conv.bias = Some(p.get("bias", &[channels_out], fan_in(channels_in * kernel * kernel))?);
+        Ok(conv)
+    }
+
+    pub(crate) fn without_bias(
+        channels_in: usize,
+        channels_out: usize,
+        kernel: usize,
+        p: &Parameters<'_>,
+    ) -> Result<Self> {
+        let init = fan_in(channels_in * kernel * kernel);
+        let weight = p.get("weight", &[channels_out, channels_in, kernel, kernel], init)?;
+        Ok(Self { weight, bias: None, padding: kernel / 2 })
+    }
+
+    /// [batch, channel_in, height, width] to [batch, channel_out, height, width].
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ddpm_ops::conv2d(x, &self.weight, self.bias.as_ref(), self.padding)
+    }
+}
+
+/// PyTorch's default for layers with that many inputs an output: uniform over ±1/√fan_in.
+fn fan_in(inputs: usize) -> Init {
+    Init::Uniform { bound: (inputs as f64).sqrt().recip() }
+}
+
+/// Group normalisation with a learnt scale and shift a channel.
+#[derive(Debug)]
+pub(crate) struct GroupNorm {
+    weight: Tensor,
+    bias: Tensor,
+    groups: usize,
+}
+
+/// PyTorch's default, which the article uses. DIFFERENCE: Ho et al. have 1e-6.
+const EPS: f64 = 1e-5;
+
+impl GroupNorm {
+    pub(crate) fn new(groups: usize, channels: usize, p: &Parameters<'_>) -> Result<Self> {
+        let weight = p.get("weight", &[channels], Init::Ones)?;
+        Ok(Self { weight, bias: p.get("bias", &[channels], Init::Zeros)?, groups })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ddpm_ops::group_norm(x, self.groups, &self.weight, &self.bias, EPS)
+    }
+
+    /// Followed by SiLU.
+    pub(crate) fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
+        ddpm_ops::group_norm_silu(x, self.groups, &self.weight, &self.bias, EPS)
+    }
+}
+
+/// x Wᵀ + b.
+#[derive(Debug)]
+pub(crate) struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Linear {
+    pub(crate) fn new(features_in: usize, features_out: usize, p: &Parameters<'_>) -> Result<Self> {
+        let weight = p.get("weight", &[features_out, features_in], fan_in(features_in))?;
+        Ok(Self { weight, bias: p.get("bias", &[features_out], fan_in(features_in))? })
+    }
+
+    /// [batch, feature_in] to [batch, feature_out].
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ddpm_ops::linear(x, &self.weight, &self.bias)
+    }
+}

@@ -1,0 +1,114 @@
+//! Whichever network a configuration names.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+use ddpm_rng::Stream;
+use serde::{Deserialize, Serialize};
+
+use crate::{ImageSize, NoiseNet, NoiseNetConfig, ParameterSpec, UnetError};
+
+/// The configuration of a network, with its kind in the field `kind`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum NetworkConfig {
+    /// The article's network: `kind = "noise-net"`.
+    NoiseNet(NoiseNetConfig),
+}
+
+impl NetworkConfig {
+    /// Channels of a picture.
+    pub fn channels(&self) -> usize {
+        match self {
+            Self::NoiseNet(config) => config.channels,
+        }
+    }
+
+    /// Size of a picture.
+    pub fn image_size(&self) -> ImageSize {
+        match self {
+            Self::NoiseNet(config) => config.image_size,
+        }
+    }
+
+    /// [`NoiseNetConfig::validate`] or its like.
+    ///
+    /// # Errors
+    /// When no network of this configuration exists.
+    pub fn validate(&self) -> Result<(), UnetError> {
+        match self {
+            Self::NoiseNet(config) => config.validate(),
+        }
+    }
+
+    /// Every parameter of the network, by name.
+    ///
+    /// # Errors
+    /// When the configuration is invalid.
+    pub fn parameters(&self) -> Result<BTreeMap<String, ParameterSpec>, UnetError> {
+        match self {
+            Self::NoiseNet(config) => NoiseNet::parameters(config),
+        }
+    }
+
+    /// How many numbers the network learns.
+    ///
+    /// # Errors
+    /// When the configuration is invalid.
+    pub fn parameter_count(&self) -> Result<usize, UnetError> {
+        match self {
+            Self::NoiseNet(config) => NoiseNet::parameter_count(config),
+        }
+    }
+
+    /// Initial weights, f32 on the CPU, a function of (configuration, seed) alone.
+    ///
+    /// # Errors
+    /// When the configuration is invalid.
+    pub fn initial_weights(&self, seed: u64) -> Result<BTreeMap<String, Tensor>, UnetError> {
+        match self {
+            Self::NoiseNet(config) => NoiseNet::initial_weights(config, seed),
+        }
+    }
+}
+
+/// A network of any kind, built.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Network {
+    /// The article's.
+    NoiseNet(NoiseNet),
+}
+
+impl Network {
+    /// The network of that configuration with those weights.
+    ///
+    /// # Errors
+    /// Those of [`NoiseNet::new`].
+    pub fn new(config: &NetworkConfig, weights: &BTreeMap<String, Tensor>) -> Result<Self, UnetError> {
+        match config {
+            NetworkConfig::NoiseNet(config) => NoiseNet::new(config, weights).map(Self::NoiseNet),
+        }
+    }
+
+    /// Its prediction for noisy pictures: [`NoiseNet::forward`].
+    ///
+    /// # Errors
+    /// When the shapes do not fit the configuration.
+    pub fn forward(&self, x_t: &Tensor, t: &Tensor) -> Result<Tensor, UnetError> {
+        match self {
+            Self::NoiseNet(network) => network.forward(x_t, t),
+        }
+    }
+
+    /// The same in training: [`NoiseNet::forward_train`].
+    ///
+    /// # Errors
+    /// When the shapes do not fit the configuration.
+    pub fn forward_train(&self, x_t: &Tensor, t: &Tensor, dropout: &mut Stream) -> Result<Tensor, UnetError> {
+        match self {
+            Self::NoiseNet(network) => network.forward_train(x_t, t, dropout),
+        }
+    }
+}
