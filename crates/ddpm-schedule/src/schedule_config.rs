@@ -1,0 +1,202 @@
+//! The schedule as plain data with flat fields, as a configuration file has it.
+
+use crate::{BetaSchedule, Schedule, ScheduleError};
+
+/// The name of a [`BetaSchedule`], without its parameters.
+///
+/// With serde: `"linear"`, `"scaled-linear"`, `"quadratic"`, `"cosine"`, `"sigmoid"`, `"given"`; `"scaled_linear"` is
+/// read as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum BetaScheduleName {
+    /// [`BetaSchedule::Linear`]; reads `beta_start` and `beta_end`.
+    Linear,
+    /// [`BetaSchedule::ScaledLinear`]; reads `beta_start` and `beta_end`.
+    #[cfg_attr(feature = "serde", serde(alias = "scaled_linear"))]
+    ScaledLinear,
+    /// [`BetaSchedule::Quadratic`]; reads `beta_start` and `beta_end`.
+    Quadratic,
+    /// [`BetaSchedule::Cosine`]; reads `cosine_offset` and `max_beta`.
+    Cosine,
+    /// [`BetaSchedule::Sigmoid`]; reads `beta_start` and `beta_end`.
+    Sigmoid,
+    /// [`BetaSchedule::Given`]; reads `betas`.
+    Given,
+}
+
+/// A schedule as a configuration file has it. An absent parameter has the published value that its field names;
+/// [`resolved`](Self::resolved) writes it out.
+///
+/// A parameter that the chosen rule does not read is kept and has no effect, so that switching `beta_schedule` is a
+/// change of one key; [`unused_fields`](Self::unused_fields) tells which they are.
+///
+/// # Examples
+/// With feature `serde`, in TOML:
+/// ```toml
+/// timesteps = 1000
+/// beta_schedule = "linear"
+/// beta_start = 1e-4
+/// beta_end = 0.02
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+pub struct ScheduleConfig {
+    /// T, 1 to [`MAX_TIMESTEPS`](crate::MAX_TIMESTEPS).
+    pub timesteps: usize,
+    /// The rule for β.
+    pub beta_schedule: BetaScheduleName,
+    /// β_1; absent: 1e-4 (Ho et al. 2020).
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub beta_start: Option<f64>,
+    /// β_T; absent: 0.02 (Ho et al. 2020).
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub beta_end: Option<f64>,
+    /// s of the cosine; absent: 0.008 (Nichol & Dhariwal 2021).
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub cosine_offset: Option<f64>,
+    /// The largest β of the cosine; absent: 0.999 (Nichol & Dhariwal 2021).
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub max_beta: Option<f64>,
+    /// Every β, one a step, for `beta_schedule = "given"`.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub betas: Option<Vec<f64>>,
+    /// Multiply β by 1000/T, see [`BetaSchedule::rescaled_to`]; absent: no, as Ho et al.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub rescale_timesteps: bool,
+    /// Move ᾱ_T to 0, see [`Schedule::with_zero_terminal_snr`]; absent: no, as Ho et al.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub zero_terminal_snr: bool,
+}
+
+impl ScheduleConfig {
+    /// `timesteps` steps by the rule of that name with published parameters, neither rescaled nor moved.
+    pub fn new(beta_schedule: BetaScheduleName, timesteps: usize) -> Self {
+        Self {
+            timesteps,
+            beta_schedule,
+            beta_start: None,
+            beta_end: None,
+            cosine_offset: None,
+            max_beta: None,
+            betas: None,
+            rescale_timesteps: false,
+            zero_terminal_snr: false,
+        }
+    }
+
+    /// The schedule, validated.
+    ///
+    /// # Errors
+    /// Those of [`Schedule::new`], of [`BetaSchedule::rescaled_to`] and of [`Schedule::with_zero_terminal_snr`] where
+    /// those are asked for; [`ScheduleError::BetasMissing`] when the betas are to be given and are not.
+    ///
+    /// # Examples
+    /// ```
+    /// use ddpm_schedule::{BetaScheduleName, ScheduleConfig};
+    ///
+    /// let config = ScheduleConfig { rescale_timesteps: true, ..ScheduleConfig::new(BetaScheduleName::Linear, 200) };
+    /// assert!(config.build().unwrap().alpha_bar(199) < 1e-4);
+    /// assert!(ScheduleConfig { timesteps: 20, ..config }.build().is_err());
+    /// ```
+    pub fn build(&self) -> Result<Schedule, ScheduleError> {
+        let rule = self.rule()?;
+        let rule = if self.rescale_timesteps { rule.rescaled_to(self.timesteps)? } else { rule };
+        let schedule = Schedule::new(&rule, self.timesteps)?;
+        if self.zero_terminal_snr { schedule.with_zero_terminal_snr() } else { Ok(schedule) }
+    }
+
+    /// The rule for β, before any rescaling.
+    ///
+    /// # Errors
+    /// [`ScheduleError::BetasMissing`] when the betas are to be given and are not.
+    pub fn rule(&self) -> Result<BetaSchedule, ScheduleError> {
+        let (start, end) = (self.beta_start.unwrap_or(1e-4), self.beta_end.unwrap_or(0.02));
+        Ok(match self.beta_schedule {
+            BetaScheduleName::Linear => BetaSchedule::Linear { start, end },
+            BetaScheduleName::ScaledLinear => BetaSchedule::ScaledLinear { start, end },
+            BetaScheduleName::Quadratic => BetaSchedule::Quadratic { start, end },
+            BetaScheduleName::Sigmoid => BetaSchedule::Sigmoid { start, end },
+            BetaScheduleName::Cosine => BetaSchedule::Cosine {
+                offset: self.cosine_offset.unwrap_or(0.008),
+                max_beta: self.max_beta.unwrap_or(0.999),
+            },
+            BetaScheduleName::Given => {
+                BetaSchedule::Given { betas: self.betas.clone().ok_or(ScheduleError::BetasMissing)? }
+            }
+        })
+    }
+
+    /// The same with every parameter that the rule reads written out, and the others left away.
+    ///
+    /// # Errors
+    /// Those of [`rule`](Self::rule).
+    pub fn resolved(&self) -> Result<Self, ScheduleError> {
+        let bare = Self {
+            rescale_timesteps: self.rescale_timesteps,
+            zero_terminal_snr: self.zero_terminal_snr,
+            ..Self::new(self.beta_schedule, self.timesteps)
+        };
+        Ok(match self.rule()? {
+            BetaSchedule::Linear { start, end }
+            | BetaSchedule::ScaledLinear { start, end }
+            | BetaSchedule::Quadratic { start, end }
+            | BetaSchedule::Sigmoid { start, end } => Self { beta_start: Some(start), beta_end: Some(end), ..bare },
+            BetaSchedule::Cosine { offset, max_beta } => {
+                Self { cosine_offset: Some(offset), max_beta: Some(max_beta), ..bare }
+            }
+            BetaSchedule::Given { betas } => Self { betas: Some(betas), ..bare },
+        })
+    }
+
+    /// The names of the parameters that are set although the chosen rule does not read them.
+    pub fn unused_fields(&self) -> Vec<&'static str> {
+        use BetaScheduleName::{Cosine, Given};
+        let ends = !matches!(self.beta_schedule, Cosine | Given);
+        let cosine = self.beta_schedule == Cosine;
+        [
+            ("beta_start", self.beta_start.is_some(), ends),
+            ("beta_end", self.beta_end.is_some(), ends),
+            ("cosine_offset", self.cosine_offset.is_some(), cosine),
+            ("max_beta", self.max_beta.is_some(), cosine),
+            ("betas", self.betas.is_some(), self.beta_schedule == Given),
+            ("rescale_timesteps", self.rescale_timesteps, !cosine),
+        ]
+        .into_iter()
+        .filter_map(|(name, is_set, is_read)| (is_set && !is_read).then_some(name))
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_parameters_are_the_published_ones() {
+        let resolved = ScheduleConfig::new(BetaScheduleName::Linear, 10).resolved().unwrap();
+        assert_eq!((resolved.beta_start, resolved.beta_end), (Some(1e-4), Some(0.02)));
+        let resolved = ScheduleConfig::new(BetaScheduleName::Cosine, 10).resolved().unwrap();
+        assert_eq!((resolved.cosine_offset, resolved.max_beta, resolved.beta_end), (Some(0.008), Some(0.999), None));
+    }
+
+    #[test]
+    fn switching_the_rule_is_one_change() {
+        let linear = ScheduleConfig::new(BetaScheduleName::Linear, 10).resolved().unwrap();
+        let cosine = ScheduleConfig { beta_schedule: BetaScheduleName::Cosine, ..linear.clone() };
+        assert_eq!(linear.unused_fields(), [""; 0]);
+        assert_eq!(cosine.unused_fields(), ["beta_start", "beta_end"]);
+        assert_eq!(cosine.build(), ScheduleConfig::new(BetaScheduleName::Cosine, 10).build());
+    }
+
+    #[test]
+    fn given_betas_have_to_be_given_and_to_fit() {
+        let config = ScheduleConfig::new(BetaScheduleName::Given, 2);
+        assert_eq!(config.build(), Err(ScheduleError::BetasMissing));
+        let config = ScheduleConfig { betas: Some(vec![0.1, 0.2]), ..config };
+        assert_eq!(config.build().unwrap().betas(), [0.1, 0.2]);
+        let long = ScheduleConfig { timesteps: 3, ..config.clone() };
+        assert_eq!(long.build(), Err(ScheduleError::BetasLength { timesteps: 3, found: 2 }));
+        let rescaled = ScheduleConfig { rescale_timesteps: true, ..config };
+        assert_eq!(rescaled.build(), Err(ScheduleError::GivenBetasRescaled));
+    }
+}

@@ -1,0 +1,66 @@
+//! Rescaling of β so that nothing of x_0 is left at the last step.
+
+use crate::{Schedule, ScheduleError};
+
+impl Schedule {
+    /// This schedule moved and stretched so that ᾱ_T = 0 (Lin et al. 2024, algorithm 1):
+    /// √ᾱ_t ← (√ᾱ_t − √ᾱ_T)·√ᾱ_1/(√ᾱ_1 − √ᾱ_T), the first step unchanged.
+    ///
+    /// Then β_T is exactly 1, the one place where that is allowed, and at the last index: α, ᾱ, √ᾱ, the SNR and the
+    /// posterior's coefficient of x_t are 0, its coefficient of x_0 and its variance are those of q(x_{T−1} | x_0), all
+    /// of them finite. The log-SNR alone is −∞. The steps before the last are as finite as ever.
+    ///
+    /// ε says nothing about x_0 at a step without signal: a model that predicts ε cannot begin there.
+    ///
+    /// # Errors
+    /// When √ᾱ of the first and the last step are equal, as with a single step.
+    ///
+    /// # Examples
+    /// ```
+    /// use ddpm_schedule::{BetaSchedule, Schedule};
+    ///
+    /// # fn main() -> Result<(), ddpm_schedule::ScheduleError> {
+    /// let plain = Schedule::new(&BetaSchedule::ScaledLinear { start: 8.5e-4, end: 0.012 }, 1000)?;
+    /// let zero = plain.with_zero_terminal_snr()?;
+    /// assert!(plain.snr(999) > 0.0);
+    /// assert_eq!((zero.snr(999), zero.beta(999)), (0.0, 1.0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_zero_terminal_snr(&self) -> Result<Self, ScheduleError> {
+        let roots = self.sqrt_alpha_bars();
+        let (first, last) = (roots[0], roots[roots.len() - 1]);
+        if first - last <= 0.0 {
+            return Err(ScheduleError::ZeroTerminalSnr { first, last });
+        }
+        let moved = roots.iter().map(|root| (root - last) * (first / (first - last)));
+        let alpha_bars: Vec<f64> = moved.map(|root| root * root).collect();
+
+        let mut betas = vec![self.beta(0)];
+        betas.extend(alpha_bars.windows(2).map(|pair| 1.0 - pair[1] / pair[0]));
+        Self::from_validated(betas, self.timesteps().to_vec(), self.original_timesteps())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{BetaSchedule, Schedule};
+
+    #[test]
+    fn already_zero_stays() {
+        let linear = Schedule::new(&BetaSchedule::Linear { start: 1e-4, end: 0.02 }, 1000).unwrap();
+        let zero = linear.with_zero_terminal_snr().unwrap();
+        let again = zero.with_zero_terminal_snr().unwrap();
+        for i in 0..1000 {
+            // Errors of ᾱ of 1e-16 a step, over a thousand steps, divided by differences of order β ≥ 1e-4.
+            assert!((zero.beta(i) - again.beta(i)).abs() < 1e-9, "{i}");
+        }
+    }
+
+    #[test]
+    fn one_step_is_refused() {
+        let one = Schedule::from_betas(&[0.5]).unwrap();
+        let message = one.with_zero_terminal_snr().unwrap_err().to_string();
+        assert!(message.contains("0.7071067811865"), "{message}");
+    }
+}
