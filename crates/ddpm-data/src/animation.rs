@@ -1,0 +1,72 @@
+//! GIF files.
+
+use std::path::{Path, PathBuf};
+
+use crate::decode::decode;
+use crate::png_file::write_whole;
+use crate::{DataError, Picture};
+
+/// Writes pictures of one size as an animation that repeats for ever. The last one stays for a second and a half.
+///
+/// Grey pictures keep every value; coloured ones are reduced to 256 colours a frame. Alpha is dropped.
+///
+/// # Errors
+/// When there is no picture, one is larger than a GIF can be, or the file cannot be written.
+pub fn save_gif(path: &Path, frames: &[Picture], frame_ms: u16) -> Result<(), DataError> {
+    let damaged = |problem: String| DataError::damaged(path.display(), problem);
+    let Some(first) = frames.first() else { return Err(damaged("no frames to draw".into())) };
+    let (Ok(width), Ok(height)) = (u16::try_from(first.width), u16::try_from(first.height)) else {
+        return Err(damaged(format!("a GIF has at most 65535×65535 pixels, found {}×{}", first.width, first.height)));
+    };
+    let mut bytes = Vec::new();
+    let mut encode = || -> Result<(), gif::EncodingError> {
+        let mut encoder = gif::Encoder::new(&mut bytes, width, height, &[])?;
+        encoder.set_repeat(gif::Repeat::Infinite)?;
+        for (i, picture) in frames.iter().enumerate() {
+            let last = i + 1 == frames.len();
+            let mut frame = frame(picture, width, height);
+            // In hundredths of a second.
+            frame.delay = if last { 150 } else { (frame_ms / 10).max(2) };
+            encoder.write_frame(&frame)?;
+        }
+        Ok(())
+    };
+    encode().map_err(|error| damaged(error.to_string()))?;
+    write_whole(path, &bytes)
+}
+
+fn frame(picture: &Picture, width: u16, height: u16) -> gif::Frame<'static> {
+    if picture.channels == 1 {
+        let palette: Vec<u8> = (0..=255).flat_map(|v| [v; 3]).collect();
+        return gif::Frame::from_palette_pixels(width, height, picture.samples.clone(), palette, None);
+    }
+    let rgb: Vec<u8> = picture.samples.chunks_exact(picture.channels).flat_map(|p| [p[0], p[1], p[2]]).collect();
+    gif::Frame::from_rgb_speed(width, height, &rgb, 10)
+}
+
+/// Writes `samples.gif` from the `step-*.png` grids in a folder, in the order of their steps: how the pictures came about.
+/// Grids of another size than the newest are left out.
+///
+/// # Errors
+/// When a grid cannot be read or the file cannot be written.
+pub fn save_evolution_gif(folder: &Path) -> Result<(), DataError> {
+    let mut grids: Vec<(u64, PathBuf)> = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(DataError::io(folder))? {
+        let path = entry.map_err(DataError::io(folder))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let step = name.strip_prefix("step-").and_then(|rest| rest.strip_suffix(".png")).map(str::parse);
+        if let Some(Ok(step)) = step {
+            grids.push((step, path));
+        }
+    }
+    grids.sort();
+    let read = |(_, path): &(u64, PathBuf)| {
+        decode(&std::fs::read(path).map_err(DataError::io(path))?, &path.display().to_string())
+    };
+    let mut frames = grids.iter().map(read).collect::<Result<Vec<Picture>, _>>()?;
+    let Some((width, height, channels)) = frames.last().map(|p| (p.width, p.height, p.channels)) else {
+        return Ok(());
+    };
+    frames.retain(|p| (p.width, p.height, p.channels) == (width, height, channels));
+    save_gif(&folder.join("samples.gif"), &frames, 400)
+}

@@ -1,0 +1,78 @@
+//! What can be wrong with image files and with what is asked of them.
+
+use std::path::{Path, PathBuf};
+
+/// Why images could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A field of the configuration has a value that makes no sense.
+    #[error("data.{field}: expected {expected}, found {found}")]
+    Config {
+        /// The field.
+        field: &'static str,
+        /// What it may be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// The system refused a file.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is not what it seems, or is damaged.
+    #[error("{name}: {problem}")]
+    Damaged {
+        /// The file, and the place in it.
+        name: String,
+        /// Expected and found.
+        problem: String,
+    },
+    /// There is nothing to train on.
+    #[error(
+        "{}: no images found; expected PNG, JPEG, WebP, GIF, BMP or TIFF files, IDX, CIFAR-10 binary, Parquet, zip or tar",
+        path.display()
+    )]
+    Empty {
+        /// Where they were looked for.
+        path: PathBuf,
+    },
+    /// More pictures than the configuration allows could not be decoded.
+    #[error("{bad} of {total} pictures cannot be decoded, more than data.max_bad_share allows:\n  {}", names.join("\n  "))]
+    TooManyBad {
+        /// Distinct pictures found bad so far.
+        bad: usize,
+        /// Pictures of the set.
+        total: usize,
+        /// The first of them, each with its problem.
+        names: Vec<String>,
+    },
+    /// The set is smaller than one batch.
+    #[error("a batch of {batch_size} needs at least as many pictures, found {images}")]
+    SmallerThanBatch {
+        /// Pictures of the set.
+        images: usize,
+        /// Pictures of a batch.
+        batch_size: usize,
+    },
+    /// A loading thread ended without a word: a bug.
+    #[error("a loading thread ended early")]
+    Thread,
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+impl DataError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        move |source| Self::Io { path: path.to_path_buf(), source }
+    }
+
+    pub(crate) fn damaged(name: impl std::fmt::Display, problem: impl std::fmt::Display) -> Self {
+        Self::Damaged { name: name.to_string(), problem: problem.to_string() }
+    }
+}

@@ -1,0 +1,84 @@
+//! From a path to a set of images.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use flate2::read::MultiGzDecoder;
+use tracing::debug;
+
+use crate::archive::{read_tar, read_zip};
+use crate::cifar_binary::read_cifar_binary;
+use crate::digits::digits;
+use crate::file_kind::{FileKind, file_kind};
+use crate::folder::{Folder, files_below};
+use crate::idx::read_idx;
+use crate::parquet_source::read_parquet;
+use crate::source::Chain;
+use crate::{DataConfig, DataError, ImageSource};
+
+/// Opens the set that the configuration names. What a file is, its first bytes tell, not its name; a folder may hold any
+/// mixture, in the order of the paths. Labels and other files are passed over.
+///
+/// # Examples
+/// ```
+/// use ddpm_data::{DataConfig, open};
+///
+/// let config: DataConfig = serde_json::from_str(r#"{ "path": "digits" }"#).unwrap();
+/// let digits = open(&config).unwrap();
+/// assert_eq!(digits.len(), 1797);
+/// assert_eq!(digits.decode(0).unwrap().width, 8);
+/// ```
+///
+/// # Errors
+/// When the path cannot be read, a file that should hold many pictures is damaged, or there is no picture.
+pub fn open(config: &DataConfig) -> Result<Arc<dyn ImageSource>, DataError> {
+    config.validate()?;
+    if config.path == "digits" {
+        return Ok(Arc::new(digits()?));
+    }
+    let path = Path::new(&config.path);
+    let metadata = std::fs::metadata(path).map_err(DataError::io(path))?;
+    let files = if metadata.is_dir() { files_below(path)? } else { vec![path.to_path_buf()] };
+    let source = Chain::new(sources(files)?);
+    if source.is_empty() {
+        return Err(DataError::Empty { path: path.to_path_buf() });
+    }
+    Ok(Arc::new(source))
+}
+
+/// A source for each file of many pictures, and one for each run of single pictures between them.
+fn sources(files: Vec<PathBuf>) -> Result<Vec<Box<dyn ImageSource>>, DataError> {
+    let mut sources: Vec<Box<dyn ImageSource>> = Vec::new();
+    let mut pictures = Vec::new();
+    for path in files {
+        let source: Box<dyn ImageSource> = match file_kind(&path)? {
+            FileKind::Picture => {
+                pictures.push(path);
+                continue;
+            }
+            FileKind::Other => {
+                debug!("{} holds no pictures", path.display());
+                continue;
+            }
+            FileKind::Idx { gzip } => {
+                let file = BufReader::new(File::open(&path).map_err(DataError::io(&path))?);
+                let name = path.display().to_string();
+                Box::new(if gzip { read_idx(MultiGzDecoder::new(file), &name)? } else { read_idx(file, &name)? })
+            }
+            FileKind::CifarBinary => Box::new(read_cifar_binary(&path)?),
+            FileKind::Parquet => Box::new(read_parquet(&path)?),
+            FileKind::Zip => Box::new(read_zip(&path)?),
+            FileKind::Tar { gzip } => Box::new(read_tar(&path, gzip)?),
+        };
+        if !pictures.is_empty() {
+            sources.push(Box::new(Folder(std::mem::take(&mut pictures))));
+        }
+        sources.push(source);
+    }
+    if !pictures.is_empty() {
+        sources.push(Box::new(Folder(pictures)));
+    }
+    Ok(sources)
+}

@@ -1,0 +1,44 @@
+//! PNG files.
+
+use std::io::Write;
+use std::path::Path;
+
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+
+use crate::{DataError, Picture};
+
+/// Writes a picture as PNG. A file that was there is replaced in one step: nobody sees half a picture.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn save_png(path: &Path, picture: &Picture) -> Result<(), DataError> {
+    let colour = match picture.channels {
+        1 => ExtendedColorType::L8,
+        3 => ExtendedColorType::Rgb8,
+        _ => ExtendedColorType::Rgba8,
+    };
+    let mut bytes = Vec::new();
+    let (width, height) = (picture.width as u32, picture.height as u32);
+    PngEncoder::new(&mut bytes)
+        .write_image(&picture.samples, width, height, colour)
+        .map_err(|error| DataError::damaged(path.display(), error))?;
+    write_whole(path, &bytes)
+}
+
+/// Writes a file beside its place and moves it there.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        // The mode of any other file, not the owner's alone as temporary files have it.
+        let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
+        let written = std::fs::File::create(&temporary).and_then(|mut file| file.write_all(bytes));
+        let moved = written.and_then(|()| std::fs::rename(&temporary, path));
+        if moved.is_err() {
+            let _ = std::fs::remove_file(&temporary);
+        }
+        moved
+    };
+    write().map_err(DataError::io(path))
+}

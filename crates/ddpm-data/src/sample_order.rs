@@ -1,0 +1,75 @@
+//! Which pictures a batch holds.
+
+use ddpm_rng::{Purpose, Stream};
+
+/// The order of a training set: every epoch a permutation of its own, named by (seed, epoch), cut into whole batches.
+///
+/// The pictures that do not fill a last batch are left out of their epoch; which ones they are changes with the order.
+#[derive(Debug, Clone)]
+pub(crate) struct SampleOrder {
+    seed: u64,
+    images: usize,
+    batch_size: usize,
+    /// The epoch that `order` is of.
+    epoch: Option<u64>,
+    order: Vec<usize>,
+}
+
+impl SampleOrder {
+    /// For a set of at least one batch.
+    pub(crate) fn new(seed: u64, images: usize, batch_size: usize) -> Self {
+        Self { seed, images, batch_size, epoch: None, order: Vec::new() }
+    }
+
+    fn batches_per_epoch(&self) -> u64 {
+        (self.images / self.batch_size) as u64
+    }
+
+    /// The epoch of the batch at that position, from 0.
+    pub(crate) fn epoch_of(&self, batch: u64) -> u64 {
+        batch / self.batches_per_epoch()
+    }
+
+    /// The indices of the batch at that position.
+    pub(crate) fn batch(&mut self, batch: u64) -> &[usize] {
+        let epoch = self.epoch_of(batch);
+        if self.epoch != Some(epoch) {
+            self.order = (0..self.images).collect();
+            Stream::new(self.seed, Purpose::Shuffle, epoch).shuffle(&mut self.order);
+            self.epoch = Some(epoch);
+        }
+        let start = (batch % self.batches_per_epoch()) as usize * self.batch_size;
+        &self.order[start..start + self.batch_size]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_shows_every_picture_once_and_the_next_one_in_another_order() {
+        let mut order = SampleOrder::new(1, 12, 4);
+        let mut epoch =
+            |first: u64| -> Vec<usize> { (first..first + 3).flat_map(|b| order.batch(b).to_vec()).collect() };
+        let (first, second) = (epoch(0), epoch(3));
+        assert_ne!(first, second);
+        for mut seen in [first.clone(), second] {
+            seen.sort_unstable();
+            assert_eq!(seen, (0..12).collect::<Vec<_>>());
+        }
+        // Going back gives the same.
+        assert_eq!(epoch(0), first);
+    }
+
+    #[test]
+    fn what_does_not_fill_a_batch_is_left_out() {
+        let mut order = SampleOrder::new(1, 11, 4);
+        assert_eq!(order.epoch_of(1), 0);
+        assert_eq!(order.epoch_of(2), 1);
+        let mut seen: Vec<usize> = (0..2).flat_map(|b| order.batch(b).to_vec()).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 8);
+    }
+}
