@@ -1,0 +1,91 @@
+//! The size and SHA-256 of a file, computed as it is written or read.
+
+use std::fmt::Write as _;
+use std::io::{self, Read, Write};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// What the manifest remembers of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FileDigest {
+    /// The file's size.
+    pub(crate) bytes: u64,
+    /// The SHA-256 in 64 lower-case hexadecimal digits.
+    pub(crate) sha256: String,
+}
+
+/// Counts and hashes what passes through: a writer or a reader around `inner`.
+pub(crate) struct Hashing<T> {
+    inner: T,
+    hasher: Sha256,
+    bytes: u64,
+}
+
+impl<T> Hashing<T> {
+    /// Nothing has passed yet.
+    pub(crate) fn new(inner: T) -> Self {
+        Self { inner, hasher: Sha256::new(), bytes: 0 }
+    }
+
+    /// What is wrapped, and the digest of what has passed.
+    pub(crate) fn finish(self) -> (T, FileDigest) {
+        let mut sha256 = String::with_capacity(64);
+        for byte in self.hasher.finalize() {
+            // Writing to a String cannot fail.
+            let _ = write!(sha256, "{byte:02x}");
+        }
+        (self.inner, FileDigest { bytes: self.bytes, sha256 })
+    }
+
+    fn pass(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.pass(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.pass(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The digest of "abc" is the first example of FIPS 180-2, appendix B.
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn what_is_written_is_hashed() {
+        let mut writer = Hashing::new(Vec::new());
+        writer.write_all(b"a").expect("a Vec takes it");
+        writer.write_all(b"bc").expect("a Vec takes it");
+        let (bytes, digest) = writer.finish();
+        assert_eq!(bytes, b"abc");
+        assert_eq!(digest, FileDigest { bytes: 3, sha256: ABC.to_owned() });
+    }
+
+    #[test]
+    fn what_is_read_is_hashed() {
+        let mut reader = Hashing::new(&b"abc"[..]);
+        io::copy(&mut reader, &mut io::sink()).expect("memory reads");
+        assert_eq!(reader.finish().1.sha256, ABC);
+    }
+}

@@ -1,0 +1,228 @@
+//! Named tensors in a safetensors file, streamed: no more than one tensor is held beside those asked for.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufReader, Read, Write};
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use safetensors::Dtype;
+use safetensors::tensor::TensorInfo;
+
+use crate::atomic_file::replace_file;
+use crate::error::{CheckpointError, IoContext, Result};
+use crate::half_precision::{bf16_to_f32, f16_to_f32};
+use crate::header::Header;
+
+/// Tensors by name; the map's order is the file's.
+pub type Tensors = BTreeMap<String, Tensor>;
+
+/// The stretch in which bytes become numbers and numbers bytes. A multiple of every element size.
+const CHUNK_BYTES: usize = 1 << 16;
+
+/// Reads the tensors of any safetensors file, as f32 on the CPU. Types f32, f16 and bf16 are accepted; f16 and bf16 are
+/// widened exactly. Metadata is ignored: weights saved by PyTorch are read too.
+///
+/// Memory: the tensors and a small constant. A header that asks for more than the file holds is an error, not an
+/// allocation.
+///
+/// # Errors
+/// [`CheckpointError::NotFound`]; [`CheckpointError::NotAModel`] for what is no file; [`CheckpointError::Damaged`];
+/// [`CheckpointError::WrongType`]; [`CheckpointError::NotFinite`] naming the tensor; [`CheckpointError::Io`].
+pub fn read_tensors(path: impl AsRef<Path>) -> Result<Tensors> {
+    let path = path.as_ref();
+    let (mut reader, length) = open(path)?;
+    read_stream(&mut reader, length, path).map(|(_, tensors)| tensors)
+}
+
+/// Writes tensors, which must be f32 and finite, as a safetensors file that is there whole or not at all. Equal tensors
+/// give equal bytes.
+///
+/// # Errors
+/// [`CheckpointError::WrongType`], [`CheckpointError::NotFinite`], [`CheckpointError::Io`]; what was at `path` is then
+/// intact.
+pub fn write_tensors(path: impl AsRef<Path>, tensors: &Tensors) -> Result<()> {
+    let path = path.as_ref();
+    replace_file(path, |out| write_stream(out, None, tensors, path))
+}
+
+/// Opens a regular file, and nothing that could block or never end.
+pub(crate) fn open(path: &Path) -> Result<(BufReader<File>, u64)> {
+    let not_a_model = |found: &str| CheckpointError::NotAModel { path: path.to_owned(), found: found.to_owned() };
+    let found = match fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(CheckpointError::NotFound { path: path.to_owned() });
+        }
+        found => found.on("look at", path)?,
+    };
+    if !found.is_file() {
+        return Err(not_a_model(if found.is_dir() { "it is a directory" } else { "it is no regular file" }));
+    }
+    Ok((BufReader::with_capacity(4 * CHUNK_BYTES, File::open(path).on("open", path)?), found.len()))
+}
+
+/// Reads a whole file of `length` bytes: its description, unparsed, and its tensors.
+pub(crate) fn read_stream(reader: &mut dyn Read, length: u64, path: &Path) -> Result<(Option<String>, Tensors)> {
+    let header = Header::read(reader, length, path)?;
+    // Types first: no reading of gigabytes before the refusal.
+    for (name, info) in &header.tensors {
+        decoder(name, info.dtype, path)?;
+    }
+    let mut tensors = BTreeMap::new();
+    for (name, info) in header.tensors {
+        let tensor = read_tensor(reader, &name, info, path)?;
+        tensors.insert(name, tensor);
+    }
+    Ok((header.description, tensors))
+}
+
+/// Writes a whole file: the header with the description's JSON, then each tensor in the order of names.
+pub(crate) fn write_stream(
+    out: &mut dyn Write,
+    description: Option<String>,
+    tensors: &Tensors,
+    path: &Path,
+) -> Result<()> {
+    Header::write(out, description, tensors, path)?;
+    tensors.iter().try_for_each(|(name, tensor)| write_tensor(out, name, tensor, path))
+}
+
+type Decode = fn(&[u8]) -> f32;
+
+/// The size of an element and the way to its f32.
+fn decoder(name: &str, dtype: Dtype, path: &Path) -> Result<(usize, Decode)> {
+    match dtype {
+        Dtype::F32 => Ok((4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
+        Dtype::F16 => Ok((2, |b| f16_to_f32(u16::from_le_bytes([b[0], b[1]])))),
+        Dtype::BF16 => Ok((2, |b| bf16_to_f32(u16::from_le_bytes([b[0], b[1]])))),
+        other => Err(CheckpointError::WrongType {
+            path: path.to_owned(),
+            tensor: name.to_owned(),
+            expected: "f32, f16 or bf16",
+            found: other.to_string().to_lowercase(),
+        }),
+    }
+}
+
+fn read_tensor(reader: &mut dyn Read, name: &str, info: TensorInfo, path: &Path) -> Result<Tensor> {
+    let (element_bytes, decode) = decoder(name, info.dtype, path)?;
+    let mut remaining = info.data_offsets.1 - info.data_offsets.0;
+    let mut values: Vec<f32> = Vec::new();
+    values.try_reserve_exact(remaining / element_bytes).map_err(std::io::Error::other).on("allocate for", path)?;
+    let mut chunk = vec![0; remaining.min(CHUNK_BYTES)];
+    while remaining > 0 {
+        let part = &mut chunk[..remaining.min(CHUNK_BYTES)];
+        reader.read_exact(part).on("read", path)?;
+        remaining -= part.len();
+        let start = values.len();
+        values.extend(part.chunks_exact(element_bytes).map(decode));
+        check_finite(&values[start..], start, name, path)?;
+    }
+    Tensor::from_vec(values, info.shape, &Device::Cpu).map_err(|source| tensor_error(name, path, source))
+}
+
+fn write_tensor(out: &mut dyn Write, name: &str, tensor: &Tensor, path: &Path) -> Result<()> {
+    let values = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
+    let values = values.map_err(|source| tensor_error(name, path, source))?;
+    check_finite(&values, 0, name, path)?;
+    let mut chunk = [0; CHUNK_BYTES];
+    for part in values.chunks(CHUNK_BYTES / size_of::<f32>()) {
+        for (bytes, value) in chunk.chunks_exact_mut(size_of::<f32>()).zip(part) {
+            bytes.copy_from_slice(&value.to_le_bytes());
+        }
+        out.write_all(&chunk[..size_of_val(part)]).on("write", path)?;
+    }
+    Ok(())
+}
+
+/// `start` is the index of the first of `values` in the tensor.
+fn check_finite(values: &[f32], start: usize, name: &str, path: &Path) -> Result<()> {
+    let Some(at) = values.iter().position(|value| !value.is_finite()) else { return Ok(()) };
+    Err(CheckpointError::NotFinite {
+        path: path.to_owned(),
+        tensor: name.to_owned(),
+        value: values[at],
+        index: start + at,
+    })
+}
+
+fn tensor_error(name: &str, path: &Path, source: candle_core::Error) -> CheckpointError {
+    CheckpointError::Tensor { path: path.to_owned(), tensor: name.to_owned(), source: Box::new(source) }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use super::*;
+
+    fn bytes_of(tensors: &Tensors) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        write_stream(&mut bytes, None, tensors, Path::new("m"))?;
+        Ok(bytes)
+    }
+
+    fn one(name: &str, tensor: candle_core::Result<Tensor>) -> Tensors {
+        BTreeMap::from([(name.to_owned(), tensor.expect("a tensor"))])
+    }
+
+    #[test]
+    fn the_reference_implementation_reads_what_is_written() {
+        let tensors = one("b", Tensor::new(&[[1.0_f32, -2.5]], &Device::Cpu));
+        let bytes = bytes_of(&tensors).expect("a Vec takes it");
+        let read = safetensors::SafeTensors::deserialize(&bytes).expect("well-formed");
+        let view = read.tensor("b").expect("it is there");
+        assert_eq!((view.dtype(), view.shape()), (Dtype::F32, &[1, 2][..]));
+        assert_eq!(view.data(), [1.0_f32.to_le_bytes(), (-2.5_f32).to_le_bytes()].concat());
+        // The data begin on a multiple of eight, as in every well-made file.
+        assert_eq!((bytes.len() - 8) % 8, 0);
+    }
+
+    #[test]
+    fn half_types_are_widened_and_others_refused() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("pytorch.safetensors");
+        let save = |dtype| {
+            let tensor = Tensor::new(&[0.5_f32, -3.0], &Device::Cpu).and_then(|t| t.to_dtype(dtype)).expect("cast");
+            candle_core::safetensors::save(&std::collections::HashMap::from([("w", tensor)]), &path).expect("room");
+            read_tensors(&path)
+        };
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let read = save(dtype).expect("accepted");
+            assert_eq!(read["w"].to_vec1::<f32>().expect("f32 now"), [0.5, -3.0]);
+        }
+        let error = save(DType::F64).expect_err("refused");
+        assert!(error.to_string().contains("tensor `w` is of type f64, expected f32, f16 or bf16"), "{error}");
+    }
+
+    #[test]
+    fn values_that_are_not_finite_are_named_on_both_ways() {
+        let mut values = vec![0.0_f32; 40_000];
+        let clean = bytes_of(&one("w", Tensor::new(values.as_slice(), &Device::Cpu))).expect("finite");
+        values[30_000] = f32::NAN;
+        let error = bytes_of(&one("w", Tensor::new(values.as_slice(), &Device::Cpu))).expect_err("a NaN");
+        let expected = "m: tensor `w` holds a value that is not finite (NaN at index 30000)";
+        assert_eq!(error.to_string(), expected);
+        let mut dirty = clean.clone();
+        let at = clean.len() - 4 * 10_000;
+        dirty[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+        let error = read_stream(&mut dirty.as_slice(), dirty.len() as u64, Path::new("m")).expect_err("a NaN");
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn other_types_and_the_reserved_name_are_not_written() {
+        let error = bytes_of(&one("w", Tensor::new(&[1_u32], &Device::Cpu))).expect_err("u32");
+        assert!(error.to_string().contains("tensor `w` is of type u32, expected f32"), "{error}");
+        let error = bytes_of(&one("__metadata__", Tensor::new(&[1_f32], &Device::Cpu))).expect_err("reserved");
+        assert!(matches!(error, CheckpointError::UnsafeName { .. }), "{error}");
+    }
+
+    #[test]
+    fn views_are_written_in_the_order_of_their_indices() {
+        let transposed = Tensor::new(&[[1.0_f32, 2.0], [3.0, 4.0]], &Device::Cpu).and_then(|t| t.t());
+        let bytes = bytes_of(&one("w", transposed)).expect("finite");
+        let (_, read) = read_stream(&mut bytes.as_slice(), bytes.len() as u64, Path::new("m")).expect("whole");
+        assert_eq!(read["w"].to_vec2::<f32>().expect("a matrix"), [[1.0, 3.0], [2.0, 4.0]]);
+    }
+}

@@ -1,0 +1,149 @@
+//! Several processes, and processes that die. Each test starts itself again as the other process.
+
+mod fixture;
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use ddpm_checkpoint::{Checkpoint, CheckpointError, RunDir, verify_checkpoint};
+use fixture::{assert_same, checkpoint, names};
+
+/// In the other process: the run to work on.
+const RUN: &str = "DDPM_CHECKPOINT_TEST_RUN";
+
+/// The run's path if this is the other process.
+fn other_process() -> Option<PathBuf> {
+    env::var_os(RUN).map(PathBuf::from)
+}
+
+/// The test binary, to run one test as the other process.
+fn again(test: &str, run: &Path) -> Command {
+    let mut command = Command::new(env::current_exe().expect("it runs"));
+    command.args(["--exact", test, "--nocapture"]).env(RUN, run).stdout(Stdio::null());
+    command
+}
+
+/// Ends the child with the test, however that ends.
+struct Kill(Child);
+
+impl Drop for Kill {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn wait_for(path: &Path) {
+    let start = Instant::now();
+    while !path.exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{} never came", path.display());
+        sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_run_is_locked_by_a_living_process_and_free_after_its_death() {
+    if let Some(run) = other_process() {
+        let held = RunDir::open(&run).expect("free");
+        fs::write(held.path().join("held"), "").expect("room");
+        sleep(Duration::from_secs(120));
+        return;
+    }
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("run");
+    RunDir::create(&path).and_then(|run| run.save_config("")).expect("free");
+    let name = "a_run_is_locked_by_a_living_process_and_free_after_its_death";
+    let mut other = Kill(again(name, &path).spawn().expect("started"));
+    wait_for(&path.join("held"));
+    for taken in [RunDir::open(&path), RunDir::create(dir.path().join("run/../run"))] {
+        match taken.expect_err("held") {
+            CheckpointError::Locked { path: lock, holder } => {
+                assert_eq!(holder, Some(other.0.id()));
+                assert!(lock.starts_with(dir.path()));
+            }
+            CheckpointError::AlreadyARun { .. } => {}
+            unexpected => panic!("{unexpected}"),
+        }
+    }
+    other.0.kill().expect("alive until now");
+    other.0.wait().expect("it ends");
+    RunDir::open(&path).expect("the dead hold nothing");
+}
+
+#[test]
+fn a_process_killed_at_any_moment_leaves_only_whole_checkpoints() {
+    if let Some(run) = other_process() {
+        let mut run = RunDir::open(&run).expect("free");
+        // New steps and, every other time, the same step again: both ways of putting a checkpoint in place.
+        for step in (10..9_000).flat_map(|step| [step, step]) {
+            run.save_checkpoint(&checkpoint(step)).expect("room");
+            run.prune(&keep_few()).expect("allowed");
+            fs::write(run.path().join("begun"), "").expect("room");
+        }
+        return;
+    }
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("run");
+    let mut run = RunDir::create(&path).expect("free");
+    run.save_config("").expect("room");
+    run.save_checkpoint(&checkpoint(1)).expect("room");
+    drop(run);
+    let name = "a_process_killed_at_any_moment_leaves_only_whole_checkpoints";
+    for round in 0_u64..12 {
+        let mut other = Kill(again(name, &path).stderr(Stdio::null()).spawn().expect("started"));
+        wait_for(&path.join("begun"));
+        // Odd fractions of milliseconds, so that no phase of a save is spared.
+        sleep(Duration::from_micros(5_000 + 3_919 * round));
+        other.0.kill().expect("it does not end by itself");
+        other.0.wait().expect("it ends");
+        fs::remove_file(path.join("begun")).expect("allowed");
+        let run = RunDir::open(&path).expect("the dead hold nothing");
+        assert!(names(&run.checkpoints_path()).iter().all(|name| name.starts_with("step-")));
+        let entries = run.checkpoints().expect("listed");
+        for entry in &entries {
+            verify_checkpoint(&entry.path).expect("whole or not there");
+        }
+        let latest = run.load_latest().expect("whole").expect("never none");
+        assert_same(&latest, &checkpoint(entries[0].step));
+        assert!(latest.step >= 10, "the other process saved");
+    }
+}
+
+fn keep_few() -> ddpm_checkpoint::Retention {
+    serde_json::from_str(r#"{ "keep_last": 3, "keep_every_steps": 10 }"#).expect("valid")
+}
+
+/// The system's limit on the size of a file stands in for a full disk: the write fails half-way through a file.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_write_that_fails_half_way_leaves_the_earlier_checkpoint_and_no_rest() {
+    if let Some(run) = other_process() {
+        let mut run = RunDir::open(&run).expect("free");
+        let mut large = checkpoint(200);
+        large.training.insert("w".to_owned(), fixture::tensor(&vec![0.5; 1 << 20], &[1 << 20]));
+        let error = run.save_checkpoint(&large).expect_err("4 MiB do not fit into 1 MiB");
+        fs::write(run.path().join("message"), format!("{error}: {:?}", std::error::Error::source(&error)))
+            .expect("room");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("run");
+    let mut run = RunDir::create(&path).expect("free");
+    run.save_config("").expect("room");
+    run.save_checkpoint(&checkpoint(100)).expect("room");
+    drop(run);
+    let direct = again("a_write_that_fails_half_way_leaves_the_earlier_checkpoint_and_no_rest", &path);
+    let mut limited = Command::new("sh");
+    // With the signal ignored, the limit is an error of write; units of 512 or 1024 bytes, as the shell has it.
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 1024; exec \"$0\" \"$@\""]).arg(direct.get_program());
+    limited.args(direct.get_args()).env(RUN, &path).stdout(Stdio::null());
+    assert!(limited.status().expect("started").success());
+    let message = fs::read_to_string(path.join("message")).expect("the other process wrote it");
+    assert!(message.contains("training.safetensors") && message.contains("FileTooLarge"), "{message}");
+    assert_eq!(names(&path.join("checkpoints")), ["step-000100"]);
+    assert_same(&Checkpoint::load(path.join("checkpoints/step-000100")).expect("intact"), &checkpoint(100));
+}
