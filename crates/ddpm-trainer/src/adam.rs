@@ -1,0 +1,135 @@
+//! Adam and AdamW over named parameters, with their state in the open.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Result, Tensor, Var};
+use ddpm_ops::AdamStep;
+use serde::{Deserialize, Serialize};
+
+/// Which form of weight decay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Optimizer {
+    /// Weight decay as an L2 penalty in the gradient (Kingma & Ba 2015).
+    Adam,
+    /// Weight decay apart from the gradient (Loshchilov & Hutter 2019).
+    #[serde(rename = "adamw")]
+    AdamW,
+}
+
+/// The constants of the optimiser.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamConfig {
+    /// Which form of weight decay.
+    pub optimizer: Optimizer,
+    /// Decay of the first moment, in [0, 1).
+    pub beta1: f64,
+    /// Decay of the second moment, in [0, 1).
+    pub beta2: f64,
+    /// Added to the root of the second moment, above 0.
+    pub epsilon: f64,
+    /// λ, at least 0.
+    pub weight_decay: f64,
+}
+
+/// The optimiser: its moments are named tensors like the parameters, its step a number, so that both can be saved.
+#[derive(Debug)]
+pub struct Adam {
+    config: AdamConfig,
+    /// Steps taken.
+    step: u64,
+    moments: BTreeMap<String, Moments>,
+}
+
+#[derive(Debug)]
+struct Moments {
+    first: Var,
+    second: Var,
+}
+
+impl Adam {
+    /// Moments of zero for those parameters.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn new(config: AdamConfig, parameters: &BTreeMap<String, Var>) -> Result<Self> {
+        let zeros = |(name, var): (&String, &Var)| {
+            let moments =
+                Moments { first: Var::from_tensor(&var.zeros_like()?)?, second: Var::from_tensor(&var.zeros_like()?)? };
+            Ok((name.clone(), moments))
+        };
+        Ok(Self { config, step: 0, moments: parameters.iter().map(zeros).collect::<Result<_>>()? })
+    }
+
+    /// One update of every parameter that has a gradient, in name order.
+    ///
+    /// `gradient_scale` multiplies the gradients first: see [`crate::clip_scale`].
+    ///
+    /// # Errors
+    /// When a gradient has another shape than its parameter.
+    pub fn update(
+        &mut self,
+        parameters: &BTreeMap<String, Var>,
+        gradients: &BTreeMap<String, Tensor>,
+        learning_rate: f64,
+        gradient_scale: f64,
+    ) -> Result<()> {
+        self.step += 1;
+        let AdamConfig { optimizer, beta1, beta2, epsilon, weight_decay } = self.config;
+        let decay_if = |wanted| if optimizer == wanted { weight_decay } else { 0.0 };
+        let step = AdamStep {
+            beta1,
+            beta2,
+            epsilon,
+            learning_rate,
+            bias_correction1: 1.0 - beta1.powf(self.step as f64),
+            bias_correction2: 1.0 - beta2.powf(self.step as f64),
+            gradient_scale,
+            coupled_weight_decay: decay_if(Optimizer::Adam),
+            decoupled_weight_decay: decay_if(Optimizer::AdamW),
+        };
+        for (name, gradient) in gradients {
+            if let (Some(parameter), Some(moments)) = (parameters.get(name), self.moments.get(name)) {
+                ddpm_ops::adam_step(parameter, &moments.first, &moments.second, gradient, step)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.step
+    }
+
+    /// The moments, as `adam.first.NAME` and `adam.second.NAME`.
+    pub fn state(&self) -> BTreeMap<String, Tensor> {
+        let named = |(name, moments): (&String, &Moments)| {
+            [(first(name), moments.first.as_tensor().clone()), (second(name), moments.second.as_tensor().clone())]
+        };
+        self.moments.iter().flat_map(named).collect()
+    }
+
+    /// Takes up a state that [`Adam::state`] gave after `steps` steps.
+    ///
+    /// # Errors
+    /// When a moment is missing or has another shape.
+    pub fn restore(&mut self, steps: u64, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        for (name, moments) in &self.moments {
+            for (var, key) in [(&moments.first, first(name)), (&moments.second, second(name))] {
+                let Some(saved) = state.get(&key) else { candle_core::bail!("{key} is missing") };
+                var.set(&saved.to_device(var.device())?)?;
+            }
+        }
+        self.step = steps;
+        Ok(())
+    }
+}
+
+fn first(name: &str) -> String {
+    format!("adam.first.{name}")
+}
+
+fn second(name: &str) -> String {
+    format!("adam.second.{name}")
+}

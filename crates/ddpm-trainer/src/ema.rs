@@ -1,0 +1,96 @@
+//! The exponential moving average of the weights, which sampling uses.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Result, Var};
+
+/// The decay of update `updates` (counted from 0): 1 − (1 + updates)^(−2/3), never above `decay`; `decay` throughout
+/// without warm-up.
+///
+/// With warm-up the average follows the weights closely at first and forgets the initial ones: the curve of lucidrains'
+/// ema-pytorch, which is diffusers' with γ = 1 and power 2/3.
+pub fn ema_decay(updates: u64, decay: f64, warmup: bool) -> f64 {
+    if warmup { decay.min(1.0 - (1.0 + updates as f64).powf(-2.0 / 3.0)) } else { decay }
+}
+
+/// The averaged weights: variables of the same names and shapes as the parameters.
+#[derive(Debug)]
+pub struct Ema {
+    decay: f64,
+    warmup: bool,
+    updates: u64,
+    averages: BTreeMap<String, Var>,
+}
+
+impl Ema {
+    /// An average over `averages`, whose present values are its beginning.
+    pub fn new(decay: f64, warmup: bool, averages: BTreeMap<String, Var>) -> Self {
+        Self { decay, warmup, updates: 0, averages }
+    }
+
+    /// Takes in the parameters as they are.
+    ///
+    /// # Errors
+    /// When a parameter has another shape than its average.
+    pub fn update(&mut self, parameters: &BTreeMap<String, Var>) -> Result<()> {
+        let decay = ema_decay(self.updates, self.decay, self.warmup);
+        for (name, average) in &self.averages {
+            if let Some(parameter) = parameters.get(name) {
+                ddpm_ops::ema_step(average, parameter.as_tensor(), decay)?;
+            }
+        }
+        self.updates += 1;
+        Ok(())
+    }
+
+    /// Updates taken in.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// The averaged weights.
+    pub fn averages(&self) -> &BTreeMap<String, Var> {
+        &self.averages
+    }
+
+    /// Goes on from `updates` updates; the averages themselves are set by the caller.
+    pub fn restore(&mut self, updates: u64) {
+        self.updates = updates;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Tensor};
+
+    #[test]
+    fn the_warm_up_rises_to_the_decay() {
+        assert_eq!(ema_decay(0, 0.995, true), 0.0);
+        assert!((ema_decay(7, 0.995, true) - 0.75).abs() < 1e-12);
+        assert_eq!(ema_decay(1_000_000, 0.995, true), 0.995);
+        assert_eq!(ema_decay(0, 0.995, false), 0.995);
+    }
+
+    #[test]
+    fn the_average_is_the_weighted_sum() -> Result<()> {
+        let var = |v: f32| Var::from_tensor(&Tensor::full(v, 3, &Device::Cpu)?);
+        let mut ema = Ema::new(0.9, false, BTreeMap::from([("w".into(), var(1.0)?)]));
+        for value in [2.0, 4.0] {
+            ema.update(&BTreeMap::from([("w".into(), var(value)?)]))?;
+        }
+        // 0.9 (0.9 · 1 + 0.1 · 2) + 0.1 · 4 = 1.39
+        let average = ema.averages()["w"].to_vec1::<f32>()?;
+        assert!(average.iter().all(|v| (v - 1.39).abs() < 1e-6), "{average:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn the_first_warm_update_is_a_copy() -> Result<()> {
+        let var = |v: f32| Var::from_tensor(&Tensor::full(v, 3, &Device::Cpu)?);
+        let mut ema = Ema::new(0.995, true, BTreeMap::from([("w".into(), var(1.0)?)]));
+        ema.update(&BTreeMap::from([("w".into(), var(0.1)?)]))?;
+        assert_eq!(ema.averages()["w"].to_vec1::<f32>()?, [0.1; 3]);
+        Ok(())
+    }
+}

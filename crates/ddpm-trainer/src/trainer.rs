@@ -1,0 +1,287 @@
+//! One optimiser step at a time, and the state that the next one depends on.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use candle_core::{Device, Tensor, Var};
+use ddpm_diffusion::{Denoiser, GaussianDiffusion, simple_loss};
+use ddpm_rng::{Purpose, Stream};
+use serde::{Deserialize, Serialize};
+
+use crate::adam::Adam;
+use crate::ema::Ema;
+use crate::gradient_clip::{clip_scale, global_norm};
+use crate::model::Model;
+use crate::{TrainConfig, TrainerError};
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct StepReport {
+    /// Steps completed, this one included: from 1.
+    pub step: u64,
+    /// L_simple of the step's batches, mean over all elements.
+    pub loss: f64,
+    /// The rate that the step was taken with.
+    pub learning_rate: f64,
+    /// The global norm of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// Whether the weights stayed as they were because loss or gradient was not finite.
+    pub skipped: bool,
+    /// Steps skipped in a row, this one included.
+    #[serde(skip)]
+    pub skipped_in_a_row: u64,
+    /// Images over seconds of this step.
+    pub images_per_sec: f64,
+    /// The share of this step that was spent waiting for data, in [0, 1].
+    pub data_wait_share: f64,
+}
+
+/// The numbers that a resumed run goes on from; the tensors are in [`Snapshot`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingState {
+    /// Optimiser steps completed, skipped ones included.
+    pub step: u64,
+    /// Batches taken from the data: also the position of the random streams of time steps, noise and dropout.
+    pub batches: u64,
+    /// Adam's own count, skipped steps left out.
+    pub optimizer_steps: u64,
+    /// Updates of the averaged weights.
+    pub ema_updates: u64,
+    /// Steps skipped in a row so far.
+    pub skipped_in_a_row: u64,
+    /// Steps skipped in the whole run.
+    pub skipped: u64,
+    /// The seed of every stream.
+    pub seed: u64,
+    /// The batch size that `batches` counts in.
+    pub batch_size: usize,
+}
+
+/// Everything that the next step depends on.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The averaged weights, by name.
+    pub averages: BTreeMap<String, Tensor>,
+    /// The weights as `parameter.NAME` and Adam's moments.
+    pub training: BTreeMap<String, Tensor>,
+    /// The numbers.
+    pub state: TrainingState,
+}
+
+/// Trains one model: algorithm 1 of Ho et al. 2020, with accumulation, clipping, Adam and EMA.
+#[derive(Debug)]
+pub struct Trainer {
+    config: TrainConfig,
+    total_steps: u64,
+    diffusion: GaussianDiffusion,
+    device: Device,
+    model: Model,
+    adam: Adam,
+    ema: Ema,
+    state: TrainingState,
+}
+
+impl Trainer {
+    /// A run of `total_steps` steps from the model's present weights.
+    ///
+    /// # Errors
+    /// When the configuration is invalid or the device has no room for the moments.
+    pub fn new(
+        config: TrainConfig,
+        total_steps: u64,
+        diffusion: GaussianDiffusion,
+        model: Model,
+        device: Device,
+    ) -> Result<Self, TrainerError> {
+        config.validate()?;
+        let adam = Adam::new(config.adam(), &model.parameters)?;
+        let ema = Ema::new(config.ema_decay, config.ema_warmup, model.averages.clone());
+        let state = TrainingState {
+            step: 0,
+            batches: 0,
+            optimizer_steps: 0,
+            ema_updates: 0,
+            skipped_in_a_row: 0,
+            skipped: 0,
+            seed: config.seed,
+            batch_size: config.batch_size,
+        };
+        Ok(Self { config, total_steps, diffusion, device, model, adam, ema, state })
+    }
+
+    /// One step on the next `gradient_accumulation_steps` batches of `batches`, each [batch, channel, height, width] in
+    /// [−1, 1].
+    ///
+    /// A loss or gradient that is not finite leaves weights, moments and averages as they are and is reported as skipped.
+    ///
+    /// # Errors
+    /// When the data fails or ends, or a tensor operation does.
+    pub fn step<E>(&mut self, batches: &mut dyn Iterator<Item = Result<Tensor, E>>) -> Result<StepReport, TrainerError>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let rates = self.config.learning_rate_schedule;
+        let share = rates.share(self.state.step, self.config.warmup_steps, self.total_steps);
+        let learning_rate = self.config.learning_rate * share;
+
+        let start = Instant::now();
+        let (loss, gradients, waited) = self.accumulate(batches)?;
+        let gradient_norm = global_norm(&gradients)?;
+        let skipped = !(loss.is_finite() && gradient_norm.is_finite());
+        if skipped {
+            self.state.skipped += 1;
+            self.state.skipped_in_a_row += 1;
+        } else {
+            let scale = clip_scale(gradient_norm, self.config.max_norm());
+            self.adam.update(&self.model.parameters, &gradients, learning_rate, scale)?;
+            self.ema.update(&self.model.parameters)?;
+            self.state.skipped_in_a_row = 0;
+        }
+        self.state.step += 1;
+        let seconds = start.elapsed().as_secs_f64().max(1e-9);
+        let images = self.config.batch_size * self.config.gradient_accumulation_steps;
+        Ok(StepReport {
+            step: self.state.step,
+            loss,
+            learning_rate,
+            gradient_norm,
+            skipped,
+            skipped_in_a_row: self.state.skipped_in_a_row,
+            images_per_sec: images as f64 / seconds,
+            data_wait_share: waited.as_secs_f64() / seconds,
+        })
+    }
+
+    /// The mean loss and gradient over the step's batches, and the time spent waiting for them.
+    fn accumulate<E>(
+        &mut self,
+        batches: &mut dyn Iterator<Item = Result<Tensor, E>>,
+    ) -> Result<(f64, BTreeMap<String, Tensor>, Duration), TrainerError>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let parts = self.config.gradient_accumulation_steps;
+        let (mut total, mut waited) = (0.0, Duration::ZERO);
+        let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
+        for _ in 0..parts {
+            let failed = |source| TrainerError::Data { batch: self.state.batches, source };
+            let asked = Instant::now();
+            let x_0 = match batches.next() {
+                Some(batch) => batch.map_err(|error| failed(error.into()))?.to_device(&self.device)?,
+                None => return Err(failed("it ended".into())),
+            };
+            waited += asked.elapsed();
+            let loss = self.loss(&x_0)?;
+            total += loss.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()? / parts as f64;
+            let loss = if parts == 1 { loss } else { (loss / parts as f64)? };
+            let mut grads = loss.backward()?;
+            for (name, parameter) in &self.model.parameters {
+                let Some(gradient) = grads.remove(parameter.as_tensor()) else { continue };
+                let sum = match gradients.remove(name) {
+                    Some(sum) => (sum + gradient)?,
+                    None => gradient,
+                };
+                gradients.insert(name.clone(), sum);
+            }
+            self.state.batches += 1;
+        }
+        Ok((total, gradients, waited))
+    }
+
+    /// L_simple of one batch (Ho et al. 2020, eq. 14): t uniform over the steps, ε normal, each from the stream of this
+    /// batch's position.
+    fn loss(&self, x_0: &Tensor) -> Result<Tensor, TrainerError> {
+        let stream = |purpose| Stream::new(self.state.seed, purpose, self.state.batches);
+        let steps = self.diffusion.schedule().len() as u64;
+        let mut time_steps = stream(Purpose::TimeSteps);
+        let t: Vec<usize> = (0..x_0.dim(0)?).map(|_| time_steps.below(steps) as usize).collect();
+        let eps = stream(Purpose::TrainingNoise).normal(x_0.shape(), &self.device)?.to_dtype(x_0.dtype())?;
+        let x_t = self.diffusion.q_sample(x_0, &t, &eps)?.detach();
+        let t = self.diffusion.network_time(&t, &self.device)?;
+        let eps_hat = self.model.denoiser.predict_train(&x_t, &t, &mut stream(Purpose::Dropout))?;
+        Ok(simple_loss(&eps_hat, &eps)?)
+    }
+
+    /// The run's configuration.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// Steps of the whole run.
+    pub fn total_steps(&self) -> u64 {
+        self.total_steps
+    }
+
+    /// The numbers that the next step depends on.
+    pub fn state(&self) -> &TrainingState {
+        &self.state
+    }
+
+    /// Where the tensors are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The diffusion process that is trained.
+    pub fn diffusion(&self) -> &GaussianDiffusion {
+        &self.diffusion
+    }
+
+    /// The network over the averaged weights.
+    pub fn averaged_denoiser(&self) -> &dyn Denoiser {
+        self.model.averaged_denoiser.as_ref()
+    }
+
+    /// Everything that the next step depends on. Tensors share their memory with the trainer: save them before the next
+    /// step.
+    pub fn snapshot(&self) -> Snapshot {
+        let plain = |vars: &BTreeMap<String, Var>, prefix: &str| -> BTreeMap<String, Tensor> {
+            vars.iter().map(|(name, var)| (format!("{prefix}{name}"), var.as_tensor().clone())).collect()
+        };
+        let mut training = plain(&self.model.parameters, "parameter.");
+        training.extend(self.adam.state());
+        let state =
+            TrainingState { optimizer_steps: self.adam.steps(), ema_updates: self.ema.updates(), ..self.state.clone() };
+        Snapshot { averages: plain(self.ema.averages(), ""), training, state }
+    }
+
+    /// Goes on from a snapshot of the same model.
+    ///
+    /// # Errors
+    /// When the seed or the batch size is another, or a tensor is missing or mis-shaped.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), TrainerError> {
+        let saved = &snapshot.state;
+        for (what, saved, own) in [
+            ("train.seed", saved.seed, self.state.seed),
+            ("train.batch_size", saved.batch_size as u64, self.state.batch_size as u64),
+        ] {
+            if saved != own {
+                return Err(TrainerError::State(format!("{what} was {saved} and is now {own}")));
+            }
+        }
+        restore_vars(&self.model.parameters, "parameter.", &snapshot.training)?;
+        restore_vars(self.ema.averages(), "", &snapshot.averages)?;
+        self.adam.restore(saved.optimizer_steps, &snapshot.training)?;
+        self.ema.restore(saved.ema_updates);
+        self.state = saved.clone();
+        Ok(())
+    }
+}
+
+fn restore_vars(
+    vars: &BTreeMap<String, Var>,
+    prefix: &str,
+    saved: &BTreeMap<String, Tensor>,
+) -> Result<(), TrainerError> {
+    for (name, var) in vars {
+        let key = format!("{prefix}{name}");
+        let tensor = saved.get(&key).ok_or_else(|| TrainerError::State(format!("{key} is missing")))?;
+        if tensor.dims() != var.dims() {
+            let message = format!("{key}: expected shape {:?}, found {:?}", var.dims(), tensor.dims());
+            return Err(TrainerError::State(message));
+        }
+        var.set(&tensor.to_device(var.device())?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! The training loop: steps, metrics, checkpoints, previews, in that order, from top to bottom.
+
+use std::path::Path;
+
+use candle_core::Tensor;
+use ddpm_checkpoint::{Checkpoint, ModelDescription, Retention, RunDir};
+
+use crate::preview::Preview;
+use crate::trainer::{StepReport, Trainer};
+use crate::{TrainConfig, TrainerError};
+
+/// What happened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A step was taken or skipped.
+    Step(&'a StepReport),
+    /// A checkpoint was written whole.
+    Checkpoint {
+        /// The step that it holds.
+        step: u64,
+        /// Its directory.
+        path: &'a Path,
+    },
+    /// The averaged model sampled the fixed latents.
+    Preview {
+        /// Steps completed.
+        step: u64,
+        /// [image, channel, height, width] in [−1, 1].
+        images: &'a Tensor,
+    },
+}
+
+/// Who watches a run: draws, prints, and may stop it.
+pub trait Observer {
+    /// Takes note of an event.
+    ///
+    /// # Errors
+    /// An error ends the run; the checkpoints written so far stay.
+    fn event(&mut self, event: Event<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+    /// Whether the run shall save its state and stop. Asked after every step, and while previews are drawn.
+    fn should_stop(&self) -> bool;
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All steps are done.
+    Finished,
+    /// The observer stopped it, its state saved.
+    Stopped,
+}
+
+/// Takes a run from the trainer's present state to its last step, leaving metrics and checkpoints in `run`.
+///
+/// `describe` writes down what a model file of that step is the model of. Metrics and checkpoints of `run` beyond the
+/// present step, left by a run that went further, are dropped first.
+///
+/// # Errors
+/// When the data, a file, the observer or a tensor operation fails, or the loss stays not finite. Checkpoints written so
+/// far stay as they are.
+pub fn train<E>(
+    trainer: &mut Trainer,
+    batches: &mut dyn Iterator<Item = Result<Tensor, E>>,
+    run: &mut RunDir,
+    preview: &Preview,
+    describe: &dyn Fn(u64) -> Result<ModelDescription, TrainerError>,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainerError>
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let config = trainer.config().clone();
+    let retention = retention(&config);
+    let mut metrics = run.metrics(trainer.state().step)?;
+    run.discard_checkpoints_after(trainer.state().step)?;
+
+    while trainer.state().step < trainer.total_steps() {
+        let report = trainer.step(batches)?;
+        let step = report.step;
+        let last = step == trainer.total_steps();
+        let due = |every: u64| every > 0 && step.is_multiple_of(every);
+
+        if due(config.log_every_steps) || last {
+            metrics.append(&report)?;
+        }
+        observer.event(Event::Step(&report)).map_err(TrainerError::Observer)?;
+        if report.skipped_in_a_row >= config.max_skipped_steps {
+            let last_good = run.latest_valid()?.map(|entry| entry.path);
+            return Err(TrainerError::Diverged { step, skipped: report.skipped_in_a_row, last_good });
+        }
+
+        let stop = observer.should_stop();
+        if due(config.checkpoint_every_steps) || last || stop {
+            let path = save(trainer, run, describe)?;
+            run.prune(&retention)?;
+            observer.event(Event::Checkpoint { step, path: &path }).map_err(TrainerError::Observer)?;
+        }
+        if stop && !last {
+            return Ok(Outcome::Stopped);
+        }
+
+        if preview.images > 0 && (due(config.sample_every_steps) || last) {
+            match preview.draw(trainer, &|| observer.should_stop())? {
+                Some(images) => {
+                    let event = Event::Preview { step, images: &images };
+                    observer.event(event).map_err(TrainerError::Observer)?;
+                }
+                None if last => return Ok(Outcome::Finished),
+                None => {
+                    save(trainer, run, describe)?;
+                    return Ok(Outcome::Stopped);
+                }
+            }
+        }
+    }
+    Ok(Outcome::Finished)
+}
+
+fn retention(config: &TrainConfig) -> Retention {
+    Retention {
+        keep_last: config.keep_last_checkpoints.try_into().unwrap_or(std::num::NonZeroUsize::MIN),
+        keep_every_steps: config.keep_every_steps.try_into().ok(),
+    }
+}
+
+fn save(
+    trainer: &Trainer,
+    run: &mut RunDir,
+    describe: &dyn Fn(u64) -> Result<ModelDescription, TrainerError>,
+) -> Result<std::path::PathBuf, TrainerError> {
+    let snapshot = trainer.snapshot();
+    let step = snapshot.state.step;
+    let state = serde_json::to_value(&snapshot.state).map_err(|error| TrainerError::State(error.to_string()))?;
+    let checkpoint =
+        Checkpoint { step, description: describe(step)?, model: snapshot.averages, training: snapshot.training, state };
+    Ok(run.save_checkpoint(&checkpoint)?)
+}
