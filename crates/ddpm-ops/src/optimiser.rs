@@ -38,7 +38,8 @@ pub struct AdamStep {
 /// # Errors
 /// When the shapes differ.
 pub fn adam_step(parameter: &Var, moment1: &Var, moment2: &Var, gradient: &Tensor, step: AdamStep) -> Result<()> {
-    for (what, dims) in [("first moment", moment1.dims()), ("second moment", moment2.dims()), ("gradient", gradient.dims())]
+    for (what, dims) in
+        [("first moment", moment1.dims()), ("second moment", moment2.dims()), ("gradient", gradient.dims())]
     {
         if dims != parameter.dims() {
             candle_core::bail!("adam_step: a parameter of shape {:?} and a {what} of shape {dims:?}", parameter.dims());

@@ -1,6 +1,7 @@
 //! Every fused operation against the composed one in f64, values and gradients, over odd shapes; and against finite
 //! differences, which know neither.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 use candle_core::{DType, Device, Result, Tensor, Var};
 use ddpm_ops::composed;
 use ddpm_testkit::assert_close;

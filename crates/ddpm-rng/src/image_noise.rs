@@ -19,6 +19,11 @@ impl ImageNoise {
         Self { streams: positions.map(|position| Stream::new(seed, purpose, position)).collect() }
     }
 
+    /// The same stream, that of image `image`, for each of `images` images: all of them get its noise.
+    pub fn shared(seed: u64, purpose: Purpose, image: u64, images: usize) -> Self {
+        Self { streams: vec![Stream::new(seed, purpose, image); images] }
+    }
+
     /// The number of images it draws for.
     pub fn images(&self) -> usize {
         self.streams.len()

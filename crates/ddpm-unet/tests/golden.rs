@@ -1,5 +1,6 @@
 //! The network against PyTorch on the same weights, and its sizes against those of the article's code.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 use candle_core::{DType, Tensor, Var};
 use ddpm_testkit::{Golden, assert_close, golden_names};
 use ddpm_unet::{ImageSize, NoiseNet, NoiseNetConfig};

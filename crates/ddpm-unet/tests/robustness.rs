@@ -1,5 +1,6 @@
 //! Configurations and weights that no network can have, and pictures of unusual shapes.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor, Var};

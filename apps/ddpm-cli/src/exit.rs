@@ -1,0 +1,89 @@
+//! How a program ends: its exit code and its last line.
+
+use std::process::ExitCode;
+
+/// Wrong usage or configuration: exit code 2.
+#[derive(Debug)]
+pub struct UsageError(String);
+
+impl std::fmt::Display for UsageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// A usage error of that message.
+pub fn usage(message: impl std::fmt::Display) -> anyhow::Error {
+    UsageError(message.to_string()).into()
+}
+
+/// How a program that did not fail ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It did what was asked.
+    Done,
+    /// A signal of that number stopped it, its state saved.
+    BySignal(i32),
+}
+
+/// The exit code of a program: 0 done, 2 wrong usage or configuration, 1 any other failure, 128 + n after signal n. The
+/// failure goes to standard error, its causes on the same line.
+pub fn exit(result: anyhow::Result<Ended>) -> ExitCode {
+    match result {
+        Ok(Ended::Done) => ExitCode::SUCCESS,
+        Ok(Ended::BySignal(signal)) => ExitCode::from(128u8.saturating_add(signal.clamp(0, 127) as u8)),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[allow(clippy::print_stderr, reason = "the last line of a program that failed")]
+            {
+                eprintln!("error: {}", one_line(&error));
+            }
+            ExitCode::from(if error.chain().any(|cause| cause.is::<UsageError>()) { 2 } else { 1 })
+        }
+    }
+}
+
+/// The error and its causes, each said once: a cause that the message above it quotes is left out.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
+}
+
+/// Whoever reads our output closed it, as `head` does: no failure of ours.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    kinds.map(std::io::Error::kind).any(|kind| kind == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn causes_are_said_once() {
+        let error = Err::<(), _>(usage("steps: expected 1, found 0")).context("in x.toml").unwrap_err();
+        assert_eq!(one_line(&error), "in x.toml: steps: expected 1, found 0");
+        let error = Err::<(), _>(usage("inner")).context("outer, because inner").unwrap_err();
+        assert_eq!(one_line(&error), "outer, because inner");
+    }
+
+    #[test]
+    fn codes_tell_usage_from_failure() {
+        let code = |result| format!("{:?}", exit(result));
+        assert_eq!(code(Ok(Ended::Done)), format!("{:?}", ExitCode::from(0)));
+        assert_eq!(code(Ok(Ended::BySignal(15))), format!("{:?}", ExitCode::from(143)));
+        assert_eq!(code(Err(usage("x").context("y"))), format!("{:?}", ExitCode::from(2)));
+        assert_eq!(code(Err(anyhow::anyhow!("x"))), format!("{:?}", ExitCode::from(1)));
+    }
+}

@@ -1,0 +1,20 @@
+//! What the command-line programs of this workspace share: devices, threads, logs, progress, signals, exit codes.
+//!
+//! It leaves out everything about diffusion. Reading order: [`exit`], [`DeviceChoice`], [`Verbosity`], [`Progress`],
+//! [`StopSignal`], [`completions`].
+
+mod completions;
+mod device;
+mod exit;
+mod logging;
+mod progress;
+mod signals;
+mod threads;
+
+pub use completions::completions;
+pub use device::DeviceChoice;
+pub use exit::{Ended, UsageError, exit, usage};
+pub use logging::Verbosity;
+pub use progress::Progress;
+pub use signals::StopSignal;
+pub use threads::use_threads;

@@ -1,0 +1,54 @@
+//! Logs on standard error, in step with the progress bar.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::Args;
+use indicatif::MultiProgress;
+use tracing_subscriber::EnvFilter;
+
+/// `-v` and `-q`.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Verbosity {
+    /// Say more: -v for details, -vv for everything
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Say nothing but warnings and errors
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+impl Verbosity {
+    /// Starts logging. Lines go above the bars that `bars` draws. The environment variable `RUST_LOG` overrides the flags.
+    pub fn start(self, bars: &MultiProgress) {
+        let own = match (self.quiet, self.verbose) {
+            (true, _) => "warn",
+            (_, 0) => "info",
+            (_, 1) => "debug",
+            _ => "trace",
+        };
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(own));
+        let bars = bars.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(move || AboveBars(bars.clone()))
+            .with_ansi(io::stderr().is_terminal())
+            .with_target(self.verbose > 0)
+            .without_time()
+            .finish();
+        // Only a second call could fail, and logging already works then.
+        let _ = tracing::subscriber::set_global_default(subscriber);
+    }
+}
+
+/// Writes a line while the bars are out of the way.
+struct AboveBars(MultiProgress);
+
+impl Write for AboveBars {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}

@@ -1,0 +1,134 @@
+//! What may be typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use ddpm_cli::{DeviceChoice, Verbosity};
+use ddpm_diffusion::MeanForm;
+use ddpm_schedule::{Spacing, VarianceKind};
+
+/// Generate pictures with a trained denoising diffusion model.
+///
+/// Without any argument it samples the newest run under runs/.
+#[derive(Debug, Parser)]
+#[command(name = "ddpm-sample", version, max_term_width = 100)]
+pub(crate) struct Args {
+    /// A run directory, a checkpoint directory or a model file [default: the newest run under runs/]
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: Option<PathBuf>,
+    /// Pictures [default: 16, or as many as --latents holds]
+    #[arg(short, long, value_name = "N")]
+    pub(crate) number: Option<usize>,
+    /// The sampling procedure: the article's, or with the predicted picture clipped to [-1, 1] in every step (its tip 3)
+    /// [default: the model's]
+    #[arg(long)]
+    pub(crate) sampler: Option<Sampler>,
+    /// The variance of a step: beta, or beta times (1 - alpha_bar_prev) / (1 - alpha_bar) (the article's tip 1)
+    /// [default: the model's]
+    #[arg(long)]
+    pub(crate) variance: Option<Variance>,
+    /// Steps, at most as many as the model was trained with [default: the model's]
+    #[arg(long, value_name = "S")]
+    pub(crate) steps: Option<usize>,
+    /// Which steps are taken where they are fewer than the model was trained with [default: the model's]
+    #[arg(long)]
+    pub(crate) spacing: Option<StepSpacing>,
+    /// Picture i is a function of the model, this number and i
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The index of the first picture: `-n 4 --first 8` gives pictures 8 to 11 of a larger sampling
+    #[arg(long, value_name = "I", default_value_t = 0)]
+    pub(crate) first: u64,
+    /// Pictures that are computed together; changes memory and speed, not the pictures
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) batch_size: usize,
+    /// Where the pictures go; a directory that holds files already is added to, and files of the same names are replaced
+    #[arg(long, value_name = "DIR", default_value = "samples")]
+    pub(crate) out: PathBuf,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: DeviceChoice,
+    /// Threads that compute [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Begin with the x_T of a safetensors file: tensor `latents`, f32 [n, channel, height, width]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) latents: Option<PathBuf>,
+    /// Write the pictures before any rounding: tensor `samples`, f32 [n, channel, height, width] in [-1, 1]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save_tensors: Option<PathBuf>,
+    /// Also draw the denoising as denoising.gif
+    #[arg(long)]
+    pub(crate) gif: bool,
+    /// Steps of the trained schedule between the pictures of the denoising strip
+    #[arg(long, value_name = "K", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) strip_every: u64,
+    /// Instead of independent pictures, N pictures on the way from picture --first to the one after it
+    #[arg(long, value_name = "N", conflicts_with_all = ["number", "latents"], value_parser = clap::value_parser!(u64).range(2..))]
+    pub(crate) interpolate: Option<u64>,
+    /// Write no single pictures, only the grid and the strip
+    #[arg(long)]
+    pub(crate) grid_only: bool,
+    #[command(flatten)]
+    pub(crate) verbosity: Verbosity,
+    /// Print the completions of a shell and stop
+    #[arg(long, value_name = "SHELL")]
+    pub(crate) completions: Option<clap_complete::Shell>,
+}
+
+/// The names of the sampling procedures.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Sampler {
+    /// The article's procedure, on the predicted noise
+    Ddpm,
+    /// The same with the predicted picture clipped to [-1, 1]
+    DdpmClipped,
+}
+
+impl From<Sampler> for MeanForm {
+    fn from(sampler: Sampler) -> Self {
+        match sampler {
+            Sampler::Ddpm => Self::Epsilon,
+            Sampler::DdpmClipped => Self::ClippedX0,
+        }
+    }
+}
+
+/// The names of the variances.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Variance {
+    /// beta
+    FixedLarge,
+    /// beta times (1 - alpha_bar_prev) / (1 - alpha_bar)
+    FixedSmall,
+}
+
+impl From<Variance> for VarianceKind {
+    fn from(variance: Variance) -> Self {
+        match variance {
+            Variance::FixedLarge => Self::FixedLarge,
+            Variance::FixedSmall => Self::FixedSmall,
+        }
+    }
+}
+
+/// The names of the spacings.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum StepSpacing {
+    /// Every k-th step from the first
+    Leading,
+    /// Every k-th step back from the last
+    Trailing,
+    /// Evenly from the first to the last
+    Linspace,
+}
+
+impl From<StepSpacing> for Spacing {
+    fn from(spacing: StepSpacing) -> Self {
+        match spacing {
+            StepSpacing::Leading => Self::Leading,
+            StepSpacing::Trailing => Self::Trailing,
+            StepSpacing::Linspace => Self::Linspace,
+        }
+    }
+}

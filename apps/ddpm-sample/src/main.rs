@@ -1,0 +1,43 @@
+//! `ddpm-sample`: a model in, pictures out.
+//!
+//! Reading order: [`args`], [`plan`], [`sampling`], [`pictures`].
+
+mod args;
+mod pictures;
+mod plan;
+mod sampling;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use ddpm_cli::{Ended, Progress, StopSignal};
+use tracing::info;
+
+use crate::args::Args;
+use crate::plan::Plan;
+
+fn main() -> ExitCode {
+    ddpm_cli::exit(run(&Args::parse()))
+}
+
+fn run(args: &Args) -> anyhow::Result<Ended> {
+    if let Some(shell) = args.completions {
+        ddpm_cli::completions::<Args>(shell);
+        return Ok(Ended::Done);
+    }
+    let progress = Progress::new(args.verbosity.quiet);
+    args.verbosity.start(progress.bars());
+    let threads = ddpm_cli::use_threads(args.threads)?;
+    let device = args.device.open()?;
+    let stop = StopSignal::listen()?;
+
+    let plan = Plan::new(args, &device)?;
+    info!("{}, step {}", plan.model_path.display(), plan.step);
+    let on = if device.is_cpu() { format!("the CPU, {threads} threads") } else { format!("{:?}", device.location()) };
+    info!("{} pictures in {} steps, on {on}", plan.images(), plan.sampler.steps);
+    let Some(sampled) = sampling::sample_all(&plan, &device, &progress, &stop)? else {
+        return Ok(Ended::BySignal(stop.received().unwrap_or_default()));
+    };
+    pictures::write(args, &plan, &sampled)?;
+    Ok(Ended::Done)
+}

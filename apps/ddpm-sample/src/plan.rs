@@ -1,0 +1,163 @@
+//! From what was typed to everything a sampling needs, checked before it begins.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use candle_core::{Device, Tensor};
+use ddpm_checkpoint::{Model, find_model, newest_run, read_tensors};
+use ddpm_cli::usage;
+use ddpm_diffusion::{GaussianDiffusion, SamplerConfig, slerp};
+use ddpm_rng::{ImageNoise, Purpose};
+use ddpm_schedule::ScheduleConfig;
+use ddpm_unet::{Network, NetworkConfig};
+
+use crate::args::Args;
+
+/// A sampling that can begin.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) model_path: PathBuf,
+    /// Optimiser steps that the model has had.
+    pub(crate) step: u64,
+    pub(crate) network: Network,
+    pub(crate) diffusion: GaussianDiffusion,
+    pub(crate) sampler: SamplerConfig,
+    pub(crate) seed: u64,
+    /// Index of the first picture.
+    pub(crate) first: u64,
+    pub(crate) batch_size: usize,
+    /// Steps of the trained schedule between the moments that are kept of the first pictures.
+    pub(crate) record_every: usize,
+    /// x_T of every picture, [image, channel, height, width], on the CPU; None where each is drawn from its own stream.
+    latents: Option<Tensor>,
+    /// Whether all pictures share the noise of the first: between two latents, only the latents shall differ.
+    pub(crate) shared_noise: bool,
+    number: usize,
+    /// [channel, height, width].
+    pub(crate) image_shape: [usize; 3],
+}
+
+/// Pictures that are sampled where nobody says how many.
+const DEFAULT_NUMBER: usize = 16;
+/// More pictures than anyone could want of one command; their latents must fit in memory.
+const MOST: usize = 1_000_000;
+
+impl Plan {
+    pub(crate) fn new(args: &Args, device: &Device) -> anyhow::Result<Self> {
+        let model = find_model(model_path(args.model.as_deref())?)?;
+        let (config, schedule): (NetworkConfig, ScheduleConfig) = (model.network()?, model.diffusion()?);
+        let shapes = config.parameters()?.into_iter().map(|(name, spec)| (name, spec.shape)).collect();
+        model.check_names(&shapes)?;
+        let diffusion = GaussianDiffusion::new(schedule.build()?);
+        let sampler = sampler(args, &model, diffusion.schedule().len())?;
+        let [height, width] = model.description.image_size;
+        let image_shape = [model.description.channels, height, width];
+
+        let given = args.latents.as_deref().map(|path| read_latents(path, image_shape)).transpose()?;
+        let interpolated = args.interpolate.map(|n| between(args, n as usize, image_shape)).transpose()?;
+        let latents = given.or(interpolated);
+        let number = number(args, latents.as_ref())?;
+        if args.batch_size == 0 {
+            return Err(usage("--batch-size: expected a number from 1, found 0"));
+        }
+        let latents = latents.map(|latents| latents.narrow(0, 0, number)).transpose()?;
+
+        let on_device = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(device)?));
+        let weights: BTreeMap<String, Tensor> = model.tensors.iter().map(on_device).collect::<anyhow::Result<_>>()?;
+        Ok(Self {
+            step: model.step(),
+            network: Network::new(&config, &weights).with_context(|| model.path.display().to_string())?,
+            model_path: model.path,
+            diffusion,
+            sampler,
+            seed: args.seed,
+            first: args.first,
+            batch_size: args.batch_size,
+            record_every: args.strip_every as usize,
+            latents,
+            shared_noise: args.interpolate.is_some(),
+            number,
+            image_shape,
+        })
+    }
+
+    /// How many pictures there will be.
+    pub(crate) fn images(&self) -> usize {
+        self.number
+    }
+
+    /// The noise of the pictures `from..from + images`, after their x_T, and those x_T on the device.
+    pub(crate) fn begin(&self, from: usize, images: usize, device: &Device) -> anyhow::Result<(ImageNoise, Tensor)> {
+        let mut noise = if self.shared_noise {
+            ImageNoise::shared(self.seed, Purpose::SamplingNoise, self.first, images)
+        } else {
+            ImageNoise::new(self.seed, Purpose::SamplingNoise, self.first + from as u64, images)
+        };
+        // Drawn in any case: the noise of the steps is the same whether x_T is given or not.
+        let drawn = noise.draw(&self.image_shape, device)?;
+        let latents = match &self.latents {
+            Some(latents) => latents.narrow(0, from, images)?.to_device(device)?,
+            None => drawn,
+        };
+        Ok((noise, latents))
+    }
+}
+
+fn model_path(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match given {
+        Some(path) => Ok(path.to_path_buf()),
+        None => newest_run("runs")?
+            .ok_or_else(|| usage("no MODEL given, and no run with a checkpoint under runs/; train one with ddpm-train")),
+    }
+}
+
+/// The model's own sampler with what was typed over it.
+fn sampler(args: &Args, model: &Model, timesteps: usize) -> anyhow::Result<SamplerConfig> {
+    let own: SamplerConfig = model.sampler()?;
+    let sampler = SamplerConfig {
+        mean: args.sampler.map_or(own.mean, Into::into),
+        variance: args.variance.map_or(own.variance, Into::into),
+        steps: args.steps.unwrap_or(own.steps),
+        spacing: args.spacing.map_or(own.spacing, Into::into),
+    };
+    if !(1..=timesteps).contains(&sampler.steps) {
+        let found = sampler.steps;
+        return Err(usage(format!("--steps: expected 1 to {timesteps}, the steps of the model's schedule, found {found}")));
+    }
+    Ok(sampler)
+}
+
+fn number(args: &Args, latents: Option<&Tensor>) -> anyhow::Result<usize> {
+    let most = latents.map(|latents| latents.dim(0)).transpose()?;
+    let number = args.number.or(most).unwrap_or(DEFAULT_NUMBER);
+    if !(1..=most.unwrap_or(MOST)).contains(&number) {
+        let most = most.map_or(MOST.to_string(), |most| format!("{most}, the latents there are"));
+        return Err(usage(format!("-n: expected 1 to {most}, found {number}")));
+    }
+    Ok(number)
+}
+
+/// Tensor `latents` of a safetensors file.
+fn read_latents(path: &Path, image_shape: [usize; 3]) -> anyhow::Result<Tensor> {
+    let shown = path.display();
+    let mut tensors = read_tensors(path).map_err(|error| usage(format!("--latents: {error}")))?;
+    let names = tensors.keys().cloned().collect::<Vec<_>>().join(", ");
+    let latents = tensors
+        .remove("latents")
+        .ok_or_else(|| usage(format!("--latents {shown}: expected a tensor named latents, found {names}")))?;
+    let [channels, height, width] = image_shape;
+    if latents.rank() != 4 || latents.dims()[1..] != image_shape || latents.dims()[0] == 0 {
+        let found = latents.dims();
+        return Err(usage(format!("--latents {shown}: expected [n, {channels}, {height}, {width}], found {found:?}")));
+    }
+    Ok(latents)
+}
+
+/// Latents on the great circle from picture `--first` to the one after it.
+fn between(args: &Args, images: usize, image_shape: [usize; 3]) -> anyhow::Result<Tensor> {
+    let ends = ImageNoise::new(args.seed, Purpose::SamplingNoise, args.first, 2).draw(&image_shape, &Device::Cpu)?;
+    let (from, to) = (ends.get(0)?, ends.get(1)?);
+    let at = |i: usize| slerp(&from, &to, i as f64 / (images - 1) as f64);
+    Ok(Tensor::stack(&(0..images).map(at).collect::<Result<Vec<_>, _>>()?, 0)?)
+}

@@ -1,0 +1,86 @@
+//! What may be typed.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use clap::builder::PossibleValuesParser;
+use ddpm_cli::{DeviceChoice, Verbosity};
+
+use crate::presets;
+
+/// Train a denoising diffusion model on pictures.
+///
+/// Without any argument it trains on 1,797 scans of handwritten digits that it carries with it, and ends with pictures.
+#[derive(Debug, Parser)]
+#[command(name = "ddpm-train", version, max_term_width = 100)]
+pub(crate) struct Args {
+    /// The configuration to begin with [default: digits]
+    #[arg(long, value_parser = PossibleValuesParser::new(presets::names()))]
+    pub(crate) preset: Option<String>,
+    /// A TOML document whose keys override the preset's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Pictures: a folder of images, IDX, CIFAR-10 or Parquet files, or one such file, zip or tar; `digits` for the scans
+    /// in the program
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<String>,
+    /// The run directory [default: runs/PRESET, or the next free runs/PRESET-N]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Optimiser steps of the whole run
+    #[arg(long, value_name = "N", conflicts_with = "epochs")]
+    pub(crate) steps: Option<u64>,
+    /// Passes over the data of the whole run
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<u64>,
+    /// Images a step
+    #[arg(long, value_name = "N")]
+    pub(crate) batch_size: Option<u64>,
+    /// The name of every random draw
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// `auto` continues the run in its directory where there is one; `never` begins anew; a run or checkpoint directory is
+    /// continued
+    #[arg(long, value_name = "auto|never|PATH", default_value = "auto")]
+    pub(crate) resume: Resume,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: DeviceChoice,
+    /// Threads that compute [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Any key of the configuration, as in `--set train.learning_rate=1e-4`; may be given many times
+    #[arg(long, value_name = "TABLE.KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Print the resolved configuration and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Train N steps on synthetic pictures, print the timings as one JSON object and stop
+    #[arg(long, value_name = "N", conflicts_with = "dry_run")]
+    pub(crate) benchmark: Option<u64>,
+    #[command(flatten)]
+    pub(crate) verbosity: Verbosity,
+    /// Print the completions of a shell and stop
+    #[arg(long, value_name = "SHELL")]
+    pub(crate) completions: Option<clap_complete::Shell>,
+}
+
+/// What to do with a run that is there already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Resume {
+    Auto,
+    Never,
+    From(PathBuf),
+}
+
+impl std::str::FromStr for Resume {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "never" => Self::Never,
+            path => Self::From(path.into()),
+        })
+    }
+}

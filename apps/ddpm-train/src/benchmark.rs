@@ -1,0 +1,94 @@
+//! `--benchmark N`: how long a step takes, on synthetic pictures.
+
+use std::time::Instant;
+
+use anyhow::Context;
+use candle_core::{Device, Result, Tensor};
+use ddpm_cli::Ended;
+use ddpm_diffusion::GaussianDiffusion;
+use ddpm_rng::{Purpose, Stream};
+use ddpm_trainer::Trainer;
+use serde::Serialize;
+
+use crate::config::RunConfig;
+use crate::model::new_model;
+
+/// What it prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    params: usize,
+    batch_size: usize,
+    /// Median of a whole step: forward, loss, backward, clipping, Adam, EMA.
+    train_step_ms: f64,
+    /// Median of a forward pass without gradient.
+    predict_ms: f64,
+    /// Most memory the process held while it trained; absent where the system does not tell.
+    peak_rss_mib: Option<f64>,
+    device: String,
+    threads: usize,
+}
+
+/// Steps and predictions before the ones that count.
+const WARM_UP: u64 = 2;
+
+/// Trains `steps` steps of that configuration on synthetic batches and prints the timings as one JSON object.
+pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads: usize) -> anyhow::Result<Ended> {
+    let size = config.model.image_size();
+    let shape = (config.train.batch_size, config.model.channels(), size.height, size.width);
+    let x = Stream::new(config.train.seed, Purpose::Synthetic, 0).normal(shape, device)?.clamp(-1.0, 1.0)?;
+    let mut batches = std::iter::repeat_with(|| Result::<Tensor>::Ok(x.clone()));
+
+    let model = new_model(&config.model, config.train.seed, device)?;
+    let diffusion = GaussianDiffusion::new(config.diffusion.build()?);
+    let total = steps.saturating_add(WARM_UP);
+    let mut trainer = Trainer::new(config.train.clone(), total, diffusion, model, device.clone())?;
+    let train_step_ms = median_ms(steps, || {
+        trainer.step(&mut batches)?;
+        Ok(())
+    })?;
+    let peak_rss_mib = peak_rss_mib();
+    let t = Tensor::full(config.diffusion.timesteps as f32 / 2.0, config.train.batch_size, device)?;
+    let predict_ms = median_ms(steps, || {
+        // Reading a value back waits for the device.
+        trainer.averaged_denoiser().predict(&x, &t)?.flatten_all()?.get(0)?.to_scalar::<f32>()?;
+        Ok(())
+    })?;
+
+    let report = Report {
+        params: config.model.parameter_count()?,
+        batch_size: config.train.batch_size,
+        train_step_ms,
+        predict_ms,
+        peak_rss_mib,
+        device: if device.is_cpu() { "cpu".into() } else { format!("{:?}", device.location()) },
+        threads,
+    };
+    let text = serde_json::to_string(&report).context("could not write the report")?;
+    #[allow(clippy::print_stdout, reason = "the result of the command")]
+    {
+        println!("{text}");
+    }
+    Ok(Ended::Done)
+}
+
+fn median_ms(runs: u64, mut run: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    for _ in 0..WARM_UP {
+        run()?;
+    }
+    let mut times = Vec::new();
+    for _ in 0..runs.max(1) {
+        let start = Instant::now();
+        run()?;
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    let middle = times.len() / 2;
+    Ok(if times.len() % 2 == 1 { times[middle] } else { (times[middle - 1] + times[middle]) / 2.0 })
+}
+
+/// VmHWM of Linux, in MiB.
+fn peak_rss_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kib| kib / 1024.0)
+}

@@ -1,0 +1,171 @@
+//! The configuration of a run: one TOML document, resolved from preset, file and flags.
+
+use std::path::Path;
+
+use anyhow::Context;
+use ddpm_cli::usage;
+use ddpm_data::DataConfig;
+use ddpm_schedule::ScheduleConfig;
+use ddpm_trainer::TrainConfig;
+use ddpm_unet::NetworkConfig;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::args::Args;
+use crate::presets;
+use crate::sample_config::SampleConfig;
+
+/// Everything a run depends on besides its data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunConfig {
+    pub(crate) model: NetworkConfig,
+    pub(crate) diffusion: ScheduleConfig,
+    pub(crate) data: DataConfig,
+    pub(crate) train: TrainConfig,
+    pub(crate) sample: SampleConfig,
+}
+
+/// The tables of the document, in the order they are written.
+const TABLES: [&str; 5] = ["model", "diffusion", "data", "train", "sample"];
+
+impl RunConfig {
+    /// The configuration that `args` ask for: the base, then `--config`, then flags and `--set`.
+    ///
+    /// The base is the preset; where none is named and `saved` holds the configuration of a run that is continued, it is
+    /// that one.
+    pub(crate) fn resolve(args: &Args, saved: Option<&Table>) -> anyhow::Result<Self> {
+        let mut document = match (&args.preset, saved) {
+            (None, Some(saved)) => saved.clone(),
+            (preset, _) => {
+                let name = preset.as_deref().unwrap_or(DEFAULT_PRESET);
+                let text = presets::document(name).with_context(|| format!("no preset is named {name}"))?;
+                text.parse().with_context(|| format!("preset {name}"))?
+            }
+        };
+        if let Some(path) = &args.config {
+            merge(&mut document, read_document(path)?);
+        }
+        for (key, value) in flags(args)? {
+            set(&mut document, &key, value)?;
+        }
+        let config = Self::from_document(document)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Reads the document of a resolved configuration.
+    pub(crate) fn from_document(mut document: Table) -> anyhow::Result<Self> {
+        let config = Self {
+            model: table(&mut document, TABLES[0])?,
+            diffusion: table(&mut document, TABLES[1])?,
+            data: table(&mut document, TABLES[2])?,
+            train: table(&mut document, TABLES[3])?,
+            sample: table(&mut document, TABLES[4])?,
+        };
+        match document.keys().next() {
+            Some(key) => Err(usage(format!("{key}: no such table; the tables are {}", TABLES.join(", ")))),
+            None => Ok(config),
+        }
+    }
+
+    /// Checks every table before anything is loaded.
+    fn validate(&self) -> anyhow::Result<()> {
+        self.model.validate().map_err(usage)?;
+        self.diffusion.build().map_err(|error| usage(format!("diffusion: {error}")))?;
+        self.data.validate().map_err(usage)?;
+        self.train.validate().map_err(usage)?;
+        self.sample.validate(self.diffusion.timesteps).map_err(usage)
+    }
+
+    /// The document: `from_document` reads it back.
+    pub(crate) fn to_toml(&self) -> anyhow::Result<String> {
+        toml::to_string(self).context("could not write the configuration as TOML")
+    }
+}
+
+/// What `ddpm-train` without arguments trains.
+pub(crate) const DEFAULT_PRESET: &str = "digits";
+
+/// Reads a TOML document.
+pub(crate) fn read_document(path: &Path) -> anyhow::Result<Table> {
+    let text = std::fs::read_to_string(path).map_err(|error| usage(format!("{}: {error}", path.display())))?;
+    text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        usage(format!("{}, line {line}: {}", path.display(), error.message()))
+    })
+}
+
+/// Takes a table out of the document.
+fn table<T: DeserializeOwned>(document: &mut Table, name: &str) -> anyhow::Result<T> {
+    let value = document.remove(name).unwrap_or_else(|| Value::Table(Table::new()));
+    value
+        .try_into()
+        .map_err(|error: toml::de::Error| usage(format!("[{name}]: {}", error.to_string().trim().replace('\n', " "))))
+}
+
+/// Puts the keys of `over` into `base`, table by table.
+fn merge(base: &mut Table, over: Table) {
+    for (name, value) in over {
+        match (base.get_mut(&name), value) {
+            (Some(Value::Table(base)), Value::Table(over)) => {
+                // Another kind of network brings its own keys: those of the old one mean nothing to it.
+                if over.contains_key("kind") && over.get("kind") != base.get("kind") {
+                    base.clear();
+                }
+                over.into_iter().for_each(|(key, value)| put(base, key, value));
+            }
+            (_, value) => {
+                base.insert(name, value);
+            }
+        }
+    }
+}
+
+/// Sets a key; of `steps` and `epochs` a document has one, the last that was said.
+fn put(table: &mut Table, key: String, value: Value) {
+    for (own, other) in [("steps", "epochs"), ("epochs", "steps")] {
+        if key == own {
+            table.remove(other);
+        }
+    }
+    table.insert(key, value);
+}
+
+/// The keys that flags stand for, and those of `--set`.
+fn flags(args: &Args) -> anyhow::Result<Vec<(String, Value)>> {
+    let number = |key: &str, n: Option<u64>| -> anyhow::Result<Option<(String, Value)>> {
+        let Some(n) = n else { return Ok(None) };
+        let n = i64::try_from(n).map_err(|_| usage(format!("{key}: {n} is too large")))?;
+        Ok(Some((key.to_string(), Value::Integer(n))))
+    };
+    let mut keys = Vec::new();
+    keys.extend(args.data.clone().map(|path| ("data.path".to_string(), Value::String(path))));
+    keys.extend(number("train.steps", args.steps)?);
+    keys.extend(number("train.epochs", args.epochs)?);
+    keys.extend(number("train.batch_size", args.batch_size)?);
+    keys.extend(number("train.seed", args.seed)?);
+    for set in &args.set {
+        let (key, value) =
+            set.split_once('=').ok_or_else(|| usage(format!("--set {set}: expected TABLE.KEY=VALUE")))?;
+        keys.push((key.trim().to_string(), read_value(value.trim())));
+    }
+    Ok(keys)
+}
+
+/// A value as TOML has it; what is no TOML is a string, so that quotes are not needed.
+fn read_value(text: &str) -> Value {
+    let document = format!("value = {text}").parse::<Table>().ok();
+    document.and_then(|mut d| d.remove("value")).unwrap_or_else(|| Value::String(text.to_string()))
+}
+
+fn set(document: &mut Table, key: &str, value: Value) -> anyhow::Result<()> {
+    let (table, field) = key
+        .split_once('.')
+        .filter(|(table, field)| TABLES.contains(table) && !field.is_empty() && !field.contains('.'))
+        .ok_or_else(|| usage(format!("{key}: expected TABLE.KEY with a table of {}", TABLES.join(", "))))?;
+    let mut over = Table::new();
+    over.insert(table.to_string(), Value::Table(Table::from_iter([(field.to_string(), value)])));
+    merge(document, over);
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! `ddpm-train`: pictures in, a model and pictures out.
+//!
+//! Reading order: [`args`], [`config`], [`run_choice`], [`session`]; beside them [`presets`], [`sample_config`], [`model`],
+//! [`watch`], [`benchmark`].
+
+mod args;
+mod benchmark;
+mod config;
+mod model;
+mod presets;
+mod run_choice;
+mod sample_config;
+mod session;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use ddpm_cli::{Ended, Progress};
+
+use crate::args::Args;
+use crate::config::RunConfig;
+use crate::run_choice::Request;
+
+fn main() -> ExitCode {
+    ddpm_cli::exit(run(&Args::parse()))
+}
+
+fn run(args: &Args) -> anyhow::Result<Ended> {
+    if let Some(shell) = args.completions {
+        ddpm_cli::completions::<Args>(shell);
+        return Ok(Ended::Done);
+    }
+    let progress = Progress::new(args.verbosity.quiet);
+    args.verbosity.start(progress.bars());
+
+    if let Some(steps) = args.benchmark {
+        let config = RunConfig::resolve(args, None)?;
+        let threads = ddpm_cli::use_threads(args.threads)?;
+        return benchmark::benchmark(&config, steps, &args.device.open()?, threads);
+    }
+    let request = Request::read(args)?;
+    let config = RunConfig::resolve(args, request.saved()?.as_ref())?;
+    if args.dry_run {
+        print(&config.to_toml()?);
+        return Ok(Ended::Done);
+    }
+    let threads = ddpm_cli::use_threads(args.threads)?;
+    session::train(request, &config, &args.device.open()?, threads, &progress)
+}
+
+/// Writes what was asked for to standard output.
+fn print(text: &str) {
+    use std::io::Write;
+    // Whoever reads may have closed the pipe: there is nobody left to tell.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}

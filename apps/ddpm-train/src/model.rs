@@ -1,0 +1,40 @@
+//! A network in training and its average, as the trainer wants them.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use candle_core::{Device, Tensor, Var};
+use ddpm_rng::Stream;
+use ddpm_trainer::Model;
+use ddpm_unet::{Network, NetworkConfig};
+
+/// The network of that configuration with initial weights of that seed, and an average that begins with the same.
+pub(crate) fn new_model(config: &NetworkConfig, seed: u64, device: &Device) -> anyhow::Result<Model> {
+    let initial = config.initial_weights(seed).context("the network could not be initialised")?;
+    let variables = || -> anyhow::Result<BTreeMap<String, Var>> {
+        let var =
+            |(name, tensor): (&String, &Tensor)| Ok((name.clone(), Var::from_tensor(&tensor.to_device(device)?)?));
+        initial.iter().map(var).collect()
+    };
+    let (parameters, averages) = (variables()?, variables()?);
+    let network = |vars: &BTreeMap<String, Var>| {
+        Network::new(config, &vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect())
+    };
+    let trained = network(&parameters)?;
+    // Previews need no gradient: over detached tensors, which share their memory with the variables, nothing is recorded.
+    let averaged = Network::new(config, &detached(&averages))?;
+    Ok(Model {
+        denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {
+            trained.forward_train(x_t, t, dropout).map_err(candle_core::Error::wrap)
+        }),
+        parameters,
+        averaged_denoiser: Box::new(move |x_t: &Tensor, t: &Tensor| {
+            averaged.forward(x_t, t).map_err(candle_core::Error::wrap)
+        }),
+        averages,
+    })
+}
+
+fn detached(vars: &BTreeMap<String, Var>) -> BTreeMap<String, Tensor> {
+    vars.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect()
+}

@@ -1,0 +1,19 @@
+//! The configurations that the program carries with it.
+
+/// A preset's name and its document.
+const PRESETS: [(&str, &str); 4] = [
+    ("digits", include_str!("../../../assets/presets/digits.toml")),
+    ("mnist", include_str!("../../../assets/presets/mnist.toml")),
+    ("cifar10", include_str!("../../../assets/presets/cifar10.toml")),
+    ("article", include_str!("../../../assets/presets/article.toml")),
+];
+
+/// The names of all presets.
+pub(crate) fn names() -> [&'static str; PRESETS.len()] {
+    PRESETS.map(|(name, _)| name)
+}
+
+/// The document of that preset.
+pub(crate) fn document(name: &str) -> Option<&'static str> {
+    PRESETS.iter().find(|(own, _)| *own == name).map(|(_, document)| *document)
+}

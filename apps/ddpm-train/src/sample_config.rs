@@ -1,0 +1,52 @@
+//! What the `[sample]` table of a configuration says: previews, and what `ddpm-sample` does when it is told nothing.
+
+use ddpm_diffusion::{MeanForm, SamplerConfig};
+use ddpm_schedule::{Spacing, VarianceKind};
+use serde::{Deserialize, Serialize};
+
+/// How pictures are sampled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SampleConfig {
+    /// `epsilon`, the article's procedure, or `clipped-x0`, its tip 3.
+    pub(crate) mean: MeanForm,
+    /// `fixed-large`, σ² = β, or `fixed-small`, σ² = β̃ (the article's tip 1).
+    pub(crate) variance: VarianceKind,
+    /// Steps of a sampling, 1 to `diffusion.timesteps`.
+    pub(crate) steps: usize,
+    /// Which steps are taken where they are fewer.
+    pub(crate) spacing: Spacing,
+    /// Pictures of a preview grid; 0 for no previews.
+    pub(crate) preview_images: usize,
+    /// Steps of a preview, 1 to `diffusion.timesteps`.
+    pub(crate) preview_steps: usize,
+}
+
+impl SampleConfig {
+    /// Whether a schedule of `timesteps` steps can be sampled so.
+    pub(crate) fn validate(&self, timesteps: usize) -> Result<(), String> {
+        for (field, steps) in [("sample.steps", self.steps), ("sample.preview_steps", self.preview_steps)] {
+            if !(1..=timesteps).contains(&steps) {
+                return Err(format!("{field}: expected 1 to diffusion.timesteps = {timesteps}, found {steps}"));
+            }
+        }
+        if self.preview_images > MOST_PREVIEWS {
+            let found = self.preview_images;
+            return Err(format!("sample.preview_images: expected at most {MOST_PREVIEWS}, found {found}"));
+        }
+        Ok(())
+    }
+
+    /// What `ddpm-sample` does when it is told nothing; stored with the model.
+    pub(crate) fn sampler(&self) -> SamplerConfig {
+        SamplerConfig { mean: self.mean, variance: self.variance, steps: self.steps, spacing: self.spacing }
+    }
+
+    /// The shorter one of the previews.
+    pub(crate) fn preview_sampler(&self) -> SamplerConfig {
+        SamplerConfig { steps: self.preview_steps, ..self.sampler() }
+    }
+}
+
+/// More would not fit a grid that anybody looks at.
+const MOST_PREVIEWS: usize = 1024;

@@ -1,0 +1,137 @@
+//! One training session: everything opened in order, then the loop.
+
+use std::path::Path;
+
+use anyhow::Context;
+use candle_core::Device;
+use ddpm_checkpoint::{Checkpoint, ModelDescription, RunDir};
+use ddpm_cli::{Ended, Progress, StopSignal, usage};
+use ddpm_data::{Batch, DataError, ImageSource, Loader, LoaderConfig};
+use ddpm_diffusion::GaussianDiffusion;
+use ddpm_trainer::{Outcome, Preview, Snapshot, Trainer, TrainerError};
+use tracing::info;
+
+use crate::config::RunConfig;
+use crate::model::new_model;
+use crate::run_choice::{Opened, Request};
+use crate::watch::Watch;
+
+/// Trains as the configuration says, from the beginning or from where the run stopped.
+pub(crate) fn train(
+    request: Request,
+    config: &RunConfig,
+    device: &Device,
+    threads: usize,
+    progress: &Progress,
+) -> anyhow::Result<Ended> {
+    let stop = StopSignal::listen()?;
+    let source = ddpm_data::open(&config.data).map_err(data_error)?;
+    let total_steps = total_steps(config, source.as_ref())?;
+    let Opened { mut run, checkpoint } = request.open(config, total_steps)?;
+    run.save_config(&config.to_toml()?)?;
+    greet(config, source.as_ref(), device, threads, &run)?;
+
+    let diffusion = GaussianDiffusion::new(config.diffusion.build()?);
+    let model = new_model(&config.model, config.train.seed, device)?;
+    let mut trainer = Trainer::new(config.train.clone(), total_steps, diffusion, model, device.clone())?;
+    restore(&mut trainer, &run, checkpoint.as_deref())?;
+    let first_step = trainer.state().step;
+    if first_step >= total_steps {
+        let path = run.path().display();
+        info!("{path} has done its {total_steps} steps; --steps gives it more, --out begins another");
+        return Ok(Ended::Done);
+    }
+
+    let size = config.model.image_size();
+    let (batch_size, seed, channels) = (config.train.batch_size, config.train.seed, config.model.channels());
+    let loading = LoaderConfig::new(&config.data, batch_size, seed, channels, [size.height, size.width]);
+    let loader = Loader::new(source, loading, trainer.state().batches).map_err(data_error)?;
+    let mut batches = loader.map(|batch: Result<Batch, DataError>| batch.map(|batch| batch.images));
+    let preview = Preview {
+        images: config.sample.preview_images,
+        image_shape: [config.model.channels(), size.height, size.width],
+        sampler: config.sample.preview_sampler(),
+        seed: config.train.seed,
+    };
+    let describe = |step| describe(config, step);
+    let mut watch = Watch::new(&run, first_step, total_steps, config.train.log_every_steps, progress, stop.clone())?;
+    let outcome = ddpm_trainer::train(&mut trainer, &mut batches, &mut run, &preview, &describe, &mut watch)?;
+    watch.finish(outcome)?;
+    Ok(match (outcome, stop.received()) {
+        (Outcome::Stopped, Some(signal)) => Ended::BySignal(signal),
+        _ => Ended::Done,
+    })
+}
+
+/// The steps of the whole run, which may be given as passes over data of a size that only its source knows.
+fn total_steps(config: &RunConfig, source: &dyn ImageSource) -> anyhow::Result<u64> {
+    let (images, batch) = (source.len(), config.train.batch_size);
+    if images < batch {
+        let path = &config.data.path;
+        return Err(usage(format!(
+            "train.batch_size: expected at most the {images} pictures of {path}, found {batch}"
+        )));
+    }
+    Ok(config.train.total_steps((images / batch) as u64))
+}
+
+/// An empty set or a wrong path is a matter of usage.
+fn data_error(error: DataError) -> anyhow::Error {
+    anyhow::Error::new(error).context("the training data")
+}
+
+/// Takes up the checkpoint that was asked for, or the newest of the run.
+fn restore(trainer: &mut Trainer, run: &RunDir, checkpoint: Option<&Path>) -> anyhow::Result<()> {
+    let checkpoint = match checkpoint {
+        Some(path) => Some(Checkpoint::load(path)?),
+        None => run.load_latest()?,
+    };
+    let Some(checkpoint) = checkpoint else { return Ok(()) };
+    let state = serde_json::from_value(checkpoint.state).context("the checkpoint's state.json")?;
+    let snapshot = Snapshot { averages: checkpoint.model, training: checkpoint.training, state };
+    trainer.restore(&snapshot).map_err(|error| usage(format!("cannot go on from the checkpoint: {error}")))?;
+    info!("goes on from step {}", checkpoint.step);
+    Ok(())
+}
+
+/// What a model file of this run is the model of.
+fn describe(config: &RunConfig, step: u64) -> Result<ModelDescription, TrainerError> {
+    let size = config.model.image_size();
+    let (model, sampler) = (&config.model, config.sample.sampler());
+    let size = [size.height, size.width];
+    Ok(ModelDescription::new(model, &config.diffusion, &sampler, model.channels(), size, step)?)
+}
+
+fn greet(
+    config: &RunConfig,
+    source: &dyn ImageSource,
+    device: &Device,
+    threads: usize,
+    run: &RunDir,
+) -> anyhow::Result<()> {
+    let (size, parameters) = (config.model.image_size(), config.model.parameter_count()?);
+    info!("{} pictures from {}, as {} of {} channels", source.len(), config.data.path, size, config.model.channels());
+    let device =
+        if device.is_cpu() { format!("the CPU, {threads} threads") } else { format!("{:?}", device.location()) };
+    info!("{} parameters, on {device}", grouped(parameters));
+    info!("writes to {}", run.path().display());
+    Ok(())
+}
+
+/// A number with commas between thousands.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    groups.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!([grouped(7), grouped(698_209), grouped(1_000_000)], ["7", "698,209", "1,000,000"]);
+    }
+}

@@ -1,0 +1,137 @@
+//! Watching a run: the progress bar, the pictures, the curve.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use candle_core::Tensor;
+use ddpm_checkpoint::{RunDir, read_metrics};
+use ddpm_cli::{Progress, StopSignal};
+use ddpm_trainer::{Event, Observer, Outcome, StepReport};
+use indicatif::ProgressBar;
+use serde::Deserialize;
+use tracing::{info, warn};
+
+/// Draws what the loop tells.
+pub(crate) struct Watch {
+    run: PathBuf,
+    samples: PathBuf,
+    bar: ProgressBar,
+    stop: StopSignal,
+    total_steps: u64,
+    log_every_steps: u64,
+    losses: Vec<(u64, f64)>,
+    newest_grid: Option<PathBuf>,
+    waited: f64,
+    /// When the last line was logged, and at which step: where no bar is drawn, lines tell how it goes.
+    said: (Instant, u64),
+}
+
+/// How long a run without a bar stays silent.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// What the curve needs of a line of metrics.jsonl. A loss that was not finite is null there.
+#[derive(Deserialize)]
+struct Line {
+    step: u64,
+    loss: Option<f64>,
+}
+
+impl Watch {
+    pub(crate) fn new(
+        run: &RunDir,
+        first_step: u64,
+        total_steps: u64,
+        log_every_steps: u64,
+        progress: &Progress,
+        stop: StopSignal,
+    ) -> anyhow::Result<Self> {
+        let metrics = run.metrics_path();
+        let lines: Vec<Line> = if metrics.is_file() { read_metrics(&metrics)? } else { Vec::new() };
+        let before = lines.into_iter().filter(|line| line.step <= first_step);
+        Ok(Self {
+            run: run.path().to_path_buf(),
+            samples: run.samples_path(),
+            bar: progress.bar(first_step, total_steps, "steps"),
+            stop,
+            total_steps,
+            log_every_steps,
+            losses: before.filter_map(|line| Some((line.step, line.loss?))).collect(),
+            newest_grid: None,
+            waited: 0.0,
+            said: (Instant::now(), first_step),
+        })
+    }
+
+    fn step(&mut self, report: &StepReport) {
+        let StepReport { step, loss, images_per_sec, .. } = *report;
+        if report.skipped {
+            warn!("step {step} was skipped: its loss or gradient is not finite");
+        }
+        if step.is_multiple_of(self.log_every_steps) && loss.is_finite() {
+            self.losses.push((step, loss));
+        }
+        // A moving average over some fifty steps: a single step's share jumps.
+        self.waited += (report.data_wait_share - self.waited) / step.min(50) as f64;
+        self.bar.set_position(step);
+        self.bar.set_message(format!("loss {loss:.4}  {images_per_sec:.0} images/s"));
+        if self.bar.is_hidden() && (self.said.0.elapsed() > SILENCE || step == self.total_steps) {
+            let seconds = self.said.0.elapsed().as_secs_f64();
+            let left = (self.total_steps - step) as f64 * seconds / (step - self.said.1).max(1) as f64;
+            let left = indicatif::HumanDuration(Duration::from_secs_f64(left));
+            info!("step {step}/{}  loss {loss:.4}  {images_per_sec:.0} images/s  {left} left", self.total_steps);
+            self.said = (Instant::now(), step);
+        }
+    }
+
+    fn preview(&mut self, step: u64, images: &Tensor) -> anyhow::Result<()> {
+        let path = self.samples.join(format!("step-{step:06}.png"));
+        ddpm_data::save_grid(&path, images)?;
+        ddpm_data::save_evolution_gif(&self.samples)?;
+        self.newest_grid = Some(path);
+        self.curve()
+    }
+
+    fn curve(&self) -> anyhow::Result<()> {
+        Ok(ddpm_data::save_loss_curve(&self.run.join("loss.svg"), &self.losses)?)
+    }
+
+    /// The last words.
+    pub(crate) fn finish(self, outcome: Outcome) -> anyhow::Result<()> {
+        self.curve()?;
+        self.bar.finish_and_clear();
+        match outcome {
+            Outcome::Finished => {
+                info!(
+                    "done: {} steps, {:.1} % of the time spent waiting for data",
+                    self.total_steps,
+                    100.0 * self.waited
+                );
+                if let Some(grid) = &self.newest_grid {
+                    info!("pictures: {}", grid.display());
+                }
+                info!("more pictures: cargo run -p ddpm-sample -- {}", self.run.display());
+            }
+            Outcome::Stopped => info!("stopped, state saved; the same command goes on from here"),
+        }
+        Ok(())
+    }
+}
+
+impl Observer for Watch {
+    fn event(&mut self, event: Event<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        match event {
+            Event::Step(report) => self.step(report),
+            Event::Checkpoint { step, path } => {
+                tracing::debug!("step {step} is saved in {}", path.display());
+                self.curve()?;
+            }
+            Event::Preview { step, images } => self.preview(step, images)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn should_stop(&self) -> bool {
+        self.stop.received().is_some()
+    }
+}
