@@ -107,8 +107,9 @@ impl Plan {
 fn model_path(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     match given {
         Some(path) => Ok(path.to_path_buf()),
-        None => newest_run("runs")?
-            .ok_or_else(|| usage("no MODEL given, and no run with a checkpoint under runs/; train one with ddpm-train")),
+        None => newest_run("runs")?.ok_or_else(|| {
+            usage("no MODEL given, and no run with a checkpoint under runs/; train one with ddpm-train")
+        }),
     }
 }
 
@@ -123,7 +124,9 @@ fn sampler(args: &Args, model: &Model, timesteps: usize) -> anyhow::Result<Sampl
     };
     if !(1..=timesteps).contains(&sampler.steps) {
         let found = sampler.steps;
-        return Err(usage(format!("--steps: expected 1 to {timesteps}, the steps of the model's schedule, found {found}")));
+        return Err(usage(format!(
+            "--steps: expected 1 to {timesteps}, the steps of the model's schedule, found {found}"
+        )));
     }
     Ok(sampler)
 }

@@ -1,0 +1,264 @@
+//! Every format, made here, read back; and what hostile files come to.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use ddpm_data::{DataConfig, DataError, ImageSource, Picture, open, save_png};
+use image::{DynamicImage, ImageFormat, RgbImage};
+
+fn config(path: &Path) -> DataConfig {
+    serde_json::from_value(serde_json::json!({ "path": path })).unwrap()
+}
+
+fn opened(path: &Path) -> Result<Arc<dyn ImageSource>, DataError> {
+    open(&config(path))
+}
+
+fn refused(path: &Path) -> String {
+    let error = opened(path).err().unwrap_or_else(|| panic!("{} was opened", path.display())).to_string();
+    assert!(error.contains(&path.display().to_string()), "{error}");
+    error
+}
+
+/// A picture whose pixels tell where they are.
+fn rgb(width: u32, height: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 20) as u8, (y * 20) as u8, 200]))
+}
+
+fn encoded(format: ImageFormat) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    DynamicImage::ImageRgb8(rgb(9, 7)).write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+#[test]
+fn six_formats_are_found_by_content_and_in_order() {
+    let root = tempfile::tempdir().unwrap();
+    let formats =
+        [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Gif, ImageFormat::Bmp, ImageFormat::Tiff];
+    for (i, format) in formats.into_iter().enumerate() {
+        let folder = root.path().join(format!("deep/{i}"));
+        fs::create_dir_all(&folder).unwrap();
+        // The name says nothing.
+        fs::write(folder.join("file.dat"), encoded(format)).unwrap();
+    }
+    fs::write(root.path().join("notes.txt"), "no picture").unwrap();
+    fs::write(root.path().join(".hidden.png"), encoded(ImageFormat::Png)).unwrap();
+    fs::write(root.path().join("empty.png"), "").unwrap();
+    let source = opened(root.path()).unwrap();
+    assert_eq!(source.len(), 6);
+    for i in 0..6 {
+        assert!(source.name(i).contains(&format!("deep/{i}/file.dat")), "{}", source.name(i));
+        let picture = source.decode(i).unwrap();
+        // The decoder of GIF always gives an alpha channel.
+        let channels = if formats[i] == ImageFormat::Gif { 4 } else { 3 };
+        assert_eq!((picture.width, picture.height, picture.channels), (9, 7, channels));
+        // JPEG and GIF are lossy; a swapped axis or channel is not.
+        let near = picture.pixel(8, 1).iter().zip([160, 20, 200]).all(|(a, b)| a.abs_diff(b) < 24);
+        assert!(near, "{:?}: {:?}", formats[i], picture.pixel(8, 1));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_loop_of_links_ends() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("a.png"), encoded(ImageFormat::Png)).unwrap();
+    std::os::unix::fs::symlink(root.path(), root.path().join("again")).unwrap();
+    std::os::unix::fs::symlink("nowhere", root.path().join("dangling")).unwrap();
+    assert_eq!(opened(root.path()).unwrap().len(), 1);
+}
+
+#[test]
+fn the_orientation_of_a_camera_is_applied() {
+    // A TIFF header with one entry, orientation 6: turn by 90° clockwise.
+    let mut exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0".to_vec();
+    let mut app1 = vec![0xff, 0xe1];
+    app1.extend(u16::to_be_bytes(exif.len() as u16 + 2));
+    app1.append(&mut exif);
+    let mut jpeg = encoded(ImageFormat::Jpeg);
+    jpeg.splice(2..2, app1);
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("a"), jpeg).unwrap();
+    let picture = opened(root.path()).unwrap().decode(0).unwrap();
+    assert_eq!((picture.width, picture.height), (7, 9));
+}
+
+fn idx(images: u32, side: u32, samples: usize) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 8, 3];
+    for n in [images, side, side] {
+        bytes.extend(n.to_be_bytes());
+    }
+    bytes.extend((0..samples).map(|i| i as u8));
+    bytes
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn idx_files_plain_and_compressed() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, bytes) in [("plain", idx(3, 2, 12)), ("gzip", gzip(&idx(3, 2, 12)))] {
+        let path = root.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let source = opened(&path).unwrap();
+        assert_eq!(source.len(), 3);
+        assert_eq!(source.decode(2).unwrap().samples, [8, 9, 10, 11]);
+    }
+    // Labels beside the images are passed over.
+    fs::write(root.path().join("labels"), [0, 0, 8, 1, 0, 0, 0, 1, 7]).unwrap();
+    assert_eq!(opened(root.path()).unwrap().len(), 6);
+}
+
+#[test]
+fn idx_headers_that_lie_cost_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("x");
+    for (bytes, said) in [
+        (idx(u32::MAX, 28, 100), "promises"),
+        (idx(u32::MAX, u32::MAX, 100), "promises"),
+        (idx(3, 2, 11), "found 11"),
+        (idx(3, 2, 13), "found more"),
+        (idx(0, 2, 0), "promises 0 images"),
+        (idx(1, 2, 4)[..9].to_vec(), "header"),
+        (gzip(&idx(10, 28, 7840))[..60].to_vec(), ""),
+        (gzip(&idx(1, 2, 10_000_000)), "found more"),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        let error = refused(&path);
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn cifar_binary_records() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("data_batch_1.bin");
+    let mut record = vec![7u8];
+    for plane in [10u8, 20, 30] {
+        record.extend([plane; 1024]);
+    }
+    fs::write(&path, record.repeat(2)).unwrap();
+    let source = opened(root.path()).unwrap();
+    assert_eq!(source.len(), 2);
+    let picture = source.decode(1).unwrap();
+    assert_eq!((picture.width, picture.height, picture.pixel(31, 31)), (32, 32, &[10, 20, 30][..]));
+    record[0] = 10;
+    fs::write(&path, &record).unwrap();
+    assert!(refused(&path).contains("label"));
+}
+
+fn zip_of(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in files {
+        zip.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+#[test]
+fn archives_of_images() {
+    let root = tempfile::tempdir().unwrap();
+    let (png, jpeg) = (encoded(ImageFormat::Png), encoded(ImageFormat::Jpeg));
+    // A name that climbs out is shown and leads nowhere.
+    let zip = zip_of(&[("a/1.png", &png), ("../../2.jpg", &jpeg), ("readme.txt", b"hello"), ("a/._1.png", &png)]);
+    let path = root.path().join("set.zip");
+    fs::write(&path, &zip).unwrap();
+    let source = opened(&path).unwrap();
+    assert_eq!(source.len(), 2);
+    assert!(source.name(1).ends_with("set.zip:../../2.jpg"));
+    assert_eq!(source.decode(1).unwrap().width, 9);
+
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(png.len() as u64);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "b/x.png", &png[..]).unwrap();
+    let tar = tar.into_inner().unwrap();
+    for (name, bytes) in [("set.tar", tar.clone()), ("set.tar.gz", gzip(&tar))] {
+        let path = root.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let source = opened(&path).unwrap();
+        assert_eq!((source.len(), source.decode(0).unwrap().height), (1, 7));
+    }
+    // Cut anywhere, an archive is an error or what is whole of it, never a panic.
+    for bytes in [&zip, &tar] {
+        for end in (4..bytes.len()).step_by(97) {
+            let path = root.path().join("cut");
+            fs::write(&path, &bytes[..end]).unwrap();
+            let _ = opened(&path).map(|source| (0..source.len()).for_each(|i| drop(source.decode(i))));
+        }
+    }
+}
+
+#[test]
+fn a_zip_bomb_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let mut bomb = encoded(ImageFormat::Png);
+    bomb.resize(257 << 20, 0);
+    let path = root.path().join("bomb.zip");
+    fs::write(&path, zip_of(&[("huge.png", &bomb)])).unwrap();
+    assert!(fs::metadata(&path).unwrap().len() < 1 << 20);
+    assert!(refused(&path).contains("256 MiB"));
+}
+
+#[test]
+fn damaged_pictures_are_errors_that_name_them() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("x");
+    let formats = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Gif, ImageFormat::Tiff];
+    for format in formats {
+        let whole = encoded(format);
+        for end in (16..whole.len() - 2).step_by(13) {
+            fs::write(&path, &whole[..end]).unwrap();
+            let Ok(source) = opened(&path) else { continue };
+            if let Err(error) = source.decode(0) {
+                assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+            } else {
+                // A decoder may do without a trailer, but JPEG must not pass with half its picture grey.
+                assert_ne!(format, ImageFormat::Jpeg, "{end} of {} bytes", whole.len());
+            }
+        }
+    }
+    // A PNG header that claims 65,535 × 65,535 pixels.
+    let mut huge = encoded(ImageFormat::Png);
+    huge[16..24].copy_from_slice(&[0, 0, 255, 255, 0, 0, 255, 255]);
+    fs::write(&path, huge).unwrap();
+    assert!(opened(&path).unwrap().decode(0).is_err());
+}
+
+#[test]
+fn nothing_to_train_on_is_said() {
+    let root = tempfile::tempdir().unwrap();
+    assert!(refused(root.path()).contains("no images found"));
+    assert!(refused(&root.path().join("absent")).contains("No such file"));
+    let path = root.path().join("bad.parquet");
+    for bytes in
+        [&b"PAR1"[..], b"PAR1 and then nothing of the kind PAR1", &[b"PAR1".as_slice(), &[255; 40], b"PAR1"].concat()]
+    {
+        fs::write(&path, bytes).unwrap();
+        refused(&path);
+    }
+}
+
+#[test]
+fn pictures_written_are_pictures_read() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("new/folder/a.png");
+    for channels in [1, 3, 4] {
+        let samples: Vec<u8> = (0..12 * channels).map(|i| (i * 5) as u8).collect();
+        let picture = Picture { width: 4, height: 3, channels, samples };
+        save_png(&path, &picture).unwrap();
+        assert_eq!(opened(&path).unwrap().decode(0).unwrap(), picture);
+    }
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary file is left");
+}

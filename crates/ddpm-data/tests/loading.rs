@@ -1,0 +1,168 @@
+//! Batches: that they depend on the seed and their position alone, what bad pictures do, and the real sets.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ddpm_data::{DataConfig, DataError, ImageSource, Loader, LoaderConfig, Picture, open};
+
+/// `images` pictures of 4 × 4, each of one value; those in `bad` cannot be decoded.
+#[derive(Debug)]
+struct Flat {
+    images: usize,
+    bad: Vec<usize>,
+}
+
+impl ImageSource for Flat {
+    fn len(&self) -> usize {
+        self.images
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("picture {index}")
+    }
+
+    fn decode(&self, index: usize) -> Result<Picture, DataError> {
+        if self.bad.contains(&index) {
+            return Err(DataError::Damaged { name: self.name(index), problem: "torn".into() });
+        }
+        Ok(Picture { width: 4, height: 4, channels: 1, samples: vec![index as u8; 16] })
+    }
+}
+
+fn loader(source: Flat, workers: usize, start: u64, bad_share: f64) -> Result<Loader, DataError> {
+    let data: DataConfig = serde_json::from_value(serde_json::json!({
+        "path": "x", "workers": workers, "max_bad_share": bad_share, "horizontal_flip": true, "random_crop": true,
+    }))
+    .unwrap();
+    Loader::new(Arc::new(source), LoaderConfig::new(&data, 3, 7, 1, [3, 2]), start)
+}
+
+fn batch(loader: &mut Loader) -> (u64, u64, Vec<f32>) {
+    let batch = loader.next().unwrap().unwrap();
+    assert_eq!(batch.images.dims(), [3, 1, 3, 2]);
+    (batch.epoch, batch.index, batch.images.flatten_all().unwrap().to_vec1().unwrap())
+}
+
+#[test]
+fn a_batch_depends_on_the_seed_and_its_position_alone() {
+    let source = || Flat { images: 10, bad: vec![4] };
+    let mut one = loader(source(), 1, 0, 0.2).unwrap();
+    let all: Vec<_> = (0..9).map(|_| batch(&mut one)).collect();
+    assert_eq!(all.iter().map(|b| (b.0, b.1)).collect::<Vec<_>>()[2..4], [(0, 2), (1, 3)]);
+    let mut many = loader(source(), 3, 0, 0.2).unwrap();
+    assert!(all.iter().all(|expected| batch(&mut many) == *expected));
+    let mut late = loader(source(), 2, 5, 0.2).unwrap();
+    assert!(all[5..].iter().all(|expected| batch(&mut late) == *expected));
+}
+
+#[test]
+fn one_bad_picture_is_replaced_and_too_many_end_the_run_with_their_names() {
+    let source = Flat { images: 10, bad: vec![2] };
+    let mut loader_of_one = loader(source, 2, 0, 0.0).unwrap();
+    (0..12).for_each(|_| drop(batch(&mut loader_of_one)));
+    let source = Flat { images: 10, bad: vec![2, 5, 8] };
+    let mut loader = loader(source, 2, 0, 0.2).unwrap();
+    let error = loader.find_map(Result::err).unwrap().to_string();
+    assert!(error.contains("3 of 10 pictures") && error.contains("picture 2: torn"), "{error}");
+    assert!(loader.next().is_none());
+}
+
+#[test]
+fn a_set_of_nothing_but_bad_pictures_ends() {
+    let source = Flat { images: 6, bad: (0..6).collect() };
+    assert!(loader(source, 1, 0, 1.0).unwrap().next().unwrap().is_err());
+}
+
+#[test]
+fn a_panicking_source_is_an_error() {
+    #[derive(Debug)]
+    struct Bug;
+    impl ImageSource for Bug {
+        fn len(&self) -> usize {
+            10
+        }
+        fn name(&self, _: usize) -> String {
+            "bug".into()
+        }
+        fn decode(&self, _: usize) -> Result<Picture, DataError> {
+            panic!("a bug of the source")
+        }
+    }
+    let data: DataConfig = serde_json::from_value(serde_json::json!({ "path": "x" })).unwrap();
+    let mut loader = Loader::new(Arc::new(Bug), LoaderConfig::new(&data, 3, 7, 1, [3, 2]), 0).unwrap();
+    assert!(matches!(loader.next(), Some(Err(DataError::Thread))));
+}
+
+#[test]
+fn what_no_loader_can_do_is_refused() {
+    let source = || Flat { images: 2, bad: vec![] };
+    assert!(matches!(loader(source(), 1, 0, 0.0), Err(DataError::SmallerThanBatch { images: 2, batch_size: 3 })));
+    let data: DataConfig = serde_json::from_value(serde_json::json!({ "path": "x" })).unwrap();
+    for channels in [0, 2, 5] {
+        let config = LoaderConfig::new(&data, 1, 7, channels, [3, 2]);
+        let error = Loader::new(Arc::new(source()), config, 0).unwrap_err().to_string();
+        assert!(error.contains(&format!("found {channels}")), "{error}");
+    }
+}
+
+#[test]
+fn dropping_a_loader_ends_its_threads() {
+    let source = Arc::new(Flat { images: 10, bad: vec![] });
+    let data: DataConfig = serde_json::from_value(serde_json::json!({ "path": "x" })).unwrap();
+    let shared: Arc<dyn ImageSource> = source.clone();
+    let loader = Loader::new(shared, LoaderConfig::new(&data, 3, 7, 1, [3, 2]), 0).unwrap();
+    drop(loader);
+    for _ in 0..500 {
+        if Arc::strong_count(&source) == 1 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("a thread still holds the source after five seconds");
+}
+
+/// The real sets beside the checkout, where they are there.
+fn real(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(name);
+    if !path.exists() {
+        eprintln!("skipped: {} is not there", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+#[test]
+fn mnist_reads_as_published() {
+    let Some(path) = real("mnist") else { return };
+    let data: DataConfig = serde_json::from_value(serde_json::json!({ "path": path, "fit": "pad" })).unwrap();
+    let source = open(&data).unwrap();
+    assert_eq!(source.len(), 60_000);
+    // The mean of MNIST's training pixels is 33.3 of 255 (0.1307).
+    let mean = (0..2000).map(|i| source.decode(i).unwrap().samples.iter().map(|v| f64::from(*v)).sum::<f64>() / 784.0);
+    let mean = mean.sum::<f64>() / 2000.0;
+    assert!((mean - 33.3).abs() < 0.7, "{mean}");
+    let mut loader = Loader::new(source, LoaderConfig::new(&data, 64, 0, 1, [32, 32]), 0).unwrap();
+    let images = loader.next().unwrap().unwrap().images;
+    // The two rows of padding are black.
+    let edge = images.narrow(2, 0, 2).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert!(edge.iter().all(|v| *v == -1.0));
+}
+
+#[test]
+fn cifar10_reads_from_parquet() {
+    let Some(path) = real("cifar10") else { return };
+    let data: DataConfig = serde_json::from_value(serde_json::json!({ "path": path })).unwrap();
+    let source = open(&data).unwrap();
+    assert_eq!(source.len(), 50_000);
+    let mut sums = [0.0; 3];
+    for i in (0..50_000).step_by(100) {
+        let picture = source.decode(i).unwrap();
+        assert_eq!((picture.width, picture.height, picture.channels), (32, 32, 3));
+        picture.samples.chunks(3).for_each(|p| sums.iter_mut().zip(p).for_each(|(sum, v)| *sum += f64::from(*v)));
+    }
+    // CIFAR-10's published channel means are 125.3, 123.0 and 113.9; 500 pictures meet them within a few units.
+    let means = sums.map(|sum| sum / (500.0 * 1024.0));
+    assert!(means.iter().zip([125.3, 123.0, 113.9]).all(|(a, b)| (a - b).abs() < 8.0), "{means:?}");
+}

@@ -1,0 +1,114 @@
+//! Identities of the forward process and its posterior, and inputs that make no sense.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use candle_core::{DType, Device, Tensor, Var};
+use ddpm_diffusion::{DiffusionError, GaussianDiffusion, simple_loss, slerp};
+use ddpm_rng::{Purpose, Stream};
+use ddpm_schedule::{BetaSchedule, Schedule, VarianceKind};
+use ddpm_testkit::assert_close;
+
+fn diffusion() -> GaussianDiffusion {
+    GaussianDiffusion::new(Schedule::new(&BetaSchedule::Linear { start: 1e-4, end: 0.02 }, 1000).unwrap())
+}
+
+fn normal(position: u64, shape: &[usize]) -> Tensor {
+    let draw = Stream::new(0, Purpose::Evaluation, position).normal(shape, &Device::Cpu).unwrap();
+    draw.to_dtype(DType::F64).unwrap()
+}
+
+#[test]
+fn noising_then_recovering_is_the_identity() {
+    let (x_0, eps) = (normal(0, &[4, 2, 3, 5]), normal(1, &[4, 2, 3, 5]));
+    let t = [0, 1, 500, 999];
+    let x_t = diffusion().q_sample(&x_0, &t, &eps).unwrap();
+    let back = diffusion().predict_x0(&x_t, &t, &eps).unwrap();
+    // f64, divided by √ᾱ_T = 6e-3.
+    assert_close("x_0", &back, &x_0, 1e-12);
+}
+
+#[test]
+fn each_image_has_its_own_step() {
+    let (x_0, eps) = (normal(0, &[2, 1, 4, 4]), normal(1, &[2, 1, 4, 4]));
+    let both = diffusion().q_sample(&x_0, &[3, 700], &eps).unwrap();
+    for (i, t) in [3, 700].into_iter().enumerate() {
+        let part = |x: &Tensor| x.narrow(0, i, 1).unwrap();
+        let alone = diffusion().q_sample(&part(&x_0), &[t], &part(&eps)).unwrap();
+        assert_close("x_t", &part(&both), &alone, 0.0);
+    }
+}
+
+/// Two roads to the mean of a reverse step: through ε̂ (eq. 11) and through x̂_0 (eq. 7).
+#[test]
+fn the_means_of_eq_7_and_eq_11_are_one() {
+    let (x_t, eps) = (normal(0, &[5, 1, 4, 4]), normal(1, &[5, 1, 4, 4]));
+    let t = [0, 1, 10, 500, 999];
+    let by_eps = diffusion().model_mean(&x_t, &t, &eps).unwrap();
+    let x_0 = diffusion().predict_x0(&x_t, &t, &eps).unwrap();
+    let by_x0 = diffusion().q_posterior(&x_0, &x_t, &t).unwrap();
+    assert_close("mean", &by_x0.mean, &by_eps, 1e-11);
+    assert_eq!(by_x0.variance[0], 0.0);
+    assert!(by_x0.log_variance_clipped.iter().all(|v| v.is_finite()));
+}
+
+/// q(x_{t−1} | x_t, x_0) followed backwards from q(x_t | x_0) is q(x_{t−1} | x_0): means and variances add up.
+#[test]
+fn the_posterior_is_consistent_with_the_forward_process() {
+    let diffusion = diffusion();
+    let schedule = diffusion.schedule();
+    for t in [1, 2, 500, 999] {
+        let x_0 = normal(0, &[1, 1, 4, 4]);
+        let mean_t = (&x_0 * schedule.sqrt_alpha_bar(t)).unwrap();
+        let posterior = diffusion.q_posterior(&x_0, &mean_t, &[t]).unwrap();
+        assert_close("mean", &posterior.mean, &(&x_0 * schedule.sqrt_alpha_bar(t - 1)).unwrap(), 1e-12);
+        let carried = schedule.posterior_mean_coef_xt(t).powi(2) * schedule.one_minus_alpha_bar(t);
+        let variance = carried + posterior.variance[0];
+        assert!((variance - schedule.one_minus_alpha_bar(t - 1)).abs() < 1e-12, "t = {t}: {variance}");
+    }
+}
+
+#[test]
+fn losses_can_be_differentiated_and_agree_with_their_definition() {
+    let eps = normal(0, &[3, 2, 2, 2]);
+    let eps_hat = Var::from_tensor(&normal(1, &[3, 2, 2, 2])).unwrap();
+    let loss = simple_loss(eps_hat.as_tensor(), &eps).unwrap();
+    let gradient = loss.backward().unwrap().get(eps_hat.as_tensor()).unwrap().clone();
+    let difference = (eps_hat.as_tensor() - &eps).unwrap();
+    assert_close("gradient", &gradient, &(&difference * (2.0 / 24.0)).unwrap(), 1e-12);
+
+    let t = [0, 10, 999];
+    let weighted = diffusion().weighted_loss(eps_hat.as_tensor(), &eps, &t, VarianceKind::FixedLarge).unwrap();
+    let diffusion = diffusion();
+    let schedule = diffusion.schedule();
+    let squares = difference.sqr().unwrap().flatten_from(1).unwrap().sum(1).unwrap().to_vec1::<f64>().unwrap();
+    for (i, found) in weighted.to_vec1::<f64>().unwrap().into_iter().enumerate().skip(1) {
+        // σ² = β: the weight is β / (2 α (1 − ᾱ)).
+        let weight = schedule.beta(t[i]) / (2.0 * schedule.alpha(t[i]) * schedule.one_minus_alpha_bar(t[i]));
+        assert!((found - weight * squares[i]).abs() < 1e-12 * found, "{found}");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_an_error() {
+    let x = normal(0, &[2, 1, 2, 2]);
+    let other = normal(0, &[2, 1, 2, 3]);
+    assert!(matches!(
+        diffusion().q_sample(&x, &[0, 1000], &x),
+        Err(DiffusionError::TimeStep { found: 1000, len: 1000 })
+    ));
+    assert!(matches!(diffusion().q_sample(&x, &[0], &x), Err(DiffusionError::Shape { what: "t", .. })));
+    assert!(matches!(diffusion().q_sample(&x, &[0, 1], &other), Err(DiffusionError::Shape { what: "eps", .. })));
+    assert!(simple_loss(&x, &other).is_err());
+    assert!(slerp(&x, &other, 0.5).is_err());
+}
+
+#[test]
+fn interpolation_stays_at_the_distance_of_its_ends() {
+    let (a, b) = (normal(0, &[1, 8, 8]), normal(1, &[1, 8, 8]));
+    let norm = |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt();
+    assert_close("the beginning", &slerp(&a, &b, 0.0).unwrap(), &a, 1e-12);
+    assert_close("the end", &slerp(&a, &b, 1.0).unwrap(), &b, 1e-12);
+    let b = (&b * (norm(&a) / norm(&b))).unwrap();
+    assert!((norm(&slerp(&a, &b, 0.37).unwrap()) - norm(&a)).abs() < 1e-9);
+    assert_close("parallel", &slerp(&a, &(&a * 2.0).unwrap(), 0.5).unwrap(), &(&a * 1.5).unwrap(), 1e-12);
+}

@@ -1,0 +1,261 @@
+//! Training a network of two parameters: what a step does, that resuming is exact, what a bad loss does.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Result, Tensor, Var};
+use ddpm_checkpoint::{ModelDescription, RunDir, read_metrics};
+use ddpm_diffusion::{GaussianDiffusion, MeanForm, SamplerConfig};
+use ddpm_rng::{Purpose, Stream};
+use ddpm_schedule::{BetaSchedule, Schedule, Spacing, VarianceKind};
+use ddpm_trainer::{
+    Event, LearningRateSchedule, Model, Observer, Optimizer, Outcome, Preview, TrainConfig, Trainer, TrainerError,
+    train,
+};
+
+fn config() -> TrainConfig {
+    TrainConfig {
+        steps: Some(12),
+        epochs: None,
+        batch_size: 4,
+        seed: 3,
+        learning_rate: 0.05,
+        learning_rate_schedule: LearningRateSchedule::Cosine,
+        warmup_steps: 2,
+        optimizer: Optimizer::Adam,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.0,
+        gradient_clip_norm: 1.0,
+        gradient_accumulation_steps: 1,
+        ema_decay: 0.9,
+        ema_warmup: true,
+        checkpoint_every_steps: 5,
+        keep_last_checkpoints: 2,
+        keep_every_steps: 0,
+        sample_every_steps: 4,
+        log_every_steps: 1,
+        max_skipped_steps: 3,
+    }
+}
+
+/// ε̂ = a x_t + b t / 100, with a random part: dropout on its input.
+fn model() -> Model {
+    let vars = || -> BTreeMap<String, Var> {
+        let var = |v: f32| Var::from_tensor(&Tensor::full(v, (1, 1, 1, 1), &Device::Cpu).unwrap()).unwrap();
+        BTreeMap::from([("a".to_string(), var(0.1)), ("b".to_string(), var(-0.2))])
+    };
+    let (parameters, averages) = (vars(), vars());
+    let predict = |vars: &BTreeMap<String, Var>, x_t: &Tensor, t: &Tensor| -> Result<Tensor> {
+        let time = (t.reshape(((), 1, 1, 1))? / 100.0)?;
+        x_t.broadcast_mul(&vars["a"])?.broadcast_add(&time.broadcast_mul(&vars["b"])?)
+    };
+    let (trained, averaged) = (parameters.clone(), averages.clone());
+    Model {
+        denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {
+            let kept = if dropout.bernoulli(0.5) { 0.5 } else { 1.5 };
+            predict(&trained, &(x_t * kept)?, t)
+        }),
+        parameters,
+        averaged_denoiser: Box::new(move |x_t: &Tensor, t: &Tensor| predict(&averaged, x_t, t)),
+        averages,
+    }
+}
+
+fn trainer(config: TrainConfig) -> Trainer {
+    let schedule = Schedule::new(&BetaSchedule::Linear { start: 1e-3, end: 0.2 }, 50).unwrap();
+    let steps = config.total_steps(10);
+    Trainer::new(config, steps, GaussianDiffusion::new(schedule), model(), Device::Cpu).unwrap()
+}
+
+/// Batch k is a function of k, as a loader's is.
+fn batches(from: u64) -> impl Iterator<Item = Result<Tensor>> {
+    (from..).map(|k| Stream::new(0, Purpose::Synthetic, k).normal((4, 1, 2, 2), &Device::Cpu))
+}
+
+fn values(trainer: &Trainer) -> Vec<(String, Vec<f32>)> {
+    let snapshot = trainer.snapshot();
+    let all = snapshot.averages.into_iter().chain(snapshot.training);
+    all.map(|(name, t)| (name, t.flatten_all().unwrap().to_vec1().unwrap())).collect()
+}
+
+#[derive(Default)]
+struct Notes {
+    steps: Vec<u64>,
+    previews: Vec<(u64, Vec<f32>)>,
+    stop_after: Option<u64>,
+}
+
+impl Observer for Notes {
+    fn event(&mut self, event: Event<'_>) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        match event {
+            Event::Step(report) => self.steps.push(report.step),
+            Event::Preview { step, images } => self.previews.push((step, images.flatten_all()?.to_vec1()?)),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn should_stop(&self) -> bool {
+        self.stop_after.is_some_and(|step| self.steps.last() >= Some(&step))
+    }
+}
+
+fn go(trainer: &mut Trainer, run: &mut RunDir, notes: &mut Notes) -> std::result::Result<Outcome, TrainerError> {
+    let preview = Preview {
+        images: 2,
+        image_shape: [1, 2, 2],
+        sampler: SamplerConfig {
+            mean: MeanForm::ClippedX0,
+            variance: VarianceKind::FixedLarge,
+            steps: 5,
+            spacing: Spacing::Trailing,
+        },
+        seed: 1,
+    };
+    let describe = |step| Ok(ModelDescription::new(&"net", &"schedule", &"sampler", 1, [2, 2], step)?);
+    let mut batches = batches(trainer.state().batches);
+    train(trainer, &mut batches, run, &preview, &describe, notes)
+}
+
+#[test]
+fn stopping_and_resuming_changes_no_bit() {
+    for accumulation in [1, 3] {
+        let config = TrainConfig { gradient_accumulation_steps: accumulation, ..config() };
+        let root = tempfile::tempdir().unwrap();
+        let mut whole = trainer(config.clone());
+        let mut run = RunDir::create(root.path().join("whole")).unwrap();
+        let mut notes = Notes::default();
+        assert_eq!(go(&mut whole, &mut run, &mut notes).unwrap(), Outcome::Finished);
+        assert_eq!(notes.previews.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [4, 8, 12]);
+
+        let mut run = RunDir::create(root.path().join("parts")).unwrap();
+        let mut first = trainer(config.clone());
+        let mut stopped = Notes { stop_after: Some(7), ..Notes::default() };
+        assert_eq!(go(&mut first, &mut run, &mut stopped).unwrap(), Outcome::Stopped);
+        let checkpoint = run.load_latest().unwrap().unwrap();
+        assert_eq!(checkpoint.step, 7);
+        let mut second = trainer(config);
+        let state = serde_json::from_value(checkpoint.state).unwrap();
+        let snapshot = ddpm_trainer::Snapshot { averages: checkpoint.model, training: checkpoint.training, state };
+        second.restore(&snapshot).unwrap();
+        let mut resumed = Notes::default();
+        assert_eq!(go(&mut second, &mut run, &mut resumed).unwrap(), Outcome::Finished);
+        assert_eq!(resumed.steps, [8, 9, 10, 11, 12]);
+        assert_eq!(values(&whole), values(&second));
+        // Previews go on from the same latents.
+        assert_eq!(notes.previews[1..], resumed.previews[..]);
+        let steps: Vec<u64> = read_metrics::<serde_json::Value>(run.metrics_path())
+            .unwrap()
+            .iter()
+            .map(|line| line["step"].as_u64().unwrap())
+            .collect();
+        assert_eq!(steps, (1..=12).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn accumulating_two_batches_is_a_step_on_both() {
+    let mut parts = trainer(TrainConfig { gradient_accumulation_steps: 2, ..config() });
+    let report = parts.step(&mut batches(0)).unwrap();
+    // The mean loss of the two, each with its own time steps, noise and dropout.
+    let mut one = trainer(config());
+    let mut data = batches(0);
+    // A rate of nearly nothing leaves the second loss that of the same weights.
+    let slow = TrainConfig { learning_rate: 1e-30, ..config() };
+    let mut slow = trainer(slow);
+    let losses: Vec<f64> = (0..2).map(|_| slow.step(&mut data).unwrap().loss).collect();
+    assert!((report.loss - (losses[0] + losses[1]) / 2.0).abs() < 1e-6, "{} {losses:?}", report.loss);
+    assert_eq!(one.step(&mut batches(0)).unwrap().loss, losses[0]);
+    assert_eq!(parts.state().batches, 2);
+}
+
+#[test]
+fn a_batch_that_is_not_finite_is_skipped() {
+    let mut trainer = trainer(config());
+    let before = values(&trainer);
+    let bad = Tensor::full(f32::NAN, (4, 1, 2, 2), &Device::Cpu);
+    let mut data = std::iter::once(bad).chain(batches(1));
+    let report = trainer.step(&mut data).unwrap();
+    assert!(report.skipped && report.skipped_in_a_row == 1);
+    assert_eq!(values(&trainer), before);
+    assert!(!trainer.step(&mut data).unwrap().skipped);
+    assert_ne!(values(&trainer), before);
+    assert_eq!((trainer.state().step, trainer.state().skipped), (2, 1));
+}
+
+#[test]
+fn too_many_skipped_steps_end_the_run_and_spare_the_checkpoint() {
+    let root = tempfile::tempdir().unwrap();
+    let mut run = RunDir::create(root.path().join("run")).unwrap();
+    let mut trainer = trainer(config());
+    let describe = |step| Ok(ModelDescription::new(&"net", &"schedule", &"sampler", 1, [2, 2], step)?);
+    let mut data =
+        batches(0).take(6).chain(std::iter::repeat_with(|| Tensor::full(f32::NAN, (4, 1, 2, 2), &Device::Cpu)));
+    let preview = Preview {
+        images: 0,
+        image_shape: [1, 2, 2],
+        sampler: SamplerConfig {
+            mean: MeanForm::Epsilon,
+            variance: VarianceKind::FixedLarge,
+            steps: 5,
+            spacing: Spacing::Leading,
+        },
+        seed: 1,
+    };
+    let error = train(&mut trainer, &mut data, &mut run, &preview, &describe, &mut Notes::default()).unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains("3 steps in a row") && message.contains("step-000005"), "{message}");
+    assert_eq!(run.load_latest().unwrap().unwrap().step, 5);
+}
+
+#[test]
+fn data_that_ends_or_fails_is_named() {
+    let mut trainer = trainer(config());
+    let error = trainer.step(&mut std::iter::empty::<Result<Tensor>>()).unwrap_err();
+    assert!(error.to_string().contains("batch 0"), "{error}");
+    let failing = || -> std::result::Result<Tensor, String> { Err("cat.png is damaged".into()) };
+    let error = trainer.step(&mut std::iter::repeat_with(failing)).unwrap_err();
+    assert!(error.to_string().contains("cat.png"), "{error}");
+}
+
+#[test]
+fn another_runs_state_is_refused() {
+    let snapshot = trainer(config()).snapshot();
+    let mut other = trainer(TrainConfig { seed: 4, ..config() });
+    assert!(other.restore(&snapshot).unwrap_err().to_string().contains("train.seed was 3 and is now 4"));
+    let mut damaged = snapshot.clone();
+    damaged.training.remove("adam.first.a");
+    assert!(trainer(config()).restore(&damaged).unwrap_err().to_string().contains("adam.first.a"));
+}
+
+#[test]
+fn bad_configurations_name_the_field() {
+    type Change = fn(&mut TrainConfig);
+    let cases: [(&str, Change); 9] = [
+        ("train.steps", |c| c.steps = None),
+        ("train.steps", |c| c.epochs = Some(1)),
+        ("train.steps", |c| c.steps = Some(0)),
+        ("train.batch_size", |c| c.batch_size = 0),
+        ("train.learning_rate", |c| c.learning_rate = f64::NAN),
+        ("train.learning_rate", |c| c.learning_rate = 0.0),
+        ("train.ema_decay", |c| c.ema_decay = 1.0),
+        ("train.gradient_clip_norm", |c| c.gradient_clip_norm = -1.0),
+        ("train.max_skipped_steps", |c| c.max_skipped_steps = 0),
+    ];
+    for (field, change) in cases {
+        let mut config = config();
+        change(&mut config);
+        let message = config.validate().unwrap_err().to_string();
+        assert!(message.starts_with(field), "{message}");
+    }
+}
+
+#[test]
+fn epochs_count_batches() {
+    let config = TrainConfig { steps: None, epochs: Some(3), gradient_accumulation_steps: 4, ..config() };
+    assert_eq!(config.total_steps(10), 8);
+    assert_eq!(config.total_steps(0), 1);
+}

@@ -1,0 +1,51 @@
+"""Judges sampled digits: are they taken for digits by a classifier that has only seen the real scans?
+
+    python tests/quality/digits.py samples.safetensors
+
+The file holds the tensor `samples`, [n, 1, 8, 8] in [-1, 1], as `ddpm-sample --save-tensors` writes it. Exits with 1 when
+fewer than 80 % of the samples are taken for some digit with probability 0.9 or more, or a digit does not occur among them.
+"""
+
+import argparse
+import gzip
+import sys
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+from sklearn.model_selection import train_test_split
+from sklearn.svm import SVC
+
+SCANS = Path(__file__).parents[2] / "assets" / "digits" / "digits.csv.gz"
+CONFIDENT, SHARE = 0.9, 0.8
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("samples", type=Path)
+    samples = load_file(parser.parse_args().samples)["samples"].reshape(-1, 64)
+
+    table = np.loadtxt(gzip.open(SCANS), delimiter=",")
+    pictures, labels = table[:, :64] / 8 - 1, table[:, 64].astype(int)
+    train, test, train_labels, test_labels = train_test_split(pictures, labels, test_size=0.25, random_state=0)
+    judge = SVC(gamma=0.02, C=10, probability=True, random_state=0).fit(train, train_labels)
+
+    def share(some):
+        return float((judge.predict_proba(some).max(axis=1) >= CONFIDENT).mean())
+
+    noise = np.random.default_rng(0)
+    print(f"judge: {judge.score(test, test_labels):.1%} right on held-out scans, sure of {share(test):.1%} of them,")
+    print(f"       of {share(noise.uniform(-1, 1, (1000, 64))):.1%} of uniform noise,", end=" ")
+    blurred = np.clip(test + 0.5 * noise.standard_normal(test.shape), -1, 1)
+    print(f"of {share(blurred):.1%} of the scans with noise of deviation 0.5")
+
+    probabilities = judge.predict_proba(samples)
+    counts = np.bincount(probabilities.argmax(axis=1), minlength=10)
+    print(f"samples: {len(samples)}, sure of {share(samples):.1%}; of each digit {counts.tolist()}")
+    good = share(samples) >= SHARE and counts.min() > 0
+    print("good enough" if good else "not good enough")
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+//! `ddpm-sample` from outside: what it writes, what its pictures depend on, what it refuses.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use candle_core::{Device, Tensor, safetensors};
+use ddpm_tests::{sample, train};
+
+const SMALL: &str = "--set model.base_channels=8 --set model.attention_heads=1 --set model.attention_head_channels=8 \
+                     --batch-size 8 --set sample.preview_images=0 --steps 2";
+
+fn trained(root: &Path) {
+    train(root).args(SMALL).args("--out runs/a").succeed();
+}
+
+fn samples(path: impl AsRef<Path>) -> Tensor {
+    safetensors::load(path, &Device::Cpu).unwrap().remove("samples").unwrap()
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[test]
+fn the_newest_run_is_sampled_into_every_kind_of_picture() {
+    let root = tempfile::tempdir().unwrap();
+    trained(root.path());
+    sample(root.path()).args("-n 3 --steps 20 --gif --save-tensors s.safetensors").succeed();
+    for name in ["000000.png", "000002.png", "grid.png", "denoising.png", "denoising.gif"] {
+        assert!(root.path().join("samples").join(name).is_file(), "{name}");
+    }
+    assert!(!root.path().join("samples/000003.png").exists());
+    let samples = samples(root.path().join("s.safetensors"));
+    assert_eq!(samples.dims(), [3, 1, 8, 8]);
+    assert!(values(&samples).iter().all(|v| (-1.0..=1.0).contains(v)));
+    sample(root.path()).args("--interpolate 5 --steps 5 --out between").succeed();
+    assert!(root.path().join("between/interpolation.png").is_file());
+}
+
+#[test]
+fn a_picture_depends_on_the_seed_and_its_index_alone() {
+    let root = tempfile::tempdir().unwrap();
+    trained(root.path());
+    let run = |args: &str| {
+        sample(root.path()).args("runs/a --steps 10 --grid-only --save-tensors s.safetensors").args(args).succeed();
+        samples(root.path().join("s.safetensors"))
+    };
+    let whole = run("-n 6 --batch-size 6");
+    assert_eq!(values(&whole), values(&run("-n 6 --batch-size 6")));
+    assert_ne!(values(&whole), values(&run("-n 6 --seed 1")));
+    // Batches of another size sum in another order: some 1e-7 a step.
+    let close = |a: &Tensor, b: &Tensor| values(a).iter().zip(values(b)).all(|(a, b)| (a - b).abs() < 1e-5);
+    assert!(close(&whole, &run("-n 6 --batch-size 2")));
+    assert!(close(&whole.narrow(0, 4, 2).unwrap(), &run("-n 2 --first 4")));
+}
+
+#[test]
+fn given_latents_replace_drawn_ones() {
+    let root = tempfile::tempdir().unwrap();
+    trained(root.path());
+    let latents = Tensor::zeros((2, 1, 8, 8), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let save = |name: &str, tensor: &Tensor| {
+        let file = HashMap::from([(name.to_string(), tensor.clone())]);
+        safetensors::save(&file, root.path().join("l.safetensors")).unwrap();
+    };
+    save("latents", &latents);
+    let args = "runs/a --steps 4 --grid-only --latents l.safetensors --save-tensors s.safetensors";
+    sample(root.path()).args(args).succeed();
+    assert_eq!(samples(root.path().join("s.safetensors")).dims(), [2, 1, 8, 8]);
+    let error = sample(root.path()).args(args).args("-n 3").fail(2);
+    assert!(error.contains("-n: expected 1 to 2"), "{error}");
+    save("noise", &latents);
+    assert!(sample(root.path()).args(args).fail(2).contains("a tensor named latents, found noise"));
+    save("latents", &latents.narrow(2, 0, 4).unwrap());
+    assert!(sample(root.path()).args(args).fail(2).contains("expected [n, 1, 8, 8], found [2, 1, 4, 8]"));
+    fs::write(root.path().join("l.safetensors"), b"no tensors").unwrap();
+    assert!(sample(root.path()).args(args).fail(2).contains("l.safetensors"));
+}
+
+#[test]
+fn a_checkpoint_and_a_lone_model_file_are_models_too() {
+    let root = tempfile::tempdir().unwrap();
+    trained(root.path());
+    let checkpoint = root.path().join("runs/a/checkpoints/step-000002");
+    let lone = root.path().join("lone.safetensors");
+    fs::copy(checkpoint.join("model.safetensors"), &lone).unwrap();
+    let run = |model: &Path| {
+        sample(root.path()).arg(model).args("-n 1 --steps 4 --grid-only --save-tensors s.safetensors").succeed();
+        values(&samples(root.path().join("s.safetensors")))
+    };
+    let whole = run(&root.path().join("runs/a"));
+    assert_eq!(whole, run(&checkpoint));
+    assert_eq!(whole, run(&lone));
+}
+
+#[test]
+fn what_is_no_model_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    assert!(sample(root.path()).fail(2).contains("no run with a checkpoint"));
+    assert!(sample(root.path()).args("absent").fail(1).contains("absent"));
+    fs::write(root.path().join("empty"), b"").unwrap();
+    assert!(sample(root.path()).args("empty").fail(1).contains("empty"));
+    fs::create_dir(root.path().join("folder")).unwrap();
+    assert!(sample(root.path()).args("folder").fail(1).contains("folder"));
+    trained(root.path());
+    for (args, said) in [
+        ("--steps 0", "--steps"),
+        ("--steps 1001", "--steps"),
+        ("-n 0", "-n"),
+        ("--batch-size 0", "--batch-size"),
+        ("--sampler best", "best"),
+    ] {
+        assert!(sample(root.path()).args(args).fail(2).contains(said), "{args}");
+    }
+    let whole = fs::read(root.path().join("runs/a/checkpoints/step-000002/model.safetensors")).unwrap();
+    for end in [1, 8, 100, whole.len() / 2, whole.len() - 1] {
+        fs::write(root.path().join("cut.safetensors"), &whole[..end]).unwrap();
+        assert!(sample(root.path()).args("cut.safetensors").fail(1).contains("cut.safetensors"), "{end}");
+    }
+}

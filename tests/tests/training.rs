@@ -1,0 +1,230 @@
+//! `ddpm-train` from outside: what it leaves behind, that resuming is exact, what signals and damage do.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use ddpm_tests::{sample, train};
+
+/// A network that trains in milliseconds.
+const SMALL: &str = "--set model.base_channels=8 --set model.attention_heads=1 --set model.attention_head_channels=8 \
+                     --batch-size 8 --set sample.preview_images=4 --set sample.preview_steps=4";
+
+fn bytes(path: impl AsRef<Path>) -> Vec<u8> {
+    fs::read(path.as_ref()).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
+}
+
+/// Waits for a file, at most a minute.
+fn wait_for(path: &Path) {
+    let start = Instant::now();
+    while !path.exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{} did not appear", path.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn signal(child: &Child, signal: i32) {
+    let sent =
+        std::process::Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status().unwrap();
+    assert!(sent.success());
+}
+
+/// The files of a checkpoint that hold what the run has learnt.
+fn same_checkpoint(a: &Path, b: &Path) {
+    for name in ["model.safetensors", "training.safetensors", "state.json"] {
+        assert!(bytes(a.join(name)) == bytes(b.join(name)), "{name} of {} and {} differ", a.display(), b.display());
+    }
+}
+
+#[test]
+fn a_run_leaves_what_the_documents_say() {
+    let root = tempfile::tempdir().unwrap();
+    train(root.path())
+        .args(SMALL)
+        .args("--steps 6 --set train.sample_every_steps=3 --set train.checkpoint_every_steps=2")
+        .succeed();
+    let run = root.path().join("runs/digits");
+    for name in [
+        "config.toml",
+        "loss.svg",
+        "samples/step-000003.png",
+        "samples/step-000006.png",
+        "samples/samples.gif",
+        "checkpoints/step-000004/manifest.json",
+        "checkpoints/step-000006/model.safetensors",
+    ] {
+        assert!(run.join(name).is_file(), "{name}");
+    }
+    assert!(!run.join("checkpoints/step-000002").exists(), "only the newest two are kept");
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().map(|line| line["step"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    for key in ["loss", "learning_rate", "gradient_norm", "images_per_sec", "data_wait_share"] {
+        assert!(lines[0][key].is_number(), "{key}");
+    }
+    // A finished run is not continued: the same command begins another.
+    train(root.path()).args(SMALL).args("--steps 6").succeed();
+    assert!(root.path().join("runs/digits-2/checkpoints/step-000006").is_dir());
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_bits_of_one_that_never_stopped() {
+    let root = tempfile::tempdir().unwrap();
+    let args = format!(
+        "{SMALL} --set train.checkpoint_every_steps=7 --set model.dropout=0.1 --set train.sample_every_steps=0"
+    );
+    train(root.path()).args(&args).args("--steps 60 --out whole").succeed();
+
+    let mut child = train(root.path()).args(&args).args("--steps 60 --out parts").spawn();
+    wait_for(&root.path().join("parts/checkpoints/step-000014"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!root.path().join("parts/checkpoints/step-000060").exists(), "it was to be killed before its end");
+    train(root.path()).args(&args).args("--steps 60 --out parts").succeed();
+    let last = "checkpoints/step-000060";
+    same_checkpoint(&root.path().join("whole").join(last), &root.path().join("parts").join(last));
+}
+
+#[test]
+fn signals_save_once_and_leave_with_their_codes() {
+    for (number, code) in [(2, 130), (15, 143)] {
+        let root = tempfile::tempdir().unwrap();
+        let mut child =
+            train(root.path()).args(SMALL).args("--steps 100000 --out run --set train.sample_every_steps=0").spawn();
+        wait_for(&root.path().join("run/metrics.jsonl"));
+        std::thread::sleep(Duration::from_millis(200));
+        signal(&child, number);
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        let saved: Vec<_> = fs::read_dir(root.path().join("run/checkpoints")).unwrap().collect();
+        assert_eq!(saved.len(), 1, "{saved:?}");
+        // And the state is one to go on from.
+        let mut child = train(root.path()).args("--resume run -q").spawn();
+        std::thread::sleep(Duration::from_millis(300));
+        signal(&child, number);
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+    }
+}
+
+#[test]
+fn two_processes_do_not_share_a_run() {
+    let root = tempfile::tempdir().unwrap();
+    let args = format!("{SMALL} --out run --steps 100000 --set train.sample_every_steps=0");
+    let mut child = train(root.path()).args(&args).spawn();
+    wait_for(&root.path().join("run/metrics.jsonl"));
+    let error = train(root.path()).args(&args).fail(1);
+    assert!(error.contains("in use by process"), "{error}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
+    let root = tempfile::tempdir().unwrap();
+    let args = format!("{SMALL} --out run --set train.checkpoint_every_steps=2 --set train.sample_every_steps=0");
+    train(root.path()).args(&args).args("--steps 4").succeed();
+    let file = root.path().join("run/checkpoints/step-000004/training.safetensors");
+    let mut damaged = bytes(&file);
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    fs::write(&file, damaged).unwrap();
+    let output = train(root.path()).args(&args).args("--steps 6").output();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("step-000004") && said.contains("goes on from step 2"), "{said}");
+}
+
+#[test]
+fn another_configuration_is_refused_and_the_run_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let args = format!("{SMALL} --out run --set train.sample_every_steps=0");
+    train(root.path()).args(&args).args("--steps 2").succeed();
+    let before = bytes(root.path().join("run/config.toml"));
+    let error = train(root.path()).args(&args).args("--steps 4 --set train.learning_rate=1e-3").fail(2);
+    assert!(error.contains("train.learning_rate (was 0.0005, is 0.001)"), "{error}");
+    assert_eq!(bytes(root.path().join("run/config.toml")), before);
+    // More steps are the same run, without a word about the rest.
+    train(root.path()).args("--out run --steps 4").succeed();
+    assert!(root.path().join("run/checkpoints/step-000004").is_dir());
+    let error = train(root.path()).args(&args).args("--steps 4 --resume never").fail(2);
+    assert!(error.contains("--resume never"), "{error}");
+}
+
+#[test]
+fn wrong_usage_says_what_is_wrong_and_writes_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    for (args, said) in [
+        ("--set train.batch_size=0", "train.batch_size"),
+        ("--set train.bach_size=1", "bach_size"),
+        ("--set model.image_size=[8,7]", "model.image_size"),
+        ("--set diffusion.beta_end=1.5", "beta_end"),
+        ("--set diffusion.timesteps=0", "timesteps"),
+        ("--set colour=red", "colour"),
+        ("--set train.steps", "TABLE.KEY=VALUE"),
+        ("--set data.fit=shrink", "shrink"),
+        ("--set sample.steps=1001", "sample.steps"),
+        ("--batch-size 5000", "1797 pictures"),
+        ("--preset mnist", "--data"),
+        ("--config absent.toml", "absent.toml"),
+        ("--device cuda", "--features cuda"),
+        ("--resume absent", "--resume absent"),
+        ("--set model.channels=2", "model.channels"),
+    ] {
+        let error = train(root.path()).args(args).fail(2);
+        assert!(error.contains(said), "{args}: {error}");
+        assert!(!root.path().join("runs").exists(), "{args}");
+    }
+    let error = train(root.path()).args("--data absent").fail(1);
+    assert!(error.contains("absent"), "{error}");
+}
+
+#[test]
+fn a_dry_run_prints_a_document_that_reads_back() {
+    let root = tempfile::tempdir().unwrap();
+    let text = train(root.path()).args("--preset cifar10 --data x --seed 7 --epochs 3 --dry-run").succeed();
+    assert!(text.contains("epochs = 3") && !text.contains("\nsteps = 800000"), "{text}");
+    fs::write(root.path().join("c.toml"), &text).unwrap();
+    let again = train(root.path()).args("--config c.toml --dry-run").succeed();
+    assert_eq!(text, again);
+}
+
+#[test]
+fn the_benchmark_prints_one_object() {
+    let root = tempfile::tempdir().unwrap();
+    let text = train(root.path()).args(SMALL).args("--benchmark 3").succeed();
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for key in ["params", "batch_size", "train_step_ms", "predict_ms", "threads"] {
+        assert!(report[key].as_f64().unwrap() > 0.0, "{key}: {report}");
+    }
+    assert_eq!(report["device"], "cpu");
+}
+
+/// A loss that explodes ends the run with the last good checkpoint intact.
+#[test]
+fn a_diverging_run_keeps_its_checkpoint() {
+    let root = tempfile::tempdir().unwrap();
+    let args = "--out run --set train.checkpoint_every_steps=1 --set train.gradient_clip_norm=0 --set train.sample_every_steps=0";
+    train(root.path()).args(SMALL).args(args).args("--steps 1").succeed();
+    let kept = root.path().join("run/checkpoints/step-000001");
+    let before = bytes(kept.join("model.safetensors"));
+    let error = train(root.path()).args(SMALL).args("--out other --steps 500 --set train.learning_rate=1e37").args(
+        "--set train.checkpoint_every_steps=1000 --set train.gradient_clip_norm=0 --set train.sample_every_steps=0",
+    );
+    let error = error.fail(1);
+    assert!(error.contains("not finite"), "{error}");
+    assert_eq!(bytes(kept.join("model.safetensors")), before);
+}
+
+#[test]
+fn a_folder_of_pictures_trains_in_colour_and_samples() {
+    let root = tempfile::tempdir().unwrap();
+    // The pictures of one run are the data of another.
+    train(root.path()).args(SMALL).args("--steps 1 --out first").succeed();
+    sample(root.path()).args("first -n 12 --steps 3 --out pictures").succeed();
+    let args = "--data pictures --set model.channels=3 --set model.image_size=[8,16] --steps 2 --out second";
+    train(root.path()).args(SMALL).args(args).succeed();
+    sample(root.path()).args("second -n 2 --steps 3 --out colour").succeed();
+    assert!(root.path().join("colour/000001.png").is_file());
+}
