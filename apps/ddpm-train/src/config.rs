@@ -72,6 +72,10 @@ impl RunConfig {
     /// Checks every table before anything is loaded.
     fn validate(&self) -> anyhow::Result<()> {
         self.model.validate().map_err(usage)?;
+        let channels = self.model.channels();
+        if ![1, 3, 4].contains(&channels) {
+            return Err(usage(format!("model.channels: pictures have 1, 3 or 4, found {channels}")));
+        }
         self.diffusion.build().map_err(|error| usage(format!("diffusion: {error}")))?;
         self.data.validate().map_err(usage)?;
         self.train.validate().map_err(usage)?;

@@ -51,15 +51,15 @@ fn six_formats_are_found_by_content_and_in_order() {
     fs::write(root.path().join("empty.png"), "").unwrap();
     let source = opened(root.path()).unwrap();
     assert_eq!(source.len(), 6);
-    for i in 0..6 {
+    for (i, format) in formats.into_iter().enumerate() {
         assert!(source.name(i).contains(&format!("deep/{i}/file.dat")), "{}", source.name(i));
         let picture = source.decode(i).unwrap();
         // The decoder of GIF always gives an alpha channel.
-        let channels = if formats[i] == ImageFormat::Gif { 4 } else { 3 };
+        let channels = if format == ImageFormat::Gif { 4 } else { 3 };
         assert_eq!((picture.width, picture.height, picture.channels), (9, 7, channels));
         // JPEG and GIF are lossy; a swapped axis or channel is not.
         let near = picture.pixel(8, 1).iter().zip([160, 20, 200]).all(|(a, b)| a.abs_diff(b) < 24);
-        assert!(near, "{:?}: {:?}", formats[i], picture.pixel(8, 1));
+        assert!(near, "{format:?}: {:?}", picture.pixel(8, 1));
     }
 }
 

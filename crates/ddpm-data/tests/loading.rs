@@ -1,6 +1,7 @@
 //! Batches: that they depend on the seed and their position alone, what bad pictures do, and the real sets.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::print_stderr, reason = "a test that skips says so")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
