@@ -17,7 +17,7 @@ pub trait Denoiser {
     /// ε_θ(x_t, t).
     ///
     /// # Shapes
-    /// `x_t` [batch, channel, height, width]; `t` [batch], f32, indices from 0 into the schedule that the network was trained
+    /// `x_t` [batch, channel, height, width]; `t` `[batch]`, f32, indices from 0 into the schedule that the network was trained
     /// with. The result has the shape of `x_t`.
     ///
     /// # Errors

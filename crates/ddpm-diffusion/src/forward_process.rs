@@ -70,7 +70,7 @@ impl GaussianDiffusion {
         Ok((x_t.broadcast_mul(&inverse)? - eps.broadcast_mul(&ratio)?)?)
     }
 
-    /// What the network is told for those steps: [batch], f32, indices into the schedule that it was trained with.
+    /// What the network is told for those steps: `[batch]`, f32, indices into the schedule that it was trained with.
     ///
     /// # Errors
     /// When an index is not in the schedule.

@@ -27,7 +27,7 @@ impl GaussianDiffusion {
     /// At index 0, where β̃ is 0, σ² is the clipped one, that of index 1.
     ///
     /// # Shapes
-    /// `eps_hat` and `eps` [batch, channel, height, width]; `t` one index an image; the result [batch], differentiable.
+    /// `eps_hat` and `eps` [batch, channel, height, width]; `t` one index an image; the result `[batch]`, differentiable.
     ///
     /// # Errors
     /// When the shapes differ, or an index is not in the schedule.

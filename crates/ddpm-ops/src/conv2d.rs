@@ -12,7 +12,7 @@ use crate::reduce::sum_of;
 /// The cross-correlation of `x` with `weight` at stride 1, zeros around the edges, plus `bias`.
 ///
 /// # Shapes
-/// `x` [batch, channel_in, height, width], `weight` [channel_out, channel_in, k, k], `bias` [channel_out]; the result is
+/// `x` [batch, channel_in, height, width], `weight` [channel_out, channel_in, k, k], `bias` `[channel_out]`; the result is
 /// [batch, channel_out, height + 2 padding + 1 − k, width + 2 padding + 1 − k].
 ///
 /// # Errors

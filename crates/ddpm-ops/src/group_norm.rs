@@ -14,7 +14,7 @@ use crate::reduce::{sum_of, sum_of_pairs};
 /// each channel (Wu & He 2018).
 ///
 /// # Shapes
-/// `x` [batch, channel, height, width] (or any [batch, channel, …]); `weight`, `bias` [channel].
+/// `x` [batch, channel, height, width] (or any [batch, channel, …]); `weight`, `bias` `[channel]`.
 ///
 /// # Errors
 /// When `groups` does not divide the channels, or `weight` or `bias` has another length than the channels.

@@ -11,7 +11,7 @@ pub trait TrainableDenoiser {
     /// The prediction ε̂ for noisy images, tracked for the gradient.
     ///
     /// # Shapes
-    /// `x_t` [batch, channel, height, width]; `t` [batch], f32, time steps from 0. The result has the shape of `x_t`.
+    /// `x_t` [batch, channel, height, width]; `t` `[batch]`, f32, time steps from 0. The result has the shape of `x_t`.
     ///
     /// # Errors
     /// Whatever the network says.

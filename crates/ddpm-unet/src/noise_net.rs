@@ -83,7 +83,7 @@ impl NoiseNet {
     /// The predicted noise ε_θ(x_t, t).
     ///
     /// # Shapes
-    /// `x_t` [batch, channel, height, width]; `t` [batch], time steps from 0, of any dtype. The result has the shape of
+    /// `x_t` [batch, channel, height, width]; `t` `[batch]`, time steps from 0, of any dtype. The result has the shape of
     /// `x_t`. Height and width may differ from the configuration's as long as they divide by 2^(levels − 1).
     ///
     /// # Errors

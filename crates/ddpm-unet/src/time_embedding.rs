@@ -21,7 +21,7 @@ impl TimeEmbedding {
         Ok(Self { width, hidden, out: Linear::new(4 * width, 4 * width, &p.at(3))? })
     }
 
-    /// `t` [batch], time steps from 0, to [batch, 4 · width] of `dtype`, that of the parameters.
+    /// `t` `[batch]`, time steps from 0, to [batch, 4 · width] of `dtype`, that of the parameters.
     pub(crate) fn forward(&self, t: &Tensor, dtype: DType) -> Result<Tensor> {
         let hidden = ddpm_ops::gelu(&self.hidden.forward(&sinusoids(t, self.width)?.to_dtype(dtype)?)?)?;
         self.out.forward(&hidden)
@@ -30,7 +30,7 @@ impl TimeEmbedding {
 
 /// [sin(t ω_i), cos(t ω_i)] with ω_i = 10000^(−i / (half − 1)), half = width / 2.
 ///
-/// `t` [batch] to f64 [batch, width]: at t = 999 an f32 angle is off by 3e-5 radians.
+/// `t` `[batch]` to f64 [batch, width]: at t = 999 an f32 angle is off by 3e-5 radians.
 fn sinusoids(t: &Tensor, width: usize) -> Result<Tensor> {
     let half = width / 2;
     let steps = t.to_dtype(DType::F64)?.to_vec1::<f64>()?;
