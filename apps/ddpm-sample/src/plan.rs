@@ -7,7 +7,7 @@ use anyhow::Context;
 use candle_core::{Device, Tensor};
 use ddpm_checkpoint::{Model, find_model, newest_run, read_tensors};
 use ddpm_cli::usage;
-use ddpm_diffusion::{GaussianDiffusion, SamplerConfig, slerp};
+use ddpm_diffusion::{GaussianDiffusion, SamplerConfig};
 use ddpm_rng::{ImageNoise, Purpose};
 use ddpm_schedule::ScheduleConfig;
 use ddpm_unet::{Network, NetworkConfig};
@@ -31,8 +31,9 @@ pub(crate) struct Plan {
     pub(crate) record_every: usize,
     /// x_T of every picture, [image, channel, height, width], on the CPU; None where each is drawn from its own stream.
     latents: Option<Tensor>,
-    /// Whether all pictures share the noise of the first: between two latents, only the latents shall differ.
-    pub(crate) shared_noise: bool,
+    /// Whether the pictures lie between the first and the one after it. All their noise does, not x_T alone: ancestral
+    /// sampling has forgotten x_T long before its end.
+    between: bool,
     number: usize,
     /// [channel, height, width].
     pub(crate) image_shape: [usize; 3],
@@ -54,9 +55,7 @@ impl Plan {
         let [height, width] = model.description.image_size;
         let image_shape = [model.description.channels, height, width];
 
-        let given = args.latents.as_deref().map(|path| read_latents(path, image_shape)).transpose()?;
-        let interpolated = args.interpolate.map(|n| between(args, n as usize, image_shape)).transpose()?;
-        let latents = given.or(interpolated);
+        let latents = args.latents.as_deref().map(|path| read_latents(path, image_shape)).transpose()?;
         let number = number(args, latents.as_ref())?;
         if args.batch_size == 0 {
             return Err(usage("--batch-size: expected a number from 1, found 0"));
@@ -73,10 +72,11 @@ impl Plan {
             sampler,
             seed: args.seed,
             first: args.first,
-            batch_size: args.batch_size,
+            // The way between two pictures is one batch: its noise is mixed of the same two streams.
+            batch_size: if args.interpolate.is_some() { number } else { args.batch_size },
             record_every: args.strip_every as usize,
             latents,
-            shared_noise: args.interpolate.is_some(),
+            between: args.interpolate.is_some(),
             number,
             image_shape,
         })
@@ -89,8 +89,8 @@ impl Plan {
 
     /// The noise of the pictures `from..from + images`, after their x_T, and those x_T on the device.
     pub(crate) fn begin(&self, from: usize, images: usize, device: &Device) -> anyhow::Result<(ImageNoise, Tensor)> {
-        let mut noise = if self.shared_noise {
-            ImageNoise::shared(self.seed, Purpose::SamplingNoise, self.first, images)
+        let mut noise = if self.between {
+            ImageNoise::between(self.seed, Purpose::SamplingNoise, self.first, images)
         } else {
             ImageNoise::new(self.seed, Purpose::SamplingNoise, self.first + from as u64, images)
         };
@@ -133,7 +133,8 @@ fn sampler(args: &Args, model: &Model, timesteps: usize) -> anyhow::Result<Sampl
 
 fn number(args: &Args, latents: Option<&Tensor>) -> anyhow::Result<usize> {
     let most = latents.map(|latents| latents.dim(0)).transpose()?;
-    let number = args.number.or(most).unwrap_or(DEFAULT_NUMBER);
+    let between = args.interpolate.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    let number = between.or(args.number).or(most).unwrap_or(DEFAULT_NUMBER);
     if !(1..=most.unwrap_or(MOST)).contains(&number) {
         let most = most.map_or(MOST.to_string(), |most| format!("{most}, the latents there are"));
         return Err(usage(format!("-n: expected 1 to {most}, found {number}")));
@@ -155,12 +156,4 @@ fn read_latents(path: &Path, image_shape: [usize; 3]) -> anyhow::Result<Tensor> 
         return Err(usage(format!("--latents {shown}: expected [n, {channels}, {height}, {width}], found {found:?}")));
     }
     Ok(latents)
-}
-
-/// Latents on the great circle from picture `--first` to the one after it.
-fn between(args: &Args, images: usize, image_shape: [usize; 3]) -> anyhow::Result<Tensor> {
-    let ends = ImageNoise::new(args.seed, Purpose::SamplingNoise, args.first, 2).draw(&image_shape, &Device::Cpu)?;
-    let (from, to) = (ends.get(0)?, ends.get(1)?);
-    let at = |i: usize| slerp(&from, &to, i as f64 / (images - 1) as f64);
-    Ok(Tensor::stack(&(0..images).map(at).collect::<Result<Vec<_>, _>>()?, 0)?)
 }

@@ -6,7 +6,7 @@
 //! Time steps are indices from 0: index t here is step t + 1 of the papers. Tensors are [batch, channel, height, width].
 //!
 //! Reading order: [`GaussianDiffusion`]; the objectives [`simple_loss`], [`GaussianDiffusion::weighted_loss`],
-//! [`GaussianDiffusion::variational_bound`]; the sampler [`sample`]; [`slerp`].
+//! [`GaussianDiffusion::variational_bound`]; the sampler [`sample`].
 
 mod ancestral;
 mod denoiser;
@@ -16,7 +16,6 @@ mod forward_process;
 mod objective;
 mod posterior;
 mod sampler_config;
-mod slerp;
 mod variational_bound;
 
 pub use ancestral::{Progress, Sampling, sample};
@@ -27,5 +26,4 @@ pub use forward_process::GaussianDiffusion;
 pub use objective::simple_loss;
 pub use posterior::Posterior;
 pub use sampler_config::{MeanForm, SamplerConfig};
-pub use slerp::slerp;
 pub use variational_bound::VariationalBound;

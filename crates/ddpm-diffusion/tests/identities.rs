@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use candle_core::{DType, Device, Tensor, Var};
-use ddpm_diffusion::{DiffusionError, GaussianDiffusion, simple_loss, slerp};
+use ddpm_diffusion::{DiffusionError, GaussianDiffusion, simple_loss};
 use ddpm_rng::{Purpose, Stream};
 use ddpm_schedule::{BetaSchedule, Schedule, VarianceKind};
 use ddpm_testkit::assert_close;
@@ -99,16 +99,4 @@ fn what_makes_no_sense_is_an_error() {
     assert!(matches!(diffusion().q_sample(&x, &[0], &x), Err(DiffusionError::Shape { what: "t", .. })));
     assert!(matches!(diffusion().q_sample(&x, &[0, 1], &other), Err(DiffusionError::Shape { what: "eps", .. })));
     assert!(simple_loss(&x, &other).is_err());
-    assert!(slerp(&x, &other, 0.5).is_err());
-}
-
-#[test]
-fn interpolation_stays_at_the_distance_of_its_ends() {
-    let (a, b) = (normal(0, &[1, 8, 8]), normal(1, &[1, 8, 8]));
-    let norm = |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt();
-    assert_close("the beginning", &slerp(&a, &b, 0.0).unwrap(), &a, 1e-12);
-    assert_close("the end", &slerp(&a, &b, 1.0).unwrap(), &b, 1e-12);
-    let b = (&b * (norm(&a) / norm(&b))).unwrap();
-    assert!((norm(&slerp(&a, &b, 0.37).unwrap()) - norm(&a)).abs() < 1e-9);
-    assert_close("parallel", &slerp(&a, &(&a * 2.0).unwrap(), 0.5).unwrap(), &(&a * 1.5).unwrap(), 1e-12);
 }
