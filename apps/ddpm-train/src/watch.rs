@@ -88,6 +88,8 @@ impl Watch {
         ddpm_data::save_grid(&path, images)?;
         ddpm_data::save_evolution_gif(&self.samples)?;
         self.newest_grid = Some(path);
+        // The time that a preview takes is no step's.
+        self.said = (Instant::now(), step);
         self.curve()
     }
 
