@@ -165,6 +165,7 @@ fn wrong_usage_says_what_is_wrong_and_writes_nothing() {
         ("--set train.steps", "TABLE.KEY=VALUE"),
         ("--set data.fit=shrink", "shrink"),
         ("--set sample.steps=1001", "sample.steps"),
+        ("--set diffusion.zero_terminal_snr=true", "sample.spacing"),
         ("--batch-size 5000", "1797 pictures"),
         ("--preset mnist", "--data"),
         ("--config absent.toml", "absent.toml"),

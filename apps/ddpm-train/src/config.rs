@@ -76,10 +76,10 @@ impl RunConfig {
         if ![1, 3, 4].contains(&channels) {
             return Err(usage(format!("model.channels: pictures have 1, 3 or 4, found {channels}")));
         }
-        self.diffusion.build().map_err(|error| usage(format!("diffusion: {error}")))?;
+        let schedule = self.diffusion.build().map_err(|error| usage(format!("diffusion: {error}")))?;
         self.data.validate().map_err(usage)?;
         self.train.validate().map_err(usage)?;
-        self.sample.validate(self.diffusion.timesteps).map_err(usage)
+        self.sample.validate(&schedule).map_err(usage)
     }
 
     /// The document: `from_document` reads it back.

@@ -1,7 +1,7 @@
 //! What the `[sample]` table of a configuration says: previews, and what `ddpm-sample` does when it is told nothing.
 
 use ddpm_diffusion::{MeanForm, SamplerConfig};
-use ddpm_schedule::{Spacing, VarianceKind};
+use ddpm_schedule::{Schedule, Spacing, VarianceKind};
 use serde::{Deserialize, Serialize};
 
 /// How pictures are sampled.
@@ -23,11 +23,19 @@ pub(crate) struct SampleConfig {
 }
 
 impl SampleConfig {
-    /// Whether a schedule of `timesteps` steps can be sampled so.
-    pub(crate) fn validate(&self, timesteps: usize) -> Result<(), String> {
+    /// Whether a model of `schedule` can be sampled so.
+    pub(crate) fn validate(&self, schedule: &Schedule) -> Result<(), String> {
+        let timesteps = schedule.len();
         for (field, steps) in [("sample.steps", self.steps), ("sample.preview_steps", self.preview_steps)] {
             if !(1..=timesteps).contains(&steps) {
                 return Err(format!("{field}: expected 1 to diffusion.timesteps = {timesteps}, found {steps}"));
+            }
+            // The pictures would be refused after hours of training.
+            if schedule.respaced(steps, self.spacing).is_ok_and(|walk| walk.alpha_bar(steps - 1) == 0.0) {
+                return Err(format!(
+                    "{field}: with diffusion.zero_terminal_snr the last of these {steps} steps has no signal to find x_0 \
+                     from; expected sample.spacing = \"leading\" and fewer steps than diffusion.timesteps"
+                ));
             }
         }
         if self.preview_images > MOST_PREVIEWS {

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use candle_core::Tensor;
 use ddpm_rng::ImageNoise;
 
-use crate::error::check_shape;
+use crate::error::{batch, check_shape};
 use crate::{Denoiser, DiffusionError, GaussianDiffusion, MeanForm, SamplerConfig};
 
 /// Where a sampling is, told after every step.
@@ -41,7 +41,8 @@ pub enum Sampling {
 /// `x_T` [image, channel, height, width] with as many images as `noise` has streams.
 ///
 /// # Errors
-/// When the steps are more than the schedule's, the images are not as many as the streams, or the denoiser fails.
+/// When the steps are more than the schedule's, the images are not as many as the streams, a step has no signal
+/// ([`DiffusionError::NoSignal`]), or the denoiser fails.
 #[allow(non_snake_case, reason = "x_T is the papers' symbol")]
 pub fn sample(
     denoiser: &dyn Denoiser,
@@ -51,14 +52,15 @@ pub fn sample(
     noise: &mut ImageNoise,
     on_step: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
 ) -> Result<Sampling, DiffusionError> {
-    check_shape("x_T", &x_T.dims()[..1], &[noise.images()])?;
+    check_shape("x_T", batch(x_T), &[noise.images()])?;
     let walk = GaussianDiffusion::new(diffusion.schedule().respaced(config.steps, config.spacing)?);
     let schedule = walk.schedule();
     let mut x = x_T.clone();
 
     for i in (0..config.steps).rev() {
         let t = vec![i; noise.images()];
-        let eps_hat = denoiser.predict(&x, &walk.network_time(&t, x.device())?)?;
+        // Detached: a denoiser over variables would otherwise keep the activations of every step until the last.
+        let eps_hat = denoiser.predict(&x, &walk.network_time(&t, x.device())?)?.detach();
 
         // The mean: eq. 11, or eq. 7 at the clipped x̂_0.
         let mean = match config.mean {

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::DiffusionError;
-use crate::error::check_shape;
+use crate::error::{batch, check_shape};
 
 /// ln p(x_0) of each image under the discrete decoder (Ho et al. 2020, eq. 13): the normal distribution N(mean, σ²) of each
 /// element, integrated over the bin of its value. There are 256 bins on [−1, 1], centred on the values k / 127.5 − 1; the
@@ -21,7 +21,7 @@ pub fn discretized_log_likelihood(
     log_variance: &[f64],
 ) -> Result<Vec<f64>, DiffusionError> {
     check_shape("mean", mean.dims(), x_0.dims())?;
-    check_shape("log_variance", &[log_variance.len()], &x_0.dims()[..1])?;
+    check_shape("log_variance", &[log_variance.len()], batch(x_0))?;
     let values = |t: &Tensor| t.to_dtype(candle_core::DType::F64)?.flatten_from(1)?.to_vec2::<f64>();
     let (x_0, mean) = (values(x_0)?, values(mean)?);
     let image = |((x, mean), log_variance): ((&Vec<f64>, &Vec<f64>), &f64)| {

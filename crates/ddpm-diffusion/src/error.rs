@@ -12,6 +12,17 @@ pub enum DiffusionError {
         /// The steps of the schedule.
         len: usize,
     },
+    /// A step whose coefficients no tensor can hold: nothing of x_0 is left in x_t, so a prediction of ε says nothing of it.
+    #[error(
+        "time step {timestep}: alpha_bar is {alpha_bar:e}, expected enough signal to find x_0 from a predicted noise; \
+             with zero_terminal_snr, sample with spacing \"leading\", which leaves the last step out"
+    )]
+    NoSignal {
+        /// The index in the schedule that the network was trained with.
+        timestep: usize,
+        /// ᾱ there: 0, or so small that its reciprocal is no f32.
+        alpha_bar: f64,
+    },
     /// Two tensors that belong together differ in shape.
     #[error("{what}: expected shape {expected:?}, found {found:?}")]
     Shape {
@@ -28,6 +39,11 @@ pub enum DiffusionError {
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+/// The first axis of a tensor; nothing of a scalar, which has none.
+pub(crate) fn batch(tensor: &candle_core::Tensor) -> &[usize] {
+    tensor.dims().get(..1).unwrap_or_default()
 }
 
 /// An error unless `found` is `expected`.

@@ -4,7 +4,7 @@ use candle_core::{Device, Result as CandleResult, Tensor};
 use ddpm_schedule::Schedule;
 
 use crate::DiffusionError;
-use crate::error::check_shape;
+use crate::error::{batch, check_shape};
 
 /// The forward process of a schedule, and all that follows from it in closed form.
 ///
@@ -61,7 +61,7 @@ impl GaussianDiffusion {
     /// Those of [`GaussianDiffusion::q_sample`].
     ///
     /// # Errors
-    /// When the shapes differ, or an index is not in the schedule.
+    /// When the shapes differ, an index is not in the schedule, or ᾱ_t is 0 there ([`DiffusionError::NoSignal`]).
     pub fn predict_x0(&self, x_t: &Tensor, t: &[usize], eps: &Tensor) -> Result<Tensor, DiffusionError> {
         check_shape("eps", eps.dims(), x_t.dims())?;
         let inverse = self.per_image(t, x_t, |i| self.schedule.sqrt_alpha_bar(i).recip())?;
@@ -95,9 +95,14 @@ impl GaussianDiffusion {
         like: &Tensor,
         coefficient: impl Fn(usize) -> f64,
     ) -> Result<Tensor, DiffusionError> {
-        check_shape("t", &[t.len()], &like.dims()[..1])?;
+        check_shape("t", &[t.len()], batch(like))?;
         self.check_steps(t)?;
         let values: Vec<f64> = t.iter().map(|i| coefficient(*i)).collect();
+        // Infinite at α or ᾱ = 0; carried on, it would be pictures of NaN.
+        if let Some(at) = values.iter().position(|value| !(*value as f32).is_finite()) {
+            let (timestep, alpha_bar) = (self.schedule.timestep(t[at]), self.schedule.alpha_bar(t[at]));
+            return Err(DiffusionError::NoSignal { timestep, alpha_bar });
+        }
         Ok(column(values, like)?)
     }
 }

@@ -30,7 +30,7 @@ impl GaussianDiffusion {
     /// `eps_hat` and `eps` [batch, channel, height, width]; `t` one index an image; the result `[batch]`, differentiable.
     ///
     /// # Errors
-    /// When the shapes differ, or an index is not in the schedule.
+    /// When the shapes differ, an index is not in the schedule, or α_t is 0 there ([`DiffusionError::NoSignal`]).
     pub fn weighted_loss(
         &self,
         eps_hat: &Tensor,

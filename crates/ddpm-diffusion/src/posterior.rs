@@ -41,13 +41,14 @@ impl GaussianDiffusion {
 
     /// μ_θ = (x_t − β_t / √(1 − ᾱ_t) ε̂) / √α_t, the mean of p_θ(x_{t−1} | x_t) (Ho et al. 2020, eq. 11).
     ///
-    /// Where a schedule ends at β = 1 it has no value at the last step: x_T tells nothing of x_0 there.
+    /// Where a schedule ends at β = 1 it has no value at the last step, and asking is an error: x_T tells nothing of x_0
+    /// there.
     ///
     /// # Shapes
     /// Those of [`GaussianDiffusion::q_posterior`].
     ///
     /// # Errors
-    /// When the shapes differ, or an index is not in the schedule.
+    /// When the shapes differ, an index is not in the schedule, or α_t is 0 there ([`DiffusionError::NoSignal`]).
     pub fn model_mean(&self, x_t: &Tensor, t: &[usize], eps_hat: &Tensor) -> Result<Tensor, DiffusionError> {
         check_shape("eps_hat", eps_hat.dims(), x_t.dims())?;
         let schedule = self.schedule();

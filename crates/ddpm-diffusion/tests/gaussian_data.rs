@@ -3,10 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::f64::consts::{LN_2, PI};
 use std::ops::ControlFlow;
 
-use candle_core::{DType, Device, Result, Tensor};
-use ddpm_diffusion::{GaussianDiffusion, MeanForm, SamplerConfig, Sampling, sample};
+use candle_core::{DType, Device, Result, Tensor, Var};
+use ddpm_diffusion::{DiffusionError, GaussianDiffusion, MeanForm, SamplerConfig, Sampling, sample};
 use ddpm_rng::{ImageNoise, Purpose, Stream};
 use ddpm_schedule::{BetaSchedule, Schedule, Spacing, VarianceKind};
 
@@ -154,21 +155,35 @@ fn the_bound_meets_its_true_value() {
     let schedule = diffusion.schedule();
     let shape = (64, 1, 16, 16);
     let x_0 = Stream::new(1, Purpose::Evaluation, 0).normal(shape, &Device::Cpu).unwrap().affine(S, M).unwrap();
-    let variance = VarianceKind::FixedSmall;
-    let mut noise = ImageNoise::new(2, Purpose::Evaluation, 1, 64);
-    let bound = diffusion.variational_bound(&optimal(&diffusion), &x_0, variance, &mut noise).unwrap();
-    for i in 1..schedule.len() {
-        let left = schedule.alpha_bar(i) * S * S;
-        let error = left / (left + schedule.one_minus_alpha_bar(i));
-        // D_KL with equal variances: (μ̃ − μ)² / 2β̃ = β² / (2 β̃ α (1 − ᾱ)) (ε − ε̂)² (Ho et al. 2020, eq. 12).
-        let weight = schedule.beta(i).powi(2)
-            / (2.0 * schedule.posterior_variance(i) * schedule.alpha(i) * schedule.one_minus_alpha_bar(i));
-        let exact = weight * error / std::f64::consts::LN_2;
-        // A mean of 16,384 squares of normals has a relative standard error of √(2 / 16,384) = 1.1 %; six of them.
-        assert!((bound.terms[i] - exact).abs() < 0.066 * exact, "term {i}: {} exact {exact}", bound.terms[i]);
+    for variance in [VarianceKind::FixedLarge, VarianceKind::FixedSmall] {
+        let mut noise = ImageNoise::new(2, Purpose::Evaluation, 1, 64);
+        let bound = diffusion.variational_bound(&optimal(&diffusion), &x_0, variance, &mut noise).unwrap();
+        for i in 1..schedule.len() {
+            let left = schedule.alpha_bar(i) * S * S;
+            let error = left / (left + schedule.one_minus_alpha_bar(i));
+            // D_KL of two normals: the distance of the means, β² / (2 σ² α (1 − ᾱ)) (ε − ε̂)² (Ho et al. 2020, eq. 12), and
+            // what the variances differ by, which is the same for every image.
+            let sigma_squared = schedule.variance(variance, i);
+            let weight =
+                schedule.beta(i).powi(2) / (2.0 * sigma_squared * schedule.alpha(i) * schedule.one_minus_alpha_bar(i));
+            let distance = weight * error / LN_2;
+            let ratio = schedule.posterior_variance(i) / sigma_squared;
+            let exact = distance + 0.5 * (ratio - 1.0 - ratio.ln()) / LN_2;
+            // A mean of 16,384 squares of normals has a relative standard error of √(2 / 16,384) = 1.1 %; six of them.
+            let found = bound.terms[i];
+            assert!((found - exact).abs() < 0.066 * distance, "{variance:?}, term {i}: {found} exact {exact}");
+        }
+        // L_0: the density times the width of a bin, for σ = 0.06 is many bins wide.
+        let sigma_squared = schedule.posterior_variance(1);
+        let total = schedule.alpha_bar(0) * S * S + schedule.one_minus_alpha_bar(0);
+        let distance = 0.5 * schedule.one_minus_alpha_bar(0) * S * S / (total * sigma_squared);
+        let exact = 0.5 * (2.0 * PI * sigma_squared).ln() - (2.0f64 / 255.0).ln() + distance;
+        // Six standard errors as above, (bin / σ)² / 24 = 7e-4 for the width, and a draw in 4,000 falls into the last bin.
+        let found = bound.terms[0] * LN_2;
+        assert!((found - exact).abs() < 0.066 * distance + 3e-3, "{variance:?}, L_0: {found} exact {exact}");
+        let sum: f64 = bound.terms.iter().sum();
+        assert!((bound.total() - bound.prior - sum).abs() < 1e-12);
     }
-    let sum: f64 = bound.terms.iter().sum();
-    assert!((bound.total() - bound.prior - sum).abs() < 1e-12);
 }
 
 #[test]
@@ -179,4 +194,47 @@ fn the_prior_term_is_the_published_one() {
     // E[x²] = 0.25: 7.279e-6 bits a dimension.
     let prior = diffusion.prior_term(&x_0).unwrap();
     assert!((prior - 7.279e-6).abs() < 5e-10, "{prior:e}");
+}
+
+/// x_T of a zero-terminal-SNR schedule says nothing of x_0, and no prediction of ε changes that.
+#[test]
+fn sampling_without_signal_is_refused() {
+    let schedule = diffusion(1000).schedule().with_zero_terminal_snr().unwrap();
+    let diffusion = GaussianDiffusion::new(schedule);
+    let silent = |x_t: &Tensor, _: &Tensor| x_t.zeros_like();
+    let run = |mean, spacing| {
+        let mut noise = ImageNoise::new(5, Purpose::SamplingNoise, 0, 1);
+        let latents = noise.draw(&[1, 2, 2], &Device::Cpu).unwrap();
+        let mut go = |_: ddpm_diffusion::Progress<'_>| ControlFlow::Continue(());
+        let config = SamplerConfig { spacing, ..config(mean, VarianceKind::FixedSmall, 10) };
+        sample(&silent, &diffusion, &config, &latents, &mut noise, &mut go)
+    };
+    for mean in [MeanForm::Epsilon, MeanForm::ClippedX0] {
+        for spacing in [Spacing::Trailing, Spacing::Linspace] {
+            let error = run(mean, spacing).unwrap_err();
+            assert!(matches!(error, DiffusionError::NoSignal { timestep: 999, .. }), "{error}");
+            assert!(error.to_string().contains("time step 999"), "{error}");
+        }
+        // The last step is not among 0, 100, … 900.
+        assert!(matches!(run(mean, Spacing::Leading), Ok(Sampling::Finished(_))));
+    }
+}
+
+#[test]
+fn sampling_keeps_no_graph() {
+    let diffusion = diffusion(50);
+    let weight = Var::new(0.1f32, &Device::Cpu).unwrap();
+    let denoiser = |x_t: &Tensor, _: &Tensor| x_t.broadcast_mul(weight.as_tensor());
+    let x_0 = {
+        let mut noise = ImageNoise::new(5, Purpose::SamplingNoise, 0, 1);
+        let latents = noise.draw(&[1, 2, 2], &Device::Cpu).unwrap();
+        let mut go = |_: ddpm_diffusion::Progress<'_>| ControlFlow::Continue(());
+        let config = config(MeanForm::Epsilon, VarianceKind::FixedLarge, 50);
+        let Sampling::Finished(x_0) = sample(&denoiser, &diffusion, &config, &latents, &mut noise, &mut go).unwrap()
+        else {
+            panic!("nobody stopped it")
+        };
+        x_0
+    };
+    assert!(!x_0.track_op());
 }

@@ -67,6 +67,29 @@ fn the_posterior_is_consistent_with_the_forward_process() {
     }
 }
 
+/// The single steps q(x_t | x_{t−1}) = N(√(1 − β_t) x_{t−1}, β_t I) taken one after the other are q(x_t | x_0); and with Bayes'
+/// rule, where the precisions of q(x_t | x_{t−1}) and q(x_{t−1} | x_0) add up, they give the posterior.
+#[test]
+fn single_forward_steps_compose_and_bayes_rule_gives_the_posterior() {
+    let diffusion = diffusion();
+    let schedule = diffusion.schedule();
+    let (mut signal, mut variance) = (1.0f64, 0.0f64);
+    for t in 0..schedule.len() {
+        let beta = schedule.beta(t);
+        if t > 0 {
+            let precision = (1.0 - beta) / beta + variance.recip();
+            let from_xt = (1.0 - beta).sqrt() / beta / precision;
+            let from_x0 = signal / variance / precision;
+            assert!((precision.recip() - schedule.posterior_variance(t)).abs() < 1e-14, "β̃ at {t}");
+            assert!((from_xt - schedule.posterior_mean_coef_xt(t)).abs() < 1e-12, "coefficient of x_t at {t}");
+            assert!((from_x0 - schedule.posterior_mean_coef_x0(t)).abs() < 1e-12, "coefficient of x_0 at {t}");
+        }
+        (signal, variance) = ((1.0 - beta).sqrt() * signal, (1.0 - beta) * variance + beta);
+        assert!((signal - schedule.sqrt_alpha_bar(t)).abs() < 1e-13, "√ᾱ at {t}");
+        assert!((variance - schedule.one_minus_alpha_bar(t)).abs() < 1e-13, "1 − ᾱ at {t}");
+    }
+}
+
 #[test]
 fn losses_can_be_differentiated_and_agree_with_their_definition() {
     let eps = normal(0, &[3, 2, 2, 2]);
@@ -99,4 +122,6 @@ fn what_makes_no_sense_is_an_error() {
     assert!(matches!(diffusion().q_sample(&x, &[0], &x), Err(DiffusionError::Shape { what: "t", .. })));
     assert!(matches!(diffusion().q_sample(&x, &[0, 1], &other), Err(DiffusionError::Shape { what: "eps", .. })));
     assert!(simple_loss(&x, &other).is_err());
+    let scalar = Tensor::new(0.5f64, &Device::Cpu).unwrap();
+    assert!(matches!(diffusion().q_sample(&scalar, &[0], &scalar), Err(DiffusionError::Shape { what: "t", .. })));
 }

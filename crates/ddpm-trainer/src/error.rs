@@ -26,7 +26,7 @@ pub enum TrainerError {
     },
     /// The loss or the gradient was not finite for too many steps in a row.
     #[error(
-        "the loss or its gradient was not finite for {skipped} steps in a row, the last at step {step}; {}\n\
+        "the loss or its gradient was not finite for {skipped} steps in a row, the last at step {step}; {}; \
          lower train.learning_rate, or set train.gradient_clip_norm, and resume",
         last_good.as_ref().map_or("no checkpoint was written yet".into(), |p| format!("the last good checkpoint is {}", p.display()))
     )]
