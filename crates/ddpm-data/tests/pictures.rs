@@ -1,0 +1,105 @@
+//! Pictures out: what is drawn is what was given.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::fs;
+
+use candle_core::{Device, Tensor};
+use ddpm_data::{Picture, grid, save_evolution_gif, save_gif, save_grid, save_loss_curve, save_strip};
+
+/// `images` flat pictures of 8 × 8, image i of the value i / images.
+fn flat(images: usize, channels: usize) -> Tensor {
+    let values = Tensor::arange(0f32, images as f32, &Device::Cpu).unwrap().affine(1.0 / images as f64, 0.0).unwrap();
+    values.reshape((images, 1, 1, 1)).unwrap().broadcast_as((images, channels, 8, 8)).unwrap().contiguous().unwrap()
+}
+
+#[test]
+fn a_grid_enlarges_small_pictures_and_keeps_their_values() {
+    let picture = grid(&flat(3, 1), 2).unwrap();
+    // Tiles of 64, gaps of 2, two columns and two rows.
+    assert_eq!((picture.width, picture.height), (134, 134));
+    assert_eq!(picture.pixel(0, 0), [255]);
+    // (0 + 1) · 127.5 rounds half up to 128; 1/3 to 170; 2/3 to 213.
+    assert_eq!([picture.pixel(2, 2), picture.pixel(131, 65), picture.pixel(65, 131)], [[128], [170], [213]]);
+    assert_eq!(picture.pixel(131, 131), [255], "the empty place is white");
+}
+
+#[test]
+fn grids_of_every_shape_can_be_saved_and_others_are_errors() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("g.png");
+    for channels in [1, 3, 4] {
+        save_grid(&path, &flat(5, channels)).unwrap();
+        save_strip(&path, &[flat(2, channels), flat(2, channels)]).unwrap();
+        assert_eq!(image::open(&path).unwrap().width(), 134);
+    }
+    assert!(save_grid(&path, &flat(2, 2)).is_err());
+    assert!(save_grid(&path, &Tensor::zeros((0, 1, 8, 8), candle_core::DType::F32, &Device::Cpu).unwrap()).is_err());
+    assert!(save_strip(&path, &[]).is_err());
+    assert!(save_grid(&root.path().join("g.png/h.png"), &flat(1, 1)).unwrap_err().to_string().contains("h.png"));
+}
+
+fn frames(path: &std::path::Path) -> Vec<image::RgbaImage> {
+    use image::AnimationDecoder;
+    let file = std::io::BufReader::new(fs::File::open(path).unwrap());
+    let decoder = image::codecs::gif::GifDecoder::new(file).unwrap();
+    decoder.into_frames().map(|frame| frame.unwrap().into_buffer()).collect()
+}
+
+#[test]
+fn a_grey_animation_keeps_every_value() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("a.gif");
+    let ramp = Picture { width: 16, height: 16, channels: 1, samples: (0..=255).collect() };
+    save_gif(&path, &[Picture::black(16, 16, 1), ramp], 100).unwrap();
+    let frames = frames(&path);
+    assert_eq!(frames.len(), 2);
+    assert!(frames[1].pixels().enumerate().all(|(i, p)| p.0 == [i as u8, i as u8, i as u8, 255]));
+    assert!(save_gif(&path, &[], 100).is_err());
+}
+
+#[test]
+fn a_coloured_animation_keeps_its_colours() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("a.gif");
+    let red = Picture { width: 2, height: 1, channels: 3, samples: vec![200, 10, 20, 10, 20, 200] };
+    save_gif(&path, &[red], 100).unwrap();
+    let frame = &frames(&path)[0];
+    // The palette is made from the frame: two colours fit it but for its rounding.
+    let near = |a: &image::Rgba<u8>, b: [u8; 3]| a.0.iter().zip(b).all(|(a, b)| a.abs_diff(b) < 8);
+    assert!(near(frame.get_pixel(0, 0), [200, 10, 20]) && near(frame.get_pixel(1, 0), [10, 20, 200]), "{frame:?}");
+}
+
+#[test]
+fn the_evolution_follows_the_steps_and_passes_over_other_files() {
+    let root = tempfile::tempdir().unwrap();
+    save_evolution_gif(root.path()).unwrap();
+    assert!(!root.path().join("samples.gif").exists(), "nothing to show yet");
+    for (step, value) in [(1000, 0.5), (20, -0.5)] {
+        let images = Tensor::full(value as f32, (1, 1, 64, 64), &Device::Cpu).unwrap();
+        save_grid(&root.path().join(format!("step-{step}.png")), &images).unwrap();
+    }
+    fs::write(root.path().join("step-x.png"), "no").unwrap();
+    save_evolution_gif(root.path()).unwrap();
+    let frames = frames(&root.path().join("samples.gif"));
+    let middle: Vec<u8> = frames.iter().map(|frame| frame.get_pixel(30, 30).0[0]).collect();
+    assert_eq!(middle, [64, 191]);
+}
+
+#[test]
+fn any_losses_make_a_curve() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("loss.svg");
+    let cases: [&[(u64, f64)]; 5] = [
+        &[],
+        &[(1, 0.5)],
+        &[(1, 0.5), (2, 0.5)],
+        &[(1, f64::NAN), (2, f64::INFINITY), (3, 0.0), (4, -1.0), (5, 0.1)],
+        &[(1, 1e30), (2, 1e-30)],
+    ];
+    for losses in cases {
+        save_loss_curve(&path, losses).unwrap();
+        let svg = fs::read_to_string(&path).unwrap();
+        assert!(svg.starts_with("<svg") && svg.contains("step") && !svg.contains("NaN"), "{losses:?}");
+    }
+}
