@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use candle_core::{Device, Tensor};
 use ddpm_cli::{Progress, StopSignal};
-use ddpm_diffusion::{Sampling, sample};
+use ddpm_diffusion::{Recording, Sampling, sample};
 use indicatif::ProgressBar;
 use tracing::info;
 
@@ -53,36 +53,29 @@ fn sample_batch(
     device: &Device,
     bar: &ProgressBar,
     stop: &StopSignal,
-    mut moments: Option<&mut Vec<Tensor>>,
+    moments: Option<&mut Vec<Tensor>>,
 ) -> anyhow::Result<Option<Tensor>> {
     let (mut noise, latents) = plan.begin(from, images, device)?;
     let denoiser = |x_t: &Tensor, t: &Tensor| plan.network.forward(x_t, t).map_err(candle_core::Error::wrap);
-    let kept = |x: &Tensor| x.narrow(0, 0, images.min(STRIP_IMAGES))?.to_device(&Device::Cpu);
-    if let Some(moments) = &mut moments {
-        moments.push(kept(&latents)?);
-    }
-    // A moment is kept whenever another `record_every` steps of the trained schedule are done.
     let timesteps = plan.diffusion.schedule().len();
-    let mut next = timesteps.saturating_sub(plan.record_every);
-    let mut failure = None;
+    let mut recording = match moments {
+        Some(_) => Some(Recording::new(&latents, timesteps, plan.record_every, STRIP_IMAGES)?),
+        None => None,
+    };
+    let mut recorded = Ok(());
     let mut on_step = |step: ddpm_diffusion::Progress<'_>| {
         bar.inc(1);
-        if let Some(moments) = &mut moments
-            && (step.time_left <= next || step.time_left == 0)
-        {
-            match kept(step.x) {
-                Ok(x) => moments.push(x),
-                Err(error) => failure = Some(error),
-            }
-            while next > 0 && step.time_left <= next {
-                next = next.saturating_sub(plan.record_every);
-            }
+        if let Some(recording) = &mut recording {
+            recorded = recording.observe(&step);
         }
-        if stop.received().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if stop.received().is_some() || recorded.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let sampling = sample(&denoiser, &plan.diffusion, &plan.sampler, &latents, &mut noise, &mut on_step)?;
-    if let Some(failure) = failure {
-        return Err(failure.into());
+    recorded?;
+    if let (Some(moments), Some(recording)) = (moments, recording) {
+        for x in recording.into_moments() {
+            moments.push(x.to_device(&Device::Cpu)?);
+        }
     }
     match sampling {
         Sampling::Finished(x_0) => Ok(Some(x_0.to_device(&Device::Cpu)?)),

@@ -23,6 +23,9 @@ pub enum DiffusionError {
         /// ᾱ there: 0, or so small that its reciprocal is no f32.
         alpha_bar: f64,
     },
+    /// A recording of every 0th step.
+    #[error("steps between recorded moments: expected at least 1, found 0")]
+    RecordEvery,
     /// Two tensors that belong together differ in shape.
     #[error("{what}: expected shape {expected:?}, found {found:?}")]
     Shape {

@@ -6,7 +6,7 @@
 //! Time steps are indices from 0: index t here is step t + 1 of the papers. Tensors are [batch, channel, height, width].
 //!
 //! Reading order: [`GaussianDiffusion`]; the objectives [`simple_loss`], [`GaussianDiffusion::weighted_loss`],
-//! [`GaussianDiffusion::variational_bound`]; the sampler [`sample`].
+//! [`GaussianDiffusion::variational_bound`]; the sampler [`sample`], and [`Recording`] for pictures of its way.
 
 mod ancestral;
 mod denoiser;
@@ -15,6 +15,7 @@ mod error;
 mod forward_process;
 mod objective;
 mod posterior;
+mod recording;
 mod sampler_config;
 mod variational_bound;
 
@@ -25,5 +26,6 @@ pub use error::DiffusionError;
 pub use forward_process::GaussianDiffusion;
 pub use objective::simple_loss;
 pub use posterior::Posterior;
+pub use recording::Recording;
 pub use sampler_config::{MeanForm, SamplerConfig};
 pub use variational_bound::VariationalBound;
