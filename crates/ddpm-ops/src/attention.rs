@@ -1,15 +1,19 @@
 //! Scaled dot-product attention over the positions of a feature map.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::composed;
-use crate::cpu;
+use crate::buffer::Buffer;
 use crate::exp::exp;
 use crate::gemm::{Into, Strides, gemm};
 use crate::reduce::{sum_of, sum_of_pairs};
+use crate::tape::{Gradients, Tape, Value};
+use crate::{composed, cpu};
 
-/// softmax(qᵀ k / √d) applied to v, for each image and head, with d the channels of a head (Vaswani et al. 2017, eq. 1).
+/// softmax(qᵀ k / √d) applied to v, for each image and head, with d the channels of a head (Vaswani et al. 2017, eq. 1):
+/// [`Tape::attention`] as an operation of candle's.
 ///
 /// # Shapes
 /// `qkv` [batch, 3 · heads · d, position]: all heads' queries, then all keys, then all values. The result is
@@ -18,14 +22,33 @@ use crate::reduce::{sum_of, sum_of_pairs};
 /// # Errors
 /// When the channels do not divide by three times the heads.
 pub fn attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {
-    let (_, channels, positions) = qkv.dims3()?;
-    if heads == 0 || channels == 0 || !channels.is_multiple_of(3 * heads) {
-        bail!("attention: {channels} channels do not divide into queries, keys and values of {heads} heads");
+    crate::fused(&[qkv], |tape, values| tape.attention(&values[0], heads))
+}
+
+impl Tape {
+    /// Attention of each image and head. Shapes and errors are those of [`attention`].
+    ///
+    /// # Errors
+    /// When the channels do not divide by three times the heads.
+    pub fn attention(&self, qkv: &Value, heads: usize) -> Result<Value> {
+        let &[batch, channels, positions] = qkv.dims() else {
+            bail!("attention: expected [batch, channel, position], found {:?}", qkv.dims())
+        };
+        if heads == 0 || channels == 0 || !channels.is_multiple_of(3 * heads) {
+            bail!("attention: {channels} channels do not divide into queries, keys and values of {heads} heads");
+        }
+        let Some(array) = qkv.fused().cloned() else {
+            return Ok(composed::attention(&qkv.composed()?, heads)?.into());
+        };
+        let op = Attention { heads, head_channels: channels / (3 * heads), positions };
+        let out = op.forward(&array.values);
+        Ok(self.push(Arc::new(out), &[batch, channels / 3, positions], &[array.node], &[], || {
+            Box::new(move |grad: Buffer, gradients: &mut Gradients| {
+                gradients.add(array.node, op.backward(&array.values, &grad));
+                Ok(())
+            })
+        }))
     }
-    if !cpu::takes(&[qkv]) {
-        return composed::attention(qkv, heads);
-    }
-    qkv.contiguous()?.apply_op1(Attention { heads, head_channels: channels / (3 * heads), positions })
 }
 
 /// Queries, keys and values of one head: each [channel, position], row-major.
@@ -72,15 +95,10 @@ fn softmax(row: &mut [f32], scale: f32) {
     row.iter_mut().for_each(|v| *v *= inverse);
 }
 
-impl CustomOp1 for Attention {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
-
-    fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let qkv = cpu::slice(qkv, layout)?;
+impl Attention {
+    fn forward(&self, qkv: &[f32]) -> Buffer {
         let (n, d, size) = (self.positions, self.head_channels, self.head_size());
-        let mut out = vec![0.0; qkv.len() / 3];
+        let mut out = Buffer::new(qkv.len() / 3);
         out.par_chunks_exact_mut(size.max(1)).enumerate().for_each(|(i, out)| {
             let image = &qkv[i / self.heads * self.heads * 3 * size..];
             let head = self.head(image, i % self.heads);
@@ -92,27 +110,21 @@ impl CustomOp1 for Attention {
                 gemm((d, n, n), out, by_position, Into::Replace, head.v, by_position, weights, transposed, 1);
             });
         });
-        let batch = layout.dims()[0];
-        cpu::result(out, (batch, self.heads * d, n))
+        out
     }
 
-    fn bwd(&self, qkv: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let grad_qkv = cpu::with_slices([qkv, grad], |[qkv, grad]| {
-            let mut out = vec![0.0; qkv.len()];
-            let image = 3 * self.heads * self.head_size();
-            out.par_chunks_exact_mut(image.max(1)).enumerate().for_each(|(i, out)| {
-                let grad = &grad[i * image / 3..][..image / 3];
-                for head in 0..self.heads {
-                    self.backward_head(&qkv[i * image..][..image], grad, head, out);
-                }
-            });
-            Ok(out)
-        })?;
-        Ok(Some(Tensor::from_vec(grad_qkv, qkv.shape(), qkv.device())?))
+    fn backward(&self, qkv: &[f32], grad: &[f32]) -> Buffer {
+        let mut out = Buffer::new(qkv.len());
+        let image = 3 * self.heads * self.head_size();
+        out.par_chunks_exact_mut(image.max(1)).enumerate().for_each(|(i, out)| {
+            let grad = &grad[i * image / 3..][..image / 3];
+            for head in 0..self.heads {
+                self.backward_head(&qkv[i * image..][..image], grad, head, out);
+            }
+        });
+        out
     }
-}
 
-impl Attention {
     /// The gradients of one head's q, k and v, with the weights P computed again rather than kept:
     /// ∂v = ∂o P, ∂P = ∂oᵀ v, ∂S = P ∘ (∂P − rowsum(∂P ∘ P)), ∂q = k ∂Sᵀ / √d, ∂k = q ∂S / √d.
     fn backward_head(&self, image: &[f32], grad: &[f32], index: usize, out: &mut [f32]) {

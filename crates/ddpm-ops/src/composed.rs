@@ -1,7 +1,7 @@
 //! The operations of this crate composed of candle's: the path of every device and dtype without a fused kernel, and the
 //! reference that the fused kernels are tested against. Shapes and errors are those of the functions they stand in for.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor, bail};
 
 /// [`crate::conv2d`].
 ///
@@ -48,10 +48,49 @@ pub fn attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {
     v.matmul(&weights.transpose(2, 3)?.contiguous()?)?.reshape((batch, channels / 3, positions))
 }
 
-/// [`crate::add_per_channel`].
+/// `x` [batch, channel, height, width] + `values` [batch, channel], spread over height and width.
 ///
 /// # Errors
-/// Those of the function it stands in for.
+/// When the shapes do not fit.
 pub fn add_per_channel(x: &Tensor, values: &Tensor) -> Result<Tensor> {
     x.broadcast_add(&values.unsqueeze(2)?.unsqueeze(3)?)
+}
+
+/// Every pixel as a 2 × 2 block of itself.
+///
+/// # Shapes
+/// [batch, channel, height, width] to [batch, channel, 2 height, 2 width].
+///
+/// # Errors
+/// When `x` does not have four axes.
+pub fn upsample_nearest_2x(x: &Tensor) -> Result<Tensor> {
+    // By broadcasting: candle's own upsampling overwrites gradients that were accumulated before it.
+    let (batch, channels, height, width) = x.dims4()?;
+    x.reshape((batch, channels, height, 1, width, 1))?.broadcast_as((batch, channels, height, 2, width, 2))?.reshape((
+        batch,
+        channels,
+        2 * height,
+        2 * width,
+    ))
+}
+
+/// Every 2 × 2 block of pixels as four channels: channel 4c + 2i + j of the result is channel c at row i, column j of the
+/// block. In einops' words "b c (h p1) (w p2) -> b (c p1 p2) h w".
+///
+/// # Shapes
+/// [batch, channel, height, width] to [batch, 4 channel, height / 2, width / 2].
+///
+/// # Errors
+/// When height or width is odd.
+pub fn pixel_unshuffle_2x(x: &Tensor) -> Result<Tensor> {
+    let (batch, channels, height, width) = x.dims4()?;
+    if height % 2 != 0 || width % 2 != 0 {
+        bail!("pixel_unshuffle_2x: expected an even height and width, found {height}×{width}");
+    }
+    x.reshape((batch, channels, height / 2, 2, width / 2, 2))?.permute((0, 1, 3, 5, 2, 4))?.reshape((
+        batch,
+        4 * channels,
+        height / 2,
+        width / 2,
+    ))
 }

@@ -1,280 +1,523 @@
-//! Two-dimensional convolution with bias, stride 1, and both its gradients.
+//! Two-dimensional convolution and what surrounds it in a network, as one operation with its own gradient.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::composed;
-use crate::cpu;
-use crate::gemm::{Into, Strides, gemm};
-use crate::im2col::{Geometry, im2col};
+use crate::buffer::Buffer;
+use crate::geometry::Geometry;
+use crate::group_norm::{GroupNorm, NormGradient, Statistics};
+use crate::planes::{Arrange, Input, Output, Part};
 use crate::reduce::sum_of;
+use crate::tape::{Array, Gradients, Tape, Value};
+use crate::{amx, composed, conv2d_amx, conv2d_gemm, cpu};
 
-/// The cross-correlation of `x` with `weight` at stride 1, zeros around the edges, plus `bias`.
+/// Group normalisation after a convolution, followed by SiLU.
+#[derive(Debug, Clone, Copy)]
+pub struct Norm<'a> {
+    /// Groups that the channels divide into.
+    pub groups: usize,
+    /// Scale, `[channel_out]`.
+    pub weight: &'a Tensor,
+    /// Shift, `[channel_out]`.
+    pub bias: &'a Tensor,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+/// A convolution at stride 1 that keeps height and width, and what surrounds it:
+/// silu(norm(weight ∗ arrange(join + added) + bias)) + residual.
+#[derive(Debug, Clone, Copy)]
+pub struct Conv2d<'a> {
+    /// What is convolved, [batch, channel, height, width].
+    pub input: &'a Value,
+    /// More channels of it: a skip connection.
+    pub skip: Option<&'a Value>,
+    /// A value for each channel of each image, [batch, channel]: a time bias.
+    pub added: Option<&'a Value>,
+    /// A rearrangement of the joined planes before they are convolved.
+    pub arrange: Arrange,
+    /// [channel_out, channel_in, k, k] with odd k; there are zeros around the image.
+    pub weight: &'a Tensor,
+    /// `[channel_out]`
+    pub bias: Option<&'a Tensor>,
+    /// Normalisation and SiLU of the result; None for the plain convolution.
+    pub norm: Option<Norm<'a>>,
+    /// Added at the end, of the result's shape.
+    pub residual: Option<&'a Value>,
+}
+
+impl<'a> Conv2d<'a> {
+    /// The plain convolution.
+    pub fn new(input: &'a Value, weight: &'a Tensor, bias: Option<&'a Tensor>) -> Self {
+        let arrange = Arrange::AsIs;
+        Self { input, skip: None, added: None, arrange, weight, bias, norm: None, residual: None }
+    }
+}
+
+/// The cross-correlation of `x` with `weight` at stride 1, zeros around the edges, plus `bias`: [`Tape::conv2d`] as an operation
+/// of candle's.
 ///
 /// # Shapes
-/// `x` [batch, channel_in, height, width], `weight` [channel_out, channel_in, k, k], `bias` `[channel_out]`; the result is
-/// [batch, channel_out, height + 2 padding + 1 − k, width + 2 padding + 1 − k].
+/// `x` [batch, channel_in, height, width], `weight` [channel_out, channel_in, k, k] with odd k, `bias` `[channel_out]`; the
+/// result is [batch, channel_out, height, width].
 ///
 /// # Errors
-/// When the channels of `x` and `weight` differ, the kernel is not square, or it is larger than the padded image.
-pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: usize) -> Result<Tensor> {
-    let op = Conv2d(geometry(x, weight, bias, padding)?);
-    let fused = cpu::takes(&[x, weight]);
-    match bias {
-        _ if !fused => composed::conv2d(x, weight, bias, padding),
-        Some(bias) => x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op),
-        None => x.contiguous()?.apply_op2(&weight.contiguous()?, op),
-    }
+/// Those of [`Tape::conv2d`].
+pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    crate::fused(&[x], |tape, values| tape.conv2d(&Conv2d::new(&values[0], weight, bias)))
 }
 
-fn geometry(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: usize) -> Result<Geometry> {
-    let (_, channels_in, height, width) = x.dims4()?;
-    let (channels_out, channels, kernel, kernel_x) = weight.dims4()?;
-    if channels != channels_in || kernel != kernel_x {
-        bail!("conv2d: a weight of shape {:?} does not fit an input of shape {:?}", weight.dims(), x.dims());
-    }
-    if kernel == 0 || height + 2 * padding < kernel || width + 2 * padding < kernel {
-        bail!("conv2d: a {kernel}×{kernel} kernel, padding {padding}, does not fit a {height}×{width} image");
-    }
-    if let Some(bias) = bias
-        && bias.dims() != [channels_out]
-    {
-        bail!("conv2d: expected a bias of shape [{channels_out}], found {:?}", bias.dims());
-    }
-    Ok(Geometry { channels_in, channels_out, height, width, kernel, padding })
+/// Shapes of everything, checked.
+#[derive(Debug, Clone, Copy)]
+struct Shapes {
+    images: usize,
+    /// Before the planes are rearranged.
+    height: usize,
+    width: usize,
+    first: usize,
+    second: usize,
+    geometry: Geometry,
 }
 
-#[derive(Debug)]
-struct Conv2d(Geometry);
-
-impl Conv2d {
-    fn forward(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
-        let images = x.len() / self.0.image_in().max(1);
-        let mut out = vec![0.0; images * self.0.image_out()];
-        forward(&self.0, images, x, weight, bias, &mut out);
-        cpu::result(out, (images, self.0.channels_out, self.0.height_out(), self.0.width_out()))
+impl Conv2d<'_> {
+    fn shapes(&self) -> Result<Shapes> {
+        let (images, first, height, width) = self.input.dims4()?;
+        let second = match self.skip.map(Value::dims4).transpose()? {
+            None => 0,
+            Some((i, channels, h, w)) if (i, h, w) == (images, height, width) => channels,
+            Some(found) => bail!("conv2d: a skip of shape {found:?} beside an input of {:?}", self.input.dims()),
+        };
+        if self.arrange == Arrange::PixelUnshuffle2x && !(height.is_multiple_of(2) && width.is_multiple_of(2)) {
+            bail!("pixel unshuffle: expected an even height and width, found {height}×{width}");
+        }
+        if let Some(added) = self.added
+            && added.dims() != [images, first + second]
+        {
+            bail!("conv2d: expected values of shape [{images}, {}], found {:?}", first + second, added.dims());
+        }
+        let (channels_in, height_out, width_out) = self.arrange.shape((first + second, height, width));
+        let (channels_out, channels, kernel, kernel_x) = self.weight.dims4()?;
+        if channels != channels_in || kernel != kernel_x || kernel.is_multiple_of(2) {
+            let found = self.weight.dims();
+            bail!("conv2d: expected a weight of {channels_in} channels and odd square kernel, found shape {found:?}");
+        }
+        let norm = self.norm.iter().flat_map(|norm| [norm.weight, norm.bias]);
+        for vector in self.bias.into_iter().chain(norm) {
+            if vector.dims() != [channels_out] {
+                bail!("conv2d: expected a vector of shape [{channels_out}], found {:?}", vector.dims());
+            }
+        }
+        if let Some(residual) = self.residual
+            && residual.dims() != [images, channels_out, height_out, width_out]
+        {
+            let expected = [images, channels_out, height_out, width_out];
+            bail!("conv2d: expected a residual of shape {expected:?}, found {:?}", residual.dims());
+        }
+        let geometry = Geometry { channels_in, channels_out, height: height_out, width: width_out, kernel };
+        Ok(Shapes { images, height, width, first, second, geometry })
     }
 
-    fn backward(&self, x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Tensor, Tensor)> {
-        let images = x.dim(0)?;
-        cpu::with_slices([x, weight, grad], |[x_values, weights, grads]| {
-            let (grad_weight, grad_bias) = backward_weight(&self.0, images, x_values, grads);
-            let grad_x = if x.track_op() {
-                let values = backward_input(&self.0, images, weights, grads);
-                Some(Tensor::from_vec(values, x.shape(), x.device())?)
-            } else {
-                None
-            };
-            let grad_weight = Tensor::from_vec(grad_weight, weight.shape(), x.device())?;
-            Ok((grad_x, grad_weight, Tensor::from_vec(grad_bias, self.0.channels_out, x.device())?))
+    fn composed(&self, padding: usize) -> Result<Value> {
+        let mut x = self.input.composed()?;
+        if let Some(skip) = self.skip {
+            x = Tensor::cat(&[x, skip.composed()?], 1)?;
+        }
+        if let Some(added) = self.added {
+            x = composed::add_per_channel(&x, &added.composed()?)?;
+        }
+        x = match self.arrange {
+            Arrange::AsIs => x,
+            Arrange::UpsampleNearest2x => composed::upsample_nearest_2x(&x)?,
+            Arrange::PixelUnshuffle2x => composed::pixel_unshuffle_2x(&x)?,
+        };
+        x = composed::conv2d(&x, self.weight, self.bias, padding)?;
+        if let Some(norm) = self.norm {
+            x = composed::group_norm(&x, norm.groups, norm.weight, norm.bias, norm.eps)?.silu()?;
+        }
+        Ok(match self.residual {
+            Some(residual) => (x + residual.composed()?)?.into(),
+            None => x.into(),
         })
     }
 }
 
-impl CustomOp2 for Conv2d {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.forward(cpu::slice(x, lx)?, cpu::slice(w, lw)?, None)
-    }
-
-    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (grad_x, grad_w, _) = self.backward(x, w, grad)?;
-        Ok((grad_x, Some(grad_w)))
-    }
+/// The weights in the form that the machine's kernel wants.
+enum Weights<'a> {
+    Tiles(conv2d_amx::PackedWeights),
+    Matrix(std::borrow::Cow<'a, [f32]>),
 }
 
-impl CustomOp3 for Conv2d {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-        b: &CpuStorage,
-        lb: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.forward(cpu::slice(x, lx)?, cpu::slice(w, lw)?, Some(cpu::slice(b, lb)?))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (grad_x, grad_w, grad_b) = self.backward(x, w, grad)?;
-        Ok((grad_x, Some(grad_w), Some(grad_b)))
-    }
-}
-
-/// How many columns a matrix product should have: fewer leave the kernel's pipeline empty on small images, more push
-/// the lowered matrix out of the second-level cache.
-const COLUMNS: usize = 512;
-
-/// How many images are lowered together.
-fn images_together(geometry: &Geometry, images: usize) -> usize {
-    let by_size = COLUMNS.div_ceil(geometry.plane_out().max(1));
-    let by_threads = images.div_ceil(rayon::current_num_threads());
-    by_size.min(by_threads).max(1)
-}
-
-fn forward(geometry: &Geometry, images: usize, x: &[f32], weight: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
-    let (window, plane, channels) = (geometry.window(), geometry.plane_out(), geometry.channels_out);
-    let together = images_together(geometry, images);
-    // Where there are fewer images than threads, the threads share the product of each image instead.
-    let threads = if images < rayon::current_num_threads() { rayon::current_num_threads() } else { 1 };
-    let one = |(x, out): (&[f32], &mut [f32])| {
-        let images = x.len() / geometry.image_in();
-        let columns = images * plane;
-        lowered(geometry, images, x, |lowered, spare| {
-            let by_column = Strides::row_major(columns);
-            let product = |to: &mut [f32]| {
-                let size = (channels, columns, window);
-                let by_window = Strides::row_major(window);
-                gemm(size, to, by_column, Into::Replace, weight, by_window, lowered, by_column, threads);
-            };
-            if images == 1 {
-                product(out);
-            } else {
-                product(spare);
-                unpack(spare, images, channels, plane, out);
-            }
-        });
-        if let Some(bias) = bias {
-            for (plane, bias) in out.chunks_exact_mut(plane).zip(bias.iter().cycle()) {
-                plane.iter_mut().for_each(|value| *value += bias);
-            }
-        }
-    };
-    let (x_chunk, out_chunk) = (together * geometry.image_in(), together * geometry.image_out());
-    if x_chunk == 0 || out_chunk == 0 {
-        return;
-    }
-    if threads > 1 {
-        x.chunks(x_chunk).zip(out.chunks_mut(out_chunk)).for_each(one);
-    } else {
-        x.par_chunks(x_chunk).zip(out.par_chunks_mut(out_chunk)).for_each(one);
-    }
-}
-
-/// Lends `f` the lowered matrix of `images` images and as much spare scratch as their output and gradient take.
-fn lowered(geometry: &Geometry, images: usize, x: &[f32], f: impl FnOnce(&[f32], &mut [f32])) {
-    let columns = images * geometry.plane_out();
-    let spare = geometry.channels_out * columns;
-    if geometry.is_pointwise() && images == 1 {
-        return cpu::with_scratch(spare, |spare| f(x, spare));
-    }
-    let size = geometry.window() * columns;
-    cpu::with_scratch(size + spare, |scratch| {
-        let (lowered, spare) = scratch.split_at_mut(size);
-        im2col(geometry, images, x, lowered);
-        f(lowered, spare);
-    });
-}
-
-/// [channel, image, plane] to [image, channel, plane].
-fn unpack(packed: &[f32], images: usize, channels: usize, plane: usize, out: &mut [f32]) {
-    for (i, out) in out.chunks_exact_mut(plane).enumerate() {
-        let (image, channel) = (i / channels, i % channels);
-        let start = (channel * images + image) * plane;
-        out.copy_from_slice(&packed[start..start + plane]);
-    }
-}
-
-/// [image, channel, plane] to [channel, image, plane].
-fn pack(images_first: &[f32], images: usize, channels: usize, plane: usize, packed: &mut [f32]) {
-    for (i, values) in images_first.chunks_exact(plane).enumerate() {
-        let (image, channel) = (i / channels, i % channels);
-        let start = (channel * images + image) * plane;
-        packed[start..start + plane].copy_from_slice(values);
-    }
-}
-
-/// The gradient of the input: the convolution of the output's gradient with the kernel turned by 180° and its channel
-/// axes exchanged.
-fn backward_input(geometry: &Geometry, images: usize, weight: &[f32], grad: &[f32]) -> Vec<f32> {
-    let Geometry { channels_in, channels_out, kernel, padding, .. } = *geometry;
-    let taps = kernel * kernel;
-    let mut turned = vec![0.0; weight.len()];
-    for out in 0..channels_out {
-        for input in 0..channels_in {
-            let from = &weight[(out * channels_in + input) * taps..][..taps];
-            let to = &mut turned[(input * channels_out + out) * taps..][..taps];
-            to.iter_mut().zip(from.iter().rev()).for_each(|(to, from)| *to = *from);
+impl<'a> Weights<'a> {
+    fn new(geometry: &Geometry, weight: &'a [f32]) -> Self {
+        if amx::available() {
+            Self::Tiles(conv2d_amx::PackedWeights::new(geometry, weight))
+        } else {
+            Self::Matrix(weight.into())
         }
     }
-    let transposed = Geometry {
-        channels_in: channels_out,
-        channels_out: channels_in,
-        height: geometry.height_out(),
-        width: geometry.width_out(),
-        kernel,
-        // A padding of at least the kernel would need the gradient cropped; no network here has one.
-        padding: kernel - 1 - padding.min(kernel - 1),
-    };
-    let mut grad_x = vec![0.0; images * geometry.image_in()];
-    forward(&transposed, images, grad, &turned, None, &mut grad_x);
-    grad_x
+
+    fn transposed(geometry: &Geometry, weight: &[f32]) -> Self {
+        if amx::available() {
+            Self::Tiles(conv2d_amx::PackedWeights::transposed(geometry, weight))
+        } else {
+            Self::Matrix(conv2d_gemm::transposed(geometry, weight).into())
+        }
+    }
+
+    fn apply(
+        &self,
+        geometry: &Geometry,
+        images: usize,
+        input: &Input<'_>,
+        bias: Option<&[f32]>,
+        out: &mut Output<'_>,
+        threads: usize,
+    ) {
+        match self {
+            Self::Tiles(weights) => conv2d_amx::forward(geometry, weights, images, input, bias, out),
+            Self::Matrix(weights) => conv2d_gemm::forward(geometry, weights, images, input, bias, out, threads),
+        }
+    }
 }
 
-/// The gradients of weight and bias: the product of the output's gradient with the transposed lowered input, summed
-/// over the images. Each thread sums a run of images, and the runs are added in order.
-fn backward_weight(geometry: &Geometry, images: usize, x: &[f32], grad: &[f32]) -> (Vec<f32>, Vec<f32>) {
-    let (window, plane, channels) = (geometry.window(), geometry.plane_out(), geometry.channels_out);
-    let together = images_together(geometry, images);
-    let threads = rayon::current_num_threads();
-    let inner_threads = if images < threads { threads } else { 1 };
-    let sum = |run: std::ops::Range<usize>| {
-        let mut grad_weight = vec![0.0; channels * window];
-        let mut grad_bias = vec![0.0; channels];
-        let x = &x[run.start * geometry.image_in()..run.end * geometry.image_in()];
-        let grad = &grad[run.start * geometry.image_out()..run.end * geometry.image_out()];
-        let pairs = x
-            .chunks((together * geometry.image_in()).max(1))
-            .zip(grad.chunks((together * geometry.image_out()).max(1)));
-        for (x, grad) in pairs {
-            let images = x.len() / geometry.image_in();
-            let columns = images * plane;
-            for (i, plane) in grad.chunks_exact(plane).enumerate() {
-                grad_bias[i % channels] += sum_of(plane, |v| v) as f32;
-            }
-            lowered(geometry, images, x, |lowered, spare| {
-                let grad = if images == 1 {
-                    grad
-                } else {
-                    pack(grad, images, channels, plane, &mut spare[..channels * columns]);
-                    &spare[..channels * columns]
+/// The gradients of weight and bias as the machine's kernel sums them.
+enum WeightGradient {
+    Tiles(conv2d_amx::WeightGradient),
+    Matrix(conv2d_gemm::WeightGradient),
+}
+
+impl WeightGradient {
+    fn new(geometry: Geometry) -> Self {
+        if amx::available() {
+            Self::Tiles(conv2d_amx::WeightGradient::new(geometry))
+        } else {
+            Self::Matrix(conv2d_gemm::WeightGradient::new(geometry))
+        }
+    }
+
+    fn add(&mut self, images: usize, input: &Input<'_>, grad: &[f32], threads: usize) {
+        match self {
+            Self::Tiles(sums) => sums.add(images, input, grad),
+            Self::Matrix(sums) => sums.add(images, input, grad, threads),
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Tiles(sums), Self::Tiles(more)) => sums.merge(more),
+            (Self::Matrix(sums), Self::Matrix(more)) => sums.merge(more),
+            _ => unreachable!("a machine has one kernel"),
+        }
+    }
+
+    fn finish(self) -> (Vec<f32>, Vec<f32>) {
+        match self {
+            Self::Tiles(sums) => sums.finish(),
+            Self::Matrix(sums) => sums.finish(),
+        }
+    }
+}
+
+impl Tape {
+    /// silu(norm(weight ∗ arrange(join + added) + bias)) + residual, without the tensors between.
+    ///
+    /// # Errors
+    /// When the shapes do not fit, the kernel is not square or even, or the groups do not divide the channels.
+    pub fn conv2d(&self, op: &Conv2d<'_>) -> Result<Value> {
+        let shapes = op.shapes()?;
+        let geometry = shapes.geometry;
+        let norm = op.norm.map(|norm| GroupNorm::new(norm.groups, geometry.channels_out, geometry.plane(), norm.eps));
+        let norm = norm.transpose()?;
+        let optional = |value: Option<&Value>| value.map(|value| value.fused().cloned());
+        let (Some(input), skip, added, residual) =
+            (op.input.fused().cloned(), optional(op.skip), optional(op.added), optional(op.residual))
+        else {
+            return op.composed(geometry.padding());
+        };
+        let (skip, added, residual) = (skip.flatten(), added.flatten(), residual.flatten());
+        let saved = Saved { shapes, arrange: op.arrange, input, skip, added };
+
+        let empty = Tensor::zeros(0, candle_core::DType::F32, &candle_core::Device::Cpu)?;
+        let vectors = op.norm.map_or([&empty, &empty], |norm| [norm.weight, norm.bias]);
+        let tensors = [op.weight, op.bias.unwrap_or(&empty), vectors[0], vectors[1]];
+        let forward = cpu::with_slices(tensors, |[weight, bias, scale, shift]| {
+            let bias = op.bias.map(|_| bias);
+            Ok(saved.forward(weight, bias, norm.as_ref(), (scale, shift), residual.as_ref().map(|r| &r.values[..])))
+        })?;
+        let Forward { out, before, statistics } = forward;
+        let dims = [shapes.images, geometry.channels_out, geometry.height, geometry.width];
+        let nodes = [
+            saved.input.node,
+            saved.skip.as_ref().and_then(|v| v.node),
+            saved.added.as_ref().and_then(|v| v.node),
+            residual.as_ref().and_then(|v| v.node),
+        ];
+        let parameters: Vec<&Tensor> = tensors.into_iter().filter(|t| t.elem_count() > 0).collect();
+        Ok(self.push(Arc::new(out), &dims, &nodes, &parameters, || {
+            let [weight, bias, scale, shift] = tensors.map(Clone::clone);
+            let residual = nodes[3];
+            Box::new(move |grad: Buffer, gradients: &mut Gradients| {
+                let of_norm = match (norm, before) {
+                    (Some(norm), Some(before)) => Some((norm, before, statistics)),
+                    _ => None,
                 };
-                gemm(
-                    (channels, window, columns),
-                    &mut grad_weight,
-                    Strides::row_major(window),
-                    Into::Add,
-                    grad,
-                    Strides::row_major(columns),
-                    lowered,
-                    Strides::transposed(columns),
-                    inner_threads,
-                );
-            });
-        }
-        (grad_weight, grad_bias)
-    };
-    let runs = cpu::runs(images, if inner_threads > 1 { 1 } else { threads });
-    let mut sums = runs.into_par_iter().map(sum).collect::<Vec<_>>().into_iter();
-    let Some((mut weight, mut bias)) = sums.next() else { return (Vec::new(), Vec::new()) };
-    for (more_weight, more_bias) in sums {
-        weight.iter_mut().zip(more_weight).for_each(|(sum, more)| *sum += more);
-        bias.iter_mut().zip(more_bias).for_each(|(sum, more)| *sum += more);
+                let parameters = cpu::with_slices([&weight, &scale, &shift], |[weight, scale, shift]| {
+                    Ok(saved.backward(weight, of_norm.as_ref(), (scale, shift), &grad, gradients))
+                })?;
+                gradients.add_parameter(&weight, parameters.weight);
+                gradients.add_parameter(&bias, parameters.bias);
+                gradients.add_parameter(&scale, parameters.norm.weight);
+                gradients.add_parameter(&shift, parameters.norm.bias);
+                gradients.add(residual, grad);
+                Ok(())
+            })
+        }))
     }
-    (weight, bias)
+}
+
+/// What a convolution's gradient needs of its inputs.
+struct Saved {
+    shapes: Shapes,
+    arrange: Arrange,
+    input: Array,
+    skip: Option<Array>,
+    added: Option<Array>,
+}
+
+struct Forward {
+    out: Buffer,
+    /// What was normalised, and each group's statistics.
+    before: Option<Buffer>,
+    statistics: Vec<Statistics>,
+}
+
+struct ParameterGradients {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    norm: NormGradient,
+}
+
+/// The images of one thread's share, in the runs that are computed together.
+fn jobs(images: Range<usize>, together: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = images.end;
+    images.step_by(together).map(move |from| from..end.min(from + together))
+}
+
+impl Saved {
+    fn planes(&self) -> Input<'_> {
+        let Shapes { first, second, height, width, .. } = self.shapes;
+        Input {
+            first: Part { values: &self.input.values, channels: first },
+            second: self.skip.as_ref().map(|skip| Part { values: &skip.values, channels: second }),
+            added: self.added.as_ref().map(|added| &added.values[..]),
+            arrange: self.arrange,
+            height,
+            width,
+            from: 0,
+        }
+    }
+
+    /// How many images are computed together, and by how many threads each.
+    fn division(&self) -> (usize, usize) {
+        let threads = rayon::current_num_threads();
+        let together = conv2d_amx::images_together(&self.shapes.geometry, self.shapes.images, threads);
+        (together, if self.shapes.images < threads { threads } else { 1 })
+    }
+
+    fn forward(
+        &self,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        norm: Option<&GroupNorm>,
+        (scale, shift): (&[f32], &[f32]),
+        residual: Option<&[f32]>,
+    ) -> Forward {
+        let Shapes { images, geometry, .. } = self.shapes;
+        let weights = Weights::new(&geometry, weight);
+        let image = geometry.image_out();
+        let mut out = Buffer::new(images * image);
+        let mut before = norm.map(|_| Buffer::new(images * image));
+        let mut statistics = vec![Statistics::default(); norm.map_or(0, |norm| images * norm.groups())];
+        let (together, threads) = self.division();
+        let mut tasks = Vec::new();
+        {
+            let (mut out, mut statistics) = (&mut out[..], &mut statistics[..]);
+            let mut before = before.as_deref_mut();
+            for job in jobs(0..images, together) {
+                let n = job.len();
+                let of_job = before.take().map(|all| all.split_at_mut(n * image));
+                let (of_job, rest) = of_job.unzip();
+                before = rest;
+                tasks.push((
+                    job,
+                    split_off(&mut out, n * image),
+                    of_job,
+                    split_off(&mut statistics, norm.map_or(0, |norm| n * norm.groups())),
+                ));
+            }
+        }
+        let planes = self.planes();
+        let run =
+            |(job, out, before, statistics): (Range<usize>, &mut [f32], Option<&mut [f32]>, &mut [Statistics])| {
+                let input = planes.from(job.start);
+                let residual = residual.map(|residual| &residual[job.start * image..job.end * image]);
+                match (norm, before) {
+                    (Some(norm), Some(before)) => {
+                        let mut to = Output::plain(before, geometry.channels_out, geometry.plane());
+                        weights.apply(&geometry, job.len(), &input, bias, &mut to, threads);
+                        norm.forward(before, (scale, shift), residual, true, out, statistics);
+                    }
+                    _ => {
+                        let mut to = Output::plain(out, geometry.channels_out, geometry.plane());
+                        weights.apply(&geometry, job.len(), &input, bias, &mut to, threads);
+                        if let Some(residual) = residual {
+                            out.iter_mut().zip(residual).for_each(|(out, residual)| *out += residual);
+                        }
+                    }
+                }
+            };
+        if threads > 1 {
+            tasks.into_iter().for_each(run)
+        } else {
+            tasks.into_par_iter().for_each(run)
+        }
+        Forward { out, before, statistics }
+    }
+
+    fn backward(
+        &self,
+        weight: &[f32],
+        norm: Option<&(GroupNorm, Buffer, Vec<Statistics>)>,
+        (scale, shift): (&[f32], &[f32]),
+        grad: &[f32],
+        gradients: &mut Gradients,
+    ) -> ParameterGradients {
+        let Shapes { images, first, second, geometry, height, width } = self.shapes;
+        let node = |array: &Option<Array>| array.as_ref().and_then(|array| array.node);
+        let nodes = [self.input.node, node(&self.skip), node(&self.added)];
+        let wanted = nodes.iter().any(Option::is_some);
+        let weights = wanted.then(|| Weights::transposed(&geometry, weight));
+        let sized = |channels: usize| if wanted { images * channels } else { 0 };
+        let plane = height * width;
+        let mut to_input = Buffer::new(sized(first * plane));
+        let mut to_skip = Buffer::new(sized(second * plane));
+        let mut to_added = Buffer::new(if self.added.is_some() { sized(first + second) } else { 0 });
+
+        let (together, threads) = self.division();
+        let shares = cpu::runs(images, if threads > 1 { 1 } else { rayon::current_num_threads() });
+        let mut tasks = Vec::new();
+        {
+            let (mut to_input, mut to_skip, mut to_added) = (&mut to_input[..], &mut to_skip[..], &mut to_added[..]);
+            for share in shares {
+                let n = if wanted { share.len() } else { 0 };
+                let of_share =
+                    [split_off(&mut to_input, n * first * plane), split_off(&mut to_skip, n * second * plane)];
+                let added = if self.added.is_some() { n * (first + second) } else { 0 };
+                tasks.push((share, of_share, split_off(&mut to_added, added)));
+            }
+        }
+        let planes = self.planes();
+        let image = geometry.image_out();
+        let run = |(share, [mut to_input, mut to_skip], mut to_added): (Range<usize>, [&mut [f32]; 2], &mut [f32])| {
+            let mut of_weight = WeightGradient::new(geometry);
+            let mut of_norm = NormGradient::new(norm.map_or(0, |_| geometry.channels_out));
+            let mut through_norm = Buffer::default();
+            for job in jobs(share, together) {
+                let n = job.len();
+                let mut grad = &grad[job.start * image..job.end * image];
+                if let Some((norm, before, statistics)) = norm {
+                    if through_norm.len() != n * image {
+                        through_norm = Buffer::new(n * image);
+                    }
+                    let before = &before[job.start * image..job.end * image];
+                    let statistics = &statistics[job.start * norm.groups()..job.end * norm.groups()];
+                    norm.backward((scale, shift), statistics, before, grad, true, &mut through_norm, &mut of_norm);
+                    grad = &through_norm;
+                }
+                of_weight.add(n, &planes.from(job.start), grad, threads);
+                let Some(weights) = &weights else { continue };
+                let (to_input, to_skip) =
+                    (split_off(&mut to_input, n * first * plane), split_off(&mut to_skip, n * second * plane));
+                let input = Input::plain(grad, geometry.channels_out, geometry.plane());
+                let input = Input { height: geometry.height, width: geometry.width, ..input };
+                let geometry = geometry.transposed();
+                let mut to = Output { first: (to_input, first), second: Some((to_skip, second)), plane };
+                if self.arrange == Arrange::AsIs {
+                    weights.apply(&geometry, n, &input, None, &mut to, threads);
+                } else {
+                    let mut arranged = Buffer::new(n * geometry.image_out());
+                    let mut whole = Output::plain(&mut arranged, geometry.channels_out, geometry.plane());
+                    weights.apply(&geometry, n, &input, None, &mut whole, threads);
+                    self.arrange_back(&arranged, n, &mut to);
+                }
+                if self.added.is_some() {
+                    for (i, sum) in split_off(&mut to_added, n * (first + second)).iter_mut().enumerate() {
+                        *sum = sum_of(to.plane(i / (first + second), i % (first + second)), |v| v) as f32;
+                    }
+                }
+            }
+            (of_weight, of_norm)
+        };
+        let sums: Vec<_> = tasks.into_par_iter().map(run).collect();
+        let mut sums = sums.into_iter();
+        let (mut of_weight, mut of_norm) =
+            sums.next().unwrap_or_else(|| (WeightGradient::new(geometry), NormGradient::new(geometry.channels_out)));
+        for (more_weight, more_norm) in sums {
+            of_weight.merge(&more_weight);
+            of_norm.merge(&more_norm);
+        }
+        gradients.add(nodes[0], to_input);
+        gradients.add(nodes[1], to_skip);
+        gradients.add(nodes[2], to_added);
+        let (weight, bias) = of_weight.finish();
+        ParameterGradients { weight, bias, norm: of_norm }
+    }
+
+    /// The gradient of planes before they were rearranged.
+    fn arrange_back(&self, arranged: &[f32], images: usize, to: &mut Output<'_>) {
+        let Shapes { first, second, geometry, height, width, .. } = self.shapes;
+        let plane = geometry.plane();
+        for image in 0..images {
+            for channel in 0..first + second {
+                let to = to.plane(image, channel);
+                match self.arrange {
+                    Arrange::AsIs => {
+                        to.copy_from_slice(&arranged[(image * (first + second) + channel) * plane..][..plane])
+                    }
+                    Arrange::UpsampleNearest2x => {
+                        let from = &arranged[(image * (first + second) + channel) * plane..][..plane];
+                        for (to, lines) in to.chunks_exact_mut(width).zip(from.chunks_exact(4 * width)) {
+                            let (upper, lower) = lines.split_at(2 * width);
+                            let blocks = upper.chunks_exact(2).zip(lower.chunks_exact(2));
+                            for (to, (upper, lower)) in to.iter_mut().zip(blocks) {
+                                *to = (upper[0] + upper[1]) + (lower[0] + lower[1]);
+                            }
+                        }
+                    }
+                    Arrange::PixelUnshuffle2x => {
+                        for part in 0..4 {
+                            let from = &arranged[((image * (first + second) + channel) * 4 + part) * plane..][..plane];
+                            for y in 0..height / 2 {
+                                let line = &mut to[(2 * y + part / 2) * width..][..width];
+                                let from = &from[y * (width / 2)..][..width / 2];
+                                for (block, value) in line.chunks_exact_mut(2).zip(from) {
+                                    block[part % 2] = *value;
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Takes the first `len` elements off a slice.
+fn split_off<'a, T>(rest: &mut &'a mut [T], len: usize) -> &'a mut [T] {
+    let (first, others) = std::mem::take(rest).split_at_mut(len);
+    *rest = others;
+    first
 }

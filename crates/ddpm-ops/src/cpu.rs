@@ -53,21 +53,38 @@ pub(crate) fn result(values: Vec<f32>, shape: impl Into<Shape>) -> Result<(CpuSt
     Ok((CpuStorage::F32(values), shape.into()))
 }
 
-/// Lends `f` a thread's scratch memory of `len` elements, kept from call to call so that hot loops neither allocate
-/// nor fault in fresh pages. Its contents are whatever the last borrower left.
-pub(crate) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
-    thread_local! {
-        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    }
-    // Taken out while in use: a nested borrower, as rayon's work stealing can bring about, gets memory of its own.
-    let mut scratch = SCRATCH.with(RefCell::take);
-    if scratch.len() < len {
-        scratch.resize(len, 0.0);
-    }
-    let result = f(&mut scratch[..len]);
-    SCRATCH.with(|slot| slot.replace(scratch));
-    result
+macro_rules! scratch {
+    ($name:ident, $type:ty, $zero:expr, $what:literal) => {
+        #[doc = concat!("Lends `f` a thread's scratch memory of `len` ", $what, ", kept from call to call so that hot loops")]
+        /// neither allocate nor fault in fresh pages. It begins with a cache line; its contents are whatever the last borrower
+        /// left.
+        pub(crate) fn $name<R>(len: usize, f: impl FnOnce(&mut [$type]) -> R) -> R {
+            thread_local! {
+                static SCRATCH: RefCell<Vec<$type>> = const { RefCell::new(Vec::new()) };
+            }
+            const LINE: usize = 64 / size_of::<$type>();
+            // Taken out while in use: a nested borrower gets memory of its own.
+            let mut scratch = SCRATCH.with(RefCell::take);
+            if scratch.len() < len + LINE {
+                scratch.resize(len + LINE, $zero);
+            }
+            let start = scratch.as_ptr().align_offset(64).min(LINE);
+            let result = f(&mut scratch[start..start + len]);
+            SCRATCH.with(|slot| {
+                // A nested borrower may have left a longer one.
+                if slot.borrow().len() < scratch.len() {
+                    slot.replace(scratch);
+                }
+            });
+            result
+        }
+    };
 }
+
+scratch!(with_scratch, f32, 0.0, "elements");
+scratch!(with_spare, f32, 0.0, "elements");
+scratch!(with_words, u32, 0, "pairs of bf16");
+scratch!(with_halfwords, u16, 0, "bf16");
 
 /// Divides `items` into at most `parts` runs of nearly equal length, in order. Depends on nothing else, so that sums
 /// over the runs are reproducible.

@@ -1,17 +1,18 @@
 //! Group normalisation, alone or followed by SiLU, in one pass forward and one backward.
 
-use std::sync::OnceLock;
+use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::composed;
-use crate::cpu;
+use crate::buffer::Buffer;
 use crate::exp::sigmoid;
 use crate::reduce::{sum_of, sum_of_pairs};
+use crate::tape::{Gradients, Tape, Value};
+use crate::{composed, cpu};
 
 /// Normalises each group of channels of each image to mean 0 and variance 1 (biased, plus `eps`), then scales and shifts
-/// each channel (Wu & He 2018).
+/// each channel (Wu & He 2018): [`Tape::group_norm`] as an operation of candle's.
 ///
 /// # Shapes
 /// `x` [batch, channel, height, width] (or any [batch, channel, …]); `weight`, `bias` `[channel]`.
@@ -19,7 +20,7 @@ use crate::reduce::{sum_of, sum_of_pairs};
 /// # Errors
 /// When `groups` does not divide the channels, or `weight` or `bias` has another length than the channels.
 pub fn group_norm(x: &Tensor, groups: usize, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    apply(x, groups, weight, bias, eps, Then::Nothing)
+    crate::fused(&[x], |tape, values| tape.group_norm(&values[0], groups, weight, bias, eps, false))
 }
 
 /// [`group_norm`] followed by SiLU, z ↦ z σ(z), without the tensor between them.
@@ -28,46 +29,109 @@ pub fn group_norm(x: &Tensor, groups: usize, weight: &Tensor, bias: &Tensor, eps
 /// # Errors
 /// Those of [`group_norm`].
 pub fn group_norm_silu(x: &Tensor, groups: usize, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    apply(x, groups, weight, bias, eps, Then::Silu)
+    crate::fused(&[x], |tape, values| tape.group_norm(&values[0], groups, weight, bias, eps, true))
 }
 
-fn apply(x: &Tensor, groups: usize, weight: &Tensor, bias: &Tensor, eps: f64, then: Then) -> Result<Tensor> {
-    let channels = x.dim(1)?;
-    if groups == 0 || !channels.is_multiple_of(groups) {
-        bail!("group_norm: {channels} channels do not divide into {groups} groups");
+impl Tape {
+    /// Group normalisation, followed by SiLU where `silu`. Shapes and errors are those of [`group_norm`].
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn group_norm(
+        &self,
+        x: &Value,
+        groups: usize,
+        weight: &Tensor,
+        bias: &Tensor,
+        eps: f64,
+        silu: bool,
+    ) -> Result<Value> {
+        let &[_, channels, ref rest @ ..] = x.dims() else { bail!("group_norm: {:?} has no channels", x.dims()) };
+        let norm = GroupNorm::new(groups, channels, rest.iter().product(), eps)?;
+        if weight.dims() != [channels] || bias.dims() != [channels] {
+            bail!("group_norm: expected weight and bias of [{channels}], found {:?}, {:?}", weight.dims(), bias.dims());
+        }
+        let Some(array) = x.fused().cloned() else {
+            let normalised = composed::group_norm(&x.composed()?, groups, weight, bias, eps)?;
+            return Ok(if silu { normalised.silu()? } else { normalised }.into());
+        };
+        let image = norm.image();
+        let images = array.values.len() / image.max(1);
+        let mut out = Buffer::new(array.values.len());
+        let mut statistics = vec![Statistics::default(); images * groups];
+        cpu::with_slices([weight, bias], |[weight, bias]| {
+            array
+                .values
+                .par_chunks_exact(image.max(1))
+                .zip(out.par_chunks_exact_mut(image.max(1)))
+                .zip(statistics.par_chunks_exact_mut(groups))
+                .for_each(|((x, out), statistics)| norm.forward(x, (weight, bias), None, silu, out, statistics));
+            Ok(())
+        })?;
+        let dims = array.dims.clone();
+        Ok(self.push(Arc::new(out), &dims, &[array.node], &[weight, bias], || {
+            let (weight, bias) = (weight.clone(), bias.clone());
+            Box::new(move |grad: Buffer, gradients: &mut Gradients| {
+                let mut to = Buffer::new(grad.len());
+                let shares = cpu::runs(images, rayon::current_num_threads());
+                let share = shares.iter().map(std::ops::Range::len).max().unwrap_or(1).max(1);
+                let total = cpu::with_slices([&weight, &bias], |[weight, bias]| {
+                    let sums: Vec<NormGradient> = to
+                        .par_chunks_mut((share * image).max(1))
+                        .enumerate()
+                        .map(|(i, to)| {
+                            let of_share = i * share * image..i * share * image + to.len();
+                            let mut sums = NormGradient::new(channels);
+                            let statistics = &statistics[i * share * groups..];
+                            let (x, grad) = (&array.values[of_share.clone()], &grad[of_share]);
+                            norm.backward((weight, bias), statistics, x, grad, silu, to, &mut sums);
+                            sums
+                        })
+                        .collect();
+                    let mut total = NormGradient::new(channels);
+                    sums.iter().for_each(|more| total.merge(more));
+                    Ok(total)
+                })?;
+                gradients.add_parameter(&weight, total.weight);
+                gradients.add_parameter(&bias, total.bias);
+                gradients.add(array.node, to);
+                Ok(())
+            })
+        }))
     }
-    if weight.dims() != [channels] || bias.dims() != [channels] {
-        bail!("group_norm: expected weight and bias of [{channels}], found {:?}, {:?}", weight.dims(), bias.dims());
-    }
-    if !cpu::takes(&[x, weight, bias]) {
-        let normalised = composed::group_norm(x, groups, weight, bias, eps)?;
-        return if then == Then::Silu { normalised.silu() } else { Ok(normalised) };
-    }
-    let plane = x.dims()[2..].iter().product();
-    let op = GroupNorm { groups, channels, plane, eps, then, statistics: OnceLock::new() };
-    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
 }
 
-/// What follows the normalisation in the same pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
-    Nothing,
-    Silu,
-}
-
-#[derive(Debug)]
-struct GroupNorm {
+/// The shapes of a normalisation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GroupNorm {
     groups: usize,
     channels: usize,
     plane: usize,
     eps: f64,
-    then: Then,
-    /// Mean and 1/σ of every (image, group), kept from the forward pass for the backward one.
-    statistics: OnceLock<Vec<Statistics>>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Statistics {
+/// Gradients of a normalisation's weight and bias.
+#[derive(Debug)]
+pub(crate) struct NormGradient {
+    pub(crate) weight: Vec<f32>,
+    pub(crate) bias: Vec<f32>,
+}
+
+impl NormGradient {
+    pub(crate) fn new(channels: usize) -> Self {
+        Self { weight: vec![0.0; channels], bias: vec![0.0; channels] }
+    }
+
+    /// Adds another thread's sums.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.weight.iter_mut().zip(&other.weight).for_each(|(sum, more)| *sum += more);
+        self.bias.iter_mut().zip(&other.bias).for_each(|(sum, more)| *sum += more);
+    }
+}
+
+/// Mean and 1/σ of one group of one image.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Statistics {
     mean: f32,
     inverse_deviation: f32,
 }
@@ -82,6 +146,21 @@ fn statistics(values: &[f32], eps: f64) -> Statistics {
 }
 
 impl GroupNorm {
+    pub(crate) fn new(groups: usize, channels: usize, plane: usize, eps: f64) -> Result<Self> {
+        if groups == 0 || !channels.is_multiple_of(groups) {
+            bail!("group_norm: {channels} channels do not divide into {groups} groups");
+        }
+        Ok(Self { groups, channels, plane, eps })
+    }
+
+    pub(crate) fn groups(&self) -> usize {
+        self.groups
+    }
+
+    fn image(&self) -> usize {
+        self.channels * self.plane
+    }
+
     fn channels_a_group(&self) -> usize {
         self.channels / self.groups
     }
@@ -90,9 +169,41 @@ impl GroupNorm {
         self.channels_a_group() * self.plane
     }
 
+    /// Normalises some images, on this thread, and keeps their statistics: silu(norm(x)) + residual.
+    pub(crate) fn forward(
+        &self,
+        x: &[f32],
+        (weight, bias): (&[f32], &[f32]),
+        residual: Option<&[f32]>,
+        silu: bool,
+        out: &mut [f32],
+        statistics: &mut [Statistics],
+    ) {
+        let size = self.group_size().max(1);
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (i, statistics) in statistics.iter_mut().enumerate() {
+                    let of_group = i * size..(i + 1) * size;
+                    let residual = residual.map(|residual| &residual[of_group.clone()]);
+                    let (x, out) = (&x[of_group.clone()], &mut out[of_group]);
+                    *statistics = self.forward_group(i % self.groups, x, (weight, bias), residual, silu, out);
+                }
+            },
+        );
+    }
+
     /// Normalises one group and returns its statistics.
     #[inline(always)]
-    fn forward_group(&self, group: usize, x: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) -> Statistics {
+    fn forward_group(
+        &self,
+        group: usize,
+        x: &[f32],
+        (weight, bias): (&[f32], &[f32]),
+        residual: Option<&[f32]>,
+        silu: bool,
+        out: &mut [f32],
+    ) -> Statistics {
         let stats = statistics(x, self.eps);
         let first = group * self.channels_a_group();
         let planes = x.chunks_exact(self.plane).zip(out.chunks_exact_mut(self.plane));
@@ -100,15 +211,54 @@ impl GroupNorm {
             // y = x · scale + shift is the whole normalisation of a channel.
             let scale = weight[first + channel] * stats.inverse_deviation;
             let shift = bias[first + channel] - stats.mean * scale;
-            match self.then {
-                Then::Nothing => out.iter_mut().zip(x).for_each(|(out, x)| *out = x * scale + shift),
-                Then::Silu => out.iter_mut().zip(x).for_each(|(out, x)| {
-                    let z = x * scale + shift;
-                    *out = z * sigmoid(z);
-                }),
+            let residual = residual.map(|residual| &residual[channel * self.plane..][..self.plane]);
+            let normal = |x: f32| x * scale + shift;
+            let activated = |x: f32| {
+                let z = normal(x);
+                z * sigmoid(z)
+            };
+            let values = out.iter_mut().zip(x);
+            match (silu, residual) {
+                (false, None) => values.for_each(|(out, x)| *out = normal(*x)),
+                (true, None) => values.for_each(|(out, x)| *out = activated(*x)),
+                (false, Some(residual)) => values.zip(residual).for_each(|((out, x), r)| *out = normal(*x) + r),
+                (true, Some(residual)) => values.zip(residual).for_each(|((out, x), r)| *out = activated(*x) + r),
             }
         }
         stats
+    }
+
+    /// The gradient of some images' input into `out`, on this thread, with the gradients of weight and bias added to `sums`.
+    #[allow(clippy::too_many_arguments, reason = "what a gradient depends on")]
+    pub(crate) fn backward(
+        &self,
+        (weight, bias): (&[f32], &[f32]),
+        statistics: &[Statistics],
+        x: &[f32],
+        grad: &[f32],
+        silu: bool,
+        out: &mut [f32],
+        sums: &mut NormGradient,
+    ) {
+        let (size, channels) = (self.group_size().max(1), self.channels_a_group());
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (i, out) in out.chunks_exact_mut(size).enumerate() {
+                    let of_group = i * size..(i + 1) * size;
+                    let first = i % self.groups * channels;
+                    let own = first..first + channels;
+                    self.backward_group(
+                        (&weight[own.clone()], &bias[own.clone()]),
+                        statistics[i],
+                        (&x[of_group.clone()], &grad[of_group]),
+                        silu,
+                        out,
+                        (&mut sums.weight[own.clone()], &mut sums.bias[own]),
+                    );
+                }
+            },
+        );
     }
 
     /// The gradient of one group's input, with the gradients of its channels' weight and bias.
@@ -120,6 +270,7 @@ impl GroupNorm {
         (weight, bias): (&[f32], &[f32]),
         stats: Statistics,
         (x, grad): (&[f32], &[f32]),
+        silu: bool,
         out: &mut [f32],
         (grad_weight, grad_bias): (&mut [f32], &mut [f32]),
     ) {
@@ -129,7 +280,7 @@ impl GroupNorm {
             let (x, grad, out) = (&x[range.clone()], &grad[range.clone()], &mut out[range]);
             let scale = weight[channel] * stats.inverse_deviation;
             let shift = bias[channel] - stats.mean * scale;
-            if self.then == Then::Silu {
+            if silu {
                 for ((out, x), grad) in out.iter_mut().zip(x).zip(grad) {
                     let z = x * scale + shift;
                     let s = sigmoid(z);
@@ -154,104 +305,5 @@ impl GroupNorm {
             let a = weight[channel] * stats.inverse_deviation;
             out.iter_mut().zip(x).for_each(|(out, x)| *out = *out * a - x * b + c);
         }
-    }
-}
-
-impl CustomOp3 for GroupNorm {
-    fn name(&self) -> &'static str {
-        "group_norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-        b: &CpuStorage,
-        lb: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, weight, bias) = (cpu::slice(x, lx)?, cpu::slice(w, lw)?, cpu::slice(b, lb)?);
-        let mut out = vec![0.0; x.len()];
-        if x.is_empty() {
-            return cpu::result(out, lx.shape());
-        }
-        let arch = pulp::Arch::new();
-        let statistics = x
-            .par_chunks_exact(self.group_size())
-            .zip(out.par_chunks_exact_mut(self.group_size()))
-            .enumerate()
-            .map(|(i, (x, out))| arch.dispatch(|| self.forward_group(i % self.groups, x, weight, bias, out)))
-            .collect();
-        // A second forward pass over the same op would compute the same values.
-        let _ = self.statistics.set(statistics);
-        cpu::result(out, lx.shape())
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let Some(statistics) = self.statistics.get() else { bail!("group_norm: backward before forward") };
-        cpu::with_slices([x, weight, bias, grad], |[values, w, b, grads]| {
-            let mut grad_x = vec![0.0; values.len()];
-            let (grad_w, grad_b) = self.backward(statistics, values, w, b, grads, &mut grad_x);
-            Ok((
-                Some(Tensor::from_vec(grad_x, x.shape(), x.device())?),
-                Some(Tensor::from_vec(grad_w, weight.shape(), x.device())?),
-                Some(Tensor::from_vec(grad_b, bias.shape(), x.device())?),
-            ))
-        })
-    }
-}
-
-impl GroupNorm {
-    /// Every group's input gradient into `grad_x`, and the gradients of weight and bias summed over the images: each
-    /// thread sums a run of images, and the runs are added in order.
-    fn backward(
-        &self,
-        statistics: &[Statistics],
-        x: &[f32],
-        weight: &[f32],
-        bias: &[f32],
-        grad: &[f32],
-        grad_x: &mut [f32],
-    ) -> (Vec<f32>, Vec<f32>) {
-        let (size, channels) = (self.group_size(), self.channels_a_group());
-        let image = (size * self.groups).max(1);
-        let images_a_run = (x.len() / image).div_ceil(rayon::current_num_threads()).max(1);
-        let arch = pulp::Arch::new();
-        let sums: Vec<_> = grad_x
-            .par_chunks_mut(images_a_run * image)
-            .enumerate()
-            .map(|(run, out)| {
-                let (mut grad_weight, mut grad_bias) = (vec![0.0; self.channels], vec![0.0; self.channels]);
-                for (i, out) in out.chunks_exact_mut(size).enumerate() {
-                    let all = run * images_a_run * self.groups + i;
-                    let of_channels = (i % self.groups) * channels..(i % self.groups + 1) * channels;
-                    let (x, grad) = (&x[all * size..][..size], &grad[all * size..][..size]);
-                    arch.dispatch(|| {
-                        self.backward_group(
-                            (&weight[of_channels.clone()], &bias[of_channels.clone()]),
-                            statistics[all],
-                            (x, grad),
-                            out,
-                            (&mut grad_weight[of_channels.clone()], &mut grad_bias[of_channels.clone()]),
-                        );
-                    });
-                }
-                (grad_weight, grad_bias)
-            })
-            .collect();
-        let mut total = (vec![0.0; self.channels], vec![0.0; self.channels]);
-        for (grad_weight, grad_bias) in sums {
-            total.0.iter_mut().zip(grad_weight).for_each(|(sum, more)| *sum += more);
-            total.1.iter_mut().zip(grad_bias).for_each(|(sum, more)| *sum += more);
-        }
-        total
     }
 }

@@ -14,27 +14,33 @@
 //! Tensors are [batch, channel, height, width], contiguous or not.
 
 mod activation;
-mod add_per_channel;
+mod amx;
 mod attention;
+mod buffer;
+mod candle_op;
 pub mod composed;
 mod conv2d;
+mod conv2d_amx;
+mod conv2d_gemm;
 mod cpu;
 mod exp;
 mod gemm;
+mod geometry;
 mod group_norm;
-mod im2col;
 mod linear;
 mod loss;
 mod optimiser;
-mod rearrange;
+mod padded_planes;
+mod planes;
 mod reduce;
+mod split;
+mod tape;
 
-pub use activation::{gelu, silu};
-pub use add_per_channel::add_per_channel;
 pub use attention::attention;
-pub use conv2d::conv2d;
+pub use candle_op::fused;
+pub use conv2d::{Conv2d, Norm, conv2d};
 pub use group_norm::{group_norm, group_norm_silu};
-pub use linear::linear;
 pub use loss::mean_squared_error;
 pub use optimiser::{AdamStep, adam_step, ema_step, sum_of_squares};
-pub use rearrange::{concat_channels, pixel_unshuffle_2x, upsample_nearest_2x};
+pub use planes::Arrange;
+pub use tape::{Tape, Value};

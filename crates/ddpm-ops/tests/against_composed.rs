@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 use candle_core::{DType, Device, Result, Tensor, Var};
-use ddpm_ops::composed;
+use ddpm_ops::{Arrange, Conv2d, Norm, composed};
 use ddpm_testkit::assert_close;
 use proptest::prelude::*;
 
@@ -41,8 +41,16 @@ fn check(
     let (out, grads) = run(DType::F32, &fused);
     let (expected, expected_grads) = run(DType::F64, &reference);
     assert_close(what, &out, &expected, TOLERANCE);
+    // Some gradients are zero but for rounding, such as that of a bias before a normalisation: errors are taken at the scale
+    // of the largest gradient where a tensor's own is below a hundredth of it.
+    let scale = |t: &Tensor| {
+        let largest = t.abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+        largest.to_dtype(DType::F64).unwrap().to_scalar::<f64>().unwrap()
+    };
+    let largest = expected_grads.iter().map(scale).fold(0.0, f64::max);
     for (i, (grad, expected)) in grads.iter().zip(&expected_grads).enumerate() {
-        assert_close(&format!("{what}: gradient {i}"), grad, expected, TOLERANCE);
+        let tolerance = TOLERANCE * (1e-2 * largest / scale(expected).max(1e-300)).max(1.0);
+        assert_close(&format!("{what}: gradient {i}"), grad, expected, tolerance);
     }
     // Twice the same call, twice the same bits.
     let again = run(DType::F32, &fused);
@@ -64,7 +72,7 @@ proptest! {
         if bias {
             inputs.push(values(&[cout], seed ^ 2));
         }
-        check("conv2d", &inputs, |t| ddpm_ops::conv2d(&t[0], &t[1], t.get(2), half), |t| {
+        check("conv2d", &inputs, |t| ddpm_ops::conv2d(&t[0], &t[1], t.get(2)), |t| {
             composed::conv2d(&t[0], &t[1], t.get(2), half)
         });
     }
@@ -89,11 +97,80 @@ proptest! {
         check("attention", &inputs, |t| ddpm_ops::attention(&t[0], heads), |t| composed::attention(&t[0], heads));
     }
 
+    /// Everything that surrounds a convolution, in every combination, over sizes that are not those of any tile.
     #[test]
-    fn add_per_channel(batch in 1usize..4, c in 1usize..6, h in 1usize..9, w in 1usize..9, seed: u64) {
-        let inputs = [values(&[batch, c, h, w], seed), values(&[batch, c], seed ^ 1)];
-        check("add_per_channel", &inputs, |t| ddpm_ops::add_per_channel(&t[0], &t[1]), |t| {
-            composed::add_per_channel(&t[0], &t[1])
+    fn convolution_and_its_surroundings(
+        batch in 1usize..6, groups in 1usize..4, width in 1usize..14, first in 1usize..40, second in 0usize..36,
+        (h, w) in (1usize..10, 1usize..18), half in 0usize..2, (added, norm, residual) in any::<(bool, bool, bool)>(), way in 0usize..3,
+        seed: u64,
+    ) {
+        let arrange = [Arrange::AsIs, Arrange::UpsampleNearest2x, Arrange::PixelUnshuffle2x][way];
+        let (h, w) = if arrange == Arrange::PixelUnshuffle2x { (2 * h.div_ceil(2), 2 * w.div_ceil(2)) } else { (h, w) };
+        let (times, out_h, out_w) = [(1, h, w), (1, 2 * h, 2 * w), (4, h / 2, w / 2)][way];
+        let (channels, out) = (first + second, groups * width);
+        let side = 2 * half + 1;
+        let mut shapes = vec![vec![batch, first, h, w], vec![out, times * channels, side, side], vec![out]];
+        let mut optional = |wanted: bool, shape: &[usize]| wanted.then(|| {
+            shapes.push(shape.to_vec());
+            shapes.len() - 1
+        });
+        let skip = optional(second > 0, &[batch, second, h, w]);
+        let added = optional(added, &[batch, channels]);
+        let residual = optional(residual, &[batch, out, out_h, out_w]);
+        // A group of one element has no variance to normalise by.
+        let norm = norm && width * out_h * out_w > 3;
+        let scale = optional(norm, &[out]);
+        let shift = optional(norm, &[out]);
+        let inputs: Vec<Tensor> = shapes.iter().enumerate().map(|(i, shape)| values(shape, seed ^ i as u64)).collect();
+        check("convolution", &inputs, |t| {
+            let given: Vec<&Tensor> = [Some(0), skip, added, residual].into_iter().flatten().map(|i| &t[i]).collect();
+            ddpm_ops::fused(&given, |tape, values| {
+                let mut rest = values[1..].iter();
+                let (skip, added, residual) =
+                    (skip.and_then(|_| rest.next()), added.and_then(|_| rest.next()), residual.and_then(|_| rest.next()));
+                let norm = scale.zip(shift).map(|(scale, shift)| Norm { groups, weight: &t[scale], bias: &t[shift], eps: 1e-3 });
+                tape.conv2d(&Conv2d { skip, added, arrange, norm, residual, ..Conv2d::new(&values[0], &t[1], Some(&t[2])) })
+            })
+        }, |t| {
+            let mut x = match skip { Some(i) => Tensor::cat(&[&t[0], &t[i]], 1)?, None => t[0].clone() };
+            if let Some(i) = added { x = composed::add_per_channel(&x, &t[i])?; }
+            x = match arrange {
+                Arrange::UpsampleNearest2x => composed::upsample_nearest_2x(&x)?,
+                Arrange::PixelUnshuffle2x => composed::pixel_unshuffle_2x(&x)?,
+                _ => x,
+            };
+            x = composed::conv2d(&x, &t[1], Some(&t[2]), half)?;
+            if let (Some(scale), Some(shift)) = (scale, shift) {
+                x = composed::group_norm(&x, groups, &t[scale], &t[shift], 1e-3)?.silu()?;
+            }
+            match residual { Some(i) => x + &t[i], None => Ok(x) }
+        });
+    }
+
+    #[test]
+    fn linear_and_activations(batch in 1usize..7, from in 1usize..20, to in 1usize..20, silu: bool, seed: u64) {
+        let inputs = [values(&[batch, from], seed), values(&[to, from], seed ^ 1), values(&[to], seed ^ 2)];
+        check("linear", &inputs, |t| ddpm_ops::fused(&[&t[0]], |tape, values| {
+            let hidden = tape.linear(&values[0], &t[1], &t[2])?;
+            if silu { tape.silu(&hidden) } else { tape.gelu(&hidden) }
+        }), |t| {
+            let hidden = t[0].matmul(&t[1].t()?)?.broadcast_add(&t[2])?;
+            if silu { hidden.silu() } else { hidden.gelu_erf() }
+        });
+    }
+
+    #[test]
+    fn masks_and_values_used_twice(batch in 1usize..5, features in 1usize..9, seed: u64) {
+        let inputs = [values(&[batch, features], seed), values(&[features, features], seed ^ 1), values(&[features], seed ^ 2)];
+        let mask: Vec<f32> = (0..batch * features).map(|i| (i % 3) as f32).collect();
+        check("mask", &inputs, |t| ddpm_ops::fused(&[&t[0]], |tape, values| {
+            // The value, the weight and the bias each reach the result twice.
+            let once = tape.mask(&tape.linear(&values[0], &t[1], &t[2])?, mask.clone())?;
+            tape.linear(&once, &t[1], &t[2])
+        }), |t| {
+            let linear = |x: &Tensor| x.matmul(&t[1].t()?)?.broadcast_add(&t[2]);
+            let mask = Tensor::from_vec(mask.clone(), t[0].shape(), &Device::Cpu)?.to_dtype(t[0].dtype())?;
+            linear(&linear(&t[0])?.mul(&mask)?)
         });
     }
 
@@ -101,7 +178,7 @@ proptest! {
     fn rearrangements_move_values_and_gradients(batch in 1usize..4, c in 1usize..4, h in 1usize..6, w in 1usize..6, seed: u64) {
         let x = Var::from_tensor(&values(&[batch, c, 2 * h, 2 * w], seed)).unwrap();
         // Unshuffling loses nothing and upsampling repeats: the sums of squares say so, and so do the gradients 2x and 8x.
-        for (out, copies) in [(ddpm_ops::pixel_unshuffle_2x(&x).unwrap(), 1.0), (ddpm_ops::upsample_nearest_2x(&x).unwrap(), 4.0)] {
+        for (out, copies) in [(composed::pixel_unshuffle_2x(&x).unwrap(), 1.0), (composed::upsample_nearest_2x(&x).unwrap(), 4.0)] {
             let grads = out.sqr().unwrap().sum_all().unwrap().backward().unwrap();
             let expected = (x.as_tensor() * (2.0 * copies)).unwrap();
             assert_close("gradient", grads.get(&x).unwrap(), &expected, 1e-6);
@@ -118,7 +195,7 @@ fn gradients_predict_finite_differences() {
         (
             "conv2d",
             vec![values(&[2, 3, 5, 4], 1), values(&[4, 3, 3, 3], 2), values(&[4], 3)],
-            Box::new(|t| ddpm_ops::conv2d(&t[0], &t[1], Some(&t[2]), 1)),
+            Box::new(|t| ddpm_ops::conv2d(&t[0], &t[1], Some(&t[2]))),
         ),
         (
             "group_norm_silu",
@@ -160,7 +237,7 @@ fn gradients_predict_finite_differences() {
 #[test]
 fn pixel_unshuffle_orders_channels_as_the_article_does() {
     let x = Tensor::arange(0f32, 16.0, &Device::Cpu).unwrap().reshape((1, 1, 4, 4)).unwrap();
-    let out = ddpm_ops::pixel_unshuffle_2x(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let out = composed::pixel_unshuffle_2x(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(out, [0., 2., 8., 10., 1., 3., 9., 11., 4., 6., 12., 14., 5., 7., 13., 15.]);
 }
 
@@ -169,8 +246,8 @@ fn views_are_taken_as_they_are_seen() {
     let x = values(&[3, 5, 4, 2], 1);
     let view = x.transpose(1, 3).unwrap();
     let weight = values(&[3, 2, 3, 3], 2);
-    let seen = ddpm_ops::conv2d(&view, &weight, None, 1).unwrap();
-    let copied = ddpm_ops::conv2d(&view.copy().unwrap().contiguous().unwrap(), &weight, None, 1).unwrap();
+    let seen = ddpm_ops::conv2d(&view, &weight, None).unwrap();
+    let copied = ddpm_ops::conv2d(&view.copy().unwrap().contiguous().unwrap(), &weight, None).unwrap();
     assert_close("transposed", &seen, &copied, 0.0);
     let narrowed = x.narrow(0, 1, 2).unwrap();
     let copied = ddpm_ops::group_norm(&narrowed.copy().unwrap(), 1, &values(&[5], 3), &values(&[5], 4), 1e-5).unwrap();
@@ -185,22 +262,33 @@ fn views_are_taken_as_they_are_seen() {
 #[test]
 fn shapes_that_do_not_fit_are_errors() {
     let x = values(&[2, 4, 3, 3], 1);
-    let conv = |weight: &[usize], padding| ddpm_ops::conv2d(&x, &values(weight, 2), None, padding).is_err();
-    assert!(conv(&[1, 3, 3, 3], 1) && conv(&[1, 4, 3, 1], 1) && conv(&[1, 4, 5, 5], 0) && conv(&[4, 3, 3], 1));
-    let bias = |n| ddpm_ops::conv2d(&x, &values(&[2, 4, 1, 1], 2), Some(&values(&[n], 3)), 0);
+    let conv = |weight: &[usize]| ddpm_ops::conv2d(&x, &values(weight, 2), None).is_err();
+    assert!(conv(&[1, 3, 3, 3]) && conv(&[1, 4, 3, 1]) && conv(&[1, 4, 2, 2]) && conv(&[4, 3, 3]));
+    let bias = |n| ddpm_ops::conv2d(&x, &values(&[2, 4, 1, 1], 2), Some(&values(&[n], 3)));
     assert!(bias(3).is_err() && bias(2).is_ok());
     let norm = |groups, n| ddpm_ops::group_norm(&x, groups, &values(&[n], 2), &values(&[n], 3), 1e-5);
     assert!(norm(3, 4).is_err() && norm(0, 4).is_err() && norm(2, 3).is_err() && norm(4, 4).is_ok());
     let qkv = values(&[1, 12, 4], 4);
     assert!(ddpm_ops::attention(&qkv, 0).is_err() && ddpm_ops::attention(&qkv, 5).is_err());
-    assert!(ddpm_ops::add_per_channel(&x, &values(&[4], 5)).is_err());
-    assert!(ddpm_ops::pixel_unshuffle_2x(&x).is_err());
+    let around = |change: &dyn Fn(&mut Conv2d<'_>)| {
+        let weight = values(&[2, 4, 1, 1], 2);
+        ddpm_ops::fused(&[&x], |tape, given| {
+            let mut conv = Conv2d::new(&given[0], &weight, None);
+            change(&mut conv);
+            tape.conv2d(&conv)
+        })
+    };
+    assert!(around(&|_| ()).is_ok());
+    assert!(around(&|conv| conv.arrange = Arrange::PixelUnshuffle2x).is_err());
+    assert!(around(&|conv| conv.skip = Some(conv.input)).is_err());
+    assert!(around(&|conv| conv.added = Some(conv.input)).is_err());
+    assert!(around(&|conv| conv.residual = Some(conv.input)).is_err());
     assert!(ddpm_ops::mean_squared_error(&x, &qkv).is_err());
 }
 
 #[test]
 fn empty_batches_stay_empty() {
     let x = Tensor::zeros((0, 4, 3, 3), DType::F32, &Device::Cpu).unwrap();
-    assert_eq!(ddpm_ops::conv2d(&x, &values(&[2, 4, 3, 3], 1), None, 1).unwrap().dims(), [0, 2, 3, 3]);
+    assert_eq!(ddpm_ops::conv2d(&x, &values(&[2, 4, 3, 3], 1), None).unwrap().dims(), [0, 2, 3, 3]);
     assert_eq!(ddpm_ops::group_norm(&x, 2, &values(&[4], 1), &values(&[4], 2), 1e-5).unwrap().dims(), [0, 4, 3, 3]);
 }

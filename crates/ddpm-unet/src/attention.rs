@@ -1,6 +1,7 @@
 //! Self-attention over the positions of a feature map.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
+use ddpm_ops::{Conv2d as Around, Tape, Value};
 
 use crate::layers::{Conv2d, GroupNorm};
 use crate::noise_net_config::NoiseNetConfig;
@@ -30,11 +31,12 @@ impl Attention {
         })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, tape: &Tape, x: &Value) -> Result<Value> {
         let (batch, _, height, width) = x.dims4()?;
-        let qkv = self.to_qkv.forward(&self.norm.forward(x)?)?;
-        let out = ddpm_ops::attention(&qkv.flatten_from(2)?, self.heads)?;
-        let out = self.to_out.forward(&out.reshape((batch, (), height, width))?)?;
-        if self.residual { out + x } else { Ok(out) }
+        let qkv = self.to_qkv.forward(tape, &self.norm.forward(tape, x)?)?;
+        let (_, channels, _, _) = qkv.dims4()?;
+        let out = tape.attention(&qkv.reshape(&[batch, channels, height * width])?, self.heads)?;
+        let out = out.reshape(&[batch, channels / 3, height, width])?;
+        tape.conv2d(&Around { residual: self.residual.then_some(x), ..self.to_out.of(&out) })
     }
 }

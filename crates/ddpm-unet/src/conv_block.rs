@@ -1,6 +1,7 @@
 //! Convolution, group normalisation, SiLU.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
+use ddpm_ops::{Tape, Value};
 
 use crate::layers::{Conv2d, GroupNorm};
 use crate::parameters::Parameters;
@@ -18,7 +19,15 @@ impl ConvBlock {
         Ok(Self { conv, norm: GroupNorm::new(groups, channels_out, &p.at("norm"))? })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.norm.forward_silu(&self.conv.forward(x)?)
+    /// The block's output for what `around` makes of its convolution.
+    pub(crate) fn forward<'a>(
+        &'a self,
+        tape: &Tape,
+        x: &'a Value,
+        around: impl FnOnce(&mut ddpm_ops::Conv2d<'a>),
+    ) -> Result<Value> {
+        let mut conv = ddpm_ops::Conv2d { norm: Some(self.norm.after()), ..self.conv.of(x) };
+        around(&mut conv);
+        tape.conv2d(&conv)
     }
 }

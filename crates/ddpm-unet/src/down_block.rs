@@ -1,6 +1,7 @@
 //! One level on the way down.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
+use ddpm_ops::Value;
 
 use crate::attention::Attention;
 use crate::context::Context;
@@ -31,15 +32,15 @@ impl DownBlock {
     }
 
     /// The features of the next level; what the way up will want goes onto `skips`.
-    pub(crate) fn forward(&self, x: &Tensor, context: &Context<'_>, skips: &mut Vec<Tensor>) -> Result<Tensor> {
-        let x = self.block1.forward(x, context)?;
+    pub(crate) fn forward(&self, x: &Value, context: &Context<'_>, skips: &mut Vec<Value>) -> Result<Value> {
+        let x = self.block1.forward(x, None, context)?;
         skips.push(x.clone());
-        let x = self.block2.forward(&x, context)?;
+        let x = self.block2.forward(&x, None, context)?;
         let x = match &self.attn {
-            Some(attn) => attn.forward(&x)?,
+            Some(attn) => attn.forward(context.tape, &x)?,
             None => x,
         };
         skips.push(x.clone());
-        self.ds.forward(&x)
+        self.ds.forward(context.tape, &x)
     }
 }

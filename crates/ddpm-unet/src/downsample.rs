@@ -1,6 +1,7 @@
 //! Halving height and width.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
+use ddpm_ops::{Arrange, Conv2d as Around, Tape, Value};
 
 use crate::layers::Conv2d;
 use crate::parameters::Parameters;
@@ -23,10 +24,10 @@ impl Downsample {
         })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, tape: &Tape, x: &Value) -> Result<Value> {
         match self {
-            Self::Halve(conv) => conv.forward(&ddpm_ops::pixel_unshuffle_2x(x)?),
-            Self::Keep(conv) => conv.forward(x),
+            Self::Halve(conv) => tape.conv2d(&Around { arrange: Arrange::PixelUnshuffle2x, ..conv.of(x) }),
+            Self::Keep(conv) => conv.forward(tape, x),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Layers with parameters: convolution, group normalisation, fully connected.
 
 use candle_core::{Result, Tensor};
+use ddpm_ops::{Tape, Value};
 
 use crate::parameters::{Init, Parameters};
 
@@ -9,7 +10,6 @@ use crate::parameters::{Init, Parameters};
 pub(crate) struct Conv2d {
     weight: Tensor,
     bias: Option<Tensor>,
-    padding: usize,
 }
 
 impl Conv2d {
@@ -27,12 +27,17 @@ impl Conv2d {
     ) -> Result<Self> {
         let init = fan_in(channels_in * kernel * kernel);
         let weight = p.get("weight", &[channels_out, channels_in, kernel, kernel], init)?;
-        Ok(Self { weight, bias: None, padding: kernel / 2 })
+        Ok(Self { weight, bias: None })
+    }
+
+    /// The convolution of `x`, to be told what surrounds it.
+    pub(crate) fn of<'a>(&'a self, x: &'a Value) -> ddpm_ops::Conv2d<'a> {
+        ddpm_ops::Conv2d::new(x, &self.weight, self.bias.as_ref())
     }
 
     /// [batch, channel_in, height, width] to [batch, channel_out, height, width].
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ddpm_ops::conv2d(x, &self.weight, self.bias.as_ref(), self.padding)
+    pub(crate) fn forward(&self, tape: &Tape, x: &Value) -> Result<Value> {
+        tape.conv2d(&self.of(x))
     }
 }
 
@@ -58,13 +63,13 @@ impl GroupNorm {
         Ok(Self { weight, bias: p.get("bias", &[channels], Init::Zeros)?, groups })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ddpm_ops::group_norm(x, self.groups, &self.weight, &self.bias, EPS)
+    pub(crate) fn forward(&self, tape: &Tape, x: &Value) -> Result<Value> {
+        tape.group_norm(x, self.groups, &self.weight, &self.bias, EPS, false)
     }
 
-    /// Followed by SiLU.
-    pub(crate) fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
-        ddpm_ops::group_norm_silu(x, self.groups, &self.weight, &self.bias, EPS)
+    /// As what follows a convolution, with SiLU.
+    pub(crate) fn after(&self) -> ddpm_ops::Norm<'_> {
+        ddpm_ops::Norm { groups: self.groups, weight: &self.weight, bias: &self.bias, eps: EPS }
     }
 }
 
@@ -82,7 +87,7 @@ impl Linear {
     }
 
     /// [batch, feature_in] to [batch, feature_out].
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ddpm_ops::linear(x, &self.weight, &self.bias)
+    pub(crate) fn forward(&self, tape: &Tape, x: &Value) -> Result<Value> {
+        tape.linear(x, &self.weight, &self.bias)
     }
 }

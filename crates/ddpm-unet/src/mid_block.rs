@@ -1,6 +1,7 @@
 //! The bottom of the network.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
+use ddpm_ops::Value;
 
 use crate::attention::Attention;
 use crate::context::Context;
@@ -25,8 +26,8 @@ impl MidBlock {
         })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor, context: &Context<'_>) -> Result<Tensor> {
-        let x = self.conv1.forward(x, context)?;
-        self.conv2.forward(&self.attn.forward(&x)?, context)
+    pub(crate) fn forward(&self, x: &Value, context: &Context<'_>) -> Result<Value> {
+        let x = self.conv1.forward(x, None, context)?;
+        self.conv2.forward(&self.attn.forward(context.tape, &x)?, None, context)
     }
 }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
+use ddpm_ops::Value;
 use ddpm_rng::Stream;
 
 use crate::UnetError;
@@ -15,7 +16,7 @@ use crate::noise_net_config::NoiseNetConfig;
 use crate::parameters::{ParameterSpec, Parameters, Registry, initial_weights};
 use crate::resnet_block::ResnetBlock;
 use crate::time_embedding::TimeEmbedding;
-use crate::up_block::{UpBlock, with_skip};
+use crate::up_block::{UpBlock, take_skip};
 
 /// ε_θ(x_t, t) of the article: a UNet of residual blocks with a stack of skip connections.
 ///
@@ -116,13 +117,15 @@ impl NoiseNet {
         }
         self.config.check_divides(height, width)?;
 
-        let time = ddpm_ops::silu(&self.time_embedding.forward(t, x_t.dtype())?)?;
-        let dropout = dropout.map(|stream| (self.config.dropout, RefCell::new(stream)));
-        Ok(self.unet(x_t, &Context { time, dropout })?)
+        Ok(ddpm_ops::fused(&[x_t], |tape, values| {
+            let time = tape.silu(&self.time_embedding.forward(tape, t, &values[0])?)?;
+            let dropout = dropout.map(|stream| (self.config.dropout, RefCell::new(stream)));
+            self.unet(&values[0], &Context { tape, time, dropout })
+        })?)
     }
 
-    fn unet(&self, x_t: &Tensor, context: &Context<'_>) -> Result<Tensor> {
-        let mut x = self.input_conv.forward(x_t)?;
+    fn unet(&self, x_t: &Value, context: &Context<'_>) -> Result<Value> {
+        let mut x = self.input_conv.forward(context.tape, x_t)?;
         let mut skips = vec![x.clone()];
         for down in &self.downs {
             x = down.forward(&x, context, &mut skips)?;
@@ -131,8 +134,8 @@ impl NoiseNet {
         for up in &self.ups {
             x = up.forward(&x, context, &mut skips)?;
         }
-        let x = self.output_res.forward(&with_skip(&x, &mut skips)?, context)?;
-        self.output_conv.forward(&x)
+        let x = self.output_res.forward(&x, Some(&take_skip(&mut skips)?), context)?;
+        self.output_conv.forward(context.tape, &x)
     }
 
     fn build(config: &NoiseNetConfig, p: &Parameters<'_>) -> Result<Self> {

@@ -1,6 +1,7 @@
 //! Two convolution blocks around a residual connection, told the time.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, bail};
+use ddpm_ops::{Conv2d as Around, Value};
 
 use crate::context::Context;
 use crate::conv_block::ConvBlock;
@@ -35,13 +36,21 @@ impl ResnetBlock {
         })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor, context: &Context<'_>) -> Result<Tensor> {
-        let timed = ddpm_ops::add_per_channel(x, &self.time_fc.forward(&context.time)?)?;
-        let h = context.dropout(self.conv1.forward(&timed)?)?;
-        let h = self.conv2.forward(&h)?;
-        match &self.conv_res {
-            Some(conv) => h + conv.forward(x)?,
-            None => h + x,
-        }
+    /// The block on `x`, beside `skip` where there is one.
+    pub(crate) fn forward(&self, x: &Value, skip: Option<&Value>, context: &Context<'_>) -> Result<Value> {
+        let tape = context.tape;
+        let time = self.time_fc.forward(tape, &context.time)?;
+        let h = self.conv1.forward(tape, x, |conv| (conv.skip, conv.added) = (skip, Some(&time)))?;
+        let h = context.dropout(h)?;
+        let projected;
+        let residual = match (&self.conv_res, skip) {
+            (Some(conv), _) => {
+                projected = tape.conv2d(&Around { skip, ..conv.of(x) })?;
+                &projected
+            }
+            (None, None) => x,
+            (None, Some(_)) => bail!("a residual block beside a skip has to change the channels"),
+        };
+        self.conv2.forward(tape, &h, |conv| conv.residual = Some(residual))
     }
 }

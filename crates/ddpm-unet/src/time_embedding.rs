@@ -1,6 +1,7 @@
 //! The time step as a vector: sinusoids, then two fully connected layers.
 
 use candle_core::{DType, Result, Tensor};
+use ddpm_ops::{Tape, Value};
 
 use crate::layers::Linear;
 use crate::parameters::Parameters;
@@ -21,10 +22,11 @@ impl TimeEmbedding {
         Ok(Self { width, hidden, out: Linear::new(4 * width, 4 * width, &p.at(3))? })
     }
 
-    /// `t` `[batch]`, time steps from 0, to [batch, 4 · width] of `dtype`, that of the parameters.
-    pub(crate) fn forward(&self, t: &Tensor, dtype: DType) -> Result<Tensor> {
-        let hidden = ddpm_ops::gelu(&self.hidden.forward(&sinusoids(t, self.width)?.to_dtype(dtype)?)?)?;
-        self.out.forward(&hidden)
+    /// `t` `[batch]`, time steps from 0, to [batch, 4 · width], of the kind that `like` is of.
+    pub(crate) fn forward(&self, tape: &Tape, t: &Tensor, like: &Value) -> Result<Value> {
+        let embedding = tape.constant(&sinusoids(t, self.width)?, like)?;
+        let hidden = tape.gelu(&self.hidden.forward(tape, &embedding)?)?;
+        self.out.forward(tape, &hidden)
     }
 }
 

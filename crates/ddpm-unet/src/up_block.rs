@@ -1,6 +1,7 @@
 //! One level on the way up.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
+use ddpm_ops::Value;
 
 use crate::attention::Attention;
 use crate::context::Context;
@@ -32,20 +33,20 @@ impl UpBlock {
     }
 
     /// The features of the level above; takes its two skips off `skips`.
-    pub(crate) fn forward(&self, x: &Tensor, context: &Context<'_>, skips: &mut Vec<Tensor>) -> Result<Tensor> {
-        let x = self.block1.forward(&with_skip(x, skips)?, context)?;
-        let x = self.block2.forward(&with_skip(&x, skips)?, context)?;
+    pub(crate) fn forward(&self, x: &Value, context: &Context<'_>, skips: &mut Vec<Value>) -> Result<Value> {
+        let x = self.block1.forward(x, Some(&take_skip(skips)?), context)?;
+        let x = self.block2.forward(&x, Some(&take_skip(skips)?), context)?;
         match &self.attn {
-            Some(attn) => self.us.forward(&attn.forward(&x)?),
-            None => self.us.forward(&x),
+            Some(attn) => self.us.forward(context.tape, &attn.forward(context.tape, &x)?),
+            None => self.us.forward(context.tape, &x),
         }
     }
 }
 
-/// `x` beside the newest skip, along the channel axis.
-pub(crate) fn with_skip(x: &Tensor, skips: &mut Vec<Tensor>) -> Result<Tensor> {
+/// The newest skip.
+pub(crate) fn take_skip(skips: &mut Vec<Value>) -> Result<Value> {
     let Some(skip) = skips.pop() else {
         candle_core::bail!("the skip stack is empty: up and down blocks do not match")
     };
-    ddpm_ops::concat_channels(x, &skip)
+    Ok(skip)
 }

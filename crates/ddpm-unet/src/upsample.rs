@@ -1,6 +1,7 @@
 //! Doubling height and width.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
+use ddpm_ops::{Arrange, Conv2d as Around, Tape, Value};
 
 use crate::layers::Conv2d;
 use crate::parameters::Parameters;
@@ -20,7 +21,8 @@ impl Upsample {
         Ok(Self { conv: Conv2d::new(channels_in, channels_out, 3, &p)?, double })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if self.double { self.conv.forward(&ddpm_ops::upsample_nearest_2x(x)?) } else { self.conv.forward(x) }
+    pub(crate) fn forward(&self, tape: &Tape, x: &Value) -> Result<Value> {
+        let arrange = if self.double { Arrange::UpsampleNearest2x } else { Arrange::AsIs };
+        tape.conv2d(&Around { arrange, ..self.conv.of(x) })
     }
 }

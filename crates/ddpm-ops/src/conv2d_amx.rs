@@ -1,0 +1,384 @@
+//! Convolution on the matrix unit: no lowering, the taps are offsets into padded planes.
+//!
+//! Output and input gradient are one algorithm: rows of the product are channels, columns are positions, and each step of the
+//! inner loop is one tap of 32 input channels. They are products of three parts, as exact as f32. The weights' gradient
+//! multiplies planes with planes: its terms are positions. It is one of two parts: nothing is computed from it, and its error,
+//! a few 1e-6 of the gradient, stays where it is.
+
+use rayon::prelude::*;
+
+use crate::amx::{BLOCK, DEPTH, Factor, Offsets, Onto, Product, TILE, Tiles};
+use crate::cpu;
+use crate::geometry::Geometry;
+use crate::padded_planes::PaddedPlanes;
+use crate::planes::{Input, Output};
+use crate::reduce::sum_of;
+use crate::split::{pair_of, pair_rows, single_row};
+
+/// Parts of the factors of output and input gradient.
+const EXACT: usize = 3;
+/// Parts of the factors of the weights' gradient.
+const QUICK: usize = 2;
+
+/// A slice cut into equal parts.
+fn parts<T, const PARTS: usize>(all: &mut [T]) -> [&mut [T]; PARTS] {
+    let mut parts = all.chunks_exact_mut((all.len() / PARTS).max(1));
+    std::array::from_fn(|_| parts.next().unwrap_or_default())
+}
+
+/// Positions that one run of the inner loops should have: enough that the weights, which each run reads once, stay a small
+/// part of what it reads; few enough that its planes stay in the second-level cache.
+const POSITIONS: usize = 512;
+
+/// How many images are computed together, of `images` divided over `threads`.
+pub(crate) fn images_together(geometry: &Geometry, images: usize, threads: usize) -> usize {
+    POSITIONS.div_ceil(padded(geometry, 1).positions().max(1)).min(images.div_ceil(threads)).max(1)
+}
+
+fn padded(geometry: &Geometry, images: usize) -> PaddedPlanes {
+    let (Geometry { height, width, .. }, padding) = (*geometry, geometry.padding());
+    // Without padding an image is one long line, and lines follow one another without a gap.
+    let (height, width) = if padding == 0 { (1, height * width) } else { (height, width) };
+    PaddedPlanes { images, height, width, padding }
+}
+
+/// The weights of a convolution as rows of tiles, for each part: [block of 32 channels out][step: 32 channels in, tap][2
+/// tiles][16][16 pairs].
+#[derive(Debug)]
+pub(crate) struct PackedWeights {
+    words: Vec<u32>,
+    start: usize,
+    part: usize,
+    channels_in: usize,
+    channels_out: usize,
+    taps: usize,
+}
+
+impl PackedWeights {
+    /// Packs `weight` [channel_out, channel_in, ky, kx].
+    pub(crate) fn new(geometry: &Geometry, weight: &[f32]) -> Self {
+        let Geometry { channels_in, channels_out, .. } = *geometry;
+        let taps = geometry.taps();
+        Self::pack(channels_in, channels_out, taps, |out, input, tap| weight[(out * channels_in + input) * taps + tap])
+    }
+
+    /// Packs the weights of the input's gradient: the kernel turned by 180°, channels in and out exchanged.
+    pub(crate) fn transposed(geometry: &Geometry, weight: &[f32]) -> Self {
+        let Geometry { channels_in, channels_out, .. } = *geometry;
+        let taps = geometry.taps();
+        Self::pack(channels_out, channels_in, taps, |out, input, tap| {
+            weight[(input * channels_in + out) * taps + taps - 1 - tap]
+        })
+    }
+
+    fn pack(
+        channels_in: usize,
+        channels_out: usize,
+        taps: usize,
+        weight: impl Fn(usize, usize, usize) -> f32 + Sync,
+    ) -> Self {
+        let (steps, blocks) = (channels_in.div_ceil(DEPTH) * taps, channels_out.div_ceil(BLOCK));
+        let block = steps * BLOCK * TILE;
+        let part = blocks * block;
+        let mut words = vec![0; EXACT * part + TILE];
+        // Tiles that begin with a cache line load twice as fast.
+        let start = words.as_ptr().align_offset(4 * TILE).min(TILE);
+        let [high, middle, low] = parts::<_, EXACT>(&mut words[start..start + EXACT * part]);
+        let blocks = high.par_chunks_mut(block).zip(middle.par_chunks_mut(block)).zip(low.par_chunks_mut(block));
+        blocks.enumerate().for_each(|(number, ((high, middle), low))| {
+            for row in 0..BLOCK.min(channels_out - number * BLOCK) {
+                let out = number * BLOCK + row;
+                for input in (0..channels_in).step_by(2) {
+                    for tap in 0..taps {
+                        let second = if input + 1 < channels_in { weight(out, input + 1, tap) } else { 0.0 };
+                        let step = input / DEPTH * taps + tap;
+                        let at = (step * BLOCK + row) * TILE + input % DEPTH / 2;
+                        [high[at], middle[at], low[at]] = pair_of(weight(out, input, tap), second);
+                    }
+                }
+            }
+        });
+        Self { words, start, part, channels_in, channels_out, taps }
+    }
+
+    fn steps(&self) -> usize {
+        self.channels_in.div_ceil(DEPTH) * self.taps
+    }
+
+    /// The tiles of a block of output channels.
+    fn block(&self, block: usize) -> Factor<'_, u32, EXACT> {
+        let parts = std::array::from_fn(|i| &self.words[self.start + i * self.part..][..self.part]);
+        Factor { parts, first: block * self.steps() * BLOCK * TILE, next: TILE * TILE, row: TILE }
+    }
+}
+
+/// A stride of planes whose rows of a tile fall into different sets of the cache: an odd number of cache lines.
+fn plane_stride(len: usize) -> usize {
+    (len.div_ceil(TILE) | 1) * TILE
+}
+
+/// Pairs of channels as padded planes, [pair of channels][position], in each part.
+#[inline(always)]
+fn pack_channel_pairs<const PARTS: usize>(
+    planes: &PaddedPlanes,
+    input: &Input<'_>,
+    channels: usize,
+    stride: usize,
+    to: [&mut [u32]; PARTS],
+) {
+    let plane = planes.height * planes.width;
+    let lead = planes.lead();
+    let mut to = to.map(|part| part.chunks_exact_mut(stride));
+    cpu::with_scratch(2 * plane, |spare| {
+        let (spare1, spare2) = spare.split_at_mut(plane);
+        for channel in (0..).step_by(2) {
+            let Some(mut to) = next_of_each(&mut to) else { return };
+            to.iter_mut().for_each(|row| row.fill(0));
+            if channel >= channels {
+                continue;
+            }
+            for image in 0..planes.images {
+                let first = input.plane(image, channel, spare1);
+                let second = (channel + 1 < channels).then(|| input.plane(image, channel + 1, spare2));
+                for y in 0..planes.height {
+                    let line = y * planes.width..(y + 1) * planes.width;
+                    let at = lead + planes.line(image, y);
+                    let to = to.each_mut().map(|row| &mut row[at..at + planes.width]);
+                    pair_rows(&first[line.clone()], second.map(|second| &second[line]), to);
+                }
+            }
+        }
+    });
+}
+
+/// The next item of each iterator; None when one has ended.
+fn next_of_each<I: Iterator<Item: Default>, const N: usize>(iterators: &mut [I; N]) -> Option<[I::Item; N]> {
+    let mut ended = false;
+    let items = iterators.each_mut().map(|iterator| {
+        let item = iterator.next();
+        ended |= item.is_none();
+        item.unwrap_or_default()
+    });
+    (!ended).then_some(items)
+}
+
+/// The convolution of `images` images of `input`, on this thread.
+pub(crate) fn forward(
+    geometry: &Geometry,
+    weights: &PackedWeights,
+    images: usize,
+    input: &Input<'_>,
+    bias: Option<&[f32]>,
+    out: &mut Output<'_>,
+) {
+    let plane = geometry.plane();
+    let (channels_in, channels_out) = (weights.channels_in, weights.channels_out);
+    let planes = padded(geometry, images);
+    let Some(tiles) = Tiles::configure() else { unreachable!("only called where there are tiles") };
+    let stride = plane_stride(planes.len(2 * BLOCK));
+    let rows = channels_in.div_ceil(DEPTH) * TILE;
+    let steps_of_taps = (0..rows / TILE).flat_map(|chunk| planes.taps().map(move |tap| chunk * TILE * stride + tap));
+    let offsets = Offsets::new(steps_of_taps, size_of::<u32>());
+    cpu::with_words(EXACT * rows * stride, |words| {
+        let to = parts::<_, EXACT>(words);
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || pack_channel_pairs(&planes, input, channels_in, stride, to),
+        );
+        let packed = std::array::from_fn(|i| &words[i * rows * stride..(i + 1) * rows * stride]);
+        let at = |first, next| Factor { parts: packed, first, next, row: stride };
+        for block in 0..channels_out.div_ceil(BLOCK) {
+            let channels = block * BLOCK..channels_out.min((block + 1) * BLOCK);
+            let mut rows_of_bias = [0.0; BLOCK * TILE];
+            let onto = match bias {
+                None => Onto::Zero,
+                Some(bias) => {
+                    for (row, bias) in rows_of_bias.chunks_exact_mut(TILE).zip(&bias[channels.clone()]) {
+                        row.fill(*bias);
+                    }
+                    Onto::Rows(&rows_of_bias)
+                }
+            };
+            let a = weights.block(block);
+            let step = BLOCK * TILE;
+            // Where whole blocks of positions are whole lines of whole blocks of channels, they are stored where they belong.
+            let lines = lines_a_block(&planes).filter(|_| channels.len() == BLOCK);
+            if let Some(lines) = lines.filter(|_| out.block(0, channels.clone()).is_some()) {
+                for image in 0..planes.images {
+                    let Some((values, start)) = out.block(image, channels.clone()) else { return };
+                    for from in (0..plane).step_by(BLOCK) {
+                        let first = planes.line(image, from / planes.width) + from % planes.width;
+                        let b = at(first, if lines == 2 { planes.pitch() } else { TILE });
+                        let to = Product { values: &mut *values, first: start + from, next: TILE, row: plane };
+                        tiles.multiply(a, step, b, &offsets, to, onto);
+                    }
+                }
+            } else {
+                let columns = planes.positions().next_multiple_of(BLOCK);
+                cpu::with_scratch(BLOCK * columns, |sums| {
+                    for first in (0..columns).step_by(BLOCK) {
+                        let to = Product { values: sums, first, next: TILE, row: columns };
+                        tiles.multiply(a, step, at(first, TILE), &offsets, to, onto);
+                    }
+                    for (channel, sums) in channels.zip(sums.chunks_exact(columns)) {
+                        for image in 0..planes.images {
+                            for (y, line) in out.plane(image, channel).chunks_exact_mut(planes.width).enumerate() {
+                                line.copy_from_slice(&sums[planes.line(image, y)..][..planes.width]);
+                            }
+                        }
+                    }
+                });
+            }
+        }
+    });
+}
+
+/// How many lines a block of positions is, where lines and blocks fit: half a line, one or more blocks a line, or two lines.
+fn lines_a_block(planes: &PaddedPlanes) -> Option<usize> {
+    match planes.width {
+        width if width.is_multiple_of(BLOCK) => Some(1),
+        TILE if planes.height.is_multiple_of(2) => Some(2),
+        _ => None,
+    }
+}
+
+/// The gradients of weight and bias over some images, on one thread, added up run by run.
+#[derive(Debug)]
+pub(crate) struct WeightGradient {
+    geometry: Geometry,
+    /// [tap][block of channels in][block of channels out][32][32]
+    sums: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl WeightGradient {
+    pub(crate) fn new(geometry: Geometry) -> Self {
+        let blocks = geometry.channels_in.div_ceil(BLOCK) * geometry.channels_out.div_ceil(BLOCK);
+        let sums = vec![0.0; geometry.taps() * blocks * BLOCK * BLOCK];
+        Self { geometry, sums, bias: vec![0.0; geometry.channels_out] }
+    }
+
+    /// Adds what `images` images of `input` and the output's gradient [image, channel_out, height, width] give.
+    pub(crate) fn add(&mut self, images: usize, input: &Input<'_>, grad: &[f32]) {
+        let Geometry { channels_in, channels_out, .. } = self.geometry;
+        let planes = padded(&self.geometry, images);
+        let Some(tiles) = Tiles::configure() else { unreachable!("only called where there are tiles") };
+        let depth = planes.positions().next_multiple_of(DEPTH);
+        let stride = plane_stride(planes.len(2 * DEPTH));
+        let (rows_x, rows_grad) = (channels_in.next_multiple_of(BLOCK), channels_out.next_multiple_of(BLOCK));
+        let (half_x, half_grad) = (rows_x * stride, rows_grad * depth / 2);
+        cpu::with_halfwords(QUICK * half_x, |halfwords| {
+            cpu::with_words(QUICK * half_grad, |words| {
+                let to = (parts::<_, QUICK>(halfwords), parts::<_, QUICK>(words));
+                pulp::Arch::new().dispatch(
+                    #[inline(always)]
+                    || {
+                        pack_channels(&planes, input, channels_in, stride, to.0);
+                        pack_positions(&planes, channels_out, grad, depth, to.1, &mut self.bias);
+                    },
+                );
+                let blocks_out = rows_grad / BLOCK;
+                let offsets = Offsets::new((0..depth / DEPTH).map(|step| step * TILE * BLOCK), size_of::<u32>());
+                let packed_x = std::array::from_fn(|i| &halfwords[i * half_x..(i + 1) * half_x]);
+                let packed_grad = std::array::from_fn(|i| &words[i * half_grad..(i + 1) * half_grad]);
+                for block_in in 0..rows_x / BLOCK {
+                    for block_out in 0..blocks_out {
+                        let first = block_out * depth / 2 * BLOCK;
+                        let b = Factor::<_, QUICK> { parts: packed_grad, first, next: TILE, row: BLOCK };
+                        for (tap, offset) in planes.taps().enumerate() {
+                            let first = block_in * BLOCK * stride + offset;
+                            let a = Factor { parts: packed_x, first, next: TILE * stride, row: stride };
+                            let block = (tap * (rows_x / BLOCK) + block_in) * blocks_out + block_out;
+                            let first = block * BLOCK * BLOCK;
+                            let out = Product { values: &mut self.sums, first, next: TILE, row: BLOCK };
+                            tiles.multiply(a, DEPTH, b, &offsets, out, Onto::Output);
+                        }
+                    }
+                }
+            });
+        });
+    }
+
+    /// Adds another thread's sums.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.sums.iter_mut().zip(&other.sums).for_each(|(sum, more)| *sum += more);
+        self.bias.iter_mut().zip(&other.bias).for_each(|(sum, more)| *sum += more);
+    }
+
+    /// The gradients of weight [channel_out, channel_in, ky, kx] and bias `[channel_out]`.
+    pub(crate) fn finish(self) -> (Vec<f32>, Vec<f32>) {
+        let (Geometry { channels_in, channels_out, .. }, taps) = (self.geometry, self.geometry.taps());
+        let (blocks_in, blocks_out) = (channels_in.div_ceil(BLOCK), channels_out.div_ceil(BLOCK));
+        let mut weight = Vec::with_capacity(channels_out * channels_in * taps);
+        for out in 0..channels_out {
+            for input in 0..channels_in {
+                for tap in 0..taps {
+                    let block = (tap * blocks_in + input / BLOCK) * blocks_out + out / BLOCK;
+                    weight.push(self.sums[(block * BLOCK + input % BLOCK) * BLOCK + out % BLOCK]);
+                }
+            }
+        }
+        (weight, self.bias)
+    }
+}
+
+/// Channels as padded planes, [channel][position], element by element, in each part.
+#[inline(always)]
+fn pack_channels<const PARTS: usize>(
+    planes: &PaddedPlanes,
+    input: &Input<'_>,
+    channels: usize,
+    stride: usize,
+    to: [&mut [u16]; PARTS],
+) {
+    let lead = planes.lead();
+    let mut to = to.map(|part| part.chunks_exact_mut(stride));
+    cpu::with_scratch(planes.height * planes.width, |spare| {
+        for channel in 0.. {
+            let Some(mut to) = next_of_each(&mut to) else { return };
+            to.iter_mut().for_each(|row| row.fill(0));
+            if channel >= channels {
+                continue;
+            }
+            for image in 0..planes.images {
+                let plane = input.plane(image, channel, spare);
+                for (y, line) in plane.chunks_exact(planes.width).enumerate() {
+                    let at = lead + planes.line(image, y);
+                    single_row(line, to.each_mut().map(|row| &mut row[at..at + planes.width]));
+                }
+            }
+        }
+    });
+}
+
+/// Pairs of positions of a gradient, [block of channels][pair of positions][32 channels], in each part, with each channel's
+/// sum added to `bias`.
+#[inline(always)]
+fn pack_positions<const PARTS: usize>(
+    planes: &PaddedPlanes,
+    channels: usize,
+    grad: &[f32],
+    depth: usize,
+    mut to: [&mut [u32]; PARTS],
+    bias: &mut [f32],
+) {
+    let plane = planes.height * planes.width;
+    to.iter_mut().for_each(|part| part.fill(0));
+    cpu::with_scratch(depth, |line_of_all| {
+        for (channel, bias) in bias.iter_mut().enumerate() {
+            line_of_all.fill(0.0);
+            for image in 0..planes.images {
+                let grad = &grad[(image * channels + channel) * plane..][..plane];
+                *bias += sum_of(grad, |v| v) as f32;
+                for (y, grad) in grad.chunks_exact(planes.width).enumerate() {
+                    line_of_all[planes.line(image, y)..][..planes.width].copy_from_slice(grad);
+                }
+            }
+            let first = channel / BLOCK * depth / 2 * BLOCK + channel % BLOCK;
+            for (i, pair) in line_of_all.chunks_exact(2).enumerate() {
+                let words = pair_of::<PARTS>(pair[0], pair[1]);
+                (0..PARTS).for_each(|part| to[part][first + i * BLOCK] = words[part]);
+            }
+        }
+    });
+}
