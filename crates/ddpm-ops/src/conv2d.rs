@@ -294,6 +294,14 @@ struct Forward {
     statistics: Vec<Statistics>,
 }
 
+/// The images that are computed together, and where their values go.
+struct ForwardTask<'a> {
+    job: Range<usize>,
+    out: &'a mut [f32],
+    before: Option<&'a mut [f32]>,
+    statistics: &'a mut [Statistics],
+}
+
 struct ParameterGradients {
     weight: Vec<f32>,
     bias: Vec<f32>,
@@ -351,34 +359,33 @@ impl Saved {
                 let of_job = before.take().map(|all| all.split_at_mut(n * image));
                 let (of_job, rest) = of_job.unzip();
                 before = rest;
-                tasks.push((
+                tasks.push(ForwardTask {
                     job,
-                    split_off(&mut out, n * image),
-                    of_job,
-                    split_off(&mut statistics, norm.map_or(0, |norm| n * norm.groups())),
-                ));
+                    out: split_off(&mut out, n * image),
+                    before: of_job,
+                    statistics: split_off(&mut statistics, norm.map_or(0, |norm| n * norm.groups())),
+                });
             }
         }
         let planes = self.planes();
-        let run =
-            |(job, out, before, statistics): (Range<usize>, &mut [f32], Option<&mut [f32]>, &mut [Statistics])| {
-                let input = planes.from(job.start);
-                let residual = residual.map(|residual| &residual[job.start * image..job.end * image]);
-                match (norm, before) {
-                    (Some(norm), Some(before)) => {
-                        let mut to = Output::plain(before, geometry.channels_out, geometry.plane());
-                        weights.apply(&geometry, job.len(), &input, bias, &mut to, threads);
-                        norm.forward(before, (scale, shift), residual, true, out, statistics);
-                    }
-                    _ => {
-                        let mut to = Output::plain(out, geometry.channels_out, geometry.plane());
-                        weights.apply(&geometry, job.len(), &input, bias, &mut to, threads);
-                        if let Some(residual) = residual {
-                            out.iter_mut().zip(residual).for_each(|(out, residual)| *out += residual);
-                        }
+        let run = |ForwardTask { job, out, before, statistics }: ForwardTask<'_>| {
+            let input = planes.from(job.start);
+            let residual = residual.map(|residual| &residual[job.start * image..job.end * image]);
+            match (norm, before) {
+                (Some(norm), Some(before)) => {
+                    let mut to = Output::plain(before, geometry.channels_out, geometry.plane());
+                    weights.apply(&geometry, job.len(), &input, bias, &mut to, threads);
+                    norm.forward(before, (scale, shift), residual, true, out, statistics);
+                }
+                _ => {
+                    let mut to = Output::plain(out, geometry.channels_out, geometry.plane());
+                    weights.apply(&geometry, job.len(), &input, bias, &mut to, threads);
+                    if let Some(residual) = residual {
+                        out.iter_mut().zip(residual).for_each(|(out, residual)| *out += residual);
                     }
                 }
-            };
+            }
+        };
         if threads > 1 {
             tasks.into_iter().for_each(run)
         } else {
