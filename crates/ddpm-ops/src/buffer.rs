@@ -15,10 +15,11 @@ pub(crate) struct Buffer(Vec<f32>);
 struct Pool {
     idle: BTreeMap<usize, Vec<Vec<f32>>>,
     idle_elements: usize,
-    lent_elements: usize,
+    lent: usize,
+    most_lent: usize,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { idle: BTreeMap::new(), idle_elements: 0, lent_elements: 0 });
+static POOL: Mutex<Pool> = Mutex::new(Pool { idle: BTreeMap::new(), idle_elements: 0, lent: 0, most_lent: 0 });
 
 fn pool() -> MutexGuard<'static, Pool> {
     // Every state of the pool is a valid one.
@@ -36,6 +37,13 @@ impl Buffer {
         buffer
     }
 
+    /// A buffer of zeros.
+    pub(crate) fn zeros(len: usize) -> Self {
+        let mut buffer = Self(Self::take(len));
+        buffer.fill(0.0);
+        buffer
+    }
+
     /// A copy of a slice.
     pub(crate) fn copy_of(values: &[f32]) -> Self {
         let mut buffer = Self(Self::take(values.len()));
@@ -44,14 +52,18 @@ impl Buffer {
     }
 
     fn take(len: usize) -> Vec<f32> {
+        if len == 0 {
+            return Vec::new();
+        }
         let mut pool = pool();
-        pool.lent_elements += len;
+        pool.lent += len;
+        pool.most_lent = pool.most_lent.max(pool.lent);
         if let Some(values) = pool.idle.get_mut(&len).and_then(Vec::pop) {
             pool.idle_elements -= len;
             return values;
         }
-        // Sizes have changed for good when most of the memory lies idle.
-        if pool.idle_elements > pool.lent_elements {
+        // More than twice what was ever in use at once: sizes have changed, and the old ones will not come again.
+        if pool.idle_elements + pool.lent > 2 * pool.most_lent {
             pool.idle.clear();
             pool.idle_elements = 0;
         }
@@ -62,7 +74,7 @@ impl Buffer {
     /// The values, which leave the pool for good.
     pub(crate) fn into_vec(mut self) -> Vec<f32> {
         let values = std::mem::take(&mut self.0);
-        pool().lent_elements -= values.len();
+        pool().lent -= values.len();
         values
     }
 }
@@ -74,7 +86,7 @@ impl Drop for Buffer {
             return;
         }
         let mut pool = pool();
-        pool.lent_elements -= values.len();
+        pool.lent -= values.len();
         pool.idle_elements += values.len();
         pool.idle.entry(values.len()).or_default().push(values);
     }

@@ -205,18 +205,20 @@ impl WeightGradient {
         }
     }
 
-    fn merge(&mut self, other: &Self) {
-        match (self, other) {
-            (Self::Tiles(sums), Self::Tiles(more)) => sums.merge(more),
-            (Self::Matrix(sums), Self::Matrix(more)) => sums.merge(more),
-            _ => unreachable!("a machine has one kernel"),
+    /// The gradients, from the sums of all threads.
+    fn finish(geometry: &Geometry, all: Vec<Self>) -> (Buffer, Buffer) {
+        let (mut tiles, mut matrices) = (Vec::new(), Vec::new());
+        for sums in all {
+            match sums {
+                Self::Tiles(sums) => tiles.push(sums),
+                Self::Matrix(sums) => matrices.push(sums),
+            }
         }
-    }
-
-    fn finish(self) -> (Vec<f32>, Vec<f32>) {
-        match self {
-            Self::Tiles(sums) => sums.finish(),
-            Self::Matrix(sums) => sums.finish(),
+        // A machine has one kind.
+        if matrices.is_empty() {
+            conv2d_amx::WeightGradient::finish(geometry, &tiles)
+        } else {
+            conv2d_gemm::WeightGradient::finish(matrices)
         }
     }
 }
@@ -303,8 +305,8 @@ struct ForwardTask<'a> {
 }
 
 struct ParameterGradients {
-    weight: Vec<f32>,
-    bias: Vec<f32>,
+    weight: Buffer,
+    bias: Buffer,
     norm: NormGradient,
 }
 
@@ -468,19 +470,14 @@ impl Saved {
             }
             (of_weight, of_norm)
         };
-        let sums: Vec<_> = tasks.into_par_iter().map(run).collect();
-        let mut sums = sums.into_iter();
-        let (mut of_weight, mut of_norm) =
-            sums.next().unwrap_or_else(|| (WeightGradient::new(geometry), NormGradient::new(geometry.channels_out)));
-        for (more_weight, more_norm) in sums {
-            of_weight.merge(&more_weight);
-            of_norm.merge(&more_norm);
-        }
+        let (of_weight, of_norm): (Vec<_>, Vec<_>) = tasks.into_par_iter().map(run).collect();
+        let mut norm_total = NormGradient::new(norm.map_or(0, |_| geometry.channels_out));
+        of_norm.iter().for_each(|more| norm_total.merge(more));
         gradients.add(nodes[0], to_input);
         gradients.add(nodes[1], to_skip);
         gradients.add(nodes[2], to_added);
-        let (weight, bias) = of_weight.finish();
-        ParameterGradients { weight, bias, norm: of_norm }
+        let (weight, bias) = WeightGradient::finish(&geometry, of_weight);
+        ParameterGradients { weight, bias, norm: norm_total }
     }
 
     /// The gradient of planes before they were rearranged.

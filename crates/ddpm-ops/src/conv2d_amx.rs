@@ -5,15 +5,18 @@
 //! multiplies planes with planes: its terms are positions. It is one of two parts: nothing is computed from it, and its error,
 //! a few 1e-6 of the gradient, stays where it is.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::amx::{BLOCK, DEPTH, Factor, Offsets, Onto, Product, TILE, Tiles};
+use crate::buffer::Buffer;
 use crate::cpu;
 use crate::geometry::Geometry;
 use crate::padded_planes::PaddedPlanes;
 use crate::planes::{Input, Output};
 use crate::reduce::sum_of;
-use crate::split::{pair_of, pair_rows, single_row};
+use crate::split::{pair_of, pair_rows, single_row, transpose};
 
 /// Parts of the factors of output and input gradient.
 const EXACT: usize = 3;
@@ -57,25 +60,37 @@ pub(crate) struct PackedWeights {
 impl PackedWeights {
     /// Packs `weight` [channel_out, channel_in, ky, kx].
     pub(crate) fn new(geometry: &Geometry, weight: &[f32]) -> Self {
-        let Geometry { channels_in, channels_out, .. } = *geometry;
-        let taps = geometry.taps();
-        Self::pack(channels_in, channels_out, taps, |out, input, tap| weight[(out * channels_in + input) * taps + tap])
+        let (Geometry { channels_in, channels_out, .. }, taps) = (*geometry, geometry.taps());
+        Self::pack(channels_in, channels_out, taps, |rows, input, pairs| {
+            for (row, pairs) in rows.zip(pairs.chunks_exact_mut(taps)) {
+                let first = &weight[(row * channels_in + input) * taps..][..taps];
+                let second = &weight[(row * channels_in + (input + 1).min(channels_in - 1)) * taps..][..taps];
+                pairs.iter_mut().zip(first.iter().zip(second)).for_each(|(pair, (a, b))| *pair = [*a, *b]);
+            }
+        })
     }
 
     /// Packs the weights of the input's gradient: the kernel turned by 180°, channels in and out exchanged.
     pub(crate) fn transposed(geometry: &Geometry, weight: &[f32]) -> Self {
-        let Geometry { channels_in, channels_out, .. } = *geometry;
-        let taps = geometry.taps();
-        Self::pack(channels_out, channels_in, taps, |out, input, tap| {
-            weight[(input * channels_in + out) * taps + taps - 1 - tap]
+        let (Geometry { channels_in, channels_out, .. }, taps) = (*geometry, geometry.taps());
+        Self::pack(channels_out, channels_in, taps, |rows, input, pairs| {
+            let of_rows = rows.start * taps..rows.end * taps;
+            let first = &weight[input * channels_in * taps..][of_rows.clone()];
+            let second = &weight[(input + 1).min(channels_out - 1) * channels_in * taps..][of_rows];
+            let weights = first.chunks_exact(taps).zip(second.chunks_exact(taps));
+            for (pairs, (first, second)) in pairs.chunks_exact_mut(taps).zip(weights) {
+                pairs.iter_mut().zip(first.iter().zip(second).rev()).for_each(|(pair, (a, b))| *pair = [*a, *b]);
+            }
         })
     }
 
+    /// Packs what `weights` gives for some channels out and two channels in: [channel out][tap] pairs. Where the last channel
+    /// in has no neighbour, the second of a pair may be anything.
     fn pack(
         channels_in: usize,
         channels_out: usize,
         taps: usize,
-        weight: impl Fn(usize, usize, usize) -> f32 + Sync,
+        weights: impl Fn(Range<usize>, usize, &mut [[f32; 2]]) + Sync,
     ) -> Self {
         let (steps, blocks) = (channels_in.div_ceil(DEPTH) * taps, channels_out.div_ceil(BLOCK));
         let block = steps * BLOCK * TILE;
@@ -86,14 +101,23 @@ impl PackedWeights {
         let [high, middle, low] = parts::<_, EXACT>(&mut words[start..start + EXACT * part]);
         let blocks = high.par_chunks_mut(block).zip(middle.par_chunks_mut(block)).zip(low.par_chunks_mut(block));
         blocks.enumerate().for_each(|(number, ((high, middle), low))| {
-            for row in 0..BLOCK.min(channels_out - number * BLOCK) {
-                let out = number * BLOCK + row;
-                for input in (0..channels_in).step_by(2) {
-                    for tap in 0..taps {
-                        let second = if input + 1 < channels_in { weight(out, input + 1, tap) } else { 0.0 };
-                        let step = input / DEPTH * taps + tap;
-                        let at = (step * BLOCK + row) * TILE + input % DEPTH / 2;
-                        [high[at], middle[at], low[at]] = pair_of(weight(out, input, tap), second);
+            let rows = number * BLOCK..channels_out.min((number + 1) * BLOCK);
+            let mut pairs = vec![[0.0; 2]; rows.len() * taps];
+            let mut words = vec![[0; EXACT]; pairs.len()];
+            for input in (0..channels_in).step_by(2) {
+                weights(rows.clone(), input, &mut pairs);
+                if input + 1 == channels_in {
+                    pairs.iter_mut().for_each(|pair| pair[1] = 0.0);
+                }
+                pulp::Arch::new().dispatch(
+                    #[inline(always)]
+                    || words.iter_mut().zip(&pairs).for_each(|(words, pair)| *words = pair_of(pair[0], pair[1])),
+                );
+                let first = input / DEPTH * taps * BLOCK * TILE + input % DEPTH / 2;
+                for (row, words) in words.chunks_exact(taps).enumerate() {
+                    for (tap, words) in words.iter().enumerate() {
+                        let at = first + (tap * BLOCK + row) * TILE;
+                        [high[at], middle[at], low[at]] = *words;
                     }
                 }
             }
@@ -247,20 +271,23 @@ fn lines_a_block(planes: &PaddedPlanes) -> Option<usize> {
 pub(crate) struct WeightGradient {
     geometry: Geometry,
     /// [tap][block of channels in][block of channels out][32][32]
-    sums: Vec<f32>,
+    sums: Buffer,
     bias: Vec<f32>,
+    /// Whether the sums hold anything yet.
+    begun: bool,
 }
 
 impl WeightGradient {
     pub(crate) fn new(geometry: Geometry) -> Self {
         let blocks = geometry.channels_in.div_ceil(BLOCK) * geometry.channels_out.div_ceil(BLOCK);
-        let sums = vec![0.0; geometry.taps() * blocks * BLOCK * BLOCK];
-        Self { geometry, sums, bias: vec![0.0; geometry.channels_out] }
+        let sums = Buffer::new(geometry.taps() * blocks * BLOCK * BLOCK);
+        Self { geometry, sums, bias: vec![0.0; geometry.channels_out], begun: false }
     }
 
     /// Adds what `images` images of `input` and the output's gradient [image, channel_out, height, width] give.
     pub(crate) fn add(&mut self, images: usize, input: &Input<'_>, grad: &[f32]) {
         let Geometry { channels_in, channels_out, .. } = self.geometry;
+        let onto = if std::mem::replace(&mut self.begun, true) { Onto::Output } else { Onto::Zero };
         let planes = padded(&self.geometry, images);
         let Some(tiles) = Tiles::configure() else { unreachable!("only called where there are tiles") };
         let depth = planes.positions().next_multiple_of(DEPTH);
@@ -291,7 +318,7 @@ impl WeightGradient {
                             let block = (tap * (rows_x / BLOCK) + block_in) * blocks_out + block_out;
                             let first = block * BLOCK * BLOCK;
                             let out = Product { values: &mut self.sums, first, next: TILE, row: BLOCK };
-                            tiles.multiply(a, DEPTH, b, &offsets, out, Onto::Output);
+                            tiles.multiply(a, DEPTH, b, &offsets, out, onto);
                         }
                     }
                 }
@@ -299,26 +326,26 @@ impl WeightGradient {
         });
     }
 
-    /// Adds another thread's sums.
-    pub(crate) fn merge(&mut self, other: &Self) {
-        self.sums.iter_mut().zip(&other.sums).for_each(|(sum, more)| *sum += more);
-        self.bias.iter_mut().zip(&other.bias).for_each(|(sum, more)| *sum += more);
-    }
-
-    /// The gradients of weight [channel_out, channel_in, ky, kx] and bias `[channel_out]`.
-    pub(crate) fn finish(self) -> (Vec<f32>, Vec<f32>) {
-        let (Geometry { channels_in, channels_out, .. }, taps) = (self.geometry, self.geometry.taps());
+    /// The gradients of weight [channel_out, channel_in, ky, kx] and bias `[channel_out]`, from the sums of all threads.
+    pub(crate) fn finish(geometry: &Geometry, all: &[Self]) -> (Buffer, Buffer) {
+        let (Geometry { channels_in, channels_out, .. }, taps) = (*geometry, geometry.taps());
         let (blocks_in, blocks_out) = (channels_in.div_ceil(BLOCK), channels_out.div_ceil(BLOCK));
-        let mut weight = Vec::with_capacity(channels_out * channels_in * taps);
-        for out in 0..channels_out {
-            for input in 0..channels_in {
-                for tap in 0..taps {
-                    let block = (tap * blocks_in + input / BLOCK) * blocks_out + out / BLOCK;
-                    weight.push(self.sums[(block * BLOCK + input % BLOCK) * BLOCK + out % BLOCK]);
+        let mut weight = Buffer::zeros(channels_out * channels_in * taps);
+        weight.par_chunks_mut((channels_in * taps).max(1)).enumerate().for_each(|(out, weight)| {
+            for sums in all.iter().filter(|sums| sums.begun) {
+                for (input, weight) in weight.chunks_exact_mut(taps).enumerate() {
+                    for (tap, weight) in weight.iter_mut().enumerate() {
+                        let block = (tap * blocks_in + input / BLOCK) * blocks_out + out / BLOCK;
+                        *weight += sums.sums[(block * BLOCK + input % BLOCK) * BLOCK + out % BLOCK];
+                    }
                 }
             }
+        });
+        let mut bias = Buffer::zeros(channels_out);
+        for sums in all {
+            bias.iter_mut().zip(&sums.bias).for_each(|(sum, more)| *sum += more);
         }
-        (weight, self.bias)
+        (weight, bias)
     }
 }
 
@@ -363,21 +390,33 @@ fn pack_positions<const PARTS: usize>(
     bias: &mut [f32],
 ) {
     let plane = planes.height * planes.width;
-    to.iter_mut().for_each(|part| part.fill(0));
-    cpu::with_scratch(depth, |line_of_all| {
-        for (channel, bias) in bias.iter_mut().enumerate() {
-            line_of_all.fill(0.0);
-            for image in 0..planes.images {
-                let grad = &grad[(image * channels + channel) * plane..][..plane];
-                *bias += sum_of(grad, |v| v) as f32;
-                for (y, grad) in grad.chunks_exact(planes.width).enumerate() {
-                    line_of_all[planes.line(image, y)..][..planes.width].copy_from_slice(grad);
+    // Half a block of channels, [channel][position], whose pairs are then turned by 90°.
+    cpu::with_spare_halfwords(PARTS * TILE * depth, |rows| {
+        let mut rows = parts::<_, PARTS>(rows);
+        for half in 0..channels.div_ceil(BLOCK) * 2 {
+            rows.iter_mut().for_each(|part| part.fill(0));
+            for row in 0..TILE.min(channels.saturating_sub(half * TILE)) {
+                let channel = half * TILE + row;
+                for image in 0..planes.images {
+                    let grad = &grad[(image * channels + channel) * plane..][..plane];
+                    bias[channel] += sum_of(grad, |v| v) as f32;
+                    for (y, grad) in grad.chunks_exact(planes.width).enumerate() {
+                        let at = row * depth + planes.line(image, y);
+                        single_row(grad, rows.each_mut().map(|part| &mut part[at..at + planes.width]));
+                    }
                 }
             }
-            let first = channel / BLOCK * depth / 2 * BLOCK + channel % BLOCK;
-            for (i, pair) in line_of_all.chunks_exact(2).enumerate() {
-                let words = pair_of::<PARTS>(pair[0], pair[1]);
-                (0..PARTS).for_each(|part| to[part][first + i * BLOCK] = words[part]);
+            let first = half / 2 * depth / 2 * BLOCK + half % 2 * TILE;
+            for (rows, to) in rows.iter().zip(&mut to) {
+                for from in (0..depth).step_by(DEPTH) {
+                    let pairs = transpose(std::array::from_fn(|row| {
+                        let line = &rows[row * depth + from..][..DEPTH];
+                        std::array::from_fn(|i| u32::from(line[2 * i]) | u32::from(line[2 * i + 1]) << 16)
+                    }));
+                    for (i, pairs) in pairs.iter().enumerate() {
+                        to[first + (from / 2 + i) * BLOCK..][..TILE].copy_from_slice(pairs);
+                    }
+                }
             }
         }
     });

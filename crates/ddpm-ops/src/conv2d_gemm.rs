@@ -1,5 +1,6 @@
 //! Convolution as a matrix product: every window of the input is a column. For machines without the matrix unit.
 
+use crate::buffer::Buffer;
 use crate::cpu;
 use crate::gemm::{Into, Strides, gemm};
 use crate::geometry::Geometry;
@@ -91,14 +92,14 @@ pub(crate) fn forward(
 #[derive(Debug)]
 pub(crate) struct WeightGradient {
     geometry: Geometry,
-    weight: Vec<f32>,
-    bias: Vec<f32>,
+    weight: Buffer,
+    bias: Buffer,
 }
 
 impl WeightGradient {
     pub(crate) fn new(geometry: Geometry) -> Self {
-        let weight = vec![0.0; geometry.channels_out * geometry.window()];
-        Self { geometry, weight, bias: vec![0.0; geometry.channels_out] }
+        let weight = Buffer::zeros(geometry.channels_out * geometry.window());
+        Self { geometry, weight, bias: Buffer::zeros(geometry.channels_out) }
     }
 
     /// Adds what `images` images of `input` and the output's gradient [image, channel_out, height, width] give: the product of
@@ -121,14 +122,13 @@ impl WeightGradient {
         });
     }
 
-    /// Adds another thread's sums.
-    pub(crate) fn merge(&mut self, other: &Self) {
-        self.weight.iter_mut().zip(&other.weight).for_each(|(sum, more)| *sum += more);
-        self.bias.iter_mut().zip(&other.bias).for_each(|(sum, more)| *sum += more);
-    }
-
-    /// The gradients of weight [channel_out, channel_in, ky, kx] and bias `[channel_out]`.
-    pub(crate) fn finish(self) -> (Vec<f32>, Vec<f32>) {
-        (self.weight, self.bias)
+    /// The gradients of weight [channel_out, channel_in, ky, kx] and bias `[channel_out]`, from the sums of all threads.
+    pub(crate) fn finish(all: Vec<Self>) -> (Buffer, Buffer) {
+        let total = all.into_iter().reduce(|mut total, more| {
+            total.weight.iter_mut().zip(&more.weight[..]).for_each(|(sum, more)| *sum += more);
+            total.bias.iter_mut().zip(&more.bias[..]).for_each(|(sum, more)| *sum += more);
+            total
+        });
+        total.map_or_else(Default::default, |total| (total.weight, total.bias))
     }
 }

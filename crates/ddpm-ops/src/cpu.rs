@@ -85,6 +85,7 @@ scratch!(with_scratch, f32, 0.0, "elements");
 scratch!(with_spare, f32, 0.0, "elements");
 scratch!(with_words, u32, 0, "pairs of bf16");
 scratch!(with_halfwords, u16, 0, "bf16");
+scratch!(with_spare_halfwords, u16, 0, "bf16");
 
 /// Divides `items` into at most `parts` runs of nearly equal length, in order. Depends on nothing else, so that sums
 /// over the runs are reproducible.

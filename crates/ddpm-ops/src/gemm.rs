@@ -1,4 +1,4 @@
-//! Matrix products on strided slices, over the `gemm` crate: the one place with `unsafe`.
+//! Matrix products on strided slices, over the `gemm` crate.
 
 /// How a matrix lies in a slice: element (row, column) is at `row * rows + column * columns`.
 #[derive(Debug, Clone, Copy)]

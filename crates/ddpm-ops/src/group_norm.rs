@@ -113,19 +113,19 @@ pub(crate) struct GroupNorm {
 /// Gradients of a normalisation's weight and bias.
 #[derive(Debug)]
 pub(crate) struct NormGradient {
-    pub(crate) weight: Vec<f32>,
-    pub(crate) bias: Vec<f32>,
+    pub(crate) weight: Buffer,
+    pub(crate) bias: Buffer,
 }
 
 impl NormGradient {
     pub(crate) fn new(channels: usize) -> Self {
-        Self { weight: vec![0.0; channels], bias: vec![0.0; channels] }
+        Self { weight: Buffer::zeros(channels), bias: Buffer::zeros(channels) }
     }
 
     /// Adds another thread's sums.
     pub(crate) fn merge(&mut self, other: &Self) {
-        self.weight.iter_mut().zip(&other.weight).for_each(|(sum, more)| *sum += more);
-        self.bias.iter_mut().zip(&other.bias).for_each(|(sum, more)| *sum += more);
+        self.weight.iter_mut().zip(&other.weight[..]).for_each(|(sum, more)| *sum += more);
+        self.bias.iter_mut().zip(&other.bias[..]).for_each(|(sum, more)| *sum += more);
     }
 }
 

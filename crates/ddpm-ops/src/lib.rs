@@ -1,12 +1,14 @@
 //! Fused, differentiable tensor operations for diffusion networks on candle.
 //!
-//! Owns every tensor operation that a network of this workspace calls in its hot path: each is a function over
-//! candle tensors whose gradient is exact and cheap. On the CPU in f32 they are custom operations of our own,
-//! multi-threaded over images with rayon; for every other device and dtype the same function composes candle's
-//! operations. [`composed`] holds those compositions: they are the reference that the fused forms are tested against.
+//! Owns every tensor operation that a network of this workspace calls in its hot path. A [`Tape`] records operations on
+//! [`Value`]s, and [`fused`] makes of a whole forward pass one operation that candle differentiates; [`recorded`] gives the
+//! parameters' gradients without candle's backward pass. [`conv2d`], [`group_norm`] and [`attention`] are such passes of one
+//! operation. On the CPU in f32 the kernels are our own, multi-threaded with rayon; for every other device and dtype the same
+//! functions compose candle's operations. [`composed`] holds those compositions: they are the reference that the fused forms are
+//! tested against.
 //!
 //! It leaves out: parameters, configuration, anything that knows what a network is. It is the only crate of the
-//! workspace with `unsafe`, and that in one place: the calls of the `gemm` kernels.
+//! workspace with `unsafe`, and that in two places: the calls of the `gemm` kernels, and the instructions of the matrix unit.
 //!
 //! Results are the same bits for the same inputs and thread count on one machine: work is divided by shape and thread
 //! count alone, and partial sums are added in a fixed order.
@@ -37,10 +39,10 @@ mod split;
 mod tape;
 
 pub use attention::attention;
-pub use candle_op::fused;
+pub use candle_op::{Gradient, ParameterGradients, Recorded, fused, recorded};
 pub use conv2d::{Conv2d, Norm, conv2d};
 pub use group_norm::{group_norm, group_norm_silu};
 pub use loss::mean_squared_error;
-pub use optimiser::{AdamStep, adam_step, ema_step, sum_of_squares};
+pub use optimiser::{AdamStep, AdamUpdate, adam_step, ema_step, sums_of_squares};
 pub use planes::Arrange;
 pub use tape::{Tape, Value};

@@ -38,11 +38,11 @@ impl Tape {
         Ok(self.push(Arc::new(out), &[batch, features_out], &[array.node], &[weight, bias], || {
             let (weight, bias) = (weight.clone(), bias.clone());
             Box::new(move |grad: Buffer, gradients: &mut Gradients| {
-                let mut to_weight = vec![0.0; features_out * features_in];
+                let mut to_weight = Buffer::new(features_out * features_in);
                 let turned_out = Strides::transposed(features_out);
                 let size = (features_out, features_in, batch);
                 gemm(size, &mut to_weight, row_in, Into::Replace, &grad, turned_out, &array.values, row_in, 1);
-                let mut to_bias = vec![0.0; features_out];
+                let mut to_bias = Buffer::zeros(features_out);
                 for row in grad.chunks_exact(features_out.max(1)) {
                     to_bias.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
                 }

@@ -59,6 +59,28 @@ pub(crate) fn pair_of<const PARTS: usize>(first: f32, second: f32) -> [u32; PART
     std::array::from_fn(|part| pair(first[part], second[part]))
 }
 
+/// Rows of pairs to columns: `to[i][row]` is pair `i` of row `row`, for 16 rows of 16 pairs.
+#[inline(always)]
+pub(crate) fn transpose(mut rows: [[u32; 16]; 16]) -> [[u32; 16]; 16] {
+    // Swaps the off-diagonal halves of ever smaller squares. The permutations are constants: a shuffle each.
+    macro_rules! stage {
+        ($bit:literal) => {
+            let mut swapped = [[0; 16]; 16];
+            for row in 0..16 {
+                let other = &rows[row ^ $bit];
+                let own = &rows[row];
+                swapped[row] = std::array::from_fn(|i| if (i ^ row) & $bit == 0 { own[i] } else { other[i ^ $bit] });
+            }
+            rows = swapped;
+        };
+    }
+    stage!(8);
+    stage!(4);
+    stage!(2);
+    stage!(1);
+    rows
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +103,15 @@ mod tests {
         assert_eq!(sum::<2>(0.0), 0.0);
         // What is not finite stays so.
         assert!(!sum::<3>(f32::INFINITY).is_finite() && !sum::<2>(f32::NAN).is_finite());
+    }
+
+    #[test]
+    fn transposing_exchanges_rows_and_columns() {
+        let rows = std::array::from_fn(|row| std::array::from_fn(|i| (row * 16 + i) as u32));
+        let columns = transpose(rows);
+        for (row, i) in (0..256).map(|n| (n / 16, n % 16)) {
+            assert_eq!(columns[i][row], rows[row][i]);
+        }
     }
 
     #[test]

@@ -115,7 +115,13 @@ pub(crate) struct Record {
 
 impl std::fmt::Debug for Tape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tape").field("operations", &self.record.borrow().operations.len()).finish()
+        f.debug_struct("Tape").field("record", &self.record.borrow()).finish()
+    }
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record").field("operations", &self.operations.len()).finish_non_exhaustive()
     }
 }
 
@@ -197,7 +203,7 @@ impl Record {
 #[derive(Debug)]
 pub(crate) struct Gradients {
     nodes: Vec<Option<Buffer>>,
-    parameters: HashMap<TensorId, Vec<f32>>,
+    parameters: HashMap<TensorId, Buffer>,
 }
 
 impl Gradients {
@@ -211,7 +217,7 @@ impl Gradients {
     }
 
     /// Adds to the gradient of a parameter, if it wants one.
-    pub(crate) fn add_parameter(&mut self, parameter: &Tensor, gradient: Vec<f32>) {
+    pub(crate) fn add_parameter(&mut self, parameter: &Tensor, gradient: Buffer) {
         if !parameter.track_op() {
             return;
         }
@@ -227,7 +233,7 @@ impl Gradients {
     }
 
     /// What a parameter got.
-    pub(crate) fn take_parameter(&mut self, parameter: &Tensor) -> Option<Vec<f32>> {
+    pub(crate) fn take_parameter(&mut self, parameter: &Tensor) -> Option<Buffer> {
         self.parameters.remove(&parameter.id())
     }
 }

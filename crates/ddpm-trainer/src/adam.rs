@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, Var};
-use ddpm_ops::AdamStep;
+use ddpm_ops::{AdamStep, AdamUpdate, Gradient};
 use serde::{Deserialize, Serialize};
 
 /// Which form of weight decay.
@@ -62,7 +62,7 @@ impl Adam {
         Ok(Self { config, step: 0, moments: parameters.iter().map(zeros).collect::<Result<_>>()? })
     }
 
-    /// One update of every parameter that has a gradient, in name order.
+    /// One update of every parameter that has a gradient.
     ///
     /// `gradient_scale` multiplies the gradients first: see [`crate::clip_scale`].
     ///
@@ -71,7 +71,7 @@ impl Adam {
     pub fn update(
         &mut self,
         parameters: &BTreeMap<String, Var>,
-        gradients: &BTreeMap<String, Tensor>,
+        gradients: &BTreeMap<String, Gradient>,
         learning_rate: f64,
         gradient_scale: f64,
     ) -> Result<()> {
@@ -89,12 +89,11 @@ impl Adam {
             coupled_weight_decay: decay_if(Optimizer::Adam),
             decoupled_weight_decay: decay_if(Optimizer::AdamW),
         };
-        for (name, gradient) in gradients {
-            if let (Some(parameter), Some(moments)) = (parameters.get(name), self.moments.get(name)) {
-                ddpm_ops::adam_step(parameter, &moments.first, &moments.second, gradient, step)?;
-            }
-        }
-        Ok(())
+        let update = |(name, gradient)| {
+            let (parameter, Moments { first, second }) = (parameters.get(name)?, self.moments.get(name)?);
+            Some(AdamUpdate { parameter, moment1: first, moment2: second, gradient })
+        };
+        ddpm_ops::adam_step(&gradients.iter().filter_map(update).collect::<Vec<_>>(), step)
     }
 
     /// Steps taken.

@@ -34,11 +34,8 @@ impl Ema {
     /// When a parameter has another shape than its average.
     pub fn update(&mut self, parameters: &BTreeMap<String, Var>) -> Result<()> {
         let decay = ema_decay(self.updates, self.decay, self.warmup);
-        for (name, average) in &self.averages {
-            if let Some(parameter) = parameters.get(name) {
-                ddpm_ops::ema_step(average, parameter.as_tensor(), decay)?;
-            }
-        }
+        let pair = |(name, average)| Some((average, parameters.get(name)?.as_tensor()));
+        ddpm_ops::ema_step(&self.averages.iter().filter_map(pair).collect::<Vec<_>>(), decay)?;
         self.updates += 1;
         Ok(())
     }

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
+use ddpm_ops::Gradient;
 
 /// The Euclidean norm of all gradients together, summed in name order, in f64.
 ///
 /// # Errors
 /// When a gradient is not of a floating type.
-pub fn global_norm(gradients: &BTreeMap<String, Tensor>) -> Result<f64> {
-    let squares = gradients.values().map(ddpm_ops::sum_of_squares).collect::<Result<Vec<f64>>>()?;
+pub fn global_norm(gradients: &BTreeMap<String, Gradient>) -> Result<f64> {
+    let squares = ddpm_ops::sums_of_squares(&gradients.values().collect::<Vec<_>>())?;
     Ok(squares.iter().sum::<f64>().sqrt())
 }
 

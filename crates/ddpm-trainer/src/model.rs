@@ -4,22 +4,24 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, Var};
 use ddpm_diffusion::Denoiser;
+use ddpm_ops::Recorded;
 use ddpm_rng::Stream;
 
 /// A network in training. Closures of the same form implement it.
 pub trait TrainableDenoiser {
-    /// The prediction ε̂ for noisy images, tracked for the gradient.
+    /// The prediction ε̂ for noisy images, with the record that gradients are computed from. A tensor that candle tracks is
+    /// one (`Recorded::from`).
     ///
     /// # Shapes
     /// `x_t` [batch, channel, height, width]; `t` `[batch]`, f32, time steps from 0. The result has the shape of `x_t`.
     ///
     /// # Errors
     /// Whatever the network says.
-    fn predict_train(&self, x_t: &Tensor, t: &Tensor, dropout: &mut Stream) -> Result<Tensor>;
+    fn predict_train(&self, x_t: &Tensor, t: &Tensor, dropout: &mut Stream) -> Result<Recorded>;
 }
 
-impl<F: Fn(&Tensor, &Tensor, &mut Stream) -> Result<Tensor>> TrainableDenoiser for F {
-    fn predict_train(&self, x_t: &Tensor, t: &Tensor, dropout: &mut Stream) -> Result<Tensor> {
+impl<F: Fn(&Tensor, &Tensor, &mut Stream) -> Result<Recorded>> TrainableDenoiser for F {
+    fn predict_train(&self, x_t: &Tensor, t: &Tensor, dropout: &mut Stream) -> Result<Recorded> {
         self(x_t, t, dropout)
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor, Var};
 use ddpm_diffusion::{Denoiser, GaussianDiffusion, simple_loss};
+use ddpm_ops::{Gradient, ParameterGradients};
 use ddpm_rng::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
 
@@ -157,13 +158,13 @@ impl Trainer {
     fn accumulate<E>(
         &mut self,
         batches: &mut dyn Iterator<Item = Result<Tensor, E>>,
-    ) -> Result<(f64, BTreeMap<String, Tensor>, Duration), TrainerError>
+    ) -> Result<(f64, BTreeMap<String, Gradient>, Duration), TrainerError>
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let parts = self.config.gradient_accumulation_steps;
         let (mut total, mut waited) = (0.0, Duration::ZERO);
-        let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
+        let mut gradients: BTreeMap<String, Gradient> = BTreeMap::new();
         for _ in 0..parts {
             let failed = |source| TrainerError::Data { batch: self.state.batches, source };
             let asked = Instant::now();
@@ -172,26 +173,23 @@ impl Trainer {
                 None => return Err(failed("it ended".into())),
             };
             waited += asked.elapsed();
-            let loss = self.loss(&x_0)?;
-            total += loss.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()? / parts as f64;
-            let loss = if parts == 1 { loss } else { (loss / parts as f64)? };
-            let mut grads = loss.backward()?;
+            let (loss, mut of_batch) = self.loss_and_gradients(&x_0)?;
+            total += loss / parts as f64;
             for (name, parameter) in &self.model.parameters {
-                let Some(gradient) = grads.remove(parameter.as_tensor()) else { continue };
-                let sum = match gradients.remove(name) {
-                    Some(sum) => (sum + gradient)?,
-                    None => gradient,
-                };
-                gradients.insert(name.clone(), sum);
+                let Some(gradient) = of_batch.take(parameter.as_tensor()) else { continue };
+                match gradients.get_mut(name) {
+                    Some(sum) => sum.add(&gradient)?,
+                    None => drop(gradients.insert(name.clone(), gradient)),
+                }
             }
             self.state.batches += 1;
         }
         Ok((total, gradients, waited))
     }
 
-    /// L_simple of one batch (Ho et al. 2020, eq. 14): t uniform over the steps, ε normal, each from the stream of this
-    /// batch's position.
-    fn loss(&self, x_0: &Tensor) -> Result<Tensor, TrainerError> {
+    /// L_simple of one batch (Ho et al. 2020, eq. 14), and its gradient as a part of the step's: t uniform over the steps,
+    /// ε normal, each from the stream of this batch's position.
+    fn loss_and_gradients(&self, x_0: &Tensor) -> Result<(f64, ParameterGradients), TrainerError> {
         let stream = |purpose| Stream::new(self.state.seed, purpose, self.state.batches);
         let steps = self.diffusion.schedule().len() as u64;
         let mut time_steps = stream(Purpose::TimeSteps);
@@ -199,8 +197,15 @@ impl Trainer {
         let eps = stream(Purpose::TrainingNoise).normal(x_0.shape(), &self.device)?.to_dtype(x_0.dtype())?;
         let x_t = self.diffusion.q_sample(x_0, &t, &eps)?.detach();
         let t = self.diffusion.network_time(&t, &self.device)?;
-        let eps_hat = self.model.denoiser.predict_train(&x_t, &t, &mut stream(Purpose::Dropout))?;
-        Ok(simple_loss(&eps_hat, &eps)?)
+        let prediction = self.model.denoiser.predict_train(&x_t, &t, &mut stream(Purpose::Dropout))?;
+        // candle differentiates the loss by ε̂; what lies before ε̂ is the record's.
+        let eps_hat = Var::from_tensor(&prediction.output())?;
+        let loss = simple_loss(eps_hat.as_tensor(), &eps)?;
+        let part = 1.0 / self.config.gradient_accumulation_steps as f64;
+        let by_eps_hat = (&loss * part)?.backward()?.remove(eps_hat.as_tensor());
+        let Some(by_eps_hat) = by_eps_hat else { return Err(candle_core::Error::msg("the loss has no gradient by its prediction").into()) };
+        let loss = loss.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
+        Ok((loss, prediction.backward(&by_eps_hat)?))
     }
 
     /// The run's configuration.

@@ -56,7 +56,7 @@ fn model() -> Model {
     Model {
         denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {
             let kept = if dropout.bernoulli(0.5) { 0.5 } else { 1.5 };
-            predict(&trained, &(x_t * kept)?, t)
+            Ok(predict(&trained, &(x_t * kept)?, t)?.into())
         }),
         parameters,
         averaged_denoiser: Box::new(move |x_t: &Tensor, t: &Tensor| predict(&averaged, x_t, t)),

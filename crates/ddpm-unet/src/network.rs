@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
+use ddpm_ops::Recorded;
 use ddpm_rng::Stream;
 use serde::{Deserialize, Serialize};
 
@@ -106,7 +107,7 @@ impl Network {
     ///
     /// # Errors
     /// When the shapes do not fit the configuration.
-    pub fn forward_train(&self, x_t: &Tensor, t: &Tensor, dropout: &mut Stream) -> Result<Tensor, UnetError> {
+    pub fn forward_train(&self, x_t: &Tensor, t: &Tensor, dropout: &mut Stream) -> Result<Recorded, UnetError> {
         match self {
             Self::NoiseNet(network) => network.forward_train(x_t, t, dropout),
         }

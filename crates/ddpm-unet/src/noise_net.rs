@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
-use ddpm_ops::Value;
+use ddpm_ops::{Recorded, Value};
 use ddpm_rng::Stream;
 
 use crate::UnetError;
@@ -90,10 +90,10 @@ impl NoiseNet {
     /// # Errors
     /// When the shapes do not fit the configuration.
     pub fn forward(&self, x_t: &Tensor, t: &Tensor) -> std::result::Result<Tensor, UnetError> {
-        self.run(x_t, t, None)
+        Ok(self.run(x_t, t, None)?.into_tensor()?)
     }
 
-    /// The same in training, with dropout masks drawn from `dropout`.
+    /// The same in training, with dropout masks drawn from `dropout`, and with the record that gradients are computed from.
     ///
     /// # Errors
     /// Those of [`NoiseNet::forward`].
@@ -102,11 +102,11 @@ impl NoiseNet {
         x_t: &Tensor,
         t: &Tensor,
         dropout: &mut Stream,
-    ) -> std::result::Result<Tensor, UnetError> {
+    ) -> std::result::Result<Recorded, UnetError> {
         self.run(x_t, t, Some(dropout))
     }
 
-    fn run(&self, x_t: &Tensor, t: &Tensor, dropout: Option<&mut Stream>) -> std::result::Result<Tensor, UnetError> {
+    fn run(&self, x_t: &Tensor, t: &Tensor, dropout: Option<&mut Stream>) -> std::result::Result<Recorded, UnetError> {
         let (batch, channels, height, width) = x_t.dims4()?;
         if channels != self.config.channels {
             return Err(UnetError::config("channels", self.config.channels.to_string(), channels));
@@ -117,7 +117,7 @@ impl NoiseNet {
         }
         self.config.check_divides(height, width)?;
 
-        Ok(ddpm_ops::fused(&[x_t], |tape, values| {
+        Ok(ddpm_ops::recorded(&[x_t], |tape, values| {
             let time = tape.silu(&self.time_embedding.forward(tape, t, &values[0])?)?;
             let dropout = dropout.map(|stream| (self.config.dropout, RefCell::new(stream)));
             self.unet(&values[0], &Context { tape, time, dropout })

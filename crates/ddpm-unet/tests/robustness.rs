@@ -107,7 +107,7 @@ fn dropout_acts_in_training_only_and_follows_its_stream() {
     let t = Tensor::new(&[10f32], &Device::Cpu).unwrap();
     let train = |position| {
         let out = network.forward_train(&x, &t, &mut Stream::new(0, Purpose::Dropout, position)).unwrap();
-        out.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        out.output().flatten_all().unwrap().to_vec1::<f32>().unwrap()
     };
     let eval = network.forward(&x, &t).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(train(0), train(0));
