@@ -123,7 +123,9 @@ impl ParameterGradients {
     /// That of one parameter; None where it has none, or it was taken before.
     pub fn take(&mut self, parameter: &Tensor) -> Option<Gradient> {
         match &mut self.0 {
-            Source::Tape(gradients) => gradients.take_parameter(parameter).map(|values| Gradient(Values::Buffer(values))),
+            Source::Tape(gradients) => {
+                gradients.take_parameter(parameter).map(|values| Gradient(Values::Buffer(values)))
+            }
             Source::Candle(gradients) => gradients.remove(parameter).map(Gradient::from),
         }
     }

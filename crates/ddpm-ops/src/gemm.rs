@@ -1,5 +1,7 @@
 //! Matrix products on strided slices, over the `gemm` crate.
 
+use crate::gemm_amx;
+
 /// How a matrix lies in a slice: element (row, column) is at `row * rows + column * columns`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Strides {
@@ -52,6 +54,9 @@ pub(crate) fn gemm(
     assert!(out.len() >= out_strides.span(m, n), "out holds {} elements", out.len());
     assert!(a.len() >= a_strides.span(m, k), "a holds {} elements", a.len());
     assert!(b.len() >= b_strides.span(k, n), "b holds {} elements", b.len());
+    if threads <= 1 && gemm_amx::takes((m, n, k), out_strides, a_strides, b_strides) {
+        return gemm_amx::gemm((m, n, k), (out, out_strides.rows), into, (a, a_strides), (b, b_strides));
+    }
     let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
     // SAFETY: the three assertions hold every element that the strides address inside its slice; `out` is borrowed
     // mutably, so it overlaps neither `a` nor `b`; strides fit isize because they address slices. When `read_dst` is
@@ -99,6 +104,39 @@ mod tests {
         let mut gram = [0.; 9];
         gemm((3, 3, 2), &mut gram, row3, Into::Replace, &a, Strides::transposed(3), &a, row3, 1);
         assert_eq!(gram, [17., 22., 27., 22., 29., 36., 27., 36., 45.]);
+    }
+
+    #[test]
+    fn every_layout_and_edge_agrees_with_a_plain_loop() {
+        let values = |n: usize, seed: u32| -> Vec<f32> {
+            let mut state = seed;
+            let mut next = || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / 8_388_608.0 - 1.0
+            };
+            (0..n).map(|_| next()).collect()
+        };
+        for (m, n, k) in [(16, 16, 16), (17, 40, 33), (64, 32, 96), (100, 65, 31)] {
+            let (a, b) = (values(m * k, 1), values(k * n, 2));
+            for (a_strides, b_strides) in (0..4).map(|i| (i / 2, i % 2)) {
+                let a_strides = if a_strides == 0 { Strides::row_major(k) } else { Strides::transposed(m) };
+                let b_strides = if b_strides == 0 { Strides::row_major(n) } else { Strides::transposed(k) };
+                for into in [Into::Replace, Into::Add] {
+                    let mut out = vec![0.5; m * n];
+                    gemm((m, n, k), &mut out, Strides::row_major(n), into, &a, a_strides, &b, b_strides, 1);
+                    for (i, out) in out.iter().enumerate() {
+                        let (row, column) = (i / n, i % n);
+                        let product = |j: usize| {
+                            f64::from(a[row * a_strides.rows + j * a_strides.columns])
+                                * f64::from(b[j * b_strides.rows + column * b_strides.columns])
+                        };
+                        let begin = if matches!(into, Into::Add) { 0.5 } else { 0.0 };
+                        let expected = begin + (0..k).map(product).sum::<f64>();
+                        assert!((f64::from(*out) - expected).abs() < 4e-6, "{m} {n} {k}: {out} for {expected}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

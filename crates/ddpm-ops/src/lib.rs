@@ -27,6 +27,7 @@ mod conv2d_gemm;
 mod cpu;
 mod exp;
 mod gemm;
+mod gemm_amx;
 mod geometry;
 mod group_norm;
 mod linear;

@@ -203,7 +203,9 @@ impl Trainer {
         let loss = simple_loss(eps_hat.as_tensor(), &eps)?;
         let part = 1.0 / self.config.gradient_accumulation_steps as f64;
         let by_eps_hat = (&loss * part)?.backward()?.remove(eps_hat.as_tensor());
-        let Some(by_eps_hat) = by_eps_hat else { return Err(candle_core::Error::msg("the loss has no gradient by its prediction").into()) };
+        let Some(by_eps_hat) = by_eps_hat else {
+            return Err(candle_core::Error::msg("the loss has no gradient by its prediction").into());
+        };
         let loss = loss.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
         Ok((loss, prediction.backward(&by_eps_hat)?))
     }
