@@ -93,6 +93,7 @@ impl Offsets {
 
 impl<T, const PARTS: usize> Factor<'_, T, PARTS> {
     /// The first byte of the tiles, after a check that all of them, and what `furthest` bytes on, are inside the slices.
+    #[inline(always)]
     fn checked(&self, furthest: usize) -> usize {
         let size = size_of::<T>();
         let last_row = (self.first + self.next + (TILE - 1) * self.row) * size;
@@ -118,6 +119,9 @@ impl Tiles {
     ///
     /// # Panics
     /// When a tile would lie outside of its slice: a bug of the caller.
+    // Inlined because arguments that pass through memory are read back in other pieces than they were written in, which has to
+    // wait until the output of the call before is stored.
+    #[inline(always)]
     pub(crate) fn multiply<A, B, const PARTS: usize>(
         &self,
         a: Factor<'_, A, PARTS>,

@@ -8,7 +8,6 @@ use rayon::prelude::*;
 use crate::buffer::Buffer;
 use crate::exp::exp;
 use crate::gemm::{Into, Strides, gemm};
-use crate::reduce::{sum_of, sum_of_pairs};
 use crate::tape::{Gradients, Tape, Value};
 use crate::{composed, cpu};
 
@@ -76,38 +75,51 @@ impl Attention {
         Head { q: part(0), k: part(1), v: part(2) }
     }
 
-    /// The weights softmax(qᵀ k / √d), [query, key].
-    fn weights(&self, head: &Head<'_>, weights: &mut [f32]) {
+    /// exp(kᵀ q / √d − max), [key, query], and for each query its sum over the keys inverted: the weights softmax(qᵀ k / √d) but
+    /// for a factor a column. Queries lie side by side, so that sums over keys are sums of rows, and the product with the
+    /// values takes the matrix as it lies.
+    fn exponentials(&self, head: &Head<'_>, weights: &mut [f32], inverse: &mut [f32]) {
         let (n, d) = (self.positions, self.head_channels);
         let by_position = Strides::row_major(n);
-        gemm((n, n, d), weights, by_position, Into::Replace, head.q, Strides::transposed(n), head.k, by_position, 1);
+        gemm((n, n, d), weights, by_position, Into::Replace, head.k, Strides::transposed(n), head.q, by_position, 1);
         let scale = (d as f32).sqrt().recip();
-        pulp::Arch::new().dispatch(|| weights.chunks_exact_mut(n).for_each(|row| softmax(row, scale)));
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                // The largest value first, in the same place.
+                inverse.fill(f32::NEG_INFINITY);
+                for row in weights.chunks_exact(n) {
+                    inverse.iter_mut().zip(row).for_each(|(max, v)| *max = if *v > *max { *v } else { *max });
+                }
+                cpu::with_spare(n, |sums| {
+                    sums.fill(0.0);
+                    for row in weights.chunks_exact_mut(n) {
+                        for ((v, max), sum) in row.iter_mut().zip(&*inverse).zip(&mut *sums) {
+                            *v = exp((*v - max) * scale);
+                            *sum += *v;
+                        }
+                    }
+                    inverse.iter_mut().zip(sums).for_each(|(inverse, sum)| *inverse = sum.recip());
+                });
+            },
+        );
     }
-}
 
-/// softmax(scale · row) in place.
-#[inline(always)]
-fn softmax(row: &mut [f32], scale: f32) {
-    let max = row.iter().fold(f32::NEG_INFINITY, |max, v| if *v > max { *v } else { max });
-    row.iter_mut().for_each(|v| *v = exp((*v - max) * scale));
-    let inverse = (sum_of(row, |v| v) as f32).recip();
-    row.iter_mut().for_each(|v| *v *= inverse);
-}
-
-impl Attention {
     fn forward(&self, qkv: &[f32]) -> Buffer {
         let (n, d, size) = (self.positions, self.head_channels, self.head_size());
         let mut out = Buffer::new(qkv.len() / 3);
         out.par_chunks_exact_mut(size.max(1)).enumerate().for_each(|(i, out)| {
             let image = &qkv[i / self.heads * self.heads * 3 * size..];
             let head = self.head(image, i % self.heads);
-            cpu::with_scratch(n * n, |weights| {
-                self.weights(&head, weights);
-                // out [channel, query] = v [channel, key] · weightsᵀ [key, query]
-                let by_position = Strides::row_major(n);
-                let transposed = Strides::transposed(n);
-                gemm((d, n, n), out, by_position, Into::Replace, head.v, by_position, weights, transposed, 1);
+            cpu::with_scratch(n * n + n, |scratch| {
+                let (weights, inverse) = scratch.split_at_mut(n * n);
+                self.exponentials(&head, weights, inverse);
+                // out [channel, query] = v [channel, key] · weights [key, query]
+                let row = Strides::row_major(n);
+                gemm((d, n, n), out, row, Into::Replace, head.v, row, weights, row, 1);
+                for out in out.chunks_exact_mut(n) {
+                    out.iter_mut().zip(&*inverse).for_each(|(out, inverse)| *out *= inverse);
+                }
             });
         });
         out
@@ -125,31 +137,44 @@ impl Attention {
         out
     }
 
-    /// The gradients of one head's q, k and v, with the weights P computed again rather than kept:
-    /// ∂v = ∂o P, ∂P = ∂oᵀ v, ∂S = P ∘ (∂P − rowsum(∂P ∘ P)), ∂q = k ∂Sᵀ / √d, ∂k = q ∂S / √d.
+    /// The gradients of one head's q, k and v, with the weights P computed again rather than kept. In terms of Pᵀ [key, query]:
+    /// ∂v = ∂o P, ∂Pᵀ = vᵀ ∂o, ∂Sᵀ = Pᵀ ∘ (∂Pᵀ − columnsum(∂Pᵀ ∘ Pᵀ)), ∂q = k ∂Sᵀ / √d, ∂k = q ∂S / √d.
     fn backward_head(&self, image: &[f32], grad: &[f32], index: usize, out: &mut [f32]) {
         let (n, d, size) = (self.positions, self.head_channels, self.head_size());
         let head = self.head(image, index);
         let grad = &grad[index * size..][..size];
         let (row, turned) = (Strides::row_major(n), Strides::transposed(n));
         let scale = (d as f32).sqrt().recip();
-        cpu::with_scratch(2 * n * n, |scratch| {
-            let (weights, grad_weights) = scratch.split_at_mut(n * n);
-            self.weights(&head, weights);
+        cpu::with_scratch(2 * n * n + 2 * n, |scratch| {
+            let (weights, scratch) = scratch.split_at_mut(n * n);
+            let (grad_weights, scratch) = scratch.split_at_mut(n * n);
+            let (inverse, sums) = scratch.split_at_mut(n);
+            self.exponentials(&head, weights, inverse);
+            gemm((n, n, d), grad_weights, row, Into::Replace, head.v, turned, grad, row, 1);
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    sums.fill(0.0);
+                    for (p, g) in weights.chunks_exact_mut(n).zip(grad_weights.chunks_exact(n)) {
+                        for (((p, g), inverse), sum) in p.iter_mut().zip(g).zip(&*inverse).zip(&mut *sums) {
+                            *p *= inverse;
+                            *sum += *p * g;
+                        }
+                    }
+                    for (p, g) in weights.chunks_exact(n).zip(grad_weights.chunks_exact_mut(n)) {
+                        for ((p, g), sum) in p.iter().zip(g).zip(&*sums) {
+                            *g = p * (*g - sum) * scale;
+                        }
+                    }
+                },
+            );
             let mut part = |part: usize, a: &[f32], b: &[f32], b_strides| {
                 let out = &mut out[(part * self.heads + index) * size..][..size];
                 gemm((d, n, n), out, row, Into::Replace, a, row, b, b_strides, 1);
             };
-            part(2, grad, weights, row);
-            gemm((n, n, d), grad_weights, row, Into::Replace, grad, turned, head.v, row, 1);
-            pulp::Arch::new().dispatch(|| {
-                for (p, g) in weights.chunks_exact(n).zip(grad_weights.chunks_exact_mut(n)) {
-                    let dot = sum_of_pairs(p, g, |p, g| p * g) as f32;
-                    p.iter().zip(g).for_each(|(p, g)| *g = p * (*g - dot) * scale);
-                }
-            });
-            part(0, head.k, grad_weights, turned);
-            part(1, head.q, grad_weights, row);
+            part(2, grad, weights, turned);
+            part(0, head.k, grad_weights, row);
+            part(1, head.q, grad_weights, turned);
         });
     }
 }

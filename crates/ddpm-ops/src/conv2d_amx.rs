@@ -141,16 +141,31 @@ fn plane_stride(len: usize) -> usize {
     (len.div_ceil(TILE) | 1) * TILE
 }
 
+/// Calls a function for planes of `width` with that width as a constant where it is a usual one, 0 where it is not: short
+/// lines are copied by single instructions then.
+macro_rules! for_width {
+    ($width:expr, $function:ident::<$parts:ident>($($argument:expr),* $(,)?)) => {
+        match $width {
+            4 => $function::<$parts, 4>($($argument),*),
+            8 => $function::<$parts, 8>($($argument),*),
+            16 => $function::<$parts, 16>($($argument),*),
+            32 => $function::<$parts, 32>($($argument),*),
+            _ => $function::<$parts, 0>($($argument),*),
+        }
+    };
+}
+
 /// Pairs of channels as padded planes, [pair of channels][position], in each part.
 #[inline(always)]
-fn pack_channel_pairs<const PARTS: usize>(
+fn pack_channel_pairs<const PARTS: usize, const WIDTH: usize>(
     planes: &PaddedPlanes,
     input: &Input<'_>,
     channels: usize,
     stride: usize,
     to: [&mut [u32]; PARTS],
 ) {
-    let plane = planes.height * planes.width;
+    let width = if WIDTH == 0 { planes.width } else { WIDTH };
+    let plane = planes.height * width;
     let lead = planes.lead();
     let mut to = to.map(|part| part.chunks_exact_mut(stride));
     cpu::with_scratch(2 * plane, |spare| {
@@ -165,9 +180,9 @@ fn pack_channel_pairs<const PARTS: usize>(
                 let first = input.plane(image, channel, spare1);
                 let second = (channel + 1 < channels).then(|| input.plane(image, channel + 1, spare2));
                 for y in 0..planes.height {
-                    let line = y * planes.width..(y + 1) * planes.width;
+                    let line = y * width..(y + 1) * width;
                     let at = lead + planes.line(image, y);
-                    let to = to.each_mut().map(|row| &mut row[at..at + planes.width]);
+                    let to = to.each_mut().map(|row| &mut row[at..at + width]);
                     pair_rows(&first[line.clone()], second.map(|second| &second[line]), to);
                 }
             }
@@ -207,7 +222,7 @@ pub(crate) fn forward(
         let to = parts::<_, EXACT>(words);
         pulp::Arch::new().dispatch(
             #[inline(always)]
-            || pack_channel_pairs(&planes, input, channels_in, stride, to),
+            || for_width!(planes.width, pack_channel_pairs::<EXACT>(&planes, input, channels_in, stride, to)),
         );
         let packed = std::array::from_fn(|i| &words[i * rows * stride..(i + 1) * rows * stride]);
         let at = |first, next| Factor { parts: packed, first, next, row: stride };
@@ -239,22 +254,34 @@ pub(crate) fn forward(
                 }
             } else {
                 let columns = planes.positions().next_multiple_of(BLOCK);
-                cpu::with_scratch(BLOCK * columns, |sums| {
+                let row = plane_stride(columns);
+                cpu::with_scratch(BLOCK * row, |sums| {
                     for first in (0..columns).step_by(BLOCK) {
-                        let to = Product { values: sums, first, next: TILE, row: columns };
+                        let to = Product { values: sums, first, next: TILE, row };
                         tiles.multiply(a, step, at(first, TILE), &offsets, to, onto);
                     }
-                    for (channel, sums) in channels.zip(sums.chunks_exact(columns)) {
-                        for image in 0..planes.images {
-                            for (y, line) in out.plane(image, channel).chunks_exact_mut(planes.width).enumerate() {
-                                line.copy_from_slice(&sums[planes.line(image, y)..][..planes.width]);
-                            }
-                        }
+                    for (channel, sums) in channels.zip(sums.chunks_exact(row)) {
+                        for_width!(planes.width, take_positions::<EXACT>(&planes, sums, channel, out));
                     }
                 });
             }
         }
     });
+}
+
+/// One channel's sums without the positions between images and lines.
+fn take_positions<const PARTS: usize, const WIDTH: usize>(
+    planes: &PaddedPlanes,
+    sums: &[f32],
+    channel: usize,
+    out: &mut Output<'_>,
+) {
+    let width = if WIDTH == 0 { planes.width } else { WIDTH };
+    for image in 0..planes.images {
+        for (y, line) in out.plane(image, channel).chunks_exact_mut(width).enumerate() {
+            line.copy_from_slice(&sums[planes.line(image, y)..][..width]);
+        }
+    }
 }
 
 /// How many lines a block of positions is, where lines and blocks fit: half a line, one or more blocks a line, or two lines.
@@ -300,8 +327,12 @@ impl WeightGradient {
                 pulp::Arch::new().dispatch(
                     #[inline(always)]
                     || {
-                        pack_channels(&planes, input, channels_in, stride, to.0);
-                        pack_positions(&planes, channels_out, grad, depth, to.1, &mut self.bias);
+                        for_width!(planes.width, pack_channels::<QUICK>(&planes, input, channels_in, stride, to.0));
+                        let bias = &mut self.bias;
+                        for_width!(
+                            planes.width,
+                            pack_positions::<QUICK>(&planes, channels_out, grad, depth, to.1, bias)
+                        );
                     },
                 );
                 let blocks_out = rows_grad / BLOCK;
@@ -351,16 +382,17 @@ impl WeightGradient {
 
 /// Channels as padded planes, [channel][position], element by element, in each part.
 #[inline(always)]
-fn pack_channels<const PARTS: usize>(
+fn pack_channels<const PARTS: usize, const WIDTH: usize>(
     planes: &PaddedPlanes,
     input: &Input<'_>,
     channels: usize,
     stride: usize,
     to: [&mut [u16]; PARTS],
 ) {
+    let width = if WIDTH == 0 { planes.width } else { WIDTH };
     let lead = planes.lead();
     let mut to = to.map(|part| part.chunks_exact_mut(stride));
-    cpu::with_scratch(planes.height * planes.width, |spare| {
+    cpu::with_scratch(planes.height * width, |spare| {
         for channel in 0.. {
             let Some(mut to) = next_of_each(&mut to) else { return };
             to.iter_mut().for_each(|row| row.fill(0));
@@ -369,9 +401,9 @@ fn pack_channels<const PARTS: usize>(
             }
             for image in 0..planes.images {
                 let plane = input.plane(image, channel, spare);
-                for (y, line) in plane.chunks_exact(planes.width).enumerate() {
+                for (y, line) in plane.chunks_exact(width).enumerate() {
                     let at = lead + planes.line(image, y);
-                    single_row(line, to.each_mut().map(|row| &mut row[at..at + planes.width]));
+                    single_row(line, to.each_mut().map(|row| &mut row[at..at + width]));
                 }
             }
         }
@@ -381,7 +413,7 @@ fn pack_channels<const PARTS: usize>(
 /// Pairs of positions of a gradient, [block of channels][pair of positions][32 channels], in each part, with each channel's
 /// sum added to `bias`.
 #[inline(always)]
-fn pack_positions<const PARTS: usize>(
+fn pack_positions<const PARTS: usize, const WIDTH: usize>(
     planes: &PaddedPlanes,
     channels: usize,
     grad: &[f32],
@@ -389,7 +421,8 @@ fn pack_positions<const PARTS: usize>(
     mut to: [&mut [u32]; PARTS],
     bias: &mut [f32],
 ) {
-    let plane = planes.height * planes.width;
+    let width = if WIDTH == 0 { planes.width } else { WIDTH };
+    let plane = planes.height * width;
     // Half a block of channels, [channel][position], whose pairs are then turned by 90°.
     cpu::with_spare_halfwords(PARTS * TILE * depth, |rows| {
         let mut rows = parts::<_, PARTS>(rows);
@@ -400,9 +433,9 @@ fn pack_positions<const PARTS: usize>(
                 for image in 0..planes.images {
                     let grad = &grad[(image * channels + channel) * plane..][..plane];
                     bias[channel] += sum_of(grad, |v| v) as f32;
-                    for (y, grad) in grad.chunks_exact(planes.width).enumerate() {
+                    for (y, grad) in grad.chunks_exact(width).enumerate() {
                         let at = row * depth + planes.line(image, y);
-                        single_row(grad, rows.each_mut().map(|part| &mut part[at..at + planes.width]));
+                        single_row(grad, rows.each_mut().map(|part| &mut part[at..at + width]));
                     }
                 }
             }

@@ -3,17 +3,25 @@
 use crate::amx::{self, BLOCK, DEPTH, Factor, Offsets, Onto, Product, TILE, Tiles};
 use crate::cpu;
 use crate::gemm::{Into, Strides};
-use crate::split::{pair_of, pair_rows, transpose};
+use crate::split::{neighbours, pair_rows, transpose};
 
 const PARTS: usize = 3;
 
 /// Words of one part of a block of 32 rows or columns at one step.
 const BLOCK_WORDS: usize = BLOCK * TILE;
 
+/// Multiplications below which the padding to whole blocks and the packing cost more than they save.
+const WORTH_PACKING: usize = BLOCK * BLOCK * DEPTH;
+
 /// Whether a product is worth packing, and has its output in rows.
 pub(crate) fn takes((m, n, k): (usize, usize, usize), out: Strides, a: Strides, b: Strides) -> bool {
     let either = |strides: Strides| strides.rows == 1 || strides.columns == 1;
-    m.min(n).min(k) >= TILE && out.columns == 1 && either(a) && either(b) && amx::available()
+    m.min(n).min(k) >= TILE
+        && m * n * k >= WORTH_PACKING
+        && out.columns == 1
+        && either(a)
+        && either(b)
+        && amx::available()
 }
 
 /// `out (m × n) = a (m × k) · b (k × n)`, or added to it, on this thread. All slices span their matrices.
@@ -106,10 +114,8 @@ fn pack_rows(
             let len = if row + r < m { k - column } else { 0 };
             let start = (row + r).min(m - 1) * strides.rows + column;
             let line = line(a, start, len);
-            let pairs: [[u32; PARTS]; TILE] = std::array::from_fn(|i| pair_of(line[2 * i], line[2 * i + 1]));
-            for part in 0..PARTS {
-                let to = &mut to[part * part_words + at + r * TILE..][..TILE];
-                to.iter_mut().zip(&pairs).for_each(|(to, pair)| *to = pair[part]);
+            for (part, pairs) in neighbours::<PARTS>(&line).iter().enumerate() {
+                to[part * part_words + at + r * TILE..][..TILE].copy_from_slice(pairs);
             }
         }
     } else {
@@ -152,10 +158,8 @@ fn pack_columns(
                 let line_at = column + half * TILE + i;
                 let len = if line_at < n { k - row } else { 0 };
                 let line = line(lines.0, line_at.min(n - 1) * lines.1 + row, len);
-                let pairs: [_; TILE] = std::array::from_fn(|j| pair_of::<PARTS>(line[2 * j], line[2 * j + 1]));
-                for (part, rows) in rows.iter_mut().enumerate() {
-                    rows[i] = pairs.map(|words| words[part]);
-                }
+                let pairs = neighbours::<PARTS>(&line);
+                rows.iter_mut().zip(pairs).for_each(|(rows, pairs)| rows[i] = pairs);
             }
             for (part, rows) in rows.into_iter().enumerate() {
                 for (pair, columns) in transpose(rows).iter().enumerate() {

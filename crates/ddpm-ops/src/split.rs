@@ -52,6 +52,14 @@ pub(crate) fn single_row<const PARTS: usize>(row: &[f32], to: [&mut [u16]; PARTS
     }
 }
 
+/// The pairs of neighbours in a row, part by part: a row of an `a` tile.
+#[inline(always)]
+pub(crate) fn neighbours<const PARTS: usize>(row: &[f32; 32]) -> [[u32; 16]; PARTS] {
+    let mut singles = [[0; 32]; PARTS];
+    single_row(row, singles.each_mut().map(|part| &mut part[..]));
+    singles.map(|part| std::array::from_fn(|i| u32::from(part[2 * i]) | u32::from(part[2 * i + 1]) << 16))
+}
+
 /// One pair of any two numbers, part by part.
 #[inline(always)]
 pub(crate) fn pair_of<const PARTS: usize>(first: f32, second: f32) -> [u32; PARTS] {

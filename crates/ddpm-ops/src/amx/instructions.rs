@@ -167,6 +167,7 @@ macro_rules! kernel {
 }
 
 #[allow(clippy::too_many_arguments, reason = "the arguments of a product of tiles")]
+#[inline(always)]
 pub(super) fn multiply<A, B, const PARTS: usize>(
     _configured: &Tiles,
     a: &Factor<'_, A, PARTS>,
