@@ -115,6 +115,11 @@ fn what_is_no_model_is_refused() {
     ] {
         assert!(sample(root.path()).args(args).fail(2).contains(said), "{args}");
     }
+    // Before the sampling, not after it.
+    fs::write(root.path().join("file"), "kept").unwrap();
+    let error = sample(root.path()).args("--out file").fail(1);
+    assert!(error.contains("--out") && error.contains("file") && !error.contains("pictures in"), "{error}");
+    assert_eq!(fs::read(root.path().join("file")).unwrap(), b"kept");
     let whole = fs::read(root.path().join("runs/a/checkpoints/step-000002/model.safetensors")).unwrap();
     for end in [1, 8, 100, whole.len() / 2, whole.len() - 1] {
         fs::write(root.path().join("cut.safetensors"), &whole[..end]).unwrap();

@@ -32,6 +32,7 @@ fn run(args: &Args) -> anyhow::Result<Ended> {
     let stop = StopSignal::listen()?;
 
     let plan = Plan::new(args, &device)?;
+    pictures::prepare(args)?;
     info!("{}, step {}", plan.model_path.display(), plan.step);
     let on = if device.is_cpu() { format!("the CPU, {threads} threads") } else { format!("{:?}", device.location()) };
     info!("{} pictures in {} steps, on {on}", plan.images(), plan.sampler.steps);

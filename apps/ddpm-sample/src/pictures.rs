@@ -15,6 +15,20 @@ use crate::sampling::Sampled;
 /// Milliseconds that a moment of the denoising is shown.
 const FRAME_MS: u16 = 150;
 
+/// Makes the folders that will be written to, and finds out whether they can be: sampling may take hours.
+pub(crate) fn prepare(args: &Args) -> anyhow::Result<()> {
+    let of_tensors = args.save_tensors.as_deref().and_then(Path::parent).filter(|folder| *folder != Path::new(""));
+    for (flag, folder) in [("--out", Some(args.out.as_path())), ("--save-tensors", of_tensors)] {
+        let Some(folder) = folder else { continue };
+        let try_it = || -> std::io::Result<()> {
+            std::fs::create_dir_all(folder)?;
+            tempfile::tempfile_in(folder).map(drop)
+        };
+        try_it().with_context(|| format!("{flag}: nothing can be written to {}", folder.display()))?;
+    }
+    Ok(())
+}
+
 /// Writes what was asked for.
 pub(crate) fn write(args: &Args, plan: &Plan, sampled: &Sampled) -> anyhow::Result<()> {
     if let Some(path) = &args.save_tensors {

@@ -11,7 +11,7 @@ use crate::{DataError, Picture};
 /// The largest side of a picture, in pixels.
 const MAX_SIDE: u32 = 32_768;
 /// The most memory that decoding one picture may take, in bytes.
-const MAX_ALLOC: u64 = 1 << 30;
+const MAX_ALLOC: u64 = 1 << 28;
 
 /// Decodes a picture, whatever it is called: the format is read off its first bytes. Of an animation it is the first frame.
 ///
