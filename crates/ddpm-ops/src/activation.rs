@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use crate::buffer::Buffer;
 use crate::exp::sigmoid;
 use crate::tape::{Gradients, Tape, Value};
+use crate::vectorise::vectorise;
 
 impl Tape {
     /// SiLU, x ↦ x σ(x), of every element.
@@ -78,9 +79,8 @@ impl Tape {
     ) -> Result<Value> {
         let Some(array) = x.fused().cloned() else { return Ok(composed(&x.composed()?)?.into()) };
         let mut out = Buffer::new(array.values.len());
-        let arch = pulp::Arch::new();
         out.par_chunks_mut(PART).zip(array.values.par_chunks(PART)).for_each(|(out, x)| {
-            arch.dispatch(
+            vectorise(
                 #[inline(always)]
                 || out.iter_mut().zip(x).for_each(|(out, x)| *out = function(*x)),
             );
@@ -89,7 +89,7 @@ impl Tape {
         Ok(self.push(Arc::new(out), &dims, &[array.node], &[], || {
             Box::new(move |mut grad: Buffer, gradients: &mut Gradients| {
                 grad.par_chunks_mut(PART).zip(array.values.par_chunks(PART)).for_each(|(grad, x)| {
-                    arch.dispatch(
+                    vectorise(
                         #[inline(always)]
                         || grad.iter_mut().zip(x).for_each(|(grad, x)| *grad *= slope(*x)),
                     );

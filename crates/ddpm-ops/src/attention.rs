@@ -9,6 +9,7 @@ use crate::buffer::Buffer;
 use crate::exp::exp;
 use crate::gemm::{Into, Strides, gemm};
 use crate::tape::{Gradients, Tape, Value};
+use crate::vectorise::vectorise;
 use crate::{composed, cpu};
 
 /// softmax(qᵀ k / √d) applied to v, for each image and head, with d the channels of a head (Vaswani et al. 2017, eq. 1):
@@ -83,15 +84,15 @@ impl Attention {
         let by_position = Strides::row_major(n);
         gemm((n, n, d), weights, by_position, Into::Replace, head.k, Strides::transposed(n), head.q, by_position, 1);
         let scale = (d as f32).sqrt().recip();
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                // The largest value first, in the same place.
-                inverse.fill(f32::NEG_INFINITY);
-                for row in weights.chunks_exact(n) {
-                    inverse.iter_mut().zip(row).for_each(|(max, v)| *max = if *v > *max { *v } else { *max });
-                }
-                cpu::with_spare(n, |sums| {
+        cpu::with_spare(n, |sums| {
+            vectorise(
+                #[inline(always)]
+                || {
+                    // The largest value first, in the same place.
+                    inverse.fill(f32::NEG_INFINITY);
+                    for row in weights.chunks_exact(n) {
+                        inverse.iter_mut().zip(row).for_each(|(max, v)| *max = if *v > *max { *v } else { *max });
+                    }
                     sums.fill(0.0);
                     for row in weights.chunks_exact_mut(n) {
                         for ((v, max), sum) in row.iter_mut().zip(&*inverse).zip(&mut *sums) {
@@ -99,10 +100,10 @@ impl Attention {
                             *sum += *v;
                         }
                     }
-                    inverse.iter_mut().zip(sums).for_each(|(inverse, sum)| *inverse = sum.recip());
-                });
-            },
-        );
+                    inverse.iter_mut().zip(&*sums).for_each(|(inverse, sum)| *inverse = sum.recip());
+                },
+            );
+        });
     }
 
     fn forward(&self, qkv: &[f32]) -> Buffer {
@@ -151,7 +152,7 @@ impl Attention {
             let (inverse, sums) = scratch.split_at_mut(n);
             self.exponentials(&head, weights, inverse);
             gemm((n, n, d), grad_weights, row, Into::Replace, head.v, turned, grad, row, 1);
-            pulp::Arch::new().dispatch(
+            vectorise(
                 #[inline(always)]
                 || {
                     sums.fill(0.0);

@@ -12,7 +12,7 @@ use crate::group_norm::{GroupNorm, NormGradient, Statistics};
 use crate::planes::{Arrange, Input, Output, Part};
 use crate::reduce::sum_of;
 use crate::tape::{Array, Gradients, Tape, Value};
-use crate::{amx, composed, conv2d_amx, conv2d_gemm, cpu};
+use crate::{amx, composed, conv2d_amx, conv2d_gemm, conv2d_winograd, cpu};
 
 /// Group normalisation after a convolution, followed by SiLU.
 #[derive(Debug, Clone, Copy)]
@@ -144,26 +144,56 @@ impl Conv2d<'_> {
     }
 }
 
-/// The weights in the form that the machine's kernel wants.
+/// The kernels: one for machines with the matrix unit, two for all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kernel {
+    Tiles,
+    Winograd,
+    Matrix,
+}
+
+impl Kernel {
+    /// The fastest for that many images.
+    fn choose(geometry: &Geometry, images: usize) -> Self {
+        if amx::available() {
+            Self::Tiles
+        } else if conv2d_winograd::pays(geometry, images) {
+            Self::Winograd
+        } else {
+            Self::Matrix
+        }
+    }
+
+    /// How many images are computed together, of `images` divided over `threads`.
+    fn images_together(self, geometry: &Geometry, images: usize, threads: usize) -> usize {
+        match self {
+            Self::Tiles | Self::Matrix => conv2d_amx::images_together(geometry, images, threads),
+            Self::Winograd => conv2d_winograd::images_together(geometry).min(images).max(1),
+        }
+    }
+}
+
+/// The weights in the form that a kernel wants.
 enum Weights<'a> {
     Tiles(conv2d_amx::PackedWeights),
+    Winograd(conv2d_winograd::Weights),
     Matrix(std::borrow::Cow<'a, [f32]>),
 }
 
 impl<'a> Weights<'a> {
-    fn new(geometry: &Geometry, weight: &'a [f32]) -> Self {
-        if amx::available() {
-            Self::Tiles(conv2d_amx::PackedWeights::new(geometry, weight))
-        } else {
-            Self::Matrix(weight.into())
+    fn new(kernel: Kernel, geometry: &Geometry, weight: &'a [f32]) -> Self {
+        match kernel {
+            Kernel::Tiles => Self::Tiles(conv2d_amx::PackedWeights::new(geometry, weight)),
+            Kernel::Winograd => Self::Winograd(conv2d_winograd::Weights::new(geometry, weight)),
+            Kernel::Matrix => Self::Matrix(weight.into()),
         }
     }
 
-    fn transposed(geometry: &Geometry, weight: &[f32]) -> Self {
-        if amx::available() {
-            Self::Tiles(conv2d_amx::PackedWeights::transposed(geometry, weight))
-        } else {
-            Self::Matrix(conv2d_gemm::transposed(geometry, weight).into())
+    fn transposed(kernel: Kernel, geometry: &Geometry, weight: &[f32]) -> Self {
+        match kernel {
+            Kernel::Tiles => Self::Tiles(conv2d_amx::PackedWeights::transposed(geometry, weight)),
+            Kernel::Winograd => Self::Winograd(conv2d_winograd::Weights::transposed(geometry, weight)),
+            Kernel::Matrix => Self::Matrix(conv2d_gemm::transposed(geometry, weight).into()),
         }
     }
 
@@ -178,45 +208,50 @@ impl<'a> Weights<'a> {
     ) {
         match self {
             Self::Tiles(weights) => conv2d_amx::forward(geometry, weights, images, input, bias, out),
+            Self::Winograd(weights) => conv2d_winograd::forward(geometry, weights, images, input, bias, out, threads),
             Self::Matrix(weights) => conv2d_gemm::forward(geometry, weights, images, input, bias, out, threads),
         }
     }
 }
 
-/// The gradients of weight and bias as the machine's kernel sums them.
+/// The gradients of weight and bias as a kernel sums them.
 enum WeightGradient {
     Tiles(conv2d_amx::WeightGradient),
+    Winograd(conv2d_winograd::WeightGradient),
     Matrix(conv2d_gemm::WeightGradient),
 }
 
 impl WeightGradient {
-    fn new(geometry: Geometry) -> Self {
-        if amx::available() {
-            Self::Tiles(conv2d_amx::WeightGradient::new(geometry))
-        } else {
-            Self::Matrix(conv2d_gemm::WeightGradient::new(geometry))
+    fn new(kernel: Kernel, geometry: Geometry) -> Self {
+        match kernel {
+            Kernel::Tiles => Self::Tiles(conv2d_amx::WeightGradient::new(geometry)),
+            Kernel::Winograd => Self::Winograd(conv2d_winograd::WeightGradient::new(geometry)),
+            Kernel::Matrix => Self::Matrix(conv2d_gemm::WeightGradient::new(geometry)),
         }
     }
 
     fn add(&mut self, images: usize, input: &Input<'_>, grad: &[f32], threads: usize) {
         match self {
             Self::Tiles(sums) => sums.add(images, input, grad),
+            Self::Winograd(sums) => sums.add(images, input, grad, threads),
             Self::Matrix(sums) => sums.add(images, input, grad, threads),
         }
     }
 
-    /// The gradients, from the sums of all threads.
+    /// The gradients, from the sums of all threads, which are of one kernel.
     fn finish(geometry: &Geometry, all: Vec<Self>) -> (Buffer, Buffer) {
-        let (mut tiles, mut matrices) = (Vec::new(), Vec::new());
+        let (mut tiles, mut winograd, mut matrices) = (Vec::new(), Vec::new(), Vec::new());
         for sums in all {
             match sums {
                 Self::Tiles(sums) => tiles.push(sums),
+                Self::Winograd(sums) => winograd.push(sums),
                 Self::Matrix(sums) => matrices.push(sums),
             }
         }
-        // A machine has one kind.
-        if matrices.is_empty() {
+        if !tiles.is_empty() {
             conv2d_amx::WeightGradient::finish(geometry, &tiles)
+        } else if !winograd.is_empty() {
+            conv2d_winograd::WeightGradient::finish(geometry, &winograd)
         } else {
             conv2d_gemm::WeightGradient::finish(matrices)
         }
@@ -330,11 +365,13 @@ impl Saved {
         }
     }
 
-    /// How many images are computed together, and by how many threads each.
-    fn division(&self) -> (usize, usize) {
+    /// Which kernel runs, how many images it computes together, and by how many threads each.
+    fn division(&self) -> (Kernel, usize, usize) {
+        let Shapes { images, geometry, .. } = self.shapes;
         let threads = rayon::current_num_threads();
-        let together = conv2d_amx::images_together(&self.shapes.geometry, self.shapes.images, threads);
-        (together, if self.shapes.images < threads { threads } else { 1 })
+        let kernel = Kernel::choose(&geometry, images);
+        let together = kernel.images_together(&geometry, images, threads);
+        (kernel, together, if images.div_ceil(together) < threads { threads } else { 1 })
     }
 
     fn forward(
@@ -346,12 +383,12 @@ impl Saved {
         residual: Option<&[f32]>,
     ) -> Forward {
         let Shapes { images, geometry, .. } = self.shapes;
-        let weights = Weights::new(&geometry, weight);
+        let (kernel, together, threads) = self.division();
+        let weights = Weights::new(kernel, &geometry, weight);
         let image = geometry.image_out();
         let mut out = Buffer::new(images * image);
         let mut before = norm.map(|_| Buffer::new(images * image));
         let mut statistics = vec![Statistics::default(); norm.map_or(0, |norm| images * norm.groups())];
-        let (together, threads) = self.division();
         let mut tasks = Vec::new();
         {
             let (mut out, mut statistics) = (&mut out[..], &mut statistics[..]);
@@ -408,14 +445,14 @@ impl Saved {
         let node = |array: &Option<Array>| array.as_ref().and_then(|array| array.node);
         let nodes = [self.input.node, node(&self.skip), node(&self.added)];
         let wanted = nodes.iter().any(Option::is_some);
-        let weights = wanted.then(|| Weights::transposed(&geometry, weight));
+        let (kernel, together, threads) = self.division();
+        let weights = wanted.then(|| Weights::transposed(kernel, &geometry, weight));
         let sized = |channels: usize| if wanted { images * channels } else { 0 };
         let plane = height * width;
         let mut to_input = Buffer::new(sized(first * plane));
         let mut to_skip = Buffer::new(sized(second * plane));
         let mut to_added = Buffer::new(if self.added.is_some() { sized(first + second) } else { 0 });
 
-        let (together, threads) = self.division();
         let shares = cpu::runs(images, if threads > 1 { 1 } else { rayon::current_num_threads() });
         let mut tasks = Vec::new();
         {
@@ -431,7 +468,7 @@ impl Saved {
         let planes = self.planes();
         let image = geometry.image_out();
         let run = |(share, [mut to_input, mut to_skip], mut to_added): (Range<usize>, [&mut [f32]; 2], &mut [f32])| {
-            let mut of_weight = WeightGradient::new(geometry);
+            let mut of_weight = WeightGradient::new(kernel, geometry);
             let mut of_norm = NormGradient::new(norm.map_or(0, |_| geometry.channels_out));
             let mut through_norm = Buffer::default();
             for job in jobs(share, together) {

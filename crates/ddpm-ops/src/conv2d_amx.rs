@@ -17,6 +17,7 @@ use crate::padded_planes::PaddedPlanes;
 use crate::planes::{Input, Output};
 use crate::reduce::sum_of;
 use crate::split::{pair_of, pair_rows, single_row, transpose};
+use crate::vectorise::vectorise;
 
 /// Parts of the factors of output and input gradient.
 const EXACT: usize = 3;
@@ -109,7 +110,7 @@ impl PackedWeights {
                 if input + 1 == channels_in {
                     pairs.iter_mut().for_each(|pair| pair[1] = 0.0);
                 }
-                pulp::Arch::new().dispatch(
+                vectorise(
                     #[inline(always)]
                     || words.iter_mut().zip(&pairs).for_each(|(words, pair)| *words = pair_of(pair[0], pair[1])),
                 );
@@ -155,7 +156,7 @@ macro_rules! for_width {
     };
 }
 
-/// Pairs of channels as padded planes, [pair of channels][position], in each part.
+/// Pairs of channels as padded planes, [pair of channels][position], in each part. `spare` holds two planes.
 #[inline(always)]
 fn pack_channel_pairs<const PARTS: usize, const WIDTH: usize>(
     planes: &PaddedPlanes,
@@ -163,31 +164,29 @@ fn pack_channel_pairs<const PARTS: usize, const WIDTH: usize>(
     channels: usize,
     stride: usize,
     to: [&mut [u32]; PARTS],
+    spare: &mut [f32],
 ) {
     let width = if WIDTH == 0 { planes.width } else { WIDTH };
-    let plane = planes.height * width;
     let lead = planes.lead();
     let mut to = to.map(|part| part.chunks_exact_mut(stride));
-    cpu::with_scratch(2 * plane, |spare| {
-        let (spare1, spare2) = spare.split_at_mut(plane);
-        for channel in (0..).step_by(2) {
-            let Some(mut to) = next_of_each(&mut to) else { return };
-            to.iter_mut().for_each(|row| row.fill(0));
-            if channel >= channels {
-                continue;
-            }
-            for image in 0..planes.images {
-                let first = input.plane(image, channel, spare1);
-                let second = (channel + 1 < channels).then(|| input.plane(image, channel + 1, spare2));
-                for y in 0..planes.height {
-                    let line = y * width..(y + 1) * width;
-                    let at = lead + planes.line(image, y);
-                    let to = to.each_mut().map(|row| &mut row[at..at + width]);
-                    pair_rows(&first[line.clone()], second.map(|second| &second[line]), to);
-                }
+    let (spare1, spare2) = spare.split_at_mut(planes.height * width);
+    for channel in (0..).step_by(2) {
+        let Some(mut to) = next_of_each(&mut to) else { return };
+        to.iter_mut().for_each(|row| row.fill(0));
+        if channel >= channels {
+            continue;
+        }
+        for image in 0..planes.images {
+            let first = input.plane(image, channel, spare1);
+            let second = (channel + 1 < channels).then(|| input.plane(image, channel + 1, spare2));
+            for y in 0..planes.height {
+                let line = y * width..(y + 1) * width;
+                let at = lead + planes.line(image, y);
+                let to = to.each_mut().map(|row| &mut row[at..at + width]);
+                pair_rows(&first[line.clone()], second.map(|second| &second[line]), to);
             }
         }
-    });
+    }
 }
 
 /// The next item of each iterator; None when one has ended.
@@ -219,11 +218,18 @@ pub(crate) fn forward(
     let steps_of_taps = (0..rows / TILE).flat_map(|chunk| planes.taps().map(move |tap| chunk * TILE * stride + tap));
     let offsets = Offsets::new(steps_of_taps, size_of::<u32>());
     cpu::with_words(EXACT * rows * stride, |words| {
-        let to = parts::<_, EXACT>(words);
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || for_width!(planes.width, pack_channel_pairs::<EXACT>(&planes, input, channels_in, stride, to)),
-        );
+        cpu::with_scratch(2 * planes.height * planes.width, |spare| {
+            vectorise(
+                #[inline(always)]
+                || {
+                    let to = parts::<_, EXACT>(words);
+                    for_width!(
+                        planes.width,
+                        pack_channel_pairs::<EXACT>(&planes, input, channels_in, stride, to, spare)
+                    );
+                },
+            );
+        });
         let packed = std::array::from_fn(|i| &words[i * rows * stride..(i + 1) * rows * stride]);
         let at = |first, next| Factor { parts: packed, first, next, row: stride };
         for block in 0..channels_out.div_ceil(BLOCK) {
@@ -323,18 +329,26 @@ impl WeightGradient {
         let (half_x, half_grad) = (rows_x * stride, rows_grad * depth / 2);
         cpu::with_halfwords(QUICK * half_x, |halfwords| {
             cpu::with_words(QUICK * half_grad, |words| {
-                let to = (parts::<_, QUICK>(halfwords), parts::<_, QUICK>(words));
-                pulp::Arch::new().dispatch(
-                    #[inline(always)]
-                    || {
-                        for_width!(planes.width, pack_channels::<QUICK>(&planes, input, channels_in, stride, to.0));
-                        let bias = &mut self.bias;
-                        for_width!(
-                            planes.width,
-                            pack_positions::<QUICK>(&planes, channels_out, grad, depth, to.1, bias)
+                // Half a block of channels for `pack_positions`, a plane for `pack_channels`.
+                cpu::with_spare_halfwords(QUICK * TILE * depth, |rows| {
+                    cpu::with_scratch(planes.height * planes.width, |spare| {
+                        vectorise(
+                            #[inline(always)]
+                            || {
+                                let to = parts::<_, QUICK>(halfwords);
+                                for_width!(
+                                    planes.width,
+                                    pack_channels::<QUICK>(&planes, input, channels_in, stride, to, spare)
+                                );
+                                let (to, rows, bias) = (parts::<_, QUICK>(words), parts(rows), &mut self.bias);
+                                for_width!(
+                                    planes.width,
+                                    pack_positions::<QUICK>(&planes, channels_out, grad, depth, to, rows, bias)
+                                );
+                            },
                         );
-                    },
-                );
+                    });
+                });
                 let blocks_out = rows_grad / BLOCK;
                 let offsets = Offsets::new((0..depth / DEPTH).map(|step| step * TILE * BLOCK), size_of::<u32>());
                 let packed_x = std::array::from_fn(|i| &halfwords[i * half_x..(i + 1) * half_x]);
@@ -388,26 +402,25 @@ fn pack_channels<const PARTS: usize, const WIDTH: usize>(
     channels: usize,
     stride: usize,
     to: [&mut [u16]; PARTS],
+    spare: &mut [f32],
 ) {
     let width = if WIDTH == 0 { planes.width } else { WIDTH };
     let lead = planes.lead();
     let mut to = to.map(|part| part.chunks_exact_mut(stride));
-    cpu::with_scratch(planes.height * width, |spare| {
-        for channel in 0.. {
-            let Some(mut to) = next_of_each(&mut to) else { return };
-            to.iter_mut().for_each(|row| row.fill(0));
-            if channel >= channels {
-                continue;
-            }
-            for image in 0..planes.images {
-                let plane = input.plane(image, channel, spare);
-                for (y, line) in plane.chunks_exact(width).enumerate() {
-                    let at = lead + planes.line(image, y);
-                    single_row(line, to.each_mut().map(|row| &mut row[at..at + width]));
-                }
+    for channel in 0.. {
+        let Some(mut to) = next_of_each(&mut to) else { return };
+        to.iter_mut().for_each(|row| row.fill(0));
+        if channel >= channels {
+            continue;
+        }
+        for image in 0..planes.images {
+            let plane = input.plane(image, channel, spare);
+            for (y, line) in plane.chunks_exact(width).enumerate() {
+                let at = lead + planes.line(image, y);
+                single_row(line, to.each_mut().map(|row| &mut row[at..at + width]));
             }
         }
-    });
+    }
 }
 
 /// Pairs of positions of a gradient, [block of channels][pair of positions][32 channels], in each part, with each channel's
@@ -419,38 +432,36 @@ fn pack_positions<const PARTS: usize, const WIDTH: usize>(
     grad: &[f32],
     depth: usize,
     mut to: [&mut [u32]; PARTS],
+    mut rows: [&mut [u16]; PARTS],
     bias: &mut [f32],
 ) {
     let width = if WIDTH == 0 { planes.width } else { WIDTH };
     let plane = planes.height * width;
-    // Half a block of channels, [channel][position], whose pairs are then turned by 90°.
-    cpu::with_spare_halfwords(PARTS * TILE * depth, |rows| {
-        let mut rows = parts::<_, PARTS>(rows);
-        for half in 0..channels.div_ceil(BLOCK) * 2 {
-            rows.iter_mut().for_each(|part| part.fill(0));
-            for row in 0..TILE.min(channels.saturating_sub(half * TILE)) {
-                let channel = half * TILE + row;
-                for image in 0..planes.images {
-                    let grad = &grad[(image * channels + channel) * plane..][..plane];
-                    bias[channel] += sum_of(grad, |v| v) as f32;
-                    for (y, grad) in grad.chunks_exact(width).enumerate() {
-                        let at = row * depth + planes.line(image, y);
-                        single_row(grad, rows.each_mut().map(|part| &mut part[at..at + width]));
-                    }
-                }
-            }
-            let first = half / 2 * depth / 2 * BLOCK + half % 2 * TILE;
-            for (rows, to) in rows.iter().zip(&mut to) {
-                for from in (0..depth).step_by(DEPTH) {
-                    let pairs = transpose(std::array::from_fn(|row| {
-                        let line = &rows[row * depth + from..][..DEPTH];
-                        std::array::from_fn(|i| u32::from(line[2 * i]) | u32::from(line[2 * i + 1]) << 16)
-                    }));
-                    for (i, pairs) in pairs.iter().enumerate() {
-                        to[first + (from / 2 + i) * BLOCK..][..TILE].copy_from_slice(pairs);
-                    }
+    // `rows` is half a block of channels, [channel][position], whose pairs are then turned by 90°.
+    for half in 0..channels.div_ceil(BLOCK) * 2 {
+        rows.iter_mut().for_each(|part| part.fill(0));
+        for row in 0..TILE.min(channels.saturating_sub(half * TILE)) {
+            let channel = half * TILE + row;
+            for image in 0..planes.images {
+                let grad = &grad[(image * channels + channel) * plane..][..plane];
+                bias[channel] += sum_of(grad, |v| v) as f32;
+                for (y, grad) in grad.chunks_exact(width).enumerate() {
+                    let at = row * depth + planes.line(image, y);
+                    single_row(grad, rows.each_mut().map(|part| &mut part[at..at + width]));
                 }
             }
         }
-    });
+        let first = half / 2 * depth / 2 * BLOCK + half % 2 * TILE;
+        for (rows, to) in rows.iter().zip(&mut to) {
+            for from in (0..depth).step_by(DEPTH) {
+                let pairs = transpose(std::array::from_fn(|row| {
+                    let line = &rows[row * depth + from..][..DEPTH];
+                    std::array::from_fn(|i| u32::from(line[2 * i]) | u32::from(line[2 * i + 1]) << 16)
+                }));
+                for (i, pairs) in pairs.iter().enumerate() {
+                    to[first + (from / 2 + i) * BLOCK..][..TILE].copy_from_slice(pairs);
+                }
+            }
+        }
+    }
 }

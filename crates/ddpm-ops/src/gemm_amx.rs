@@ -4,6 +4,7 @@ use crate::amx::{self, BLOCK, DEPTH, Factor, Offsets, Onto, Product, TILE, Tiles
 use crate::cpu;
 use crate::gemm::{Into, Strides};
 use crate::split::{neighbours, pair_rows, transpose};
+use crate::vectorise::vectorise;
 
 const PARTS: usize = 3;
 
@@ -38,7 +39,7 @@ pub(crate) fn gemm(
     let b_offsets = Offsets::new((0..steps).map(|step| step * BLOCK_WORDS), size_of::<u32>());
     cpu::with_words(PARTS * (a_words + b_words), |words| {
         let (a_all, b_all) = words.split_at_mut(PARTS * a_words);
-        pulp::Arch::new().dispatch(
+        vectorise(
             #[inline(always)]
             || {
                 for block in 0..row_blocks {

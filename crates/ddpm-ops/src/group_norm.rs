@@ -9,6 +9,7 @@ use crate::buffer::Buffer;
 use crate::exp::sigmoid;
 use crate::reduce::{sum_of, sum_of_pairs};
 use crate::tape::{Gradients, Tape, Value};
+use crate::vectorise::vectorise;
 use crate::{composed, cpu};
 
 /// Normalises each group of channels of each image to mean 0 and variance 1 (biased, plus `eps`), then scales and shifts
@@ -180,7 +181,7 @@ impl GroupNorm {
         statistics: &mut [Statistics],
     ) {
         let size = self.group_size().max(1);
-        pulp::Arch::new().dispatch(
+        vectorise(
             #[inline(always)]
             || {
                 for (i, statistics) in statistics.iter_mut().enumerate() {
@@ -241,7 +242,7 @@ impl GroupNorm {
         sums: &mut NormGradient,
     ) {
         let (size, channels) = (self.group_size().max(1), self.channels_a_group());
-        pulp::Arch::new().dispatch(
+        vectorise(
             #[inline(always)]
             || {
                 for (i, out) in out.chunks_exact_mut(size).enumerate() {

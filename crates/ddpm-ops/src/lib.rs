@@ -24,6 +24,7 @@ pub mod composed;
 mod conv2d;
 mod conv2d_amx;
 mod conv2d_gemm;
+mod conv2d_winograd;
 mod cpu;
 mod exp;
 mod gemm;
@@ -38,6 +39,8 @@ mod planes;
 mod reduce;
 mod split;
 mod tape;
+mod vectorise;
+mod winograd;
 
 pub use attention::attention;
 pub use candle_op::{Gradient, ParameterGradients, Recorded, fused, recorded};

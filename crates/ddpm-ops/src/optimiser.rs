@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use crate::candle_op::{Gradient, Values};
 use crate::cpu;
 use crate::reduce::sum_of;
+use crate::vectorise::vectorise;
 
 /// The numbers of one Adam step, computed by the caller in f64.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,7 +82,6 @@ fn one_adam_step(update: &AdamUpdate<'_>, step: AdamStep) -> Result<()> {
     let (beta1, beta2, rest1, rest2) = (step.beta1 as f32, step.beta2 as f32, rest1 as f32, rest2 as f32);
     let (kept, size, epsilon) = (kept as f32, size as f32, epsilon as f32);
     let (scale, decay) = (step.gradient_scale as f32, step.coupled_weight_decay as f32);
-    let arch = pulp::Arch::new();
     gradient.with_values(|g| {
         if g.len() != parameter.elem_count() {
             bail!("adam_step: a parameter of {} elements and a gradient of {}", parameter.elem_count(), g.len());
@@ -92,10 +92,10 @@ fn one_adam_step(update: &AdamUpdate<'_>, step: AdamStep) -> Result<()> {
                     let moments = m.par_chunks_mut(PART).zip(v.par_chunks_mut(PART));
                     let parts = p.par_chunks_mut(PART).zip(moments).zip(g.par_chunks(PART));
                     parts.for_each(|((p, (m, v)), g)| {
-                        arch.dispatch(
+                        vectorise(
                             #[inline(always)]
                             || {
-                                for ((p, g), (m, v)) in p.iter_mut().zip(g).zip(m.iter_mut().zip(v)) {
+                                for ((p, g), (m, v)) in p.iter_mut().zip(g).zip(m.iter_mut().zip(&mut *v)) {
                                     let g = g * scale + *p * decay;
                                     *m = *m * beta1 + g * rest1;
                                     *v = *v * beta2 + g * g * rest2;
@@ -120,7 +120,6 @@ fn one_adam_step(update: &AdamUpdate<'_>, step: AdamStep) -> Result<()> {
 /// When the shapes differ.
 pub fn ema_step(pairs: &[(&Var, &Tensor)], decay: f64) -> Result<()> {
     let weight = (1.0 - decay) as f32;
-    let arch = pulp::Arch::new();
     pairs.par_iter().try_for_each(|(average, value)| {
         if average.dims() != value.dims() {
             bail!("ema_step: an average of shape {:?} and a value of {:?}", average.dims(), value.dims());
@@ -131,7 +130,7 @@ pub fn ema_step(pairs: &[(&Var, &Tensor)], decay: f64) -> Result<()> {
         cpu::with_slice(value, |value| {
             with_mut(average, |average| {
                 average.par_chunks_mut(PART).zip(value.par_chunks(PART)).for_each(|(average, value)| {
-                    arch.dispatch(
+                    vectorise(
                         #[inline(always)]
                         || {
                             // At weight 1 this is the value to the bit: a + (v − a) would round.
@@ -150,7 +149,6 @@ pub fn ema_step(pairs: &[(&Var, &Tensor)], decay: f64) -> Result<()> {
 /// # Errors
 /// When a gradient is not of a floating type.
 pub fn sums_of_squares(gradients: &[&Gradient]) -> Result<Vec<f64>> {
-    let arch = pulp::Arch::new();
     gradients
         .par_iter()
         .map(|gradient| match &gradient.0 {
@@ -159,7 +157,7 @@ pub fn sums_of_squares(gradients: &[&Gradient]) -> Result<Vec<f64>> {
             }
             _ => gradient.with_values(|values| {
                 let parts: Vec<f64> =
-                    values.par_chunks(PART).map(|part| arch.dispatch(|| sum_of(part, |v| v * v))).collect();
+                    values.par_chunks(PART).map(|part| vectorise(|| sum_of(part, |v| v * v))).collect();
                 Ok(parts.iter().sum())
             }),
         })

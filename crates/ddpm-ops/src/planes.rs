@@ -129,6 +129,22 @@ impl<'a> Output<'a> {
         Self { first: (values, channels), second: None, plane }
     }
 
+    /// Each image's own part, for threads that write images side by side.
+    pub(crate) fn images(&mut self, count: usize) -> Vec<Output<'_>> {
+        let plane = self.plane;
+        let mut second =
+            self.second.as_mut().map(|(values, channels)| (values.chunks_mut((*channels * plane).max(1)), *channels));
+        let first = self.first.0.chunks_mut((self.first.1 * plane).max(1));
+        let channels = self.first.1;
+        first
+            .take(count)
+            .map(|values| {
+                let second = second.as_mut().map(|(images, channels)| (images.next().unwrap_or_default(), *channels));
+                Output { first: (values, channels), second, plane }
+            })
+            .collect()
+    }
+
     /// The slice in which channels that lie side by side are written, and where they begin there; None where they are in
     /// two.
     pub(crate) fn block(&mut self, image: usize, channels: Range<usize>) -> Option<(&mut [f32], usize)> {

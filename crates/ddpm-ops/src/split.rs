@@ -67,13 +67,13 @@ pub(crate) fn pair_of<const PARTS: usize>(first: f32, second: f32) -> [u32; PART
     std::array::from_fn(|part| pair(first[part], second[part]))
 }
 
-/// Rows of pairs to columns: `to[i][row]` is pair `i` of row `row`, for 16 rows of 16 pairs.
+/// Rows to columns: `to[i][row]` is element `i` of row `row`, for 16 rows of 16 elements.
 #[inline(always)]
-pub(crate) fn transpose(mut rows: [[u32; 16]; 16]) -> [[u32; 16]; 16] {
+pub(crate) fn transpose<T: Copy + Default>(mut rows: [[T; 16]; 16]) -> [[T; 16]; 16] {
     // Swaps the off-diagonal halves of ever smaller squares. The permutations are constants: a shuffle each.
     macro_rules! stage {
         ($bit:literal) => {
-            let mut swapped = [[0; 16]; 16];
+            let mut swapped = [[T::default(); 16]; 16];
             for row in 0..16 {
                 let other = &rows[row ^ $bit];
                 let own = &rows[row];

@@ -12,6 +12,7 @@ use candle_core::{Device, Result, Tensor, TensorId, bail};
 use rayon::prelude::*;
 
 use crate::buffer::Buffer;
+use crate::vectorise::vectorise;
 
 /// A tensor on its way through a network.
 #[derive(Debug, Clone)]
@@ -241,9 +242,8 @@ impl Gradients {
 /// `sum += more`, on all threads.
 pub(crate) fn add_to(sum: &mut [f32], more: &[f32]) {
     const PART: usize = 1 << 15;
-    let arch = pulp::Arch::new();
     sum.par_chunks_mut(PART).zip(more.par_chunks(PART)).for_each(|(sum, more)| {
-        arch.dispatch(
+        vectorise(
             #[inline(always)]
             || sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more),
         );
