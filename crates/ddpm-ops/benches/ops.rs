@@ -69,9 +69,7 @@ const NORMALISATIONS: [(usize, usize, usize); 3] = [(64, 32, 32), (32, 64, 32), 
 fn group_norm_silu(bencher: Bencher, (batch, channels, size): (usize, usize, usize)) {
     let x = values(&[batch, channels, size, size]);
     let (weight, bias) = (values(&[channels]), values(&[channels]));
-    bencher
-        .counter(ItemsCount::new(x.elem_count()))
-        .bench(|| ddpm_ops::group_norm_silu(&x, 4, &weight, &bias, 1e-5));
+    bencher.counter(ItemsCount::new(x.elem_count())).bench(|| ddpm_ops::group_norm_silu(&x, 4, &weight, &bias, 1e-5));
 }
 
 #[divan::bench(args = NORMALISATIONS)]
@@ -121,12 +119,8 @@ fn adam_and_average(bencher: Bencher) {
         decoupled_weight_decay: 0.0,
     };
     bencher.counter(ItemsCount::new(shape[0])).bench_local(|| {
-        let update = ddpm_ops::AdamUpdate {
-            parameter: &parameter,
-            moment1: &moment1,
-            moment2: &moment2,
-            gradient: &gradient,
-        };
+        let update =
+            ddpm_ops::AdamUpdate { parameter: &parameter, moment1: &moment1, moment2: &moment2, gradient: &gradient };
         ddpm_ops::adam_step(&[update], step).expect("shapes that fit");
         ddpm_ops::ema_step(&[(&average, &parameter)], 0.999).expect("shapes that fit");
     });

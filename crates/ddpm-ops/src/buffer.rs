@@ -9,7 +9,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// A training step needs the same sizes as the one before it. Fresh memory from the operating system costs a page fault every
 /// 4 KiB, as much time as the arithmetic on it.
 #[derive(Debug, Default)]
-pub(crate) struct Buffer(Vec<f32>);
+pub(crate) struct Buffer {
+    /// May be longer than asked for.
+    memory: Vec<f32>,
+    len: usize,
+}
 
 #[derive(Debug)]
 struct Pool {
@@ -29,7 +33,7 @@ fn pool() -> MutexGuard<'static, Pool> {
 impl Buffer {
     /// A buffer of that length. It holds whatever its last user left: all of it is to be written.
     pub(crate) fn new(len: usize) -> Self {
-        let mut buffer = Self(Self::take(len));
+        let mut buffer = Self { memory: Self::take(len), len };
         if cfg!(debug_assertions) {
             // What is read before it is written shows.
             buffer.fill(f32::NAN);
@@ -39,14 +43,14 @@ impl Buffer {
 
     /// A buffer of zeros.
     pub(crate) fn zeros(len: usize) -> Self {
-        let mut buffer = Self(Self::take(len));
+        let mut buffer = Self { memory: Self::take(len), len };
         buffer.fill(0.0);
         buffer
     }
 
     /// A copy of a slice.
     pub(crate) fn copy_of(values: &[f32]) -> Self {
-        let mut buffer = Self(Self::take(values.len()));
+        let mut buffer = Self { memory: Self::take(values.len()), len: values.len() };
         buffer.copy_from_slice(values);
         buffer
     }
@@ -56,11 +60,20 @@ impl Buffer {
             return Vec::new();
         }
         let mut pool = pool();
-        pool.lent += len;
+        // The shortest that is long enough, and not so long that it is missed elsewhere.
+        let fitting = pool.idle.range(len..=len.saturating_mul(LONGEST)).next().map(|(length, _)| *length);
+        let length = fitting.unwrap_or(len);
+        pool.lent += length;
         pool.most_lent = pool.most_lent.max(pool.lent);
-        if let Some(values) = pool.idle.get_mut(&len).and_then(Vec::pop) {
-            pool.idle_elements -= len;
-            return values;
+        if let std::collections::btree_map::Entry::Occupied(mut idle) = pool.idle.entry(length) {
+            let memory = idle.get_mut().pop();
+            if idle.get().is_empty() {
+                idle.remove();
+            }
+            if let Some(memory) = memory {
+                pool.idle_elements -= length;
+                return memory;
+            }
         }
         // More than twice what was ever in use at once: sizes have changed, and the old ones will not come again.
         if pool.idle_elements + pool.lent > 2 * pool.most_lent {
@@ -68,27 +81,31 @@ impl Buffer {
             pool.idle_elements = 0;
         }
         drop(pool);
-        vec![0.0; len]
+        vec![0.0; length]
     }
 
     /// The values, which leave the pool for good.
     pub(crate) fn into_vec(mut self) -> Vec<f32> {
-        let values = std::mem::take(&mut self.0);
+        let mut values = std::mem::take(&mut self.memory);
         pool().lent -= values.len();
+        values.truncate(self.len);
         values
     }
 }
 
+/// How many times as long as asked for memory may be.
+const LONGEST: usize = 4;
+
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let values = std::mem::take(&mut self.0);
-        if values.is_empty() {
+        let memory = std::mem::take(&mut self.memory);
+        if memory.is_empty() {
             return;
         }
         let mut pool = pool();
-        pool.lent -= values.len();
-        pool.idle_elements += values.len();
-        pool.idle.entry(values.len()).or_default().push(values);
+        pool.lent -= memory.len();
+        pool.idle_elements += memory.len();
+        pool.idle.entry(memory.len()).or_default().push(memory);
     }
 }
 
@@ -96,13 +113,13 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.0
+        &self.memory[..self.len]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
+        &mut self.memory[..self.len]
     }
 }
 

@@ -12,7 +12,7 @@ use crate::group_norm::{GroupNorm, NormGradient, Statistics};
 use crate::planes::{Arrange, Input, Output, Part};
 use crate::reduce::sum_of;
 use crate::tape::{Array, Gradients, Tape, Value};
-use crate::{amx, composed, conv2d_amx, conv2d_gemm, conv2d_winograd, cpu};
+use crate::{amx, composed, conv2d_amx, conv2d_gemm, conv2d_squares, cpu};
 
 /// Group normalisation after a convolution, followed by SiLU.
 #[derive(Debug, Clone, Copy)]
@@ -148,7 +148,7 @@ impl Conv2d<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kernel {
     Tiles,
-    Winograd,
+    Squares,
     Matrix,
 }
 
@@ -157,8 +157,8 @@ impl Kernel {
     fn choose(geometry: &Geometry, images: usize) -> Self {
         if amx::available() {
             Self::Tiles
-        } else if conv2d_winograd::pays(geometry, images) {
-            Self::Winograd
+        } else if conv2d_squares::pays(geometry, images) {
+            Self::Squares
         } else {
             Self::Matrix
         }
@@ -168,7 +168,7 @@ impl Kernel {
     fn images_together(self, geometry: &Geometry, images: usize, threads: usize) -> usize {
         match self {
             Self::Tiles | Self::Matrix => conv2d_amx::images_together(geometry, images, threads),
-            Self::Winograd => conv2d_winograd::images_together(geometry).min(images).max(1),
+            Self::Squares => conv2d_squares::images_together(geometry).min(images).max(1),
         }
     }
 }
@@ -176,7 +176,7 @@ impl Kernel {
 /// The weights in the form that a kernel wants.
 enum Weights<'a> {
     Tiles(conv2d_amx::PackedWeights),
-    Winograd(conv2d_winograd::Weights),
+    Squares(conv2d_squares::Weights),
     Matrix(std::borrow::Cow<'a, [f32]>),
 }
 
@@ -184,7 +184,7 @@ impl<'a> Weights<'a> {
     fn new(kernel: Kernel, geometry: &Geometry, weight: &'a [f32]) -> Self {
         match kernel {
             Kernel::Tiles => Self::Tiles(conv2d_amx::PackedWeights::new(geometry, weight)),
-            Kernel::Winograd => Self::Winograd(conv2d_winograd::Weights::new(geometry, weight)),
+            Kernel::Squares => Self::Squares(conv2d_squares::Weights::new(geometry, weight)),
             Kernel::Matrix => Self::Matrix(weight.into()),
         }
     }
@@ -192,7 +192,7 @@ impl<'a> Weights<'a> {
     fn transposed(kernel: Kernel, geometry: &Geometry, weight: &[f32]) -> Self {
         match kernel {
             Kernel::Tiles => Self::Tiles(conv2d_amx::PackedWeights::transposed(geometry, weight)),
-            Kernel::Winograd => Self::Winograd(conv2d_winograd::Weights::transposed(geometry, weight)),
+            Kernel::Squares => Self::Squares(conv2d_squares::Weights::transposed(geometry, weight)),
             Kernel::Matrix => Self::Matrix(conv2d_gemm::transposed(geometry, weight).into()),
         }
     }
@@ -208,7 +208,7 @@ impl<'a> Weights<'a> {
     ) {
         match self {
             Self::Tiles(weights) => conv2d_amx::forward(geometry, weights, images, input, bias, out),
-            Self::Winograd(weights) => conv2d_winograd::forward(geometry, weights, images, input, bias, out, threads),
+            Self::Squares(weights) => conv2d_squares::forward(geometry, weights, images, input, bias, out, threads),
             Self::Matrix(weights) => conv2d_gemm::forward(geometry, weights, images, input, bias, out, threads),
         }
     }
@@ -217,7 +217,7 @@ impl<'a> Weights<'a> {
 /// The gradients of weight and bias as a kernel sums them.
 enum WeightGradient {
     Tiles(conv2d_amx::WeightGradient),
-    Winograd(conv2d_winograd::WeightGradient),
+    Squares(conv2d_squares::WeightGradient),
     Matrix(conv2d_gemm::WeightGradient),
 }
 
@@ -225,7 +225,7 @@ impl WeightGradient {
     fn new(kernel: Kernel, geometry: Geometry) -> Self {
         match kernel {
             Kernel::Tiles => Self::Tiles(conv2d_amx::WeightGradient::new(geometry)),
-            Kernel::Winograd => Self::Winograd(conv2d_winograd::WeightGradient::new(geometry)),
+            Kernel::Squares => Self::Squares(conv2d_squares::WeightGradient::new(geometry)),
             Kernel::Matrix => Self::Matrix(conv2d_gemm::WeightGradient::new(geometry)),
         }
     }
@@ -233,25 +233,25 @@ impl WeightGradient {
     fn add(&mut self, images: usize, input: &Input<'_>, grad: &[f32], threads: usize) {
         match self {
             Self::Tiles(sums) => sums.add(images, input, grad),
-            Self::Winograd(sums) => sums.add(images, input, grad, threads),
+            Self::Squares(sums) => sums.add(images, input, grad, threads),
             Self::Matrix(sums) => sums.add(images, input, grad, threads),
         }
     }
 
     /// The gradients, from the sums of all threads, which are of one kernel.
     fn finish(geometry: &Geometry, all: Vec<Self>) -> (Buffer, Buffer) {
-        let (mut tiles, mut winograd, mut matrices) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut tiles, mut squares, mut matrices) = (Vec::new(), Vec::new(), Vec::new());
         for sums in all {
             match sums {
                 Self::Tiles(sums) => tiles.push(sums),
-                Self::Winograd(sums) => winograd.push(sums),
+                Self::Squares(sums) => squares.push(sums),
                 Self::Matrix(sums) => matrices.push(sums),
             }
         }
         if !tiles.is_empty() {
             conv2d_amx::WeightGradient::finish(geometry, &tiles)
-        } else if !winograd.is_empty() {
-            conv2d_winograd::WeightGradient::finish(geometry, &winograd)
+        } else if !squares.is_empty() {
+            conv2d_squares::WeightGradient::finish(geometry, &squares)
         } else {
             conv2d_gemm::WeightGradient::finish(matrices)
         }

@@ -167,14 +167,10 @@ mod tests {
 
     /// The matrix of a transform, column by column from unit vectors.
     fn matrix<T: Transform<I, O>, const I: usize, const O: usize>() -> [[f32; I]; O] {
-        let mut matrix = [[0.0; I]; O];
-        for column in 0..I {
-            let unit = std::array::from_fn(|i| if i == column { 1.0 } else { 0.0 });
-            for (row, value) in T::apply(Scalar::new(), unit).into_iter().enumerate() {
-                matrix[row][column] = value;
-            }
-        }
-        matrix
+        let columns: [[f32; O]; I] = std::array::from_fn(|column| {
+            T::apply(Scalar::new(), std::array::from_fn(|i| if i == column { 1.0 } else { 0.0 }))
+        });
+        std::array::from_fn(|row| std::array::from_fn(|column| columns[column][row]))
     }
 
     #[test]
