@@ -269,7 +269,8 @@ fn to_squares(
         let lead = if way == Way::Gradient { 0 } else { 1 };
         Frame::new(*tiling, lead, layout.padded())
     });
-    let framed = frame.as_ref().map_or(0, Frame::len);
+    let (framed, plane) = (frame.as_ref().map_or(0, Frame::len), tiling.height * tiling.width);
+    let gathered = if frame.is_some() { SQUARE * tiling.images * plane } else { 0 };
     // Sums that nobody wants are those of no channel.
     let mut sums = sums.chunks_mut(SQUARE);
     let tasks: Vec<_> = squares
@@ -279,13 +280,23 @@ fn to_squares(
         .collect();
     each(threads, tasks.into_par_iter(), |(first, squares, sums)| {
         let count = SQUARE.min(channels - first);
-        cpu::with_spare(framed + tiling.height * tiling.width, |spare| {
+        cpu::with_spare(framed + gathered + plane, |spare| {
             let (framed, spare) = spare.split_at_mut(framed);
+            let (gathered, spare) = spare.split_at_mut(gathered);
             let planes = Planes { input, images: tiling.images, first, count, sums, spare };
             match &frame {
                 Some(frame) => {
                     let gradient = way == Way::Gradient;
-                    Arch::new().dispatch(SquaresTask { planes, frame, framed, gradient, layout, squares });
+                    Arch::new().dispatch(SquaresTask {
+                        planes,
+                        plane,
+                        gathered,
+                        frame,
+                        framed,
+                        gradient,
+                        layout,
+                        squares,
+                    });
                 }
                 None => planes.copy_to_squares(squares),
             }
@@ -331,13 +342,23 @@ struct Planes<'a> {
 }
 
 impl Planes<'_> {
+    /// A plane, and what is to be added to it.
     #[inline(always)]
-    fn plane(&mut self, image: usize, channel: usize) -> &[f32] {
-        let plane = self.input.plane(image, self.first + channel, self.spare);
-        if let Some(sum) = self.sums.get_mut(channel) {
-            *sum += sum_of(plane, |v| v) as f32;
+    fn plane(&mut self, image: usize, channel: usize) -> (&[f32], f32) {
+        self.input.plane_and_added(image, self.first + channel, self.spare)
+    }
+
+    /// All planes, [channel][image][plane]. Image by image: channels of one lie side by side in memory.
+    #[inline(always)]
+    fn gather(&mut self, plane: usize, to: &mut [f32]) {
+        let images = self.images;
+        for image in 0..images {
+            for channel in 0..self.count {
+                let (from, added) = self.plane(image, channel);
+                let to = &mut to[(channel * images + image) * plane..][..plane];
+                to.iter_mut().zip(from).for_each(|(to, value)| *to = value + added);
+            }
         }
-        plane
     }
 
     /// [block of 16 positions][channel][16], zeros where there are no more channels or positions.
@@ -350,22 +371,37 @@ impl Planes<'_> {
                 } else if let Some(last) = squares.len().checked_sub(AREA + SQUARE) {
                     squares[last..].fill(0.0);
                 }
-                for channel in 0..self.count {
-                    let mut position = 0;
-                    for image in 0..self.images {
-                        let mut plane = self.plane(image, channel);
+                // Image by image: channels of one lie side by side in memory.
+                let mut first = 0;
+                for image in 0..self.images {
+                    let mut next = first;
+                    for channel in 0..self.count {
+                        let (mut plane, added) = self.plane(image, channel);
+                        let mut position = first;
                         while !plane.is_empty() {
                             let (block, at) = (position / SQUARE, position % SQUARE);
                             let (now, later) = plane.split_at(plane.len().min(SQUARE - at));
                             let to = &mut squares[block * AREA + channel * SQUARE + at..];
                             if let (Ok(now), Some(to)) = (<&[f32; SQUARE]>::try_from(now), to.first_chunk_mut()) {
-                                *to = *now;
+                                *to = now.map(|value| value + added);
                             } else {
-                                to[..now.len()].copy_from_slice(now);
+                                to.iter_mut().zip(now).for_each(|(to, value)| *to = value + added);
                             }
                             position += now.len();
                             plane = later;
                         }
+                        next = position;
+                    }
+                    first = next;
+                }
+                for channel in 0..self.count {
+                    if let Some(sum) = self.sums.get_mut(channel) {
+                        let mut lanes = [0.0; SQUARE];
+                        for square in squares.chunks_exact(AREA) {
+                            let row = &square[channel * SQUARE..][..SQUARE];
+                            lanes.iter_mut().zip(row).for_each(|(lane, value)| *lane += value);
+                        }
+                        *sum += lanes.iter().sum::<f32>();
                     }
                 }
             },
@@ -376,6 +412,10 @@ impl Planes<'_> {
 /// Transforms the planes of a block of channels.
 struct SquaresTask<'a> {
     planes: Planes<'a>,
+    /// Numbers of a plane.
+    plane: usize,
+    /// Memory for all planes.
+    gathered: &'a mut [f32],
     frame: &'a Frame,
     /// Memory for the frame.
     framed: &'a mut [f32],
@@ -390,10 +430,12 @@ impl WithSimd for SquaresTask<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { mut planes, frame, framed, gradient, layout, squares } = self;
+        let Self { mut planes, plane, gathered, frame, framed, gradient, layout, squares } = self;
         let lanes = S::F32_LANES;
         let zero = simd.splat_f32s(0.0);
         framed.fill(0.0);
+        let of_channel = planes.images * plane;
+        planes.gather(plane, gathered);
         let (mut half, mut half_gradient) = ([[zero; 6]; 6], [[zero; 6]; 4]);
         let mut turned = [[zero; 6]; 6];
         for channel in 0..SQUARE {
@@ -402,8 +444,12 @@ impl WithSimd for SquaresTask<'_> {
                 layout.squares(squares).for_each(|square| square[channel * SQUARE..][..SQUARE].fill(0.0));
                 continue;
             }
-            for image in 0..planes.images {
-                frame.set(framed, image, planes.plane(image, channel));
+            for (image, plane) in gathered[channel * of_channel..][..of_channel].chunks_exact(plane).enumerate() {
+                frame.set(framed, image, plane);
+            }
+            if let Some(sum) = planes.sums.get_mut(channel) {
+                // Around the planes there are zeros.
+                *sum += sum_of(framed, |v| v) as f32;
             }
             for tile in (0..layout.padded()).step_by(lanes) {
                 if gradient {

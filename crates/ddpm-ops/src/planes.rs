@@ -75,6 +75,18 @@ impl<'a> Input<'a> {
         (&part.values[(image * part.channels + channel) * plane..][..plane], added)
     }
 
+    /// The plane of a channel as in [`Input::plane`], but for a number that is yet to be added to each element.
+    #[inline(always)]
+    pub(crate) fn plane_and_added<'s>(&self, image: usize, channel: usize, spare: &'s mut [f32]) -> (&'s [f32], f32)
+    where
+        'a: 's,
+    {
+        match self.arrange {
+            Arrange::AsIs => self.raw(image, channel),
+            _ => (self.plane(image, channel, spare), 0.0),
+        }
+    }
+
     /// The plane of a channel, in place where it lies as it is wanted, else written to `spare`.
     #[inline(always)]
     pub(crate) fn plane<'s>(&self, image: usize, channel: usize, spare: &'s mut [f32]) -> &'s [f32]

@@ -42,11 +42,31 @@ impl Tiling {
     #[inline(always)]
     pub(crate) fn join(&self, image: usize, quads: &[f32], row: usize, bias: f32, plane: &mut [f32]) {
         let first = image * self.tiles_a_plane() * SIDE;
-        for (y, line) in plane.chunks_exact_mut(self.width).enumerate() {
-            let at = y % SIDE * row + first + y / SIDE * self.columns() * SIDE;
-            line.iter_mut().zip(&quads[at..at + self.width]).for_each(|(to, value)| *to = value + bias);
+        let (columns, width) = (self.columns(), self.width);
+        for (y, line) in plane.chunks_exact_mut(width).enumerate() {
+            let at = y % SIDE * row + first + y / SIDE * columns * SIDE;
+            raise(line, &quads[at..at + width], bias);
         }
     }
+}
+
+/// `to = from + added`, by single instructions for the usual widths of small planes.
+#[inline(always)]
+fn raise(to: &mut [f32], from: &[f32], added: f32) {
+    #[inline(always)]
+    fn whole<const WIDTH: usize>(to: &mut [f32], from: &[f32], added: f32) -> bool {
+        match (<&mut [f32; WIDTH]>::try_from(to), <&[f32; WIDTH]>::try_from(from)) {
+            (Ok(to), Ok(from)) => {
+                to.iter_mut().zip(from).for_each(|(to, value)| *to = value + added);
+                true
+            }
+            _ => false,
+        }
+    }
+    if whole::<4>(to, from, added) || whole::<8>(to, from, added) || whole::<16>(to, from, added) {
+        return;
+    }
+    to.iter_mut().zip(from).for_each(|(to, value)| *to = value + added);
 }
 
 /// The planes of one channel of some images with zeros around them, and where their tiles begin.
@@ -89,7 +109,7 @@ impl Frame {
         let width = self.tiling.width;
         let first = image * self.image + self.lead * (self.pitch + 1);
         for (y, line) in plane.chunks_exact(width).enumerate() {
-            frame[first + y * self.pitch..][..width].copy_from_slice(line);
+            raise(&mut frame[first + y * self.pitch..][..width], line, 0.0);
         }
     }
 
