@@ -12,7 +12,7 @@ use crate::group_norm::{GroupNorm, NormGradient, Statistics};
 use crate::planes::{Arrange, Input, Output, Part};
 use crate::reduce::sum_of;
 use crate::tape::{Array, Gradients, Tape, Value};
-use crate::{amx, composed, conv2d_amx, conv2d_gemm, conv2d_squares, cpu};
+use crate::{amx, composed, conv2d_amx, conv2d_gemm, conv2d_pointwise, conv2d_winograd, cpu};
 
 /// Group normalisation after a convolution, followed by SiLU.
 #[derive(Debug, Clone, Copy)]
@@ -144,21 +144,24 @@ impl Conv2d<'_> {
     }
 }
 
-/// The kernels: one for machines with the matrix unit, two for all others.
+/// The kernels: one for machines with the matrix unit, three for all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kernel {
     Tiles,
-    Squares,
+    Winograd,
+    Pointwise,
     Matrix,
 }
 
 impl Kernel {
-    /// The fastest for that many images.
-    fn choose(geometry: &Geometry, images: usize) -> Self {
+    /// The fastest for these shapes.
+    fn choose(geometry: &Geometry) -> Self {
         if amx::available() {
             Self::Tiles
-        } else if conv2d_squares::pays(geometry, images) {
-            Self::Squares
+        } else if conv2d_winograd::takes(geometry) {
+            Self::Winograd
+        } else if conv2d_pointwise::takes(geometry) {
+            Self::Pointwise
         } else {
             Self::Matrix
         }
@@ -168,7 +171,8 @@ impl Kernel {
     fn images_together(self, geometry: &Geometry, images: usize, threads: usize) -> usize {
         match self {
             Self::Tiles | Self::Matrix => conv2d_amx::images_together(geometry, images, threads),
-            Self::Squares => conv2d_squares::images_together(geometry).min(images).max(1),
+            Self::Winograd => conv2d_winograd::images_together(geometry).min(images).max(1),
+            Self::Pointwise => conv2d_pointwise::images_together(geometry).min(images).max(1),
         }
     }
 }
@@ -176,7 +180,8 @@ impl Kernel {
 /// The weights in the form that a kernel wants.
 enum Weights<'a> {
     Tiles(conv2d_amx::PackedWeights),
-    Squares(conv2d_squares::Weights),
+    Winograd(conv2d_winograd::Weights),
+    Pointwise(conv2d_pointwise::Weights),
     Matrix(std::borrow::Cow<'a, [f32]>),
 }
 
@@ -184,7 +189,8 @@ impl<'a> Weights<'a> {
     fn new(kernel: Kernel, geometry: &Geometry, weight: &'a [f32]) -> Self {
         match kernel {
             Kernel::Tiles => Self::Tiles(conv2d_amx::PackedWeights::new(geometry, weight)),
-            Kernel::Squares => Self::Squares(conv2d_squares::Weights::new(geometry, weight)),
+            Kernel::Winograd => Self::Winograd(conv2d_winograd::Weights::new(geometry, weight)),
+            Kernel::Pointwise => Self::Pointwise(conv2d_pointwise::Weights::new(geometry, weight)),
             Kernel::Matrix => Self::Matrix(weight.into()),
         }
     }
@@ -192,7 +198,8 @@ impl<'a> Weights<'a> {
     fn transposed(kernel: Kernel, geometry: &Geometry, weight: &[f32]) -> Self {
         match kernel {
             Kernel::Tiles => Self::Tiles(conv2d_amx::PackedWeights::transposed(geometry, weight)),
-            Kernel::Squares => Self::Squares(conv2d_squares::Weights::transposed(geometry, weight)),
+            Kernel::Winograd => Self::Winograd(conv2d_winograd::Weights::transposed(geometry, weight)),
+            Kernel::Pointwise => Self::Pointwise(conv2d_pointwise::Weights::transposed(geometry, weight)),
             Kernel::Matrix => Self::Matrix(conv2d_gemm::transposed(geometry, weight).into()),
         }
     }
@@ -208,7 +215,8 @@ impl<'a> Weights<'a> {
     ) {
         match self {
             Self::Tiles(weights) => conv2d_amx::forward(geometry, weights, images, input, bias, out),
-            Self::Squares(weights) => conv2d_squares::forward(geometry, weights, images, input, bias, out, threads),
+            Self::Winograd(weights) => conv2d_winograd::forward(geometry, weights, images, input, bias, out, threads),
+            Self::Pointwise(weights) => conv2d_pointwise::forward(geometry, weights, images, input, bias, out, threads),
             Self::Matrix(weights) => conv2d_gemm::forward(geometry, weights, images, input, bias, out, threads),
         }
     }
@@ -217,7 +225,8 @@ impl<'a> Weights<'a> {
 /// The gradients of weight and bias as a kernel sums them.
 enum WeightGradient {
     Tiles(conv2d_amx::WeightGradient),
-    Squares(conv2d_squares::WeightGradient),
+    Winograd(conv2d_winograd::WeightGradient),
+    Pointwise(conv2d_pointwise::WeightGradient),
     Matrix(conv2d_gemm::WeightGradient),
 }
 
@@ -225,7 +234,8 @@ impl WeightGradient {
     fn new(kernel: Kernel, geometry: Geometry) -> Self {
         match kernel {
             Kernel::Tiles => Self::Tiles(conv2d_amx::WeightGradient::new(geometry)),
-            Kernel::Squares => Self::Squares(conv2d_squares::WeightGradient::new(geometry)),
+            Kernel::Winograd => Self::Winograd(conv2d_winograd::WeightGradient::new(geometry)),
+            Kernel::Pointwise => Self::Pointwise(conv2d_pointwise::WeightGradient::new(geometry)),
             Kernel::Matrix => Self::Matrix(conv2d_gemm::WeightGradient::new(geometry)),
         }
     }
@@ -233,25 +243,29 @@ impl WeightGradient {
     fn add(&mut self, images: usize, input: &Input<'_>, grad: &[f32], threads: usize) {
         match self {
             Self::Tiles(sums) => sums.add(images, input, grad),
-            Self::Squares(sums) => sums.add(images, input, grad, threads),
+            Self::Winograd(sums) => sums.add(images, input, grad, threads),
+            Self::Pointwise(sums) => sums.add(images, input, grad, threads),
             Self::Matrix(sums) => sums.add(images, input, grad, threads),
         }
     }
 
     /// The gradients, from the sums of all threads, which are of one kernel.
     fn finish(geometry: &Geometry, all: Vec<Self>) -> (Buffer, Buffer) {
-        let (mut tiles, mut squares, mut matrices) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut tiles, mut winograd, mut pointwise, mut matrices) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for sums in all {
             match sums {
                 Self::Tiles(sums) => tiles.push(sums),
-                Self::Squares(sums) => squares.push(sums),
+                Self::Winograd(sums) => winograd.push(sums),
+                Self::Pointwise(sums) => pointwise.push(sums),
                 Self::Matrix(sums) => matrices.push(sums),
             }
         }
         if !tiles.is_empty() {
             conv2d_amx::WeightGradient::finish(geometry, &tiles)
-        } else if !squares.is_empty() {
-            conv2d_squares::WeightGradient::finish(geometry, &squares)
+        } else if !winograd.is_empty() {
+            conv2d_winograd::WeightGradient::finish(geometry, &winograd)
+        } else if !pointwise.is_empty() {
+            conv2d_pointwise::WeightGradient::finish(geometry, &pointwise)
         } else {
             conv2d_gemm::WeightGradient::finish(matrices)
         }
@@ -369,7 +383,7 @@ impl Saved {
     fn division(&self) -> (Kernel, usize, usize) {
         let Shapes { images, geometry, .. } = self.shapes;
         let threads = rayon::current_num_threads();
-        let kernel = Kernel::choose(&geometry, images);
+        let kernel = Kernel::choose(&geometry);
         let together = kernel.images_together(&geometry, images, threads);
         (kernel, together, if images.div_ceil(together) < threads { threads } else { 1 })
     }

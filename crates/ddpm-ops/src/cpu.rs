@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use candle_core::{CpuStorage, DType, Error, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
 
 /// Whether the fused CPU kernels take these tensors: all f32 and on the CPU.
 pub(crate) fn takes(tensors: &[&Tensor]) -> bool {
@@ -86,6 +87,11 @@ scratch!(with_spare, f32, 0.0, "elements");
 scratch!(with_words, u32, 0, "pairs of bf16");
 scratch!(with_halfwords, u16, 0, "bf16");
 scratch!(with_spare_halfwords, u16, 0, "bf16");
+
+/// Runs on what an iterator gives, on all threads or, where there is one, on this one.
+pub(crate) fn each<I: IndexedParallelIterator>(threads: usize, items: I, run: impl Fn(I::Item) + Send + Sync) {
+    items.with_min_len(if threads > 1 { 1 } else { usize::MAX }).for_each(run);
+}
 
 /// Divides `items` into at most `parts` runs of nearly equal length, in order. Depends on nothing else, so that sums
 /// over the runs are reproducible.

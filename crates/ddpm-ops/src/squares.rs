@@ -10,6 +10,15 @@ pub(crate) const SQUARE: usize = 16;
 /// Numbers of a square.
 pub(crate) const AREA: usize = SQUARE * SQUARE;
 
+/// How a factor's rows lie.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Lies {
+    /// The terms of a row side by side, so many numbers from row to row.
+    InRows(usize),
+    /// In squares of 16 terms by 16 rows, of which there is one.
+    InColumns,
+}
+
 /// `out[row][column] (+)= Σ_run Σ_k b[run][row][k] a[run][k][column]`, for 16 columns.
 #[derive(Debug)]
 pub(crate) struct Product<'a> {
@@ -18,9 +27,9 @@ pub(crate) struct Product<'a> {
     /// Squares, `a_step` from one to the next.
     pub(crate) a: &'a [f32],
     pub(crate) a_step: usize,
-    /// Rows of 16 terms, `b_row` from row to row and `b_step` from run to run.
+    /// The other factor, `b_step` from run to run.
     pub(crate) b: &'a [f32],
-    pub(crate) b_row: usize,
+    pub(crate) b_lies: Lies,
     pub(crate) b_step: usize,
     /// Rows of 16 sums, `out_row` from row to row.
     pub(crate) out: &'a mut [f32],
@@ -39,6 +48,22 @@ impl Product<'_> {
             8 => self.all_rows::<S, 2, 6>(simd),
             4 => self.all_rows::<S, 4, 4>(simd),
             _ => self.all_rows::<S, 16, 1>(simd),
+        }
+    }
+
+    /// The terms of a block of rows in one run.
+    #[inline(always)]
+    fn factors<const N: usize>(&self, run: usize, row: usize) -> Factors<'_, N> {
+        let b = &self.b[run * self.b_step..];
+        match self.b_lies {
+            Lies::InColumns => Factors::Columns(square(b), row),
+            Lies::InRows(next) => {
+                let mut rows = [&[0.0; SQUARE]; N];
+                for (i, rows) in rows.iter_mut().enumerate() {
+                    *rows = square(&b[(row + i) * next..]);
+                }
+                Factors::Rows(rows)
+            }
         }
     }
 
@@ -80,16 +105,19 @@ impl Product<'_> {
         for run in 0..self.runs {
             let a: &[f32; AREA] = square(&self.a[run * self.a_step..]);
             let a = &S::as_simd_f32s(a).0[..SQUARE * V];
-            let first = run * self.b_step + row * self.b_row;
-            let mut rows = [&[0.0; SQUARE]; N];
-            for (i, rows) in rows.iter_mut().enumerate() {
-                *rows = square(&self.b[first + i * self.b_row..]);
-            }
-            for k in 0..SQUARE {
-                for (sums, row) in sums.iter_mut().zip(&rows) {
-                    let factor = simd.splat_f32s(row[k]);
-                    for (v, sum) in sums.iter_mut().enumerate() {
-                        *sum = simd.mul_add_e_f32s(a[k * V + v], factor, *sum);
+            match self.factors::<N>(run, row) {
+                Factors::Rows(rows) => {
+                    for k in 0..SQUARE {
+                        for (sums, row) in sums.iter_mut().zip(&rows) {
+                            add::<S, V>(simd, sums, &a[k * V..], row[k]);
+                        }
+                    }
+                }
+                Factors::Columns(square, row) => {
+                    for (k, terms) in square.chunks_exact(SQUARE).enumerate() {
+                        for (sums, term) in sums.iter_mut().zip(&terms[row..row + N]) {
+                            add::<S, V>(simd, sums, &a[k * V..], *term);
+                        }
                     }
                 }
             }
@@ -98,6 +126,22 @@ impl Product<'_> {
             let at = (row + i) * self.out_row;
             S::as_mut_simd_f32s(&mut self.out[at..at + SQUARE]).0[..V].copy_from_slice(sums);
         }
+    }
+}
+
+/// Terms of `N` rows.
+enum Factors<'a, const N: usize> {
+    Rows([&'a [f32; SQUARE]; N]),
+    /// From that row of the square on.
+    Columns(&'a [f32; AREA], usize),
+}
+
+/// `sums += a · factor`
+#[inline(always)]
+fn add<S: Simd, const V: usize>(simd: S, sums: &mut [S::f32s; V], a: &[S::f32s], factor: f32) {
+    let factor = simd.splat_f32s(factor);
+    for (sum, a) in sums.iter_mut().zip(&a[..V]) {
+        *sum = simd.mul_add_e_f32s(*a, factor, *sum);
     }
 }
 
@@ -127,15 +171,19 @@ mod tests {
             let a: Vec<f32> = (0..runs * AREA).map(value).collect();
             let b: Vec<f32> = (0..rows * runs * SQUARE).map(|i| value(i + 5)).collect();
             let (b_row, out_row) = (runs * SQUARE, SQUARE + 3);
-            let check = |run: &dyn Fn(Product<'_>)| {
+            let turned: Vec<f32> =
+                (0..runs * AREA).map(|i| b.get(i % SQUARE * b_row + i / SQUARE).copied().unwrap_or(f32::NAN)).collect();
+            let check = |in_columns: bool, run: &dyn Fn(Product<'_>)| {
                 let mut out = vec![1.0; rows * out_row];
+                let (factor, b_lies, b_step) =
+                    if in_columns { (&turned, Lies::InColumns, AREA) } else { (&b, Lies::InRows(b_row), SQUARE) };
                 run(Product {
                     runs,
                     a: &a,
                     a_step: AREA,
-                    b: &b,
-                    b_row,
-                    b_step: SQUARE,
+                    b: factor,
+                    b_lies,
+                    b_step,
                     out: &mut out,
                     out_row,
                     rows,
@@ -149,8 +197,12 @@ mod tests {
                     assert!((f64::from(out[row * out_row + column]) - expected).abs() < 1e-4, "{row}, {column}");
                 }
             };
-            check(&|product| pulp::Arch::new().dispatch(product));
-            check(&|product| product.compute(pulp::Scalar::new()));
+            for in_columns in [false, true] {
+                if !in_columns || rows <= SQUARE {
+                    check(in_columns, &|product| pulp::Arch::new().dispatch(product));
+                    check(in_columns, &|product| product.compute(pulp::Scalar::new()));
+                }
+            }
         }
     }
 }
