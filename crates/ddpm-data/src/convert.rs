@@ -5,7 +5,7 @@ use image::{GrayImage, ImageBuffer, RgbImage, RgbaImage};
 
 use crate::{Fit, Picture};
 
-/// What every picture is converted to. Channels first, then size; a picture that has both already stays as it is, bit for
+/// What every picture is converted to. Channels before sizes; a picture that has both already stays as it is, bit for
 /// bit.
 ///
 /// - RGB to grey: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601, as Pillow's "L"). Grey to RGB: the value three times.
@@ -26,22 +26,15 @@ pub struct Conversion {
 impl Conversion {
     /// The picture, converted. `place` is where [`Fit::Crop`] cuts: 0 left or top, 0.5 the centre, 1 right or bottom.
     pub fn apply(&self, picture: &Picture, place: (f64, f64)) -> Picture {
-        let picture = with_channels(picture, self.channels);
         let (width, height) = (self.width, self.height);
         if (picture.width, picture.height) == (width, height) {
-            return picture;
+            return with_channels(picture, self.channels);
         }
         match self.fit {
-            Fit::Stretch => resized(&picture, width, height),
-            Fit::Crop => {
-                let scale = (width as f64 / picture.width as f64).max(height as f64 / picture.height as f64);
-                let covering = scaled(&picture, scale, |side, least| side.max(least), (width, height));
-                let offset = |larger: usize, place: f64, size| ((larger - size) as f64 * place).round() as usize;
-                let x = offset(covering.width, place.0, width);
-                let y = offset(covering.height, place.1, height);
-                covering.part(x, y, width, height)
-            }
+            Fit::Stretch => resized(&with_channels(picture, self.channels), width, height),
+            Fit::Crop => self.crop(picture, place),
             Fit::Pad => {
+                let picture = with_channels(picture, self.channels);
                 let scale = (width as f64 / picture.width as f64).min(height as f64 / picture.height as f64).min(1.0);
                 let inside = scaled(&picture, scale, |side, most| side.clamp(1, most), (width, height));
                 let mut canvas = Picture::black(width, height, self.channels);
@@ -49,6 +42,29 @@ impl Conversion {
                 canvas
             }
         }
+    }
+
+    /// The pixels that are needed are cut out before they are scaled: a long strip, scaled whole, would fill the memory.
+    fn crop(&self, picture: &Picture, place: (f64, f64)) -> Picture {
+        let (width, height) = (self.width, self.height);
+        let scale = (width as f64 / picture.width as f64).max(height as f64 / picture.height as f64);
+        // Along one axis: where the target begins in the picture, then the whole pixels that it touches.
+        let touched = |side: usize, target: usize, place: f64| {
+            let needed = (target as f64 / scale).min(side as f64);
+            let start = (side as f64 - needed) * place;
+            let first = (start.floor() as usize).min(side - 1);
+            (start, first, ((start + needed).ceil() as usize).clamp(first + 1, side))
+        };
+        let (left, x, right) = touched(picture.width, width, place.0);
+        let (top, y, bottom) = touched(picture.height, height, place.1);
+        let part = with_channels(&picture.part(x, y, right - x, bottom - y), self.channels);
+        let covering = scaled(&part, scale, |side, least| side.max(least), (width, height));
+        let offset = |start: f64, first: usize, larger: usize, size: usize| {
+            (((start - first as f64) * scale).round() as usize).min(larger - size)
+        };
+        let x = offset(left, x, covering.width, width);
+        let y = offset(top, y, covering.height, height);
+        covering.part(x, y, width, height)
     }
 }
 
@@ -160,6 +176,31 @@ mod tests {
         assert_eq!(padded.samples, [0, 0, 0, 0, 0, 9, 9, 0, 0, 9, 9, 0, 0, 0, 0, 0]);
         let wide = picture(6, 2, 1, &[0, 0, 9, 9, 0, 0, 0, 0, 9, 9, 0, 0]);
         assert_eq!(convert(&wide, 1, (2, 2), Fit::Crop).samples, [9; 4]);
+    }
+
+    #[test]
+    fn a_crop_is_where_it_is_asked_for() {
+        // Column x of a wide picture is x · 10.
+        let row: Vec<u8> = (0..12).map(|x| x * 10).collect();
+        let wide = picture(12, 4, 1, &row.repeat(4));
+        let crop = |place| Conversion { channels: 1, height: 4, width: 4, fit: Fit::Crop }.apply(&wide, (place, 0.0));
+        assert_eq!(crop(0.0).samples, [0, 10, 20, 30].repeat(4));
+        assert_eq!(crop(0.5).samples, [40, 50, 60, 70].repeat(4));
+        assert_eq!(crop(1.0).samples, [80, 90, 100, 110].repeat(4));
+        // Twice as large: a quarter of a pixel beside the centre of each, but at the ends.
+        let twice = Conversion { channels: 1, height: 8, width: 8, fit: Fit::Crop }.apply(&wide, (0.5, 0.5));
+        let near = |(x, value): (usize, &u8)| (f64::from(*value) - (37.5 + 5.0 * x as f64)).abs() < 2.5;
+        assert!(twice.samples[..8].iter().enumerate().all(near), "{:?}", &twice.samples[..8]);
+    }
+
+    #[test]
+    fn a_strip_costs_no_more_than_its_crop() {
+        // Scaled whole, it would be 256 × 8,388,608 pixels of four channels: 8.6 GB.
+        let strip = picture(1, 32_768, 4, &[200; 4 * 32_768]);
+        for place in [0.0, 0.3, 1.0] {
+            let out = Conversion { channels: 4, height: 256, width: 256, fit: Fit::Crop }.apply(&strip, (place, place));
+            assert!(out.samples.iter().all(|v| *v == 200) && out.samples.len() == 4 * 256 * 256);
+        }
     }
 
     #[test]
