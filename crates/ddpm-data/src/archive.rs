@@ -8,14 +8,12 @@ use flate2::read::MultiGzDecoder;
 
 use crate::DataError;
 use crate::byte_store::ByteStore;
+use crate::decode::MAX_ENCODED;
+use crate::decompression::check_ratio;
 use crate::file_kind::is_picture;
 
-/// The largest picture file in an archive, in bytes.
-const MAX_ENTRY: u64 = 256 << 20;
-/// An archive whose contents are this many times its size, and beyond [`SMALL`], is a decompression bomb: pictures hardly
-/// compress.
-const MAX_RATIO: u64 = 200;
-const SMALL: u64 = 1 << 30;
+/// The most that an entry may take that only names or describes the one after it, in bytes.
+const MAX_EXTENSION: u64 = 1 << 20;
 
 /// Reads every picture of a zip file. Names out of the archive are shown, never followed.
 pub(crate) fn read_zip(path: &Path) -> Result<ByteStore, DataError> {
@@ -41,16 +39,44 @@ pub(crate) fn read_tar(path: &Path, gzip: bool) -> Result<ByteStore, DataError> 
     let input = BufReader::new(file);
     let input: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(input)) } else { Box::new(input) };
     let damaged = |error: std::io::Error| DataError::damaged(path.display(), error);
-    for entry in tar::Archive::new(input).entries().map_err(damaged)? {
-        let entry = entry.map_err(damaged)?;
-        let own = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        collected.passed += entry.size();
-        collected.check_ratio()?;
-        if entry.header().entry_type().is_file() {
-            collected.take(&own, entry)?;
+    // Raw: left to itself, the reader takes long names and extensions into memory, whatever their size.
+    let mut long_name = None;
+    for entry in tar::Archive::new(input).entries().map_err(damaged)?.raw(true) {
+        let mut entry = entry.map_err(damaged)?;
+        collected.pass(entry.size())?;
+        let kind = entry.header().entry_type();
+        if kind.is_gnu_longname() || kind.is_pax_local_extensions() {
+            let size = entry.size();
+            if size > MAX_EXTENSION {
+                let problem = format!("expected a name or extension of at most {MAX_EXTENSION} bytes, found {size}");
+                return Err(DataError::damaged(path.display(), problem));
+            }
+            long_name = name_in(&mut entry).map_err(damaged)?.or(long_name);
+            continue;
+        }
+        let own = long_name.take().unwrap_or_else(|| entry.path_bytes().into_owned());
+        if kind.is_file() {
+            collected.take(&String::from_utf8_lossy(&own), entry)?;
         }
     }
     Ok(collected.store)
+}
+
+/// The name that an entry holds for the one after it, where a header has no room for it.
+fn name_in(entry: &mut tar::Entry<'_, impl Read>) -> std::io::Result<Option<Vec<u8>>> {
+    if entry.header().entry_type().is_gnu_longname() {
+        let mut name = Vec::new();
+        entry.read_to_end(&mut name)?;
+        return Ok(name.split(|byte| *byte == 0).next().map(<[u8]>::to_vec));
+    }
+    let mut name = None;
+    for extension in entry.pax_extensions()?.into_iter().flatten() {
+        let extension = extension?;
+        if extension.key_bytes() == b"path" {
+            name = Some(extension.value_bytes().to_vec());
+        }
+    }
+    Ok(name)
 }
 
 /// Pictures found so far, and how much came out of the archive.
@@ -77,20 +103,17 @@ impl<'a> Collected<'a> {
         if !is_picture(&bytes) || name.rsplit('/').next().is_some_and(|file| file.starts_with('.')) {
             return Ok(());
         }
-        entry.take(MAX_ENTRY).read_to_end(&mut bytes).map_err(damaged)?;
-        if bytes.len() as u64 > MAX_ENTRY {
-            return Err(DataError::damaged(full, format!("more than {} MiB for one picture", MAX_ENTRY >> 20)));
+        entry.take(MAX_ENCODED).read_to_end(&mut bytes).map_err(damaged)?;
+        if bytes.len() as u64 > MAX_ENCODED {
+            return Err(DataError::damaged(full, format!("more than {} MiB for one picture", MAX_ENCODED >> 20)));
         }
-        self.passed += bytes.len() as u64;
-        self.check_ratio()?;
+        self.pass(bytes.len() as u64)?;
         self.store.push(full, &bytes)
     }
 
-    fn check_ratio(&self) -> Result<(), DataError> {
-        if self.passed > SMALL.max(self.archive_bytes.saturating_mul(MAX_RATIO)) {
-            let problem = format!("unpacks to over {MAX_RATIO} times its size: a decompression bomb");
-            return Err(DataError::damaged(self.path.display(), problem));
-        }
-        Ok(())
+    /// Counts what came out of the archive.
+    fn pass(&mut self, bytes: u64) -> Result<(), DataError> {
+        self.passed = self.passed.saturating_add(bytes);
+        check_ratio(self.path, self.archive_bytes, self.passed)
     }
 }

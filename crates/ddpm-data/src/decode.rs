@@ -8,10 +8,12 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Lim
 use crate::jpeg_end::has_end_marker;
 use crate::{DataError, Picture};
 
+/// The largest encoded picture, in bytes.
+pub(crate) const MAX_ENCODED: u64 = 256 << 20;
 /// The largest side of a picture, in pixels.
-const MAX_SIDE: u32 = 32_768;
+pub(crate) const MAX_SIDE: u32 = 32_768;
 /// The most memory that decoding one picture may take, in bytes.
-const MAX_ALLOC: u64 = 1 << 28;
+pub(crate) const MAX_ALLOC: u64 = 1 << 28;
 
 /// Decodes a picture, whatever it is called: the format is read off its first bytes. Of an animation it is the first frame.
 ///

@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use crate::DataError;
+use crate::bytes::Bytes;
 use crate::raw_records::RawRecords;
 
 /// 1,797 scans of handwritten digits, 8 × 8, 65 columns: 64 values from 0 to 16, then the digit. E. Alpaydin and C. Kaynak,
@@ -19,14 +20,14 @@ pub(crate) fn digits() -> Result<RawRecords, DataError> {
     let damaged = |problem: String| DataError::damaged("the embedded digits", problem);
     let mut text = String::new();
     flate2::read::GzDecoder::new(FILE).read_to_string(&mut text).map_err(|error| damaged(error.to_string()))?;
-    let mut bytes = Vec::new();
+    let mut bytes = Bytes::new();
     for record in csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes()).records() {
         let record = record.map_err(|error| damaged(error.to_string()))?;
         for field in record.iter().take(SIDE * SIDE) {
             let value: f64 = field.parse().map_err(|_| damaged(format!("expected a number, found {field}")))?;
-            bytes.push((value / MOST * 255.0).round() as u8);
+            bytes.push(&[(value / MOST * 255.0).round() as u8])?;
         }
     }
     let name = "digits".to_string();
-    Ok(RawRecords { name, bytes, stride: SIDE * SIDE, skip: 0, width: SIDE, height: SIDE, channels: 1 })
+    Ok(RawRecords { name, bytes, start: 0, stride: SIDE * SIDE, skip: 0, width: SIDE, height: SIDE, channels: 1 })
 }

@@ -17,7 +17,7 @@ pub enum DataError {
         found: String,
     },
     /// The system refused a file.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", one_line(path.display()))]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -25,7 +25,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// A file is not what it seems, or is damaged.
-    #[error("{name}: {problem}")]
+    #[error("{}: {}", one_line(name), one_line(problem))]
     Damaged {
         /// The file, and the place in it.
         name: String,
@@ -35,14 +35,18 @@ pub enum DataError {
     /// There is nothing to train on.
     #[error(
         "{}: no images found; expected PNG, JPEG, WebP, GIF, BMP or TIFF files, IDX, CIFAR-10 binary, Parquet, zip or tar",
-        path.display()
+        one_line(path.display())
     )]
     Empty {
         /// Where they were looked for.
         path: PathBuf,
     },
     /// More pictures than the configuration allows could not be decoded.
-    #[error("{bad} of {total} pictures cannot be decoded, more than data.max_bad_share allows:\n  {}", names.join("\n  "))]
+    #[error(
+        "{bad} of {total} pictures cannot be decoded, more than data.max_bad_share allows: {}{}",
+        names.join("; "),
+        if *bad > names.len() { "; …" } else { "" }
+    )]
     TooManyBad {
         /// Distinct pictures found bad so far.
         bad: usize,
@@ -65,6 +69,12 @@ pub enum DataError {
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+/// The text with its control characters escaped: a file name may hold any, and an error is one line.
+pub(crate) fn one_line(text: impl std::fmt::Display) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.to_string().chars().map(escaped).collect()
 }
 
 impl DataError {

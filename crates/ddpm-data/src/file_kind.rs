@@ -29,6 +29,9 @@ const HEAD: u64 = 512;
 
 /// What the file at `path` is. CIFAR-10's records have no magic number: a name that ends in `.bin` and a length of whole
 /// records tell them.
+///
+/// # Errors
+/// When it cannot be read, or is compressed and damaged before it tells its kind.
 pub(crate) fn file_kind(path: &Path) -> Result<FileKind, DataError> {
     let mut file = File::open(path).map_err(DataError::io(path))?;
     let mut head = Vec::new();
@@ -36,9 +39,12 @@ pub(crate) fn file_kind(path: &Path) -> Result<FileKind, DataError> {
     if head.starts_with(&[0x1f, 0x8b]) {
         let file = File::open(path).map_err(DataError::io(path))?;
         let mut inner = Vec::new();
-        // A damaged stream ends early: what came before it still tells the kind.
-        let _ = flate2::read::MultiGzDecoder::new(file).take(HEAD).read_to_end(&mut inner);
-        return Ok(plain_kind(&inner, true));
+        let read = flate2::read::MultiGzDecoder::new(file).take(HEAD).read_to_end(&mut inner);
+        // A damaged stream ends early: what came before it may still tell the kind, whose reader then meets the damage.
+        return match (plain_kind(&inner, true), read) {
+            (FileKind::Other, Err(error)) => Err(DataError::damaged(path.display(), format!("damaged gzip: {error}"))),
+            (kind, _) => Ok(kind),
+        };
     }
     let len = file.metadata().map_err(DataError::io(path))?.len();
     let records = len > 0 && len.is_multiple_of(RECORD as u64);

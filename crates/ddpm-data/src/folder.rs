@@ -3,11 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::decode::decode;
+use crate::decode::{MAX_ENCODED, decode};
+use crate::error::one_line;
 use crate::{DataError, ImageSource, Picture};
-
-/// The largest picture file, in bytes.
-const MAX_FILE: u64 = 256 << 20;
 
 /// Picture files by path.
 #[derive(Debug)]
@@ -19,16 +17,16 @@ impl ImageSource for Folder {
     }
 
     fn name(&self, index: usize) -> String {
-        self.0[index].display().to_string()
+        one_line(self.0[index].display())
     }
 
     fn decode(&self, index: usize) -> Result<Picture, DataError> {
         let path = &self.0[index];
         let len = std::fs::metadata(path).map_err(DataError::io(path))?.len();
-        if len > MAX_FILE {
+        if len > MAX_ENCODED {
             return Err(DataError::damaged(
                 path.display(),
-                format!("more than {} MiB for one picture", MAX_FILE >> 20),
+                format!("more than {} MiB for one picture", MAX_ENCODED >> 20),
             ));
         }
         decode(&std::fs::read(path).map_err(DataError::io(path))?, &self.name(index))

@@ -14,10 +14,12 @@
 mod animation;
 mod archive;
 mod byte_store;
+mod bytes;
 mod cifar_binary;
 mod config;
 mod convert;
 mod decode;
+mod decompression;
 mod digits;
 mod error;
 mod file_kind;

@@ -123,7 +123,7 @@ struct Shared {
 }
 
 /// Names that an error lists at most.
-const LISTED: usize = 20;
+const LISTED: usize = 5;
 /// Stand-ins that are tried for one picture.
 const TRIES: usize = 100;
 

@@ -1,16 +1,14 @@
 //! From a path to a set of images.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flate2::read::MultiGzDecoder;
 use tracing::debug;
 
 use crate::archive::{read_tar, read_zip};
 use crate::cifar_binary::read_cifar_binary;
 use crate::digits::digits;
+use crate::error::one_line;
 use crate::file_kind::{FileKind, file_kind};
 use crate::folder::{Folder, files_below};
 use crate::idx::read_idx;
@@ -59,14 +57,10 @@ fn sources(files: Vec<PathBuf>) -> Result<Vec<Box<dyn ImageSource>>, DataError> 
                 continue;
             }
             FileKind::Other => {
-                debug!("{} holds no pictures", path.display());
+                debug!("{} holds no pictures", one_line(path.display()));
                 continue;
             }
-            FileKind::Idx { gzip } => {
-                let file = BufReader::new(File::open(&path).map_err(DataError::io(&path))?);
-                let name = path.display().to_string();
-                Box::new(if gzip { read_idx(MultiGzDecoder::new(file), &name)? } else { read_idx(file, &name)? })
-            }
+            FileKind::Idx { gzip } => Box::new(read_idx(&path, gzip)?),
             FileKind::CifarBinary => Box::new(read_cifar_binary(&path)?),
             FileKind::Parquet => Box::new(read_parquet(&path)?),
             FileKind::Zip => Box::new(read_zip(&path)?),

@@ -11,10 +11,12 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::byte_store::ByteStore;
+use crate::decode::MAX_ENCODED;
+use crate::decompression::check_ratio;
 use crate::{DataError, ImageSource};
 
-/// Rows that are read together.
-const ROWS: usize = 256;
+/// Rows that are read together. A dictionary may make a huge picture of each, from a few bytes: one at a time.
+const ROWS: usize = 1;
 
 /// Reads the encoded pictures of a file.
 ///
@@ -22,7 +24,8 @@ const ROWS: usize = 256;
 /// `bytes`, else the first of bytes whose name is that of an image, else the only one of bytes.
 ///
 /// # Errors
-/// When the file is damaged, or no column holds pictures. A row without bytes is an error that names it.
+/// When the file is damaged or a decompression bomb, or no column holds pictures. A row without bytes is an error that
+/// names it.
 pub(crate) fn read_parquet(path: &Path) -> Result<ByteStore, DataError> {
     // The reader has panicked on corrupt files: such a file is damaged. What the closure builds is dropped then.
     catch_unwind(AssertUnwindSafe(|| read(path)))
@@ -32,9 +35,16 @@ pub(crate) fn read_parquet(path: &Path) -> Result<ByteStore, DataError> {
 fn read(path: &Path) -> Result<ByteStore, DataError> {
     let damaged = |problem: String| DataError::damaged(path.display(), problem);
     let file = File::open(path).map_err(DataError::io(path))?;
+    let packed = file.metadata().map_err(DataError::io(path))?.len();
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(error.to_string()))?;
     let column = image_column(builder.schema()).map_err(&damaged)?;
     let name = builder.schema().field(column).name().clone();
+    let groups = builder.metadata().row_groups();
+    let rows = groups.iter().fold(0, |sum: u64, group| sum.saturating_add(group.num_rows().unsigned_abs()));
+    if rows > packed {
+        // A run-length code repeats a row for nothing; a set of pictures has no use for that.
+        return Err(damaged(format!("expected pictures of at least a byte, found {rows} rows in {packed} bytes")));
+    }
     let mask = ProjectionMask::roots(builder.parquet_schema(), [column]);
     let reader = builder.with_projection(mask).with_batch_size(ROWS).build();
     let mut store = ByteStore::new();
@@ -46,7 +56,12 @@ fn read(path: &Path) -> Result<ByteStore, DataError> {
             let own = format!("{}, row {number}", path.display());
             let bytes = bytes_at(&values, row);
             // An empty row is kept: it is reported like any other picture that cannot be decoded.
-            store.push(own, bytes.unwrap_or_default())?;
+            let bytes = bytes.unwrap_or_default();
+            if bytes.len() as u64 > MAX_ENCODED {
+                return Err(DataError::damaged(own, format!("more than {} MiB for one picture", MAX_ENCODED >> 20)));
+            }
+            check_ratio(path, packed, store.bytes() + bytes.len() as u64)?;
+            store.push(own, bytes)?;
         }
     }
     Ok(store)

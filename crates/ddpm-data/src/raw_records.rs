@@ -1,5 +1,7 @@
-//! Pictures that lie uncompressed, one after the other, in memory.
+//! Pictures that lie uncompressed, one after the other.
 
+use crate::bytes::Bytes;
+use crate::error::one_line;
 use crate::{DataError, ImageSource, Picture};
 
 /// Raw pictures of one size: one byte a sample, as the files that hold them have it.
@@ -7,8 +9,10 @@ use crate::{DataError, ImageSource, Picture};
 pub(crate) struct RawRecords {
     /// What the file is called.
     pub(crate) name: String,
-    /// Every record, from its first byte.
-    pub(crate) bytes: Vec<u8>,
+    /// Where the records are.
+    pub(crate) bytes: Bytes,
+    /// Bytes before the first record.
+    pub(crate) start: u64,
     /// Bytes of a record.
     pub(crate) stride: usize,
     /// Bytes of a record before its picture.
@@ -23,16 +27,18 @@ pub(crate) struct RawRecords {
 
 impl ImageSource for RawRecords {
     fn len(&self) -> usize {
-        self.bytes.len() / self.stride
+        ((self.bytes.len() - self.start) / self.stride as u64) as usize
     }
 
     fn name(&self, index: usize) -> String {
-        format!("{}, picture {index}", self.name)
+        one_line(format_args!("{}, picture {index}", self.name))
     }
 
     fn decode(&self, index: usize) -> Result<Picture, DataError> {
         let Self { width, height, channels, .. } = *self;
-        let planes = &self.bytes[index * self.stride + self.skip..][..width * height * channels];
+        let offset = self.start + index as u64 * self.stride as u64 + self.skip as u64;
+        let planes = self.bytes.read(offset, width * height * channels)?;
+        let planes = planes.as_slice();
         let samples = if channels == 1 {
             planes.to_vec()
         } else {

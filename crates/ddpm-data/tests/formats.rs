@@ -131,6 +131,9 @@ fn idx_headers_that_lie_cost_nothing() {
         (idx(1, 2, 4)[..9].to_vec(), "header"),
         (gzip(&idx(10, 28, 7840))[..60].to_vec(), ""),
         (gzip(&idx(1, 2, 10_000_000)), "found more"),
+        // Refused before anything is unpacked.
+        (gzip(&idx(3_000_000, 28, 100)), "decompression bomb"),
+        (idx(1, 32_769, 100), "sides of at most 32768"),
     ] {
         fs::write(&path, bytes).unwrap();
         let error = refused(&path);
@@ -154,6 +157,26 @@ fn cifar_binary_records() {
     record[0] = 10;
     fs::write(&path, &record).unwrap();
     assert!(refused(&path).contains("label"));
+}
+
+/// A decoded set is as large as its file: only the pictures that are asked for are read.
+#[test]
+fn sets_of_raw_pictures_are_read_picture_by_picture() {
+    let root = tempfile::tempdir().unwrap();
+    let (images, cifar) = (root.path().join("images"), root.path().join("data_batch_1.bin"));
+    fs::write(&images, idx(3, 2, 12)).unwrap();
+    fs::write(&cifar, vec![0; 2 * 3073]).unwrap();
+    for (path, at, picture) in [(&images, 16 + 4, 1), (&cifar, 3073 + 1, 1)] {
+        let source = opened(path).unwrap();
+        let mut bytes = fs::read(path).unwrap();
+        bytes[at] = 77;
+        fs::write(path, &bytes).unwrap();
+        assert_eq!(source.decode(picture).unwrap().samples[0], 77, "{}", path.display());
+        // What has gone since is an error that names the file.
+        fs::write(path, &bytes[..at]).unwrap();
+        let error = source.decode(picture).unwrap_err().to_string();
+        assert!(error.contains(&path.display().to_string()), "{error}");
+    }
 }
 
 fn zip_of(files: &[(&str, &[u8])]) -> Vec<u8> {
@@ -209,6 +232,78 @@ fn a_zip_bomb_is_refused() {
     fs::write(&path, zip_of(&[("huge.png", &bomb)])).unwrap();
     assert!(fs::metadata(&path).unwrap().len() < 1 << 20);
     assert!(refused(&path).contains("256 MiB"));
+}
+
+/// A tar of one picture whose name is too long for its header, as GNU or as PAX writes it.
+fn tar_of_long_name(name: &str, pax: bool) -> Vec<u8> {
+    let png = encoded(ImageFormat::Png);
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = if pax { tar::Header::new_ustar() } else { tar::Header::new_gnu() };
+    header.set_size(png.len() as u64);
+    if pax {
+        tar.append_pax_extensions([("path", name.as_bytes())]).unwrap();
+        tar.append_data(&mut header, "short.png", &png[..]).unwrap();
+    } else {
+        tar.append_data(&mut header, name, &png[..]).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+#[test]
+fn long_names_in_a_tar_are_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("set.tar");
+    let name = format!("{}/a.png", "folder".repeat(30));
+    for pax in [false, true] {
+        fs::write(&path, tar_of_long_name(&name, pax)).unwrap();
+        let source = opened(&path).unwrap();
+        assert_eq!((source.len(), source.name(0).ends_with(&name)), (1, true), "{}", source.name(0));
+    }
+}
+
+/// A name of half a gigabyte is refused by its size, not read.
+#[test]
+fn a_tar_whose_names_are_bombs_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("bomb.tar.gz");
+    for kind in [tar::EntryType::GNULongName, tar::EntryType::XHeader] {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(1 << 29);
+        header.set_cksum();
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(header.as_bytes()).unwrap();
+        // Far less than the header promises: whoever begins to read it says that it ends, not that it is too long.
+        encoder.write_all(&vec![b'x'; 1 << 20]).unwrap();
+        fs::write(&path, encoder.finish().unwrap()).unwrap();
+        let error = refused(&path);
+        assert!(error.contains("expected a name or extension of at most 1048576 bytes, found 536870912"), "{error}");
+    }
+}
+
+#[test]
+fn a_truncated_gzip_file_is_damaged_not_empty() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("images.gz");
+    fs::write(&path, &gzip(&idx(3, 2, 12))[..8]).unwrap();
+    assert!(refused(&path).contains("damaged gzip"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_newline_in_a_name_does_not_break_the_line() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("two\nlines\u{1b}[31m");
+    let png = encoded(ImageFormat::Png);
+    fs::write(&path, &png[..png.len() / 2]).unwrap();
+    let source = opened(&path).unwrap();
+    let decoding = source.decode(0).unwrap_err().to_string();
+    let opening = opened(&root.path().join("no\nfile")).unwrap_err().to_string();
+    let zip = root.path().join("set.zip");
+    fs::write(&zip, zip_of(&[("a\nb.png", &png)])).unwrap();
+    for text in [source.name(0), decoding, opening, opened(&zip).unwrap().name(0)] {
+        assert!(!text.contains(char::is_control) && text.contains("\\n"), "{text}");
+    }
 }
 
 #[test]
