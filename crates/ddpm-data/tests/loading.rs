@@ -58,6 +58,69 @@ fn a_batch_depends_on_the_seed_and_its_position_alone() {
     assert!(all[5..].iter().all(|expected| batch(&mut late) == *expected));
 }
 
+/// One picture whose pixels tell where they are: 20 · row + column, 6 rows of 12 columns.
+#[derive(Debug)]
+struct Gradient;
+
+impl ImageSource for Gradient {
+    fn len(&self) -> usize {
+        1
+    }
+
+    fn name(&self, _: usize) -> String {
+        "gradient".into()
+    }
+
+    fn decode(&self, _: usize) -> Result<Picture, DataError> {
+        let samples = (0..6u8).flat_map(|y| (0..12u8).map(move |x| 20 * y + x)).collect();
+        Ok(Picture { width: 12, height: 6, channels: 1, samples })
+    }
+}
+
+/// Pictures of six rows and six columns cut out of [`Gradient`]: the column that each begins with, and whether it is
+/// mirrored.
+fn crops(random_crop: bool, horizontal_flip: bool) -> Vec<(i32, bool)> {
+    let data: DataConfig = serde_json::from_value(serde_json::json!({
+        "path": "x", "random_crop": random_crop, "horizontal_flip": horizontal_flip,
+    }))
+    .unwrap();
+    let loader = Loader::new(Arc::new(Gradient), LoaderConfig::new(&data, 1, 7, 1, [6, 6]), 0).unwrap();
+    let crop = |batch: Result<ddpm_data::Batch, DataError>| {
+        let values: Vec<f32> = batch.unwrap().images.flatten_all().unwrap().to_vec1().unwrap();
+        let pixels: Vec<i32> = values.iter().map(|v| i32::from(ddpm_data::value_to_pixel(*v))).collect();
+        let (first, step) = (pixels[0], pixels[1] - pixels[0]);
+        // Every pixel follows from the first two: neither rows nor columns are exchanged.
+        for (i, pixel) in (0..).zip(&pixels) {
+            assert_eq!(*pixel, first + 20 * (i / 6) + step * (i % 6), "{pixels:?}");
+        }
+        assert!(step.abs() == 1);
+        (if step == 1 { first } else { first - 5 }, step == -1)
+    };
+    loader.take(200).map(crop).collect()
+}
+
+#[test]
+fn random_crops_and_flips_reach_everything_evenly() {
+    assert!(crops(false, false).iter().all(|crop| *crop == (3, false)), "the centre, as it is");
+    let count =
+        |crops: &[(i32, bool)], wanted: &dyn Fn(&(i32, bool)) -> bool| crops.iter().filter(|c| wanted(c)).count();
+    // 200 fair coins: 100, with a standard deviation of 7.
+    let flipped = crops(false, true);
+    assert!(flipped.iter().all(|crop| crop.0 == 3));
+    assert!((65..=135).contains(&count(&flipped, &|crop| crop.1)), "{flipped:?}");
+    // Seven places, of which the two at the ends are half as likely: 33 and 17, with standard deviations of 5 and 4.
+    let cropped = crops(true, false);
+    assert!(cropped.iter().all(|crop| !crop.1 && (0..=6).contains(&crop.0)));
+    for place in 0..=6 {
+        let found = count(&cropped, &|crop| crop.0 == place);
+        let expected = if place == 0 || place == 6 { 2..=36 } else { 8..=60 };
+        assert!(expected.contains(&found), "place {place}: {found}");
+    }
+    // Switching one off does not change the other.
+    let both = crops(true, true);
+    assert!(both.iter().zip(flipped.iter().zip(&cropped)).all(|(both, (flip, crop))| *both == (crop.0, flip.1)));
+}
+
 #[test]
 fn one_bad_picture_is_replaced_and_too_many_end_the_run_with_their_names() {
     let source = Flat { images: 10, bad: vec![2] };
@@ -66,7 +129,8 @@ fn one_bad_picture_is_replaced_and_too_many_end_the_run_with_their_names() {
     let source = Flat { images: 10, bad: vec![2, 5, 8] };
     let mut loader = loader(source, 2, 0, 0.2).unwrap();
     let error = loader.find_map(Result::err).unwrap().to_string();
-    assert!(error.contains("3 of 10 pictures") && error.contains("picture 2: torn"), "{error}");
+    assert!(error.contains("3 of 10 pictures") && error.contains("picture 2: torn; picture 5: torn"), "{error}");
+    assert!(!error.contains('\n'), "{error}");
     assert!(loader.next().is_none());
 }
 
