@@ -84,9 +84,10 @@ impl WithTurn for Read<'_> {
                 let count = EIGHT.min(plane - position);
                 for (half, planes) in halves.iter_mut().zip(planes.chunks_exact(EIGHT)) {
                     for (row, from) in rows.iter_mut().zip(planes) {
-                        match from[position..].first_chunk() {
-                            Some(whole) => *row = *whole,
-                            None => row[..count].copy_from_slice(&from[position..]),
+                        if count == EIGHT {
+                            *row = *from[position..].first_chunk().expect("eight positions");
+                        } else {
+                            row.iter_mut().zip(&from[position..]).for_each(|(to, value)| *to = *value);
                         }
                     }
                     turn.turn(&rows, half);
@@ -143,9 +144,10 @@ impl WithTurn for Write<'_> {
             for (half, planes) in halves.iter().zip(to.chunks_mut(EIGHT * plane)) {
                 turn.turn(half, &mut rows);
                 for (row, to) in rows.iter().zip(planes.chunks_exact_mut(plane)) {
-                    match to[position..].first_chunk_mut() {
-                        Some(whole) => *whole = *row,
-                        None => to[position..].copy_from_slice(&row[..now]),
+                    if now == EIGHT {
+                        *to[position..].first_chunk_mut().expect("eight positions") = *row;
+                    } else {
+                        to[position..].iter_mut().zip(row).for_each(|(to, value)| *to = *value);
                     }
                 }
             }
