@@ -1,7 +1,11 @@
 //! The network against PyTorch on the same weights, and its sizes against those of the article's code.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+use std::collections::BTreeMap;
+
 use candle_core::{DType, Tensor, Var};
+use ddpm_ops::{AdamStep, AdamUpdate, Gradient, adam_step};
+use ddpm_rng::{Purpose, Stream};
 use ddpm_testkit::{Golden, assert_close, golden_names};
 use ddpm_unet::{ImageSize, NoiseNet, NoiseNetConfig};
 
@@ -9,9 +13,9 @@ use ddpm_unet::{ImageSize, NoiseNet, NoiseNetConfig};
 /// sine and cosine or a missing bias shows at 1e-3 and above.
 const TOLERANCE: f64 = 1e-4;
 
-fn network(golden: &Golden) -> (NoiseNet, std::collections::BTreeMap<String, Var>) {
+fn network(golden: &Golden) -> (NoiseNet, BTreeMap<String, Var>) {
     let config: NoiseNetConfig = serde_json::from_str(&golden.config).unwrap();
-    let vars: std::collections::BTreeMap<String, Var> = golden
+    let vars: BTreeMap<String, Var> = golden
         .with_prefix("param.")
         .into_iter()
         .map(|(name, tensor)| (name, Var::from_tensor(&tensor).unwrap()))
@@ -42,18 +46,7 @@ fn every_gradient_equals_pytorch() {
         let loss = ddpm_ops::mean_squared_error(&eps_hat, golden.get("eps")).unwrap();
         assert_close(&format!("{name}: loss"), &loss, &golden.get("loss").reshape(()).unwrap(), TOLERANCE);
         let grads = loss.backward().unwrap();
-        let expected = golden.with_prefix("grad.");
-        assert_eq!(expected.len(), vars.len());
-        // A convolution's bias before a group normalisation of one channel a group has no gradient but rounding: errors
-        // are taken at the scale of the largest gradient of the network where a tensor's own is below a thousandth of it.
-        let scale =
-            |t: &Tensor| f64::from(t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap());
-        let largest = expected.values().map(scale).fold(0.0, f64::max);
-        for (parameter, expected) in &expected {
-            let actual = grads.get(vars[parameter].as_tensor()).unwrap();
-            let tolerance = TOLERANCE * (1e-3 * largest / scale(expected).max(1e-30)).max(1.0);
-            assert_close(&format!("{name}: gradient of {parameter}"), actual, expected, tolerance);
-        }
+        assert_gradients(&name, &golden, &vars, |parameter| grads.get(parameter.as_tensor()).unwrap().clone());
         assert_close(
             &format!("{name}: gradient of x"),
             grads.get(x.as_tensor()).unwrap(),
@@ -61,6 +54,73 @@ fn every_gradient_equals_pytorch() {
             TOLERANCE,
         );
     }
+}
+
+/// The way that training takes: the record's own backward pass, and the sum over two batches.
+#[test]
+fn every_gradient_that_training_takes_equals_pytorch() {
+    for name in golden_names("noise_net") {
+        let golden = Golden::load(&name);
+        let (network, vars) = network(&golden);
+        let gradients = || {
+            let mut dropout = Stream::new(0, Purpose::Dropout, 0);
+            let eps_hat = network.forward_train(golden.get("x"), golden.get("t"), &mut dropout).unwrap();
+            let error = (eps_hat.output() - golden.get("eps")).unwrap();
+            // The derivative of the mean of the squared errors.
+            eps_hat.backward(&(&error * (2.0 / error.elem_count() as f64)).unwrap()).unwrap()
+        };
+        let mut once = gradients();
+        assert_gradients(&name, &golden, &vars, |parameter| {
+            values(&once.take(parameter.as_tensor()).unwrap(), parameter, 1.0)
+        });
+        assert!(vars.values().all(|parameter| once.take(parameter.as_tensor()).is_none()), "{name}: taken twice");
+        let (mut first, mut second) = (gradients(), gradients());
+        assert_gradients(&format!("{name}, the mean of two"), &golden, &vars, |parameter| {
+            let mut sum = first.take(parameter.as_tensor()).unwrap();
+            sum.add(&second.take(parameter.as_tensor()).unwrap()).unwrap();
+            values(&sum, parameter, 0.5)
+        });
+    }
+}
+
+/// Every parameter's gradient against the golden one.
+fn assert_gradients(
+    name: &str,
+    golden: &Golden,
+    vars: &BTreeMap<String, Var>,
+    mut gradient: impl FnMut(&Var) -> Tensor,
+) {
+    let expected = golden.with_prefix("grad.");
+    assert_eq!(expected.len(), vars.len());
+    // A convolution's bias before a group normalisation of one channel a group has no gradient but rounding: errors
+    // are taken at the scale of the largest gradient of the network where a tensor's own is below a thousandth of it.
+    let scale =
+        |t: &Tensor| f64::from(t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap());
+    let largest = expected.values().map(scale).fold(0.0, f64::max);
+    for (parameter, expected) in &expected {
+        let tolerance = TOLERANCE * (1e-3 * largest / scale(expected).max(1e-30)).max(1.0);
+        assert_close(&format!("{name}: gradient of {parameter}"), &gradient(&vars[parameter]), expected, tolerance);
+    }
+}
+
+/// `scale` times a gradient as a tensor: the first moment of Adam, where its decay is 0.
+fn values(gradient: &Gradient, parameter: &Var, scale: f64) -> Tensor {
+    let zeros = || Var::from_tensor(&parameter.zeros_like().unwrap()).unwrap();
+    let (parameter, moment1, moment2) = (zeros(), zeros(), zeros());
+    let update = AdamUpdate { parameter: &parameter, moment1: &moment1, moment2: &moment2, gradient };
+    let step = AdamStep {
+        beta1: 0.0,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        learning_rate: 0.0,
+        bias_correction1: 1.0,
+        bias_correction2: 1.0,
+        gradient_scale: scale,
+        coupled_weight_decay: 0.0,
+        decoupled_weight_decay: 0.0,
+    };
+    adam_step(&[update], step).unwrap();
+    moment1.as_tensor().clone()
 }
 
 #[test]
