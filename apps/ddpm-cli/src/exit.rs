@@ -1,5 +1,6 @@
 //! How a program ends: its exit code and its last line.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Wrong usage or configuration: exit code 2.
@@ -36,10 +37,8 @@ pub fn exit(result: anyhow::Result<Ended>) -> ExitCode {
         Ok(Ended::BySignal(signal)) => ExitCode::from(128u8.saturating_add(signal.clamp(0, 127) as u8)),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            #[allow(clippy::print_stderr, reason = "the last line of a program that failed")]
-            {
-                eprintln!("error: {}", one_line(&error));
-            }
+            // Where standard error is closed or full there is nobody to tell, and the exit code still says it.
+            let _ = writeln!(std::io::stderr(), "error: {}", one_line(&error));
             ExitCode::from(if error.chain().any(|cause| cause.is::<UsageError>()) { 2 } else { 1 })
         }
     }

@@ -44,11 +44,14 @@ impl Verbosity {
 struct AboveBars(MultiProgress);
 
 impl Write for AboveBars {
+    // A line that nobody can read any more is no reason to stop: the subscriber would answer an error with a panic.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().write(bytes))
+        let _ = self.0.suspend(|| io::stderr().write_all(bytes));
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        let _ = io::stderr().flush();
+        Ok(())
     }
 }
