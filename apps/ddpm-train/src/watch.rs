@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use ddpm_checkpoint::{RunDir, read_metrics};
 use ddpm_cli::{Progress, StopSignal};
 use ddpm_trainer::{Event, Observer, Outcome, StepReport};
-use indicatif::ProgressBar;
+use indicatif::{HumanDuration, ProgressBar};
 use serde::Deserialize;
 use tracing::{info, warn};
 
@@ -76,8 +76,7 @@ impl Watch {
         self.bar.set_message(format!("loss {loss:.4}  {images_per_sec:.0} images/s"));
         if self.bar.is_hidden() && (self.said.0.elapsed() > SILENCE || step == self.total_steps) {
             let seconds = self.said.0.elapsed().as_secs_f64();
-            let left = (self.total_steps - step) as f64 * seconds / (step - self.said.1).max(1) as f64;
-            let left = indicatif::HumanDuration(Duration::from_secs_f64(left));
+            let left = time_left(self.total_steps - step, step - self.said.1, seconds);
             info!("step {step}/{}  loss {loss:.4}  {images_per_sec:.0} images/s  {left} left", self.total_steps);
             self.said = (Instant::now(), step);
         }
@@ -119,6 +118,12 @@ impl Watch {
     }
 }
 
+/// What `left` steps take where the last `done` took `seconds`. More than a `Duration` holds is as good as for ever.
+fn time_left(left: u64, done: u64, seconds: f64) -> HumanDuration {
+    let seconds = left as f64 * seconds / done.max(1) as f64;
+    HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+}
+
 impl Observer for Watch {
     fn event(&mut self, event: Event<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         match event {
@@ -135,5 +140,16 @@ impl Observer for Watch {
 
     fn should_stop(&self) -> bool {
         self.stop.received().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::time_left;
+
+    #[test]
+    fn an_end_beyond_all_time_is_no_reason_to_stop() {
+        assert_eq!(time_left(100, 10, 6.0).to_string(), "60 seconds");
+        assert!(time_left(i64::MAX as u64, 1, 30.0).to_string().ends_with("years"));
     }
 }
