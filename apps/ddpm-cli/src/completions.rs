@@ -4,8 +4,14 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 /// Writes the completions of `P` for a shell to standard output.
-pub fn completions<P: CommandFactory>(shell: Shell) {
+///
+/// # Errors
+/// When standard output does not take them.
+pub fn completions<P: CommandFactory>(shell: Shell) -> anyhow::Result<()> {
     let mut command = P::command();
     let name = command.get_name().to_string();
-    clap_complete::generate(shell, &mut command, name, &mut std::io::stdout());
+    // Into memory first: the generator panics where it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    crate::print(&String::from_utf8_lossy(&script))
 }

@@ -1,7 +1,7 @@
 //! What the command-line programs of this workspace share: devices, threads, logs, progress, signals, exit codes.
 //!
 //! It leaves out everything about diffusion. Reading order: [`exit`], [`DeviceChoice`], [`Verbosity`], [`Progress`],
-//! [`StopSignal`], [`completions`].
+//! [`StopSignal`], [`print`](crate::print()), [`completions`].
 
 mod completions;
 mod device;
@@ -9,6 +9,7 @@ mod exit;
 mod logging;
 mod progress;
 mod signals;
+mod stdout;
 mod threads;
 
 pub use completions::completions;
@@ -17,4 +18,5 @@ pub use exit::{Ended, UsageError, exit, usage};
 pub use logging::Verbosity;
 pub use progress::Progress;
 pub use signals::StopSignal;
+pub use stdout::print;
 pub use threads::use_threads;

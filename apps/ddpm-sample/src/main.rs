@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<Ended> {
     if let Some(shell) = args.completions {
-        ddpm_cli::completions::<Args>(shell);
+        ddpm_cli::completions::<Args>(shell)?;
         return Ok(Ended::Done);
     }
     let progress = Progress::new(args.verbosity.quiet);

@@ -64,10 +64,7 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
         threads,
     };
     let text = serde_json::to_string(&report).context("could not write the report")?;
-    #[allow(clippy::print_stdout, reason = "the result of the command")]
-    {
-        println!("{text}");
-    }
+    ddpm_cli::print(&format!("{text}\n"))?;
     Ok(Ended::Done)
 }
 

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<Ended> {
     if let Some(shell) = args.completions {
-        ddpm_cli::completions::<Args>(shell);
+        ddpm_cli::completions::<Args>(shell)?;
         return Ok(Ended::Done);
     }
     let progress = Progress::new(args.verbosity.quiet);
@@ -42,16 +42,9 @@ fn run(args: &Args) -> anyhow::Result<Ended> {
     let request = Request::read(args)?;
     let config = RunConfig::resolve(args, request.saved()?.as_ref())?;
     if args.dry_run {
-        print(&config.to_toml()?);
+        ddpm_cli::print(&config.to_toml()?)?;
         return Ok(Ended::Done);
     }
     let threads = ddpm_cli::use_threads(args.threads)?;
     session::train(request, &config, &args.device.open()?, threads, &progress)
-}
-
-/// Writes what was asked for to standard output.
-fn print(text: &str) {
-    use std::io::Write;
-    // Whoever reads may have closed the pipe: there is nobody left to tell.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
