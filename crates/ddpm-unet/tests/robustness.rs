@@ -25,6 +25,24 @@ fn built(config: &NoiseNetConfig) -> NoiseNet {
 }
 
 #[test]
+fn fields_that_are_too_large_together_are_named_before_anything_is_allocated() {
+    type Change = fn(&mut NoiseNetConfig);
+    let cases: [(&str, Change); 4] = [
+        ("model.image_size", |c| c.image_size = ImageSize::square(1_000_000)),
+        ("model.base_channels", |c| c.base_channels = 100_000),
+        ("model.attention_heads", |c| c.attention_heads = 1_000_000),
+        ("model.attention_head_channels", |c| c.attention_head_channels = 1_000_000),
+    ];
+    for (field, change) in cases {
+        let mut config = NoiseNetConfig::article();
+        config.validate().unwrap();
+        change(&mut config);
+        let message = config.validate().unwrap_err().to_string();
+        assert!(message.contains(field) && message.contains("at most") && !message.contains('\n'), "{message}");
+    }
+}
+
+#[test]
 fn bad_configurations_name_the_field() {
     type Change = fn(&mut NoiseNetConfig);
     let cases: [(&str, Change); 12] = [
