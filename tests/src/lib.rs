@@ -44,6 +44,18 @@ impl Program {
         self
     }
 
+    /// With standard output going to `file`.
+    pub fn stdout(mut self, file: std::fs::File) -> Self {
+        self.command.stdout(file);
+        self
+    }
+
+    /// With standard error going to `file`.
+    pub fn stderr(mut self, file: std::fs::File) -> Self {
+        self.command.stderr(file);
+        self
+    }
+
     /// Runs it to its end.
     ///
     /// # Panics

@@ -7,7 +7,7 @@ use ddpm_cli::usage;
 use ddpm_data::DataConfig;
 use ddpm_schedule::ScheduleConfig;
 use ddpm_trainer::TrainConfig;
-use ddpm_unet::NetworkConfig;
+use ddpm_unet::{NetworkConfig, NoiseNetConfig};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -36,7 +36,14 @@ impl RunConfig {
     /// that one.
     pub(crate) fn resolve(args: &Args, saved: Option<&Table>) -> anyhow::Result<Self> {
         let mut document = match (&args.preset, saved) {
-            (None, Some(saved)) => saved.clone(),
+            (None, Some(saved)) => {
+                if let Some(name) = TABLES.into_iter().find(|name| !saved.contains_key(*name)) {
+                    return Err(usage(format!(
+                        "config.toml of the run that goes on: expected a table [{name}], found none; it is damaged"
+                    )));
+                }
+                saved.clone()
+            }
             (preset, _) => {
                 let name = preset.as_deref().unwrap_or(DEFAULT_PRESET);
                 let text = presets::document(name).with_context(|| format!("no preset is named {name}"))?;
@@ -44,7 +51,12 @@ impl RunConfig {
             }
         };
         if let Some(path) = &args.config {
-            merge(&mut document, read_document(path)?);
+            let over = read_document(path)?;
+            if let Some((name, value)) = over.iter().find(|(_, value)| !value.is_table()) {
+                let (path, found) = (path.display(), value.type_str());
+                return Err(usage(format!("{path}: {name}: expected a table, found {found}")));
+            }
+            merge(&mut document, over);
         }
         for (key, value) in flags(args)? {
             set(&mut document, &key, value)?;
@@ -57,7 +69,7 @@ impl RunConfig {
     /// Reads the document of a resolved configuration.
     pub(crate) fn from_document(mut document: Table) -> anyhow::Result<Self> {
         let config = Self {
-            model: table(&mut document, TABLES[0])?,
+            model: model(&mut document)?,
             diffusion: table(&mut document, TABLES[1])?,
             data: table(&mut document, TABLES[2])?,
             train: table(&mut document, TABLES[3])?,
@@ -79,7 +91,28 @@ impl RunConfig {
         let schedule = self.diffusion.build().map_err(|error| usage(format!("diffusion: {error}")))?;
         self.data.validate().map_err(usage)?;
         self.train.validate().map_err(usage)?;
+        self.check_batch()?;
         self.sample.validate(&schedule).map_err(usage)
+    }
+
+    /// Whether the largest feature map of a batch can be held: an allocation that fails ends the process without a word.
+    fn check_batch(&self) -> anyhow::Result<()> {
+        // 16 GiB in f32.
+        const MOST_VALUES: usize = 1 << 32;
+        let (size, batch) = (self.model.image_size(), self.train.batch_size);
+        let base = match &self.model {
+            NetworkConfig::NoiseNet(network) => network.base_channels,
+            model => model.channels(),
+        };
+        // At least one picture: validate() of the model has bounded it.
+        let most = MOST_VALUES / (base * size.height * size.width).max(1);
+        if batch > most {
+            return Err(usage(format!(
+                "train.batch_size: expected at most {most} with model.image_size = {size} and model.base_channels = {base}, \
+                 found {batch}"
+            )));
+        }
+        Ok(())
     }
 
     /// The document: `from_document` reads it back.
@@ -97,6 +130,21 @@ pub(crate) fn read_document(path: &Path) -> anyhow::Result<Table> {
     text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
         usage(format!("{}, line {line}: {}", path.display(), error.message()))
+    })
+}
+
+/// Takes the network out of the document.
+fn model(document: &mut Table) -> anyhow::Result<NetworkConfig> {
+    let written = document.get(TABLES[0]).and_then(Value::as_table).cloned();
+    table(document, TABLES[0]).map_err(|error| {
+        // An error of a tagged enum does not say which key it is about, that of the variant's own type does.
+        let Some(mut fields) = written.filter(|fields| fields.get("kind").and_then(Value::as_str) == Some("noise-net"))
+        else {
+            return error;
+        };
+        fields.remove("kind");
+        let mut alone = Table::from_iter([(TABLES[0].to_string(), Value::Table(fields))]);
+        table::<NoiseNetConfig>(&mut alone, TABLES[0]).err().unwrap_or(error)
     })
 }
 
