@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
-use ddpm_checkpoint::{Model, find_model, newest_run, read_tensors};
+use ddpm_checkpoint::{CheckpointError, Model, find_model, newest_run, read_tensors};
 use ddpm_cli::usage;
 use ddpm_diffusion::{GaussianDiffusion, SamplerConfig};
 use ddpm_rng::{ImageNoise, Purpose};
@@ -46,11 +46,18 @@ const MOST: usize = 1_000_000;
 
 impl Plan {
     pub(crate) fn new(args: &Args, device: &Device) -> anyhow::Result<Self> {
-        let model = find_model(model_path(args.model.as_deref())?)?;
+        let model = find_model(model_path(args.model.as_deref())?).map_err(|error| match error {
+            CheckpointError::NotFound { .. } => usage(format!("MODEL: {error}")),
+            error => error.into(),
+        })?;
+        let file = model.path.display().to_string();
         let (config, schedule): (NetworkConfig, ScheduleConfig) = (model.network()?, model.diffusion()?);
-        let shapes = config.parameters()?.into_iter().map(|(name, spec)| (name, spec.shape)).collect();
+        let parameters = config.parameters().with_context(|| format!("{file}: field `network`"))?;
+        check_description(&model, &config)?;
+        let shapes = parameters.into_iter().map(|(name, spec)| (name, spec.shape)).collect();
         model.check_names(&shapes)?;
-        let diffusion = GaussianDiffusion::new(schedule.build()?);
+        let schedule = schedule.build().with_context(|| format!("{file}: field `diffusion`"))?;
+        let diffusion = GaussianDiffusion::new(schedule);
         let sampler = sampler(args, &model, diffusion.schedule().len())?;
         let [height, width] = model.description.image_size;
         let image_shape = [model.description.channels, height, width];
@@ -113,6 +120,28 @@ fn model_path(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     }
 }
 
+/// Whether the description says the same of the pictures as the network does: what is sampled has the description's shape.
+fn check_description(model: &Model, config: &NetworkConfig) -> anyhow::Result<()> {
+    let (description, size) = (&model.description, config.image_size());
+    let size = [size.height, size.width];
+    let wrong = |field: &str, expected: String, found: String| {
+        let file = model.path.display();
+        Err(anyhow::anyhow!("{file}: field `{field}`: expected {expected}, found {found}"))
+    };
+    if description.channels != config.channels() {
+        let (expected, found) = (config.channels(), description.channels);
+        return wrong("channels", format!("{expected} as the network has"), found.to_string());
+    }
+    if description.image_size != size {
+        let found = description.image_size;
+        return wrong("image_size", format!("{size:?} as the network has"), format!("{found:?}"));
+    }
+    if description.data_range != [-1.0, 1.0] {
+        return wrong("data_range", "[-1, 1], the only one there is".into(), format!("{:?}", description.data_range));
+    }
+    Ok(())
+}
+
 /// The model's own sampler with what was typed over it.
 fn sampler(args: &Args, model: &Model, timesteps: usize) -> anyhow::Result<SamplerConfig> {
     let own: SamplerConfig = model.sampler()?;
@@ -124,6 +153,10 @@ fn sampler(args: &Args, model: &Model, timesteps: usize) -> anyhow::Result<Sampl
     };
     if !(1..=timesteps).contains(&sampler.steps) {
         let found = sampler.steps;
+        if args.steps.is_none() {
+            let file = model.path.display();
+            anyhow::bail!("{file}: field `sampler`: steps: expected 1 to {timesteps}, the schedule's, found {found}");
+        }
         return Err(usage(format!(
             "--steps: expected 1 to {timesteps}, the steps of the model's schedule, found {found}"
         )));
