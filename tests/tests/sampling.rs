@@ -78,6 +78,57 @@ fn given_latents_replace_drawn_ones() {
     assert!(sample(root.path()).args(args).fail(2).contains("expected [n, 1, 8, 8], found [2, 1, 4, 8]"));
     fs::write(root.path().join("l.safetensors"), b"no tensors").unwrap();
     assert!(sample(root.path()).args(args).fail(2).contains("l.safetensors"));
+    save("latents", &latents.affine(1.0, 1e38).unwrap());
+    let error = sample(root.path()).args(args).args("--sampler ddpm --steps 1000").fail(1);
+    assert!(error.contains("2 of 2 pictures hold values that are not finite"), "{error}");
+}
+
+/// The bytes of a model file whose description is edited.
+fn described(file: &[u8], edit: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+    let header_end = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let mut header: serde_json::Value = serde_json::from_slice(&file[8..header_end]).unwrap();
+    let mut description = serde_json::from_str(header["__metadata__"]["ddpm"].as_str().unwrap()).unwrap();
+    edit(&mut description);
+    header["__metadata__"]["ddpm"] = description.to_string().into();
+    let mut header = header.to_string();
+    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &file[header_end..]].concat()
+}
+
+#[test]
+fn a_description_that_contradicts_its_network_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    trained(root.path());
+    let whole = fs::read(root.path().join("runs/a/checkpoints/step-000002/model.safetensors")).unwrap();
+    type Edit = fn(&mut serde_json::Value);
+    let cases: [(&str, Edit); 7] = [
+        ("field `image_size`: expected [8, 8]", |d| d["image_size"] = vec![16, 16].into()),
+        ("field `image_size`: expected [8, 8]", |d| d["image_size"] = vec![1_u64 << 63, 1 << 63].into()),
+        ("field `channels`: expected 1", |d| d["channels"] = 3.into()),
+        ("field `data_range`: expected [-1, 1]", |d| d["data_range"] = vec![0, 1].into()),
+        ("field `sampler`: steps: expected 1 to 1000", |d| d["sampler"]["steps"] = 1001.into()),
+        ("field `network`: model.base_channels", |d| d["network"]["base_channels"] = 7.into()),
+        ("field `diffusion`", |d| d["diffusion"]["timesteps"] = 0.into()),
+    ];
+    for (said, edit) in cases {
+        fs::write(root.path().join("lie.safetensors"), described(&whole, edit)).unwrap();
+        let error = sample(root.path()).args("lie.safetensors -n 1 --grid-only").fail(1);
+        assert!(error.contains("lie.safetensors: ") && error.contains(said), "{said}: {error}");
+    }
+}
+
+#[test]
+fn tensors_that_cannot_be_saved_do_not_cost_the_pictures() {
+    let root = tempfile::tempdir().unwrap();
+    trained(root.path());
+    fs::create_dir(root.path().join("folder")).unwrap();
+    let args = "runs/a -n 1 --steps 2 --grid-only --save-tensors";
+    let error = sample(root.path()).args(args).arg("folder").fail(2);
+    assert!(error.contains("--save-tensors") && error.contains("folder"), "{error}");
+    assert!(!root.path().join("samples").exists());
+    // What is there only when it is written to fails after the pictures.
+    sample(root.path()).args(args).arg("/dev/full").fail(1);
+    assert!(root.path().join("samples/grid.png").is_file());
 }
 
 #[test]
@@ -100,7 +151,7 @@ fn a_checkpoint_and_a_lone_model_file_are_models_too() {
 fn what_is_no_model_is_refused() {
     let root = tempfile::tempdir().unwrap();
     assert!(sample(root.path()).fail(2).contains("no run with a checkpoint"));
-    assert!(sample(root.path()).args("absent").fail(1).contains("absent"));
+    assert!(sample(root.path()).args("absent").fail(2).contains("absent"));
     fs::write(root.path().join("empty"), b"").unwrap();
     assert!(sample(root.path()).args("empty").fail(1).contains("empty"));
     fs::create_dir(root.path().join("folder")).unwrap();

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use candle_core::Tensor;
 use ddpm_checkpoint::write_tensors;
+use ddpm_cli::usage;
 use ddpm_data::{grid, save_gif, save_grid, save_png, save_strip, to_pictures};
 use tracing::info;
 
@@ -17,6 +18,9 @@ const FRAME_MS: u16 = 150;
 
 /// Makes the folders that will be written to, and finds out whether they can be: sampling may take hours.
 pub(crate) fn prepare(args: &Args) -> anyhow::Result<()> {
+    if let Some(path) = args.save_tensors.as_deref().filter(|path| path.is_dir() || path.file_name().is_none()) {
+        return Err(usage(format!("--save-tensors: expected a file, found the directory {}", path.display())));
+    }
     let of_tensors = args.save_tensors.as_deref().and_then(Path::parent).filter(|folder| *folder != Path::new(""));
     for (flag, folder) in [("--out", Some(args.out.as_path())), ("--save-tensors", of_tensors)] {
         let Some(folder) = folder else { continue };
@@ -29,11 +33,30 @@ pub(crate) fn prepare(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes what was asked for.
+/// Writes what was asked for: the pictures first, so that they are there whatever happens to the tensors.
 pub(crate) fn write(args: &Args, plan: &Plan, sampled: &Sampled) -> anyhow::Result<()> {
-    if let Some(path) = &args.save_tensors {
-        save_tensors(path, &sampled.images)?;
+    save_pictures(args, plan, sampled)?;
+    check_finite(plan, &sampled.images)?;
+    match &args.save_tensors {
+        Some(path) => save_tensors(path, &sampled.images),
+        None => Ok(()),
     }
+}
+
+/// NaN and infinities make pictures too, only none that anybody asked for.
+fn check_finite(plan: &Plan, images: &Tensor) -> anyhow::Result<()> {
+    let rows = images.flatten_from(1)?.to_vec2::<f32>()?;
+    let bad = rows.iter().filter(|values| values.iter().any(|value| !value.is_finite())).count();
+    if bad > 0 {
+        let (model, all) = (plan.model_path.display(), rows.len());
+        anyhow::bail!(
+            "{bad} of {all} pictures hold values that are not finite: expected weights of {model} and latents that keep within bounds"
+        );
+    }
+    Ok(())
+}
+
+fn save_pictures(args: &Args, plan: &Plan, sampled: &Sampled) -> anyhow::Result<()> {
     let out = &args.out;
     if args.interpolate.is_some() {
         let path = out.join("interpolation.png");
