@@ -12,7 +12,7 @@ use crate::temporary::{parent_of, remove_quietly, sync_directory, work_path};
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// Writes a file so that a reader sees the old content or the new, never a part: into a temporary beside it, fsync,
-/// rename, fsync of the directory. The file has the mode that any new file has (0666 less the umask).
+/// rename, fsync of the directory. A link is followed, and a device or a pipe is written to as it is. The file has the mode that any new file has (0666 less the umask).
 ///
 /// # Errors
 /// [`CheckpointError::Io`](crate::CheckpointError::Io) naming `path`, for an error of `body` too; what was at `path`
@@ -32,6 +32,14 @@ pub fn write_atomically(path: &Path, body: impl FnOnce(&mut dyn Write) -> io::Re
 
 /// [`write_atomically`] for a body that names files in its own errors.
 pub(crate) fn replace_file(path: &Path, body: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    // A link stays a link: what it points to is replaced.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = target.as_path();
+    if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        // A device or a pipe takes the bytes; a file in its place would take the device away.
+        let device = File::options().write(true).open(path).on("open", path)?;
+        return write_hashed(device, path, body).map(drop);
+    }
     let temporary = work_path(path)?;
     let written = write_new(&temporary, path, body).and_then(|_| fs::rename(&temporary, path).on("write", path));
     if written.is_err() {
@@ -117,6 +125,22 @@ mod tests {
         let small = write_hashed(full, shown, |out| out.write_all(b"few").on("write", shown));
         let error = small.map(|_| ()).expect_err("no space");
         assert!(error.chain().starts_with("cannot write model.safetensors: No space left"), "{}", error.chain());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_devices_stay_what_they_are() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        fs::write(&file, "old").expect("room");
+        std::os::unix::fs::symlink(&file, &link).expect("link");
+        write_atomically(&link, |out| out.write_all(b"new")).expect("room");
+        assert!(fs::symlink_metadata(&link).expect("still there").is_symlink());
+        assert_eq!(fs::read(&file).expect("still there"), b"new");
+        let device = dir.path().join("device");
+        std::os::unix::fs::symlink("/dev/null", &device).expect("link");
+        write_atomically(&device, |out| out.write_all(b"gone")).expect("it takes everything");
+        assert!(!fs::metadata(&device).expect("still there").is_file());
     }
 
     #[cfg(unix)]
