@@ -43,9 +43,9 @@ impl DeviceChoice {
             Self::Cpu => Ok(Device::Cpu),
             Self::Auto if !candle_core::utils::cuda_is_available() => Ok(Device::Cpu),
             Self::Auto => Ok(Device::new_cuda(0).unwrap_or(Device::Cpu)),
-            Self::Cuda(_) if !candle_core::utils::cuda_is_available() => Err(usage(
-                "--device cuda: this program was built without CUDA; build it with --features cuda, or use --device cpu",
-            )),
+            Self::Cuda(_) if !candle_core::utils::cuda_is_available() => {
+                Err(usage("--device cuda: expected auto or cpu: this program has no CUDA in it"))
+            }
             Self::Cuda(number) => {
                 Device::new_cuda(number).map_err(|error| usage(format!("--device cuda:{number}: {error}")))
             }
