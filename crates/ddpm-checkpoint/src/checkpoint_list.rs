@@ -49,10 +49,11 @@ pub fn list_checkpoints(directory: impl AsRef<Path>) -> Result<Vec<CheckpointEnt
     Ok(entries)
 }
 
-/// The first entry on which `load` succeeds. Each one before it is named in a warning.
+/// The first entry on which `load` succeeds. Each damaged one before it is named in a warning.
 ///
 /// # Errors
-/// [`CheckpointError::NoValidCheckpoint`] with every reason when there are entries and all fail.
+/// That of the first entry that may be whole but cannot be read, of a newer format for one: to go on from an older one
+/// would lose it. /// [`CheckpointError::NoValidCheckpoint`] with every reason when there are entries and all are damaged.
 pub(crate) fn newest_usable<T>(
     directory: &Path,
     entries: Vec<CheckpointEntry>,
@@ -62,6 +63,7 @@ pub(crate) fn newest_usable<T>(
     for entry in entries {
         match load(&entry.path) {
             Ok(loaded) => return Ok(Some((entry, loaded))),
+            Err(error) if !error.is_damage() => return Err(error),
             Err(error) => {
                 let reason = error.chain();
                 tracing::warn!("skipping checkpoint {}: {reason}", entry.path.display());

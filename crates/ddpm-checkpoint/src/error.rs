@@ -179,6 +179,16 @@ impl CheckpointError {
         Self::Damaged { path: path.to_owned(), problem: problem.into() }
     }
 
+    /// Whether what was read is damaged. A newer format or a system that refuses says nothing against the bytes.
+    pub(crate) fn is_damage(&self) -> bool {
+        use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+        match self {
+            Self::Io { source, .. } => matches!(source.kind(), InvalidData | NotFound | UnexpectedEof),
+            Self::NewerFormat { .. } | Self::Tensor { .. } => false,
+            _ => true,
+        }
+    }
+
     /// The message followed by those of its sources, for logs and lists.
     pub(crate) fn chain(&self) -> String {
         let mut text = self.to_string();

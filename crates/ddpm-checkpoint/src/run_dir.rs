@@ -217,20 +217,45 @@ impl RunDir {
     }
 
     /// Removes the checkpoints of steps after `step`, and gives their steps: for a run that goes back to `step` on
-    /// purpose and from there another way.
+    /// purpose and from there another way. Those that are damaged are kept as `step-NNNNNN.damaged`: somebody may want to
+    /// save what can be saved.
     ///
     /// # Errors
-    /// [`CheckpointError::Io`].
+    /// [`CheckpointError::NewerFormat`] and [`CheckpointError::Io`] for one that may be whole but cannot be read: then
+    /// nothing goes.
     pub fn discard_checkpoints_after(&mut self, step: u64) -> Result<Vec<u64>> {
         let entries = self.checkpoints()?;
         let later: Vec<u64> = entries.iter().map(|entry| entry.step).filter(|&found| found > step).collect();
-        self.remove(&later)?;
+        let mut whole = Vec::new();
+        for &step in &later {
+            match verify_checkpoint(self.checkpoints_path().join(step_name(step))) {
+                Ok(()) => whole.push(step),
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.remove(&whole)?;
+        later.iter().filter(|step| !whole.contains(step)).try_for_each(|&step| self.set_aside(step))?;
         self.saved_step = self.saved_step.filter(|&saved| saved <= step);
         Ok(later)
     }
 
     fn remove(&self, steps: &[u64]) -> Result<()> {
         steps.iter().try_for_each(|&step| remove_directory(&self.checkpoints_path().join(step_name(step))))
+    }
+
+    /// Gives a damaged checkpoint a name that no checkpoint has.
+    fn set_aside(&self, step: u64) -> Result<()> {
+        let path = self.checkpoints_path().join(step_name(step));
+        let free = |n: u32| match n {
+            1 => path.with_extension("damaged"),
+            n => path.with_extension(format!("damaged-{n}")),
+        };
+        let aside = (1..).map(free).find(|aside| fs::symlink_metadata(aside).is_err());
+        let aside = aside.unwrap_or_else(|| path.with_extension("damaged"));
+        tracing::warn!("the damaged {} is kept as {}", path.display(), aside.display());
+        fs::rename(&path, &aside).on("rename", &path)?;
+        sync_directory(&self.checkpoints_path())
     }
 
     /// Locks an existing directory, clears it of leftovers and makes its parts.

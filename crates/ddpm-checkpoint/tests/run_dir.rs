@@ -140,6 +140,24 @@ fn a_run_that_went_back_keeps_what_it_saves() {
 }
 
 #[test]
+fn going_back_keeps_what_could_not_be_read() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut run = begun(dir.path());
+    let paths: Vec<_> =
+        [100, 200, 300].iter().map(|&step| run.save_checkpoint(&checkpoint(step)).expect("room")).collect();
+    flip(&paths[1].join("training.safetensors"), 0);
+    let manifest = paths[2].join("manifest.json");
+    let written = fs::read_to_string(&manifest).expect("whole");
+    fs::write(&manifest, written.replace("\"format_version\": 1", "\"format_version\": 2")).expect("room");
+    assert!(matches!(run.load_latest(), Err(CheckpointError::NewerFormat { .. })));
+    assert!(matches!(run.discard_checkpoints_after(100), Err(CheckpointError::NewerFormat { .. })));
+    assert_eq!(names(&run.checkpoints_path()), ["step-000100", "step-000200", "step-000300"]);
+    fs::write(&manifest, written).expect("room");
+    assert_eq!(run.discard_checkpoints_after(100).expect("allowed"), [300, 200]);
+    assert_eq!(names(&run.checkpoints_path()), ["step-000100", "step-000200.damaged"]);
+}
+
+#[test]
 fn metrics_go_on_where_the_checkpoint_is() {
     let dir = tempfile::tempdir().expect("temp dir");
     let run = begun(dir.path());
