@@ -79,8 +79,24 @@ fn given_latents_replace_drawn_ones() {
     fs::write(root.path().join("l.safetensors"), b"no tensors").unwrap();
     assert!(sample(root.path()).args(args).fail(2).contains("l.safetensors"));
     save("latents", &latents.affine(1.0, 1e38).unwrap());
-    let error = sample(root.path()).args(args).args("--sampler ddpm --steps 1000").fail(1);
+    let error = sample(root.path()).args(args).fail(1);
     assert!(error.contains("2 of 2 pictures hold values that are not finite"), "{error}");
+}
+
+#[test]
+fn variance_spacing_and_procedure_change_the_pictures_and_off_a_terminal_no_bar_is_drawn() {
+    let root = tempfile::tempdir().unwrap();
+    trained(root.path());
+    let run = |args: &str| {
+        let args = format!("runs/a -n 1 --steps 10 --grid-only --save-tensors s.safetensors {args}");
+        let output = sample(root.path()).args(&args).output();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && !said.contains(['\r', '\u{1b}']) && said.lines().count() <= 3, "{said}");
+        values(&samples(root.path().join("s.safetensors")))
+    };
+    assert_ne!(run("--variance fixed-large"), run("--variance fixed-small"));
+    assert_ne!(run("--spacing leading"), run("--spacing trailing"));
+    assert_ne!(run("--sampler ddpm"), run("--sampler ddpm-clipped"));
 }
 
 /// The bytes of a model file whose description is edited.
