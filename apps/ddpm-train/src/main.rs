@@ -16,7 +16,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::Parser;
-use ddpm_cli::{Ended, Progress};
+use ddpm_cli::{Ended, Progress, usage};
 
 use crate::args::Args;
 use crate::config::RunConfig;
@@ -44,6 +44,11 @@ fn run(args: &Args) -> anyhow::Result<Ended> {
     if args.dry_run {
         ddpm_cli::print(&config.to_toml()?)?;
         return Ok(Ended::Done);
+    }
+    // A path that was typed wrong is a matter of usage; what lies behind one that exists is not.
+    let data = &config.data.path;
+    if data != "digits" && !std::path::Path::new(data).exists() {
+        return Err(usage(format!("data.path: expected pictures at {data}, found nothing there")));
     }
     let threads = ddpm_cli::use_threads(args.threads)?;
     session::train(request, &config, &args.device.open()?, threads, &progress)
