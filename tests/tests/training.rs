@@ -218,6 +218,25 @@ fn a_diverging_run_keeps_its_checkpoint() {
     assert_eq!(bytes(kept.join("model.safetensors")), before);
 }
 
+/// A run that begins with another's checkpoint stands on its own from its first moment.
+#[test]
+fn a_run_from_anothers_checkpoint_goes_on_with_the_same_command() {
+    let root = tempfile::tempdir().unwrap();
+    let args = "--set train.sample_every_steps=0 --set sample.preview_images=0";
+    train(root.path()).args(SMALL).args(args).args("--steps 2 --out first --set sample.preview_images=0").succeed();
+    // What does not fit leaves nothing behind.
+    train(root.path()).args("--resume first --out second --steps 4 --seed 5").fail(2);
+    assert!(!root.path().join("second/config.toml").exists());
+    train(root.path()).args("--resume first --out second --steps 4").succeed();
+    assert!(root.path().join("second/checkpoints/step-000002").is_dir());
+    train(root.path()).args("--resume first --out second --steps 6").succeed();
+    assert!(root.path().join("second/checkpoints/step-000006").is_dir());
+    // A run of another origin is not taken for it.
+    train(root.path()).args(SMALL).args(args).args("--steps 2 --out third").succeed();
+    let error = train(root.path()).args("--resume first --out third --steps 6").fail(1);
+    assert!(error.contains("already holds a run"), "{error}");
+}
+
 #[test]
 fn a_folder_of_pictures_trains_in_colour_and_samples() {
     let root = tempfile::tempdir().unwrap();

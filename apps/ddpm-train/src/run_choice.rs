@@ -63,6 +63,10 @@ fn stem(args: &Args) -> String {
 }
 
 fn from_path(path: &Path, out: Option<&Path>) -> anyhow::Result<Request> {
+    // The same command again: the run that it began goes on.
+    if let Some(out) = out.filter(|out| RunDir::is_run(out) && began_from(out, path)) {
+        return Ok(Request::Continue { run: out.into(), checkpoint: None });
+    }
     if RunDir::is_run(path) {
         let checkpoint = || RunDir::open(path)?.latest_valid().map(|entry| entry.map(|entry| entry.path));
         return match out.filter(|out| !same(out, path)) {
@@ -95,6 +99,22 @@ fn from_path(path: &Path, out: Option<&Path>) -> anyhow::Result<Request> {
     }
 }
 
+/// In a run that began with a checkpoint of another: where that one lay.
+const ORIGIN_NAME: &str = "began-from";
+
+/// Whether that run began with `path`, or with a checkpoint of the run `path`.
+fn began_from(run: &Path, path: &Path) -> bool {
+    let origin = std::fs::read_to_string(run.join(ORIGIN_NAME));
+    origin.is_ok_and(|origin| path.canonicalize().is_ok_and(|path| Path::new(origin.trim_end()).starts_with(path)))
+}
+
+/// Writes down where a run's first checkpoint comes from, for [`began_from`].
+pub(crate) fn save_origin(run: &RunDir, checkpoint: &Path) -> anyhow::Result<()> {
+    let path = run.path().join(ORIGIN_NAME);
+    let origin = checkpoint.canonicalize().with_context(|| format!("cannot find {}", checkpoint.display()))?;
+    std::fs::write(&path, format!("{}\n", origin.display())).with_context(|| format!("cannot write {}", path.display()))
+}
+
 fn same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
@@ -111,6 +131,8 @@ fn run_of(checkpoint: &Path) -> Option<&Path> {
 pub(crate) struct Opened {
     pub(crate) run: RunDir,
     pub(crate) checkpoint: Option<PathBuf>,
+    /// Whether the run begins now.
+    pub(crate) new: bool,
 }
 
 impl Request {
@@ -127,14 +149,14 @@ impl Request {
                         differing.join(", ")
                     )));
                 }
-                Ok(Opened { run, checkpoint })
+                Ok(Opened { run, checkpoint, new: false })
             }
-            Self::New { run, checkpoint } => Ok(Opened { run: RunDir::create(run)?, checkpoint }),
+            Self::New { run, checkpoint } => Ok(Opened { run: RunDir::create(run)?, checkpoint, new: true }),
             Self::Named { stem, may_continue } => {
                 if may_continue && let Some(run) = unfinished(&stem, config, total_steps)? {
-                    return Ok(Opened { run, checkpoint: None });
+                    return Ok(Opened { run, checkpoint: None, new: false });
                 }
-                Ok(Opened { run: RunDir::create_next(RUNS, &stem)?, checkpoint: None })
+                Ok(Opened { run: RunDir::create_next(RUNS, &stem)?, checkpoint: None, new: true })
             }
         }
     }

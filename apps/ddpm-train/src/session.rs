@@ -13,7 +13,7 @@ use tracing::info;
 
 use crate::config::RunConfig;
 use crate::model::new_model;
-use crate::run_choice::{Opened, Request};
+use crate::run_choice::{Opened, Request, save_origin};
 use crate::watch::Watch;
 
 /// Trains as the configuration says, from the beginning or from where the run stopped.
@@ -27,14 +27,21 @@ pub(crate) fn train(
     let stop = StopSignal::listen()?;
     let source = ddpm_data::open(&config.data).map_err(data_error)?;
     let total_steps = total_steps(config, source.as_ref())?;
-    let Opened { mut run, checkpoint } = request.open(config, total_steps)?;
-    run.save_config(&config.to_toml()?)?;
+    let Opened { mut run, checkpoint, new } = request.open(config, total_steps)?;
     greet(config, source.as_ref(), device, threads, &run)?;
 
     let diffusion = GaussianDiffusion::new(config.diffusion.build()?);
     let model = new_model(&config.model, config.train.seed, device)?;
     let mut trainer = Trainer::new(config.train.clone(), total_steps, diffusion, model, device.clone())?;
-    restore(&mut trainer, &run, checkpoint.as_deref())?;
+    let restored = restore(&mut trainer, &run, checkpoint.as_deref())?;
+    if let (true, Some(path), Some(restored)) = (new, &checkpoint, &restored) {
+        // From here on the run stands on its own, however early it is stopped.
+        save_origin(&run, path)?;
+        run.save_checkpoint(restored)?;
+    }
+    drop(restored);
+    // Not before: a run that cannot begin leaves none behind.
+    run.save_config(&config.to_toml()?)?;
     let first_step = trainer.state().step;
     if first_step >= total_steps {
         let path = run.path().display();
@@ -81,17 +88,17 @@ fn data_error(error: DataError) -> anyhow::Error {
 }
 
 /// Takes up the checkpoint that was asked for, or the newest of the run.
-fn restore(trainer: &mut Trainer, run: &RunDir, checkpoint: Option<&Path>) -> anyhow::Result<()> {
+fn restore(trainer: &mut Trainer, run: &RunDir, checkpoint: Option<&Path>) -> anyhow::Result<Option<Checkpoint>> {
     let checkpoint = match checkpoint {
         Some(path) => Some(Checkpoint::load(path)?),
         None => run.load_latest()?,
     };
-    let Some(checkpoint) = checkpoint else { return Ok(()) };
-    let state = serde_json::from_value(checkpoint.state).context("the checkpoint's state.json")?;
-    let snapshot = Snapshot { averages: checkpoint.model, training: checkpoint.training, state };
+    let Some(checkpoint) = checkpoint else { return Ok(None) };
+    let state = serde_json::from_value(checkpoint.state.clone()).context("the checkpoint's state.json")?;
+    let snapshot = Snapshot { averages: checkpoint.model.clone(), training: checkpoint.training.clone(), state };
     trainer.restore(&snapshot).map_err(|error| usage(format!("cannot go on from the checkpoint: {error}")))?;
     info!("goes on from step {}", checkpoint.step);
-    Ok(())
+    Ok(Some(checkpoint))
 }
 
 /// What a model file of this run is the model of.
