@@ -45,10 +45,10 @@ fn frame(picture: &Picture, width: u16, height: u16) -> gif::Frame<'static> {
 }
 
 /// Writes `samples.gif` from the `step-*.png` grids in a folder, in the order of their steps: how the pictures came about.
-/// Grids of another size than the newest are left out.
+/// Grids of another size than the newest are left out, and so are, with a warning, those that cannot be read.
 ///
 /// # Errors
-/// When a grid cannot be read or the file cannot be written.
+/// When the folder cannot be listed or the file cannot be written.
 pub fn save_evolution_gif(folder: &Path) -> Result<(), DataError> {
     let mut grids: Vec<(u64, PathBuf)> = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(DataError::io(folder))? {
@@ -63,10 +63,28 @@ pub fn save_evolution_gif(folder: &Path) -> Result<(), DataError> {
     let read = |(_, path): &(u64, PathBuf)| {
         decode(&std::fs::read(path).map_err(DataError::io(path))?, &path.display().to_string())
     };
-    let mut frames = grids.iter().map(read).collect::<Result<Vec<Picture>, _>>()?;
+    // One bad picture is no reason to lose the others, nor to stop a training.
+    let readable =
+        |grid: &(u64, PathBuf)| read(grid).inspect_err(|error| tracing::warn!("left out of samples.gif: {error}")).ok();
+    let mut frames: Vec<Picture> = grids.iter().filter_map(readable).collect();
     let Some((width, height, channels)) = frames.last().map(|p| (p.width, p.height, p.channels)) else {
         return Ok(());
     };
     frames.retain(|p| (p.width, p.height, p.channels) == (width, height, channels));
     save_gif(&folder.join("samples.gif"), &frames, 400)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grid_that_cannot_be_read_is_left_out() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let picture = Picture { width: 2, height: 2, channels: 1, samples: vec![0, 80, 160, 255] };
+        crate::save_png(&folder.path().join("step-000002.png"), &picture).expect("room");
+        std::fs::write(folder.path().join("step-000001.png"), "").expect("room");
+        save_evolution_gif(folder.path()).expect("one is whole");
+        assert!(folder.path().join("samples.gif").is_file());
+    }
 }

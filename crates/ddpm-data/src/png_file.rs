@@ -33,7 +33,11 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
         std::fs::create_dir_all(folder)?;
         // The mode of any other file, not the owner's alone as temporary files have it.
         let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
-        let written = std::fs::File::create(&temporary).and_then(|mut file| file.write_all(bytes));
+        let written = std::fs::File::create(&temporary).and_then(|mut file| {
+            file.write_all(bytes)?;
+            // Without this a power cut may leave an empty file under the name.
+            file.sync_all()
+        });
         let moved = written.and_then(|()| std::fs::rename(&temporary, path));
         if moved.is_err() {
             let _ = std::fs::remove_file(&temporary);
