@@ -9,6 +9,7 @@ use toml::Table;
 
 use crate::args::{Args, Resume};
 use crate::config::{DEFAULT_PRESET, RunConfig, read_document};
+use crate::watch::grid_path;
 
 /// Where runs are put unless `--out` says otherwise.
 pub(crate) const RUNS: &str = "runs";
@@ -181,7 +182,9 @@ fn unfinished(stem: &str, config: &RunConfig, total_steps: u64) -> anyhow::Resul
     };
     let done = run.latest_valid()?.map_or(0, |entry| entry.step);
     let same = run.config_path().is_file() && differing_keys(&run, config)?.is_empty();
-    Ok((same && done < total_steps).then_some(run))
+    // A signal may have come between the last step and its pictures.
+    let drawn = config.sample.preview_images == 0 || grid_path(&run.samples_path(), total_steps).exists();
+    Ok((same && (done < total_steps || (done == total_steps && !drawn))).then_some(run))
 }
 
 /// The keys of the saved configuration that say something else now, those aside that may change from one part of a run

@@ -14,7 +14,7 @@ use tracing::info;
 use crate::config::RunConfig;
 use crate::model::new_model;
 use crate::run_choice::{Opened, Request, save_origin};
-use crate::watch::Watch;
+use crate::watch::{Watch, grid_path};
 
 /// Trains as the configuration says, from the beginning or from where the run stopped.
 pub(crate) fn train(
@@ -43,7 +43,9 @@ pub(crate) fn train(
     // Not before: a run that cannot begin leaves none behind.
     run.save_config(&config.to_toml()?)?;
     let first_step = trainer.state().step;
-    if first_step >= total_steps {
+    let preview = preview(config);
+    let undrawn = preview_is_missing(config, &run, first_step, total_steps);
+    if first_step >= total_steps && !undrawn {
         let path = run.path().display();
         info!("{path} has done its {total_steps} steps; --steps gives it more, --out begins another");
         return Ok(Ended::Done);
@@ -54,20 +56,38 @@ pub(crate) fn train(
     let loading = LoaderConfig::new(&config.data, batch_size, seed, channels, [size.height, size.width]);
     let loader = Loader::new(source, loading, trainer.state().batches).map_err(data_error)?;
     let mut batches = loader.map(|batch: Result<Batch, DataError>| batch.map(|batch| batch.images));
-    let preview = Preview {
-        images: config.sample.preview_images,
-        image_shape: [config.model.channels(), size.height, size.width],
-        sampler: config.sample.preview_sampler(),
-        seed: config.train.seed,
-    };
     let describe = |step| describe(config, step);
     let mut watch = Watch::new(&run, first_step, total_steps, config.train.log_every_steps, progress, stop.clone())?;
+    if undrawn {
+        match preview.draw(&trainer, &|| stop.received().is_some())? {
+            Some(images) => watch.preview(first_step, &images)?,
+            None => return Ok(stop.received().map_or(Ended::Done, Ended::BySignal)),
+        }
+    }
     let outcome = ddpm_trainer::train(&mut trainer, &mut batches, &mut run, &preview, &describe, &mut watch)?;
     watch.finish(outcome)?;
     Ok(match (outcome, stop.received()) {
         (Outcome::Stopped, Some(signal)) => Ended::BySignal(signal),
         _ => Ended::Done,
     })
+}
+
+/// The pictures that show how the run goes.
+fn preview(config: &RunConfig) -> Preview {
+    let size = config.model.image_size();
+    Preview {
+        images: config.sample.preview_images,
+        image_shape: [config.model.channels(), size.height, size.width],
+        sampler: config.sample.preview_sampler(),
+        seed: config.train.seed,
+    }
+}
+
+/// Whether a signal came before the pictures of the step that the run goes on from.
+fn preview_is_missing(config: &RunConfig, run: &RunDir, step: u64, total_steps: u64) -> bool {
+    let every = config.train.sample_every_steps;
+    let due = step == total_steps || (every > 0 && step > 0 && step.is_multiple_of(every));
+    config.sample.preview_images > 0 && due && !grid_path(&run.samples_path(), step).exists()
 }
 
 /// The steps of the whole run, which may be given as passes over data of a size that only its source knows.

@@ -1,6 +1,6 @@
 //! Watching a run: the progress bar, the pictures, the curve.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
@@ -28,6 +28,11 @@ pub(crate) struct Watch {
 
 /// How long a run without a bar stays silent.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// The grid of a step in the folder of samples.
+pub(crate) fn grid_path(samples: &Path, step: u64) -> PathBuf {
+    samples.join(format!("step-{step:06}.png"))
+}
 
 /// What the curve needs of a line of metrics.jsonl. A loss that was not finite is null there.
 #[derive(Deserialize)]
@@ -82,8 +87,8 @@ impl Watch {
         }
     }
 
-    fn preview(&mut self, step: u64, images: &Tensor) -> anyhow::Result<()> {
-        let path = self.samples.join(format!("step-{step:06}.png"));
+    pub(crate) fn preview(&mut self, step: u64, images: &Tensor) -> anyhow::Result<()> {
+        let path = grid_path(&self.samples, step);
         ddpm_data::save_grid(&path, images)?;
         ddpm_data::save_evolution_gif(&self.samples)?;
         self.newest_grid = Some(path);

@@ -107,7 +107,7 @@ where
                     let event = Event::Preview { step, images: &images };
                     observer.event(event).map_err(TrainerError::Observer)?;
                 }
-                None if last => return Ok(Outcome::Finished),
+                None if last => return Ok(Outcome::Stopped),
                 None => {
                     save(trainer, run, describe)?;
                     return Ok(Outcome::Stopped);
