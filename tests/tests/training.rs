@@ -169,7 +169,7 @@ fn wrong_usage_says_what_is_wrong_and_writes_nothing() {
         ("--batch-size 5000", "1797 pictures"),
         ("--preset mnist", "--data"),
         ("--config absent.toml", "absent.toml"),
-        ("--device cuda", "--features cuda"),
+        ("--device cuda", "expected auto or cpu"),
         ("--resume absent", "--resume absent"),
         ("--set model.channels=2", "model.channels"),
     ] {
@@ -177,7 +177,7 @@ fn wrong_usage_says_what_is_wrong_and_writes_nothing() {
         assert!(error.contains(said), "{args}: {error}");
         assert!(!root.path().join("runs").exists(), "{args}");
     }
-    let error = train(root.path()).args("--data absent").fail(1);
+    let error = train(root.path()).args("--data absent").fail(2);
     assert!(error.contains("absent"), "{error}");
 }
 
