@@ -1,0 +1,111 @@
+//! The configurations that `ddpm-train` carries with it are the ones that the documents describe.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use ddpm_tests::train;
+use ddpm_unet::NetworkConfig;
+use toml::{Table, Value};
+
+/// A preset and what it comes to.
+struct Preset {
+    name: &'static str,
+    parameters: usize,
+    /// As `TABLE.KEY`.
+    values: &'static [(&'static str, &'static str)],
+}
+
+const PRESETS: [Preset; 4] = [
+    Preset {
+        name: "digits",
+        parameters: 698_209,
+        values: &[
+            ("model.image_size", "8"),
+            ("data.path", "\"digits\""),
+            ("train.steps", "2400"),
+            ("train.batch_size", "128"),
+            ("sample.variance", "\"fixed-small\""),
+        ],
+    },
+    Preset {
+        name: "mnist",
+        parameters: 2_380_161,
+        values: &[
+            ("model.image_size", "32"),
+            ("data.fit", "\"pad\""),
+            ("train.steps", "20000"),
+            ("train.batch_size", "64"),
+            ("sample.variance", "\"fixed-small\""),
+        ],
+    },
+    Preset {
+        name: "cifar10",
+        parameters: 34_295_811,
+        values: &[
+            ("model.channels", "3"),
+            ("model.image_size", "32"),
+            ("data.horizontal_flip", "true"),
+            ("train.steps", "800000"),
+            ("train.learning_rate", "0.0002"),
+            ("train.ema_decay", "0.9999"),
+            ("sample.variance", "\"fixed-large\""),
+        ],
+    },
+    Preset {
+        name: "article",
+        parameters: 132_864_579,
+        values: &[
+            ("model.channels", "3"),
+            ("model.image_size", "64"),
+            ("model.channel_multipliers", "[1, 2, 4, 8, 16]"),
+            ("train.epochs", "10"),
+            ("train.learning_rate", "2e-5"),
+            ("sample.mean", "\"epsilon\""),
+        ],
+    },
+];
+
+/// What all of them have: the schedule of Ho et al. 2020.
+const ALL: [(&str, &str); 5] = [
+    ("diffusion.timesteps", "1000"),
+    ("diffusion.beta_schedule", "\"linear\""),
+    ("diffusion.beta_start", "0.0001"),
+    ("diffusion.beta_end", "0.02"),
+    ("train.gradient_clip_norm", "1.0"),
+];
+
+/// The value that a text of TOML says. A square image size may be written as one number or as two.
+fn value(text: &str) -> Value {
+    format!("v = {text}").parse::<Table>().unwrap()["v"].clone()
+}
+
+fn sides(value: &Value) -> Vec<i64> {
+    match value {
+        Value::Array(sides) => sides.iter().map(|side| side.as_integer().unwrap()).collect(),
+        side => vec![side.as_integer().unwrap(); 2],
+    }
+}
+
+#[test]
+fn every_preset_is_what_the_documents_say() {
+    let root = tempfile::tempdir().unwrap();
+    for Preset { name, parameters, values } in PRESETS {
+        // Pictures are not opened by a dry run; `digits` brings its own.
+        let data = if name == "digits" { "" } else { "--data x" };
+        let text = train(root.path()).args("--dry-run --preset").arg(name).args(data).succeed();
+        let document: Table = text.parse().unwrap();
+        for (key, expected) in ALL.iter().chain(values) {
+            let (table, key) = key.split_once('.').unwrap();
+            let (found, expected) = (&document[table][key], value(expected));
+            let same = if key == "image_size" { sides(found) == sides(&expected) } else { *found == expected };
+            assert!(same, "{name}, {table}.{key}: expected {expected}, found {found}");
+        }
+        let network: NetworkConfig = document["model"].clone().try_into().unwrap();
+        assert_eq!(network.parameter_count().unwrap(), parameters, "{name}");
+        // The number in the preset's own comment.
+        let digits = parameters.to_string();
+        let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|g| std::str::from_utf8(g).unwrap()).collect();
+        let path = format!("{}/../assets/presets/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+        let comment = std::fs::read_to_string(path).unwrap();
+        assert!(comment.contains(&format!("{} parameters", groups.join(","))), "{name}");
+    }
+}
