@@ -76,6 +76,7 @@ where
     let mut metrics = run.metrics(trainer.state().step)?;
     run.discard_checkpoints_after(trainer.state().step)?;
 
+    let mut checkpoint_due = false;
     while trainer.state().step < trainer.total_steps() {
         let report = trainer.step(batches)?;
         let step = report.step;
@@ -92,9 +93,15 @@ where
         }
 
         let stop = observer.should_stop();
-        if due(config.checkpoint_every_steps) || last || stop {
+        // While steps are skipped the weights may be beyond repair: the checkpoint that is due waits for a step that is not, and
+        // takes no older one's place before.
+        checkpoint_due |= due(config.checkpoint_every_steps);
+        if (checkpoint_due && !report.skipped) || last || stop {
             let path = save(trainer, run, describe)?;
-            run.prune(&retention)?;
+            if !report.skipped {
+                run.prune(&retention)?;
+            }
+            checkpoint_due = false;
             observer.event(Event::Checkpoint { step, path: &path }).map_err(TrainerError::Observer)?;
         }
         if stop && !last {
