@@ -29,7 +29,7 @@ fn fields_that_are_too_large_together_are_named_before_anything_is_allocated() {
     type Change = fn(&mut NoiseNetConfig);
     let cases: [(&str, Change); 4] = [
         ("model.image_size", |c| c.image_size = ImageSize::square(1_000_000)),
-        ("model.base_channels", |c| c.base_channels = 100_000),
+        ("model.base_channels", |c| c.base_channels = 50_000),
         ("model.attention_heads", |c| c.attention_heads = 1_000_000),
         ("model.attention_head_channels", |c| c.attention_head_channels = 1_000_000),
     ];
