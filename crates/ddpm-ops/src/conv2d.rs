@@ -385,7 +385,13 @@ impl Saved {
         let threads = rayon::current_num_threads();
         let kernel = Kernel::choose(&geometry);
         let together = kernel.images_together(&geometry, images, threads);
-        (kernel, together, if images.div_ceil(together) < threads { threads } else { 1 })
+        // Kernels that divide their own work do so as soon as there are fewer runs than threads, the others when nothing else is
+        // left to divide.
+        let runs = match kernel {
+            Kernel::Winograd | Kernel::Pointwise => images.div_ceil(together),
+            Kernel::Tiles | Kernel::Matrix => images,
+        };
+        (kernel, together, if runs < threads { threads } else { 1 })
     }
 
     fn forward(
