@@ -53,7 +53,7 @@ pub fn list_checkpoints(directory: impl AsRef<Path>) -> Result<Vec<CheckpointEnt
 ///
 /// # Errors
 /// That of the first entry that may be whole but cannot be read, of a newer format for one: to go on from an older one
-/// would lose it. /// [`CheckpointError::NoValidCheckpoint`] with every reason when there are entries and all are damaged.
+/// would lose it. [`CheckpointError::NoValidCheckpoint`] with every reason when there are entries and all are damaged.
 pub(crate) fn newest_usable<T>(
     directory: &Path,
     entries: Vec<CheckpointEntry>,
