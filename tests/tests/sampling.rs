@@ -148,6 +148,19 @@ fn tensors_that_cannot_be_saved_do_not_cost_the_pictures() {
 }
 
 #[test]
+fn signals_end_the_sampling_with_their_codes() {
+    let root = tempfile::tempdir().unwrap();
+    trained(root.path());
+    for (number, code) in [(2, 130), (15, 143)] {
+        let mut child = sample(root.path()).args("-n 100000 --batch-size 8 --steps 1000 -q").spawn();
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        let kill = std::process::Command::new("kill").arg(format!("-{number}")).arg(child.id().to_string()).status();
+        assert!(kill.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+    }
+}
+
+#[test]
 fn a_checkpoint_and_a_lone_model_file_are_models_too() {
     let root = tempfile::tempdir().unwrap();
     trained(root.path());

@@ -108,6 +108,58 @@ fn signals_save_once_and_leave_with_their_codes() {
     }
 }
 
+/// A signal does not wait for the end of a step of many batches: the step has not taken place.
+#[test]
+fn a_signal_interrupts_an_accumulation() {
+    let root = tempfile::tempdir().unwrap();
+    let args = "--steps 2 --out run --set train.gradient_accumulation_steps=1000000 -q";
+    let mut child = train(root.path()).args(SMALL).args(args).spawn();
+    wait_for(&root.path().join("run/metrics.jsonl"));
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&child, 15);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(root.path().join("run/checkpoints/step-000000/manifest.json").is_file());
+    let state = fs::read_to_string(root.path().join("run/checkpoints/step-000000/state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    assert!(state.to_string().contains("\"batches\":0"), "{state}");
+}
+
+#[test]
+fn every_nth_checkpoint_is_kept_beside_the_newest() {
+    let root = tempfile::tempdir().unwrap();
+    let keep =
+        "--set train.checkpoint_every_steps=1 --set train.keep_last_checkpoints=1 --set train.keep_every_steps=3";
+    train(root.path()).args(SMALL).args(keep).args("--steps 8 --out run --set sample.preview_images=0").succeed();
+    let saved = fs::read_dir(root.path().join("run/checkpoints")).unwrap();
+    let mut saved: Vec<_> = saved.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    saved.sort();
+    assert_eq!(saved, ["step-000003", "step-000006", "step-000008"]);
+    // Any of them is one to begin another run with.
+    let args = "--resume run/checkpoints/step-000003 --out other --steps 5";
+    train(root.path()).args(args).succeed();
+    for (run, steps) in [("run", 8), ("other", 2)] {
+        let metrics = fs::read_to_string(root.path().join(run).join("metrics.jsonl")).unwrap();
+        assert_eq!(metrics.lines().count(), steps, "{run}");
+    }
+    let loss = |run: &str, step: u64| {
+        let metrics = fs::read_to_string(root.path().join(run).join("metrics.jsonl")).unwrap();
+        let lines = metrics.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.filter(|line| line["step"] == step).map(|line| line["loss"].clone()).next().unwrap()
+    };
+    assert_eq!(loss("run", 4), loss("other", 4));
+    assert_eq!(loss("run", 5), loss("other", 5));
+}
+
+#[test]
+fn a_learning_rate_that_follows_the_length_is_told_of() {
+    let root = tempfile::tempdir().unwrap();
+    let rate = "--set train.learning_rate_schedule=cosine --set sample.preview_images=0 --out run";
+    train(root.path()).args(SMALL).args(rate).args("--steps 2").succeed();
+    let output = train(root.path()).args("--out run --steps 4").output();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("had 2 steps and now has 4 steps"), "{said}");
+}
+
 #[test]
 fn two_processes_do_not_share_a_run() {
     let root = tempfile::tempdir().unwrap();
@@ -170,13 +222,17 @@ fn wrong_usage_says_what_is_wrong_and_writes_nothing() {
         ("--preset mnist", "--data"),
         ("--config absent.toml", "absent.toml"),
         ("--device cuda", "expected auto or cpu"),
-        ("--resume absent", "--resume absent"),
+        ("--resume absent", "found nothing there"),
+        ("--resume .", "expected auto, never, or a run or checkpoint directory, found neither"),
         ("--set model.channels=2", "model.channels"),
     ] {
         let error = train(root.path()).args(args).fail(2);
         assert!(error.contains(said), "{args}: {error}");
         assert!(!root.path().join("runs").exists(), "{args}");
     }
+    fs::write(root.path().join("both.toml"), "[train]\nsteps = 3\nepochs = 2\n").unwrap();
+    let error = train(root.path()).args("--config both.toml").fail(2);
+    assert!(error.contains("both.toml: train: expected one of steps and epochs, found both"), "{error}");
     let error = train(root.path()).args("--data absent").fail(2);
     assert!(error.contains("absent"), "{error}");
 }
@@ -189,6 +245,23 @@ fn a_dry_run_prints_a_document_that_reads_back() {
     fs::write(root.path().join("c.toml"), &text).unwrap();
     let again = train(root.path()).args("--config c.toml --dry-run").succeed();
     assert_eq!(text, again);
+}
+
+#[test]
+fn another_rule_of_beta_brings_its_own_parameters() {
+    let root = tempfile::tempdir().unwrap();
+    let said = |args: &str| {
+        let output = train(root.path()).args(args).args("--dry-run").output();
+        assert!(output.status.success());
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (document, warnings) = said("--set diffusion.beta_schedule=cosine");
+    assert!(!document.contains("beta_end") && warnings.is_empty(), "{document}{warnings}");
+    // In whatever order.
+    let (document, warnings) = said("--set diffusion.beta_end=0.01 --set diffusion.beta_schedule=sigmoid");
+    assert!(document.contains("beta_end = 0.01") && !document.contains("beta_start") && warnings.is_empty());
+    let (_, warnings) = said("--set diffusion.beta_schedule=cosine --set diffusion.beta_end=0.01");
+    assert!(warnings.contains("diffusion.beta_end has no effect"), "{warnings}");
 }
 
 #[test]
@@ -243,4 +316,13 @@ fn a_folder_of_pictures_trains_in_colour_and_samples() {
     train(root.path()).args(SMALL).args(args).succeed();
     sample(root.path()).args("second -n 2 --steps 3 --out colour").succeed();
     assert!(root.path().join("colour/000001.png").is_file());
+    // One that cannot be decoded is named when it is met, and counted at the end.
+    let cut = bytes(root.path().join("pictures/000003.png"));
+    fs::write(root.path().join("pictures/000003.png"), &cut[..40]).unwrap();
+    let args = "--data pictures --set data.max_bad_share=0.5 --steps 3 --out third --set sample.preview_images=0";
+    let output = train(root.path()).args(SMALL).args(args).output();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("000003.png").count(), 1, "{said}");
+    assert!(said.contains("1 picture could not be decoded"), "{said}");
 }

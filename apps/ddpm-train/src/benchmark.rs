@@ -43,7 +43,7 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
     let total = steps.saturating_add(WARM_UP);
     let mut trainer = Trainer::new(config.train.clone(), total, diffusion, model, device.clone())?;
     let train_step_ms = median_ms(steps, || {
-        trainer.step(&mut batches)?;
+        trainer.step(&mut batches, &|| false)?;
         Ok(())
     })?;
     let peak_rss_mib = peak_rss_mib();

@@ -29,6 +29,9 @@ pub(crate) struct RunConfig {
 /// The tables of the document, in the order they are written.
 const TABLES: [&str; 5] = ["model", "diffusion", "data", "train", "sample"];
 
+/// The keys of `[diffusion]` that belong to one rule or another.
+const BETA_PARAMETERS: [&str; 5] = ["beta_start", "beta_end", "cosine_offset", "max_beta", "betas"];
+
 impl RunConfig {
     /// The configuration that `args` ask for: the base, then `--config`, then flags and `--set`.
     ///
@@ -56,13 +59,25 @@ impl RunConfig {
                 let (path, found) = (path.display(), value.type_str());
                 return Err(usage(format!("{path}: {name}: expected a table, found {found}")));
             }
+            let both = over.get("train").and_then(Value::as_table);
+            if both.is_some_and(|train| train.contains_key("steps") && train.contains_key("epochs")) {
+                let path = path.display();
+                return Err(usage(format!("{path}: train: expected one of steps and epochs, found both")));
+            }
             merge(&mut document, over);
         }
+        let mut over = Table::new();
         for (key, value) in flags(args)? {
-            set(&mut document, &key, value)?;
+            set(&mut over, &key, value)?;
         }
+        merge(&mut document, over);
         let config = Self::from_document(document)?;
         config.validate()?;
+        for field in config.diffusion.unused_fields() {
+            tracing::warn!(
+                "diffusion.{field} has no effect: the rule that diffusion.beta_schedule names does not read it"
+            );
+        }
         Ok(config)
     }
 
@@ -161,9 +176,14 @@ fn merge(base: &mut Table, over: Table) {
     for (name, value) in over {
         match (base.get_mut(&name), value) {
             (Some(Value::Table(base)), Value::Table(over)) => {
-                // Another kind of network brings its own keys: those of the old one mean nothing to it.
-                if over.contains_key("kind") && over.get("kind") != base.get("kind") {
+                let other =
+                    |base: &Table, key| base.get(key).is_some_and(|own| over.get(key).is_some_and(|new| new != own));
+                // Another kind of network or rule of β brings its own keys: those of the old one mean nothing to it.
+                if other(base, "kind") {
                     base.clear();
+                }
+                if other(base, "beta_schedule") {
+                    BETA_PARAMETERS.iter().for_each(|key| drop(base.remove(*key)));
                 }
                 over.into_iter().for_each(|(key, value)| put(base, key, value));
             }

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use ddpm_checkpoint::{CheckpointError, RunDir, next_free_name, verify_checkpoint};
+use ddpm_checkpoint::{CheckpointError, RunDir, is_checkpoint, next_free_name, verify_checkpoint};
 use ddpm_cli::usage;
+use ddpm_trainer::LearningRateSchedule;
 use toml::Table;
 
 use crate::args::{Args, Resume};
@@ -75,12 +76,14 @@ fn from_path(path: &Path, out: Option<&Path>) -> anyhow::Result<Request> {
             Some(out) => Ok(Request::New { run: out.into(), checkpoint: checkpoint()? }),
         };
     }
-    verify_checkpoint(path).map_err(|error| match error {
-        CheckpointError::NotFound { .. } => {
-            usage(format!("--resume {}: expected auto, never, or a run or checkpoint directory", path.display()))
-        }
-        error => anyhow::Error::new(error).context(format!("--resume {}", path.display())),
-    })?;
+    if !is_checkpoint(path) {
+        let found = if path.exists() { "neither" } else { "nothing there" };
+        let shown = path.display();
+        return Err(usage(format!(
+            "--resume {shown}: expected auto, never, or a run or checkpoint directory, found {found}"
+        )));
+    }
+    verify_checkpoint(path).with_context(|| format!("--resume {}", path.display()))?;
     let checkpoint = Some(path.to_path_buf());
     match (out, run_of(path)) {
         (Some(out), Some(run)) if !same(out, run) => Ok(Request::New { run: out.into(), checkpoint }),
@@ -187,6 +190,30 @@ fn unfinished(stem: &str, config: &RunConfig, total_steps: u64) -> anyhow::Resul
     Ok((same && (done < total_steps || (done == total_steps && !drawn))).then_some(run))
 }
 
+/// Warns where a run that goes on is given another length and its learning rate follows the length.
+pub(crate) fn warn_of_other_length(run: &RunDir, config: &RunConfig) -> anyhow::Result<()> {
+    let train = &config.train;
+    if train.learning_rate_schedule == LearningRateSchedule::Constant || !run.config_path().is_file() {
+        return Ok(());
+    }
+    let saved = read_document(&run.config_path())?;
+    let now: Table = config.to_toml()?.parse().context("the configuration does not read back")?;
+    let length = |document: &Table| {
+        let train = document.get("train").and_then(toml::Value::as_table);
+        let one = |key: &str| Some(format!("{} {key}", train?.get(key)?));
+        one("steps").or(one("epochs"))
+    };
+    if let (Some(was), Some(is)) = (length(&saved), length(&now))
+        && was != is
+    {
+        tracing::warn!(
+            "the run had {was} and now has {is}: its learning rate ends there from here on, so it is not the run of {is} that \
+             it would have been from the beginning (only train.learning_rate_schedule = constant makes no difference)"
+        );
+    }
+    Ok(())
+}
+
 /// The keys of the saved configuration that say something else now, those aside that may change from one part of a run
 /// to the next.
 fn differing_keys(run: &RunDir, config: &RunConfig) -> anyhow::Result<Vec<String>> {
@@ -213,7 +240,8 @@ fn differing_keys(run: &RunDir, config: &RunConfig) -> anyhow::Result<Vec<String
     Ok(keys)
 }
 
-/// How long a run is and what it leaves behind does not change what a step does.
+/// What a run leaves behind does not change what a step does; how long it is changes the learning rate alone, of which
+/// [`warn_of_other_length`] tells.
 const MAY_CHANGE: [&str; 8] = [
     "train.steps",
     "train.epochs",

@@ -6,14 +6,14 @@ use anyhow::Context;
 use candle_core::Device;
 use ddpm_checkpoint::{Checkpoint, ModelDescription, RunDir};
 use ddpm_cli::{Ended, Progress, StopSignal, usage};
-use ddpm_data::{Batch, DataError, ImageSource, Loader, LoaderConfig};
+use ddpm_data::{DataError, ImageSource, Loader, LoaderConfig};
 use ddpm_diffusion::GaussianDiffusion;
 use ddpm_trainer::{Outcome, Preview, Snapshot, Trainer, TrainerError};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::RunConfig;
 use crate::model::new_model;
-use crate::run_choice::{Opened, Request, save_origin};
+use crate::run_choice::{Opened, Request, save_origin, warn_of_other_length};
 use crate::watch::{Watch, grid_path};
 
 /// Trains as the configuration says, from the beginning or from where the run stopped.
@@ -29,6 +29,9 @@ pub(crate) fn train(
     let total_steps = total_steps(config, source.as_ref())?;
     let Opened { mut run, checkpoint, new } = request.open(config, total_steps)?;
     greet(config, source.as_ref(), device, threads, &run)?;
+    if !new {
+        warn_of_other_length(&run, config)?;
+    }
 
     let diffusion = GaussianDiffusion::new(config.diffusion.build()?);
     let model = new_model(&config.model, config.train.seed, device)?;
@@ -54,18 +57,24 @@ pub(crate) fn train(
     let size = config.model.image_size();
     let (batch_size, seed, channels) = (config.train.batch_size, config.train.seed, config.model.channels());
     let loading = LoaderConfig::new(&config.data, batch_size, seed, channels, [size.height, size.width]);
-    let loader = Loader::new(source, loading, trainer.state().batches).map_err(data_error)?;
-    let mut batches = loader.map(|batch: Result<Batch, DataError>| batch.map(|batch| batch.images));
+    let mut loader = Loader::new(source, loading, trainer.state().batches).map_err(data_error)?;
+    let stopped = || stop.received().is_some();
+    let mut batches = std::iter::from_fn(|| Some(loader.next_unless(&stopped)?.map(|batch| batch.images)));
     let describe = |step| describe(config, step);
     let mut watch = Watch::new(&run, first_step, total_steps, config.train.log_every_steps, progress, stop.clone())?;
     if undrawn {
-        match preview.draw(&trainer, &|| stop.received().is_some())? {
+        match preview.draw(&trainer, &stopped)? {
             Some(images) => watch.preview(first_step, &images)?,
             None => return Ok(stop.received().map_or(Ended::Done, Ended::BySignal)),
         }
     }
     let outcome = ddpm_trainer::train(&mut trainer, &mut batches, &mut run, &preview, &describe, &mut watch)?;
     watch.finish(outcome)?;
+    match loader.undecodable() {
+        0 => {}
+        1 => warn!("1 picture could not be decoded, and others took its place: it is named above"),
+        bad => warn!("{bad} pictures could not be decoded, and others took their place: each is named above"),
+    }
     Ok(match (outcome, stop.received()) {
         (Outcome::Stopped, Some(signal)) => Ended::BySignal(signal),
         _ => Ended::Done,

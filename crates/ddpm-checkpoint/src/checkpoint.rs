@@ -9,7 +9,7 @@ use crate::atomic_dir::AtomicDir;
 use crate::checkpoint_list::{parse_step, step_name};
 use crate::description::ModelDescription;
 use crate::error::{CheckpointError, Result};
-use crate::manifest::Manifest;
+use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::model_file::{Model, read_model_stream};
 use crate::tensor_file::{Tensors, read_stream, write_stream};
 use crate::versioned_json::{self, FORMAT_VERSION};
@@ -106,6 +106,13 @@ impl Checkpoint {
 pub fn verify_checkpoint(directory: impl AsRef<Path>) -> Result<()> {
     let directory = directory.as_ref();
     read_manifest(directory)?.verify(directory)
+}
+
+/// Whether there is a checkpoint at `path`, whole or damaged: a directory with a manifest or the name of one.
+pub fn is_checkpoint(path: impl AsRef<Path>) -> bool {
+    let path = path.as_ref();
+    let name = path.file_name().and_then(|name| name.to_str());
+    path.is_dir() && (path.join(MANIFEST_NAME).exists() || name.and_then(parse_step).is_some())
 }
 
 /// Loads the model alone: its hash is checked, of the other files the presence and size.

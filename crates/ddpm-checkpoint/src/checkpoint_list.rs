@@ -67,7 +67,7 @@ pub(crate) fn newest_usable<T>(
             Err(error) => {
                 let reason = error.chain();
                 tracing::warn!("skipping checkpoint {}: {reason}", entry.path.display());
-                reasons.push(format!("  {}: {reason}", step_name(entry.step)));
+                reasons.push(format!("{}: {reason}", step_name(entry.step)));
             }
         }
     }

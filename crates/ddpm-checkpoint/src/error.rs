@@ -77,12 +77,12 @@ pub enum CheckpointError {
         /// The type found.
         found: String,
     },
-    /// Tensors do not fit the network: every difference, one a line.
-    #[error("{} does not fit the network:\n{}", path.display(), differences.join("\n"))]
+    /// Tensors do not fit the network: every difference.
+    #[error("{} does not fit the network: {}", path.display(), differences.join("; "))]
     WrongTensors {
         /// The file.
         path: PathBuf,
-        /// One line for each tensor that is missing, unexpected or of another shape.
+        /// One for each tensor that is missing, unexpected or of another shape.
         differences: Vec<String>,
     },
     /// Weights without a description of their network.
@@ -154,11 +154,11 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// There are checkpoints, none of which can be read.
-    #[error("none of the {} checkpoints in {} can be read:\n{}", reasons.len(), path.display(), reasons.join("\n"))]
+    #[error("none of the {} checkpoints in {} can be read: {}", reasons.len(), path.display(), reasons.join("; "))]
     NoValidCheckpoint {
         /// The `checkpoints` directory.
         path: PathBuf,
-        /// Why not, one line a checkpoint, newest first.
+        /// Why not, one for each checkpoint, newest first.
         reasons: Vec<String>,
     },
     /// The tensor library failed, on memory or on a device.

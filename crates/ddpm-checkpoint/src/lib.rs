@@ -70,7 +70,7 @@ mod runs;
 mod resolve;
 
 pub use atomic_file::write_atomically;
-pub use checkpoint::{Checkpoint, verify_checkpoint};
+pub use checkpoint::{Checkpoint, is_checkpoint, verify_checkpoint};
 pub use checkpoint_list::{CheckpointEntry, list_checkpoints};
 pub use description::{ModelDescription, PredictionTarget};
 pub use error::{CheckpointError, Result};

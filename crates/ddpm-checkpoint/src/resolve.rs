@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-use crate::checkpoint::{MODEL_NAME, load_checkpoint_model};
-use crate::checkpoint_list::{list_checkpoints, newest_usable, parse_step};
+use crate::checkpoint::{MODEL_NAME, is_checkpoint, load_checkpoint_model};
+use crate::checkpoint_list::{list_checkpoints, newest_usable};
 use crate::error::{CheckpointError, IoContext, Result};
 use crate::manifest::MANIFEST_NAME;
 use crate::model_file::{Model, read_model};
@@ -30,7 +30,7 @@ pub fn find_model(path: impl AsRef<Path>) -> Result<Model> {
         return read_model(path);
     }
     let checkpoints = path.join(CHECKPOINTS_NAME);
-    if path.join(MANIFEST_NAME).exists() || name_of(path).and_then(parse_step).is_some() {
+    if is_checkpoint(path) {
         load_checkpoint_model(path)
     } else if checkpoints.is_dir() {
         newest_model(&checkpoints, path)

@@ -10,20 +10,20 @@ use crate::tensor_file::Tensors;
 /// another shape, what nobody asked for. `path` is the file of the tensors, for the error.
 ///
 /// # Errors
-/// [`CheckpointError::WrongTensors`] with a line for each difference, by name.
+/// [`CheckpointError::WrongTensors`] with every difference, by name.
 pub fn check_names(tensors: &Tensors, expected: &BTreeMap<String, Vec<usize>>, path: &Path) -> Result<()> {
     let mut differences = Vec::new();
     for (name, shape) in expected {
         match tensors.get(name) {
-            None => differences.push(format!("  `{name}` {shape:?} is missing")),
+            None => differences.push(format!("`{name}` {shape:?} is missing")),
             Some(tensor) if tensor.dims() != shape.as_slice() => {
-                differences.push(format!("  `{name}` has the shape {:?}, expected {shape:?}", tensor.dims()));
+                differences.push(format!("`{name}` has the shape {:?}, expected {shape:?}", tensor.dims()));
             }
             Some(_) => {}
         }
     }
     for (name, tensor) in tensors.iter().filter(|(name, _)| !expected.contains_key(*name)) {
-        differences.push(format!("  `{name}` {:?} is not part of the network", tensor.dims()));
+        differences.push(format!("`{name}` {:?} is not part of the network", tensor.dims()));
     }
     if differences.is_empty() {
         return Ok(());
@@ -49,10 +49,8 @@ mod tests {
         let check = |found| check_names(&zeros(found), &expected, Path::new("m"));
         assert!(check(&[("a", &[2]), ("b", &[2, 3]), ("c", &[])]).is_ok());
         let error = check(&[("b", &[3, 2]), ("c", &[]), ("d", &[1])]).expect_err("three differences");
-        let text = "m does not fit the network:
-  `a` [2] is missing
-  `b` has the shape [3, 2], expected [2, 3]
-  `d` [1] is not part of the network";
+        let text = "m does not fit the network: `a` [2] is missing; `b` has the shape [3, 2], expected [2, 3]; \
+                    `d` [1] is not part of the network";
         assert_eq!(error.to_string(), text);
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use candle_core::{Device, Tensor};
 use ddpm_rng::{Purpose, Stream};
@@ -63,12 +64,15 @@ pub struct Batch {
 pub struct Loader {
     /// Worker w prepares the batches whose distance from the first is w modulo their number.
     workers: Vec<Receiver<Result<Batch, DataError>>>,
+    shared: Arc<Shared>,
     next: usize,
     failed: bool,
 }
 
 /// Batches that each worker keeps ready.
 const READY: usize = 2;
+/// How long a batch is waited for before asking whether it is still wanted.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 impl Loader {
     /// Begins with the batch at position `start_batch`.
@@ -95,7 +99,31 @@ impl Loader {
             started.map(|_| receiver).map_err(DataError::io(std::path::Path::new("a loading thread")))
         };
         let workers = (0..shared.config.workers.max(1)).map(start).collect::<Result<_, _>>()?;
-        Ok(Self { workers, next: 0, failed: false })
+        Ok(Self { workers, shared, next: 0, failed: false })
+    }
+
+    /// Pictures that turned out undecodable so far, each of which was named in a warning.
+    pub fn undecodable(&self) -> usize {
+        self.shared.bad.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The next batch; None after a failure, and where `give_up` says yes while it is waited for: it is asked ten times a
+    /// second.
+    pub fn next_unless(&mut self, give_up: &dyn Fn() -> bool) -> Option<Result<Batch, DataError>> {
+        if self.failed {
+            return None;
+        }
+        let batch = loop {
+            match self.workers[self.next].recv_timeout(PATIENCE) {
+                Ok(batch) => break batch,
+                Err(RecvTimeoutError::Disconnected) => break Err(DataError::Thread),
+                Err(RecvTimeoutError::Timeout) if give_up() => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        };
+        self.next = (self.next + 1) % self.workers.len();
+        self.failed = batch.is_err();
+        Some(batch)
     }
 }
 
@@ -103,13 +131,7 @@ impl Iterator for Loader {
     type Item = Result<Batch, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let batch = self.workers[self.next].recv().unwrap_or(Err(DataError::Thread));
-        self.next = (self.next + 1) % self.workers.len();
-        self.failed = batch.is_err();
-        Some(batch)
+        self.next_unless(&|| false)
     }
 }
 

@@ -30,18 +30,20 @@ fn draw(svg: &mut String, points: &[(f64, f64)]) -> Result<(), Box<dyn std::erro
     let least = points.iter().fold(f64::INFINITY, |m, (_, loss)| m.min(*loss)).min(1.0);
     let most = points.iter().fold(0.0f64, |m, (_, loss)| m.max(*loss)).max(least * 1.1);
     let least = if least < most { least } else { most / 10.0 };
+    let range = least * 0.9..most * 1.1;
+    let losses = ticks(&range);
     let mut chart = ChartBuilder::on(&root)
         .margin(16)
         .x_label_area_size(44)
         .y_label_area_size(64)
-        .build_cartesian_2d(0.0..last, (least * 0.9..most * 1.1).log_scale())?;
+        .build_cartesian_2d(0.0..last, range.log_scale().with_key_points(losses))?;
     chart
         .configure_mesh()
         .light_line_style(WHITE)
         .x_desc("step")
         .y_desc("loss, mean squared error of the noise")
         .x_label_formatter(&|x| format!("{x:.0}"))
-        .y_label_formatter(&|y| format!("{y:.3}"))
+        .y_label_formatter(&f64::to_string)
         .label_style(("sans-serif", 15))
         .axis_desc_style(("sans-serif", 16))
         .draw()?;
@@ -51,6 +53,18 @@ fn draw(svg: &mut String, points: &[(f64, f64)]) -> Result<(), Box<dyn std::erro
     chart.draw_series(LineSeries::new(thinned(&running_mean(points)), full.stroke_width(2)))?;
     root.present()?;
     Ok(())
+}
+
+/// Values to label on a logarithmic axis: round ones, in the coarsest steps that give at least three.
+fn ticks(range: &std::ops::Range<f64>) -> Vec<f64> {
+    let decades = range.start.log10().floor() as i32..=range.end.log10().ceil() as i32;
+    let rounded = |mantissas: &[&str]| -> Vec<f64> {
+        let all = decades.clone().flat_map(|decade| mantissas.iter().map(move |m| format!("{m}e{decade}")));
+        // By way of text, so that 5e-2 is the value that is written 0.05.
+        all.filter_map(|text| text.parse().ok()).filter(|value| range.contains(value)).collect()
+    };
+    let coarse = [rounded(&["1"]), rounded(&["1", "2", "5"])].into_iter().find(|ticks| ticks.len() >= 3);
+    coarse.unwrap_or_else(|| rounded(&["1", "1.2", "1.4", "1.6", "1.8", "2", "2.5", "3", "4", "5", "6", "7", "8", "9"]))
 }
 
 /// The mean of each point and those before it, back to a twentieth of the points so far.
@@ -69,4 +83,17 @@ fn running_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let every = points.len().div_ceil(MAX_POINTS).max(1);
     points.iter().enumerate().filter(|(i, _)| i % every == 0 || i + 1 == points.len()).map(|(_, p)| *p).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ticks;
+
+    #[test]
+    fn labels_are_round_and_few() {
+        assert_eq!(ticks(&(0.07..1.1)), [0.1, 0.2, 0.5, 1.0]);
+        assert_eq!(ticks(&(0.008..20.0)), [0.01, 0.1, 1.0, 10.0]);
+        assert_eq!(ticks(&(0.85..1.3)), [0.9, 1.0, 1.2]);
+        assert_eq!(ticks(&(0.07..1.1)).iter().map(f64::to_string).collect::<Vec<_>>(), ["0.1", "0.2", "0.5", "1"]);
+    }
 }

@@ -70,6 +70,16 @@ pub struct Snapshot {
     pub state: TrainingState,
 }
 
+/// What the batches of one step come to.
+struct Accumulated {
+    /// Mean over the batches.
+    loss: f64,
+    /// Of that mean, by parameter.
+    gradients: BTreeMap<String, Gradient>,
+    /// Time spent waiting for the batches.
+    waited: Duration,
+}
+
 /// Trains one model: algorithm 1 of Ho et al. 2020, with accumulation, clipping, Adam and EMA.
 #[derive(Debug)]
 pub struct Trainer {
@@ -116,9 +126,16 @@ impl Trainer {
     ///
     /// A loss or gradient that is not finite leaves weights, moments and averages as they are and is reported as skipped.
     ///
+    /// `stop` is asked before each further batch, and where `batches` ends: if it says yes, the step has not taken place and
+    /// None is returned. `batches` is then beyond the trainer's position.
+    ///
     /// # Errors
     /// When the data fails or ends, or a tensor operation does.
-    pub fn step<E>(&mut self, batches: &mut dyn Iterator<Item = Result<Tensor, E>>) -> Result<StepReport, TrainerError>
+    pub fn step<E>(
+        &mut self,
+        batches: &mut dyn Iterator<Item = Result<Tensor, E>>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<StepReport>, TrainerError>
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
@@ -127,7 +144,7 @@ impl Trainer {
         let learning_rate = self.config.learning_rate * share;
 
         let start = Instant::now();
-        let (loss, gradients, waited) = self.accumulate(batches)?;
+        let Some(Accumulated { loss, gradients, waited }) = self.accumulate(batches, stop)? else { return Ok(None) };
         let gradient_norm = global_norm(&gradients)?;
         let skipped = !(loss.is_finite() && gradient_norm.is_finite());
         if skipped {
@@ -142,7 +159,7 @@ impl Trainer {
         self.state.step += 1;
         let seconds = start.elapsed().as_secs_f64().max(1e-9);
         let images = self.config.batch_size * self.config.gradient_accumulation_steps;
-        Ok(StepReport {
+        Ok(Some(StepReport {
             step: self.state.step,
             loss,
             learning_rate,
@@ -151,46 +168,51 @@ impl Trainer {
             skipped_in_a_row: self.state.skipped_in_a_row,
             images_per_sec: images as f64 / seconds,
             data_wait_share: waited.as_secs_f64() / seconds,
-        })
+        }))
     }
 
-    /// The mean loss and gradient over the step's batches, and the time spent waiting for them.
+    /// Goes through the step's batches; None where `stop` said so before the last of them was done.
     fn accumulate<E>(
         &mut self,
         batches: &mut dyn Iterator<Item = Result<Tensor, E>>,
-    ) -> Result<(f64, BTreeMap<String, Gradient>, Duration), TrainerError>
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Accumulated>, TrainerError>
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let parts = self.config.gradient_accumulation_steps;
-        let (mut total, mut waited) = (0.0, Duration::ZERO);
-        let mut gradients: BTreeMap<String, Gradient> = BTreeMap::new();
-        for _ in 0..parts {
-            let failed = |source| TrainerError::Data { batch: self.state.batches, source };
+        let mut sum = Accumulated { loss: 0.0, gradients: BTreeMap::new(), waited: Duration::ZERO };
+        for part in 0..parts {
+            if part > 0 && stop() {
+                return Ok(None);
+            }
+            let index = self.state.batches + part as u64;
+            let failed = |source| TrainerError::Data { batch: index, source };
             let asked = Instant::now();
             let x_0 = match batches.next() {
                 Some(batch) => batch.map_err(|error| failed(error.into()))?.to_device(&self.device)?,
+                None if stop() => return Ok(None),
                 None => return Err(failed("it ended".into())),
             };
-            waited += asked.elapsed();
-            let (loss, mut of_batch) = self.loss_and_gradients(&x_0)?;
-            total += loss / parts as f64;
+            sum.waited += asked.elapsed();
+            let (loss, mut of_batch) = self.loss_and_gradients(&x_0, index)?;
+            sum.loss += loss / parts as f64;
             for (name, parameter) in &self.model.parameters {
                 let Some(gradient) = of_batch.take(parameter.as_tensor()) else { continue };
-                match gradients.get_mut(name) {
+                match sum.gradients.get_mut(name) {
                     Some(sum) => sum.add(&gradient)?,
-                    None => drop(gradients.insert(name.clone(), gradient)),
+                    None => drop(sum.gradients.insert(name.clone(), gradient)),
                 }
             }
-            self.state.batches += 1;
         }
-        Ok((total, gradients, waited))
+        self.state.batches += parts as u64;
+        Ok(Some(sum))
     }
 
-    /// L_simple of one batch (Ho et al. 2020, eq. 14), and its gradient as a part of the step's: t uniform over the steps,
-    /// ε normal, each from the stream of this batch's position.
-    fn loss_and_gradients(&self, x_0: &Tensor) -> Result<(f64, ParameterGradients), TrainerError> {
-        let stream = |purpose| Stream::new(self.state.seed, purpose, self.state.batches);
+    /// L_simple of the batch at position `index` (Ho et al. 2020, eq. 14), and its gradient as a part of the step's: t uniform
+    /// over the steps, ε normal, each from the stream of that position.
+    fn loss_and_gradients(&self, x_0: &Tensor, index: u64) -> Result<(f64, ParameterGradients), TrainerError> {
+        let stream = |purpose| Stream::new(self.state.seed, purpose, index);
         let steps = self.diffusion.schedule().len() as u64;
         let mut time_steps = stream(Purpose::TimeSteps);
         let t: Vec<usize> = (0..x_0.dim(0)?).map(|_| time_steps.below(steps) as usize).collect();

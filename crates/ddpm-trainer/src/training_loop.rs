@@ -39,7 +39,8 @@ pub trait Observer {
     /// An error ends the run; the checkpoints written so far stay.
     fn event(&mut self, event: Event<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-    /// Whether the run shall save its state and stop. Asked after every step, and while previews are drawn.
+    /// Whether the run shall save its state and stop. Asked after every step, between the batches of a step, and while
+    /// previews are drawn.
     fn should_stop(&self) -> bool;
 }
 
@@ -78,7 +79,10 @@ where
 
     let mut checkpoint_due = false;
     while trainer.state().step < trainer.total_steps() {
-        let report = trainer.step(batches)?;
+        let Some(report) = trainer.step(batches, &|| observer.should_stop())? else {
+            save(trainer, run, describe)?;
+            return Ok(Outcome::Stopped);
+        };
         let step = report.step;
         let last = step == trainer.total_steps();
         let due = |every: u64| every > 0 && step.is_multiple_of(every);

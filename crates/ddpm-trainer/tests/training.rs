@@ -159,16 +159,16 @@ fn stopping_and_resuming_changes_no_bit() {
 #[test]
 fn accumulating_two_batches_is_a_step_on_both() {
     let mut parts = trainer(TrainConfig { gradient_accumulation_steps: 2, ..config() });
-    let report = parts.step(&mut batches(0)).unwrap();
+    let report = parts.step(&mut batches(0), &|| false).unwrap().unwrap();
     // The mean loss of the two, each with its own time steps, noise and dropout.
     let mut one = trainer(config());
     let mut data = batches(0);
     // A rate of nearly nothing leaves the second loss that of the same weights.
     let slow = TrainConfig { learning_rate: 1e-30, ..config() };
     let mut slow = trainer(slow);
-    let losses: Vec<f64> = (0..2).map(|_| slow.step(&mut data).unwrap().loss).collect();
+    let losses: Vec<f64> = (0..2).map(|_| slow.step(&mut data, &|| false).unwrap().unwrap().loss).collect();
     assert!((report.loss - (losses[0] + losses[1]) / 2.0).abs() < 1e-6, "{} {losses:?}", report.loss);
-    assert_eq!(one.step(&mut batches(0)).unwrap().loss, losses[0]);
+    assert_eq!(one.step(&mut batches(0), &|| false).unwrap().unwrap().loss, losses[0]);
     assert_eq!(parts.state().batches, 2);
 }
 
@@ -178,10 +178,10 @@ fn a_batch_that_is_not_finite_is_skipped() {
     let before = values(&trainer);
     let bad = Tensor::full(f32::NAN, (4, 1, 2, 2), &Device::Cpu);
     let mut data = std::iter::once(bad).chain(batches(1));
-    let report = trainer.step(&mut data).unwrap();
+    let report = trainer.step(&mut data, &|| false).unwrap().unwrap();
     assert!(report.skipped && report.skipped_in_a_row == 1);
     assert_eq!(values(&trainer), before);
-    assert!(!trainer.step(&mut data).unwrap().skipped);
+    assert!(!trainer.step(&mut data, &|| false).unwrap().unwrap().skipped);
     assert_ne!(values(&trainer), before);
     assert_eq!((trainer.state().step, trainer.state().skipped), (2, 1));
 }
@@ -214,10 +214,10 @@ fn too_many_skipped_steps_end_the_run_and_spare_the_checkpoint() {
 #[test]
 fn data_that_ends_or_fails_is_named() {
     let mut trainer = trainer(config());
-    let error = trainer.step(&mut std::iter::empty::<Result<Tensor>>()).unwrap_err();
+    let error = trainer.step(&mut std::iter::empty::<Result<Tensor>>(), &|| false).unwrap_err();
     assert!(error.to_string().contains("batch 0"), "{error}");
     let failing = || -> std::result::Result<Tensor, String> { Err("cat.png is damaged".into()) };
-    let error = trainer.step(&mut std::iter::repeat_with(failing)).unwrap_err();
+    let error = trainer.step(&mut std::iter::repeat_with(failing), &|| false).unwrap_err();
     assert!(error.to_string().contains("cat.png"), "{error}");
 }
 

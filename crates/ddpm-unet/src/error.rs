@@ -15,7 +15,7 @@ pub enum UnetError {
         found: String,
     },
     /// The weights are not those of the configuration. Every difference is listed.
-    #[error("the weights do not fit the configuration:\n  {}", .0.join("\n  "))]
+    #[error("the weights do not fit the configuration: {}", .0.join("; "))]
     Weights(Vec<String>),
     /// A tensor operation failed.
     #[error(transparent)]
