@@ -6,11 +6,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, StructArray};
-use arrow_schema::{DataType, Field, Fields, Schema};
 use ddpm_data::{Picture, save_png};
 use ddpm_tests::{sample, train};
-use parquet::arrow::ArrowWriter;
+use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 
 /// The features that the Hub writes beside CIFAR-10.
 const FEATURES: &str = r#"{"info": {"features": {"img": {"_type": "Image"}, "label": {"names": ["airplane", "automobile"], "_type": "ClassLabel"}}}}"#;
@@ -25,18 +27,27 @@ fn write_parquet(path: &Path, images: usize) {
         save_png(&file, &Picture { width: 32, height: 32, channels: 3, samples }).unwrap();
         fs::read(file).unwrap()
     });
-    let bytes = BinaryArray::from_iter_values(encoded);
-    let paths = StringArray::from(vec![None::<&str>; images]);
-    let fields =
-        Fields::from(vec![Field::new("bytes", DataType::Binary, true), Field::new("path", DataType::Utf8, true)]);
-    let pictures: ArrayRef = Arc::new(StructArray::new(fields.clone(), vec![Arc::new(bytes), Arc::new(paths)], None));
-    let labels: ArrayRef = Arc::new(Int64Array::from_iter_values((0..images as i64).map(|i| i % 10)));
-    let columns = vec![Field::new("img", DataType::Struct(fields), true), Field::new("label", DataType::Int64, true)];
-    let metadata = [("huggingface".to_string(), FEATURES.to_string())];
-    let schema = Arc::new(Schema::new_with_metadata(columns, metadata));
-    let batch = RecordBatch::try_new(schema.clone(), vec![pictures, labels]).unwrap();
-    let mut writer = ArrowWriter::try_new(fs::File::create(path).unwrap(), schema, None).unwrap();
-    writer.write(&batch).unwrap();
+    let encoded: Vec<ByteArray> = encoded.map(|bytes: Vec<u8>| bytes.into()).collect();
+    let labels: Vec<i64> = (0..images as i64).map(|i| i % 10).collect();
+    let schema = "message schema {
+        optional group img { optional binary bytes; optional binary path (STRING); }
+        optional int64 label;
+    }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let metadata = vec![KeyValue::new("huggingface".to_string(), FEATURES.to_string())];
+    let properties = Arc::new(WriterProperties::builder().set_key_value_metadata(Some(metadata)).build());
+    let mut writer = SerializedFileWriter::new(fs::File::create(path).unwrap(), schema, properties).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    // Definition levels: 2 a present field of a present struct, 1 an absent one.
+    for (values, level) in [(&encoded[..], 2), (&[], 1)] {
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<ByteArrayType>().write_batch(values, Some(&vec![level; images]), None).unwrap();
+        column.close().unwrap();
+    }
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<Int64Type>().write_batch(&labels, Some(&vec![1; images]), None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
     writer.close().unwrap();
 }
 

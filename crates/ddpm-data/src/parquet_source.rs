@@ -4,19 +4,16 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::{DataType, Schema};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{ConvertedType, Type};
+use parquet::column::reader::ColumnReader;
+use parquet::file::metadata::FileMetaData;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::schema::types::ColumnDescriptor;
 
 use crate::byte_store::ByteStore;
 use crate::decode::MAX_ENCODED;
 use crate::decompression::check_ratio;
 use crate::{DataError, ImageSource};
-
-/// Rows that are read together. A dictionary may make a huge picture of each, from a few bytes: one at a time.
-const ROWS: usize = 1;
 
 /// Reads the encoded pictures of a file.
 ///
@@ -34,29 +31,39 @@ pub(crate) fn read_parquet(path: &Path) -> Result<ByteStore, DataError> {
 
 fn read(path: &Path) -> Result<ByteStore, DataError> {
     let damaged = |problem: String| DataError::damaged(path.display(), problem);
+    let broken = |error: parquet::errors::ParquetError| damaged(error.to_string());
     let file = File::open(path).map_err(DataError::io(path))?;
     let packed = file.metadata().map_err(DataError::io(path))?.len();
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(error.to_string()))?;
-    let column = image_column(builder.schema()).map_err(&damaged)?;
-    let name = builder.schema().field(column).name().clone();
-    let groups = builder.metadata().row_groups();
+    let reader = SerializedFileReader::new(file).map_err(broken)?;
+    let groups = reader.metadata().row_groups();
+    let column = image_column(reader.metadata().file_metadata()).map_err(&damaged)?;
     let rows = groups.iter().fold(0, |sum: u64, group| sum.saturating_add(group.num_rows().unsigned_abs()));
     if rows > packed {
         // A run-length code repeats a row for nothing; a set of pictures has no use for that.
         return Err(damaged(format!("expected pictures of at least a byte, found {rows} rows in {packed} bytes")));
     }
-    let mask = ProjectionMask::roots(builder.parquet_schema(), [column]);
-    let reader = builder.with_projection(mask).with_batch_size(ROWS).build();
+    // A page is unpacked whole: what the file says of itself is checked before.
+    let sizes = groups.iter().filter_map(|group| group.columns().get(column)).map(|chunk| chunk.uncompressed_size());
+    check_ratio(path, packed, sizes.fold(0, |sum: u64, size| sum.saturating_add(size.unsigned_abs())))?;
+
     let mut store = ByteStore::new();
-    for batch in reader.map_err(|error| damaged(error.to_string()))? {
-        let batch = batch.map_err(|error| damaged(error.to_string()))?;
-        let values = encoded(&batch).ok_or_else(|| damaged(format!("column {name}: expected bytes of pictures")))?;
-        for row in 0..values.len() {
-            let number = store.len();
-            let own = format!("{}, row {number}", path.display());
-            let bytes = bytes_at(&values, row);
+    for group in 0..groups.len() {
+        let group = reader.get_row_group(group).map_err(broken)?;
+        let ColumnReader::ByteArrayColumnReader(mut values) = group.get_column_reader(column).map_err(broken)? else {
+            return Err(damaged("expected a column of bytes".into()));
+        };
+        let (mut levels, mut row) = (Vec::new(), Vec::new());
+        loop {
+            levels.clear();
+            row.clear();
+            // One at a time: an encoding may make a huge picture of each row from a few bytes.
+            let (rows, ..) = values.read_records(1, Some(&mut levels), None, &mut row).map_err(broken)?;
+            if rows == 0 {
+                break;
+            }
+            let own = format!("{}, row {}", path.display(), store.len());
             // An empty row is kept: it is reported like any other picture that cannot be decoded.
-            let bytes = bytes.unwrap_or_default();
+            let bytes = row.first().map_or(&[][..], |bytes| bytes.data());
             if bytes.len() as u64 > MAX_ENCODED {
                 return Err(DataError::damaged(own, format!("more than {} MiB for one picture", MAX_ENCODED >> 20)));
             }
@@ -67,50 +74,32 @@ fn read(path: &Path) -> Result<ByteStore, DataError> {
     Ok(store)
 }
 
-/// The column of bytes in a batch of the image column alone.
-fn encoded(batch: &RecordBatch) -> Option<ArrayRef> {
-    let column = batch.columns().first()?;
-    match column.data_type() {
-        DataType::Struct(_) => column.as_struct().column_by_name("bytes").cloned(),
-        _ => Some(column.clone()),
-    }
-}
-
-fn bytes_at(values: &ArrayRef, row: usize) -> Option<&[u8]> {
-    if values.is_null(row) {
-        return None;
-    }
-    match values.data_type() {
-        DataType::Binary => Some(values.as_binary::<i32>().value(row)),
-        DataType::LargeBinary => Some(values.as_binary::<i64>().value(row)),
-        DataType::BinaryView => Some(values.as_binary_view().value(row)),
-        _ => None,
-    }
-}
-
-/// The index of the column with the pictures, or what is there instead.
-fn image_column(schema: &Schema) -> Result<usize, String> {
-    let is_bytes = |t: &DataType| matches!(t, DataType::Binary | DataType::LargeBinary | DataType::BinaryView);
-    let holds_pictures = |t: &DataType| match t {
-        DataType::Struct(fields) => fields.iter().any(|field| field.name() == "bytes" && is_bytes(field.data_type())),
-        t => is_bytes(t),
-    };
-    let fitting: Vec<usize> =
-        (0..schema.fields().len()).filter(|i| holds_pictures(schema.field(*i).data_type())).collect();
-    let named = schema.metadata().get("huggingface").and_then(|text| hub_image_feature(text));
-    let is_struct = |i: &&usize| matches!(schema.field(**i).data_type(), DataType::Struct(_));
-    let usual =
-        |i: &&usize| ["image", "img", "bytes", "jpg", "png", "picture"].contains(&schema.field(**i).name().as_str());
-    let chosen = fitting
-        .iter()
-        .find(|i| Some(schema.field(**i).name()) == named.as_ref())
-        .or_else(|| fitting.iter().find(is_struct))
-        .or_else(|| fitting.iter().find(usual))
-        .or_else(|| if fitting.len() == 1 { fitting.first() } else { None });
-    chosen.copied().ok_or_else(|| {
-        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+/// The index of the leaf column with the pictures, or what is there instead.
+fn image_column(file: &FileMetaData) -> Result<usize, String> {
+    let columns = file.schema_descr().columns();
+    let name = |i: &usize| columns[*i].path().parts()[0].as_str();
+    let is_struct = |i: &usize| columns[*i].path().parts().len() == 2;
+    let is_usual = |i: &usize| ["image", "img", "bytes", "jpg", "png", "picture"].contains(&name(i));
+    let fitting: Vec<usize> = (0..columns.len()).filter(|i| holds_pictures(&columns[*i])).collect();
+    let metadata = file.key_value_metadata().into_iter().flatten().find(|pair| pair.key == "huggingface");
+    let named = metadata.and_then(|pair| hub_image_feature(pair.value.as_deref()?));
+    let first = |choose: &dyn Fn(&usize) -> bool| fitting.iter().copied().find(|i| choose(i));
+    let chosen =
+        first(&|i| Some(name(i)) == named.as_deref()).or_else(|| first(&is_struct)).or_else(|| first(&is_usual));
+    chosen.or_else(|| if fitting.len() == 1 { fitting.first().copied() } else { None }).ok_or_else(|| {
+        let fields = file.schema_descr().root_schema().get_fields();
+        let names: Vec<&str> = fields.iter().map(|field| field.name()).collect();
         format!("expected a column of encoded pictures, found the columns {}", names.join(", "))
     })
+}
+
+/// Whether a leaf is a column of bytes, or the field `bytes` of a column of structs.
+fn holds_pictures(column: &ColumnDescriptor) -> bool {
+    let is_bytes = column.physical_type() == Type::BYTE_ARRAY
+        && column.converted_type() == ConvertedType::NONE
+        && column.logical_type_ref().is_none();
+    let parts = column.path().parts();
+    is_bytes && column.max_rep_level() == 0 && (parts.len() == 1 || (parts.len() == 2 && parts[1] == "bytes"))
 }
 
 /// The name of the image feature in a Hub dataset's metadata: {"info": {"features": {NAME: {"_type": "Image"}}}}.

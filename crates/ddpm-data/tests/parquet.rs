@@ -3,16 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, BinaryArray, Int64Array, LargeBinaryArray, RecordBatch, StringArray, StructArray};
-use arrow_schema::{DataType, Field, Fields, Schema};
 use ddpm_data::{DataConfig, DataError, ImageSource, open};
 use image::{DynamicImage, ImageFormat, RgbImage};
-use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
+use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::parser::parse_message_type;
 
 fn opened(path: &Path) -> Result<Arc<dyn ImageSource>, DataError> {
     let config: DataConfig = serde_json::from_value(serde_json::json!({ "path": path })).unwrap();
@@ -27,27 +29,78 @@ fn png(red: u8) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// A file of those columns, in row groups of two rows.
-fn parquet(columns: Vec<(&str, ArrayRef)>, compression: Compression) -> Vec<u8> {
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let properties =
-        WriterProperties::builder().set_max_row_group_row_count(Some(2)).set_compression(compression).build();
-    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
-    writer.write(&batch).unwrap();
+/// A column of a file that is written.
+#[derive(Clone)]
+enum Column {
+    /// Bytes alone.
+    Bytes(Vec<Option<Vec<u8>>>),
+    /// Pictures as Hub datasets have them: structs of bytes and a path.
+    Structs(Vec<Option<Vec<u8>>>),
+    /// A number for each of that many rows.
+    Labels(usize),
+}
+
+impl Column {
+    fn schema(&self, name: &str) -> String {
+        match self {
+            Self::Bytes(_) => format!("optional binary {name};"),
+            Self::Structs(_) => {
+                format!("optional group {name} {{ optional binary bytes; optional binary path (STRING); }}")
+            }
+            Self::Labels(_) => format!("required int64 {name};"),
+        }
+    }
+
+    /// Its leaves in a row group of the rows `rows`.
+    fn write(&self, rows: Range<usize>, group: &mut SerializedRowGroupWriter<'_, Vec<u8>>) {
+        let (pictures, level) = match self {
+            Self::Bytes(pictures) => (pictures, 1),
+            Self::Structs(pictures) => (pictures, 2),
+            Self::Labels(_) => {
+                let mut column = group.next_column().unwrap().unwrap();
+                column.typed::<Int64Type>().write_batch(&vec![7; rows.len()], None, None).unwrap();
+                column.close().unwrap();
+                return;
+            }
+        };
+        let mut write = |values: &[Option<Vec<u8>>]| {
+            let levels: Vec<i16> = values.iter().map(|value| level - i16::from(value.is_none())).collect();
+            let bytes: Vec<ByteArray> = values.iter().flatten().map(|bytes| bytes.clone().into()).collect();
+            let mut column = group.next_column().unwrap().unwrap();
+            column.typed::<ByteArrayType>().write_batch(&bytes, Some(&levels), None).unwrap();
+            column.close().unwrap();
+        };
+        write(&pictures[rows.clone()]);
+        if level == 2 {
+            write(&vec![Some(b"a.png".to_vec()); rows.len()]);
+        }
+    }
+
+    fn rows(&self) -> usize {
+        match self {
+            Self::Bytes(pictures) | Self::Structs(pictures) => pictures.len(),
+            Self::Labels(rows) => *rows,
+        }
+    }
+}
+
+/// A file of those columns, in row groups of at most `rows` rows.
+fn written(columns: &[(&str, Column)], rows: usize, properties: WriterProperties) -> Vec<u8> {
+    let fields: String = columns.iter().map(|(name, column)| column.schema(name)).collect();
+    let schema = Arc::new(parse_message_type(&format!("message set {{ {fields} }}")).unwrap());
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties)).unwrap();
+    let all = columns[0].1.rows();
+    for first in (0..all).step_by(rows) {
+        let mut group = writer.next_row_group().unwrap();
+        columns.iter().for_each(|(_, column)| column.write(first..(first + rows).min(all), &mut group));
+        group.close().unwrap();
+    }
     writer.into_inner().unwrap()
 }
 
-/// Pictures as Hub datasets have them: structs of bytes and a path.
-fn structs(pictures: &[Option<Vec<u8>>]) -> ArrayRef {
-    let bytes = BinaryArray::from_iter(pictures.iter().map(Option::as_ref));
-    let paths = StringArray::from(vec!["a.png"; pictures.len()]);
-    let fields =
-        Fields::from(vec![Field::new("bytes", DataType::Binary, true), Field::new("path", DataType::Utf8, true)]);
-    Arc::new(StructArray::new(fields, vec![Arc::new(bytes), Arc::new(paths)], None))
-}
-
-fn labels(rows: usize) -> ArrayRef {
-    Arc::new(Int64Array::from(vec![7; rows]))
+/// The same in row groups of two.
+fn parquet(columns: &[(&str, Column)], compression: Compression) -> Vec<u8> {
+    written(columns, 2, WriterProperties::builder().set_compression(compression).build())
 }
 
 #[test]
@@ -55,14 +108,12 @@ fn structs_and_plain_columns_are_read_in_order() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("a.parquet");
     let pictures = [Some(png(10)), Some(png(20)), None, Some(png(40)), Some(png(50))];
-    let binary: ArrayRef = Arc::new(BinaryArray::from_iter(pictures.iter().map(Option::as_ref)));
-    let large: ArrayRef = Arc::new(LargeBinaryArray::from_iter(pictures.iter().map(Option::as_ref)));
-    let columns = [structs(&pictures), binary, large];
+    let columns = [Column::Structs(pictures.to_vec()), Column::Bytes(pictures.to_vec())];
     for column in columns {
         for compression in [Compression::SNAPPY, Compression::UNCOMPRESSED] {
-            fs::write(&path, parquet(vec![("label", labels(5)), ("image", column.clone())], compression)).unwrap();
+            fs::write(&path, parquet(&[("label", Column::Labels(5)), ("image", column.clone())], compression)).unwrap();
             let source = opened(&path).unwrap();
-            assert_eq!(source.len(), 5, "{}", column.data_type());
+            assert_eq!(source.len(), 5);
             for (row, red) in [(0, 10), (1, 20), (3, 40), (4, 50)] {
                 let picture = source.decode(row).unwrap();
                 assert_eq!((picture.width, picture.height, picture.pixel(4, 3)), (5, 4, &[red, 2, 3][..]));
@@ -78,21 +129,20 @@ fn structs_and_plain_columns_are_read_in_order() {
 fn the_column_of_pictures_is_found_or_missed_by_name() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("a.parquet");
-    let binary = |red| -> ArrayRef { Arc::new(BinaryArray::from_iter([Some(png(red))])) };
+    let binary = |red| Column::Bytes(vec![Some(png(red))]);
     // Of two columns of bytes, the one with the name of a picture.
-    fs::write(&path, parquet(vec![("mask", binary(1)), ("img", binary(2))], Compression::SNAPPY)).unwrap();
+    fs::write(&path, parquet(&[("mask", binary(1)), ("img", binary(2))], Compression::SNAPPY)).unwrap();
     assert_eq!(opened(&path).unwrap().decode(0).unwrap().samples[0], 2);
     // Of two columns of structs, the one that the metadata calls an image.
-    let batch = RecordBatch::try_from_iter([("a", structs(&[Some(png(1))])), ("b", structs(&[Some(png(2))]))]).unwrap();
+    let structs = |red| Column::Structs(vec![Some(png(red))]);
     let named = r#"{"info": {"features": {"a": {"_type": "Audio"}, "b": {"_type": "Image"}}}}"#;
-    let metadata = std::collections::HashMap::from([("huggingface".to_string(), named.to_string())]);
-    let schema = Arc::new(Schema::new_with_metadata(batch.schema().fields().clone(), metadata));
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), None).unwrap();
-    writer.write(&batch.with_schema(schema).unwrap()).unwrap();
-    fs::write(&path, writer.into_inner().unwrap()).unwrap();
+    let metadata = vec![KeyValue::new("huggingface".to_string(), named.to_string())];
+    let properties = WriterProperties::builder().set_key_value_metadata(Some(metadata)).build();
+    fs::write(&path, written(&[("a", structs(1)), ("b", structs(2))], 1, properties)).unwrap();
     assert_eq!(opened(&path).unwrap().decode(0).unwrap().samples[0], 2);
     // No picture anywhere.
-    fs::write(&path, parquet(vec![("label", labels(1)), ("digit", labels(1))], Compression::SNAPPY)).unwrap();
+    fs::write(&path, parquet(&[("label", Column::Labels(1)), ("digit", Column::Labels(1))], Compression::SNAPPY))
+        .unwrap();
     let error = opened(&path).unwrap_err().to_string();
     assert!(
         error.contains("a.parquet: expected a column of encoded pictures, found the columns label, digit"),
@@ -106,7 +156,8 @@ fn damage_is_an_error() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("a.parquet");
     let pictures = [Some(png(10)), Some(png(20)), Some(png(30))];
-    let whole = parquet(vec![("image", structs(&pictures)), ("label", labels(3))], Compression::SNAPPY);
+    let whole =
+        parquet(&[("image", Column::Structs(pictures.to_vec())), ("label", Column::Labels(3))], Compression::SNAPPY);
     let tried = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
         match opened(&path) {
@@ -134,12 +185,16 @@ fn dictionary_bomb(rows: usize, value: &[u8]) -> Vec<u8> {
         .set_compression(Compression::ZSTD(Default::default()))
         .set_dictionary_page_size_limit(1 << 30)
         .build();
-    let schema = Arc::new(Schema::new(vec![Field::new("image", DataType::Binary, true)]));
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties)).unwrap();
-    let part = 64.min(rows);
-    let column: ArrayRef = Arc::new(BinaryArray::from_iter_values(std::iter::repeat_n(value, part)));
-    let batch = RecordBatch::try_new(schema, vec![column]).unwrap();
-    (0..rows / part).for_each(|_| writer.write(&batch).unwrap());
+    let schema = Arc::new(parse_message_type("message set { required binary image; }").unwrap());
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties)).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let values: Vec<ByteArray> = vec![value.to_vec().into(); 64.min(rows)];
+    for _ in 0..rows / values.len() {
+        column.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
+    }
+    column.close().unwrap();
+    group.close().unwrap();
     writer.into_inner().unwrap()
 }
 
