@@ -325,4 +325,11 @@ fn a_folder_of_pictures_trains_in_colour_and_samples() {
     assert!(output.status.success(), "{said}");
     assert_eq!(said.matches("000003.png").count(), 1, "{said}");
     assert!(said.contains("1 picture could not be decoded"), "{said}");
+    // Nor is one passed over in silence that is no picture at all.
+    fs::write(root.path().join("pictures/notes.txt"), b"").unwrap();
+    fs::write(root.path().join("pictures/phone.HEIC"), b"").unwrap();
+    let args = "--data pictures --steps 1 --out fourth --set sample.preview_images=0";
+    let said = train(root.path()).args(SMALL).args(args).output().stderr;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("left out, 1: pictures/phone.HEIC\n"), "{said}");
 }

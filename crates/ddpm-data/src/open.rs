@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::archive::{read_tar, read_zip};
 use crate::cifar_binary::read_cifar_binary;
@@ -49,7 +49,7 @@ pub fn open(config: &DataConfig) -> Result<Arc<dyn ImageSource>, DataError> {
 /// A source for each file of many pictures, and one for each run of single pictures between them.
 fn sources(files: Vec<PathBuf>) -> Result<Vec<Box<dyn ImageSource>>, DataError> {
     let mut sources: Vec<Box<dyn ImageSource>> = Vec::new();
-    let mut pictures = Vec::new();
+    let (mut pictures, mut left_out) = (Vec::new(), Vec::new());
     for path in files {
         let source: Box<dyn ImageSource> = match file_kind(&path)? {
             FileKind::Picture => {
@@ -58,6 +58,9 @@ fn sources(files: Vec<PathBuf>) -> Result<Vec<Box<dyn ImageSource>>, DataError> 
             }
             FileKind::Other => {
                 debug!("{} holds no pictures", one_line(path.display()));
+                if has_name_of_a_picture(&path) {
+                    left_out.push(path);
+                }
                 continue;
             }
             FileKind::Idx { gzip } => Box::new(read_idx(&path, gzip)?),
@@ -74,5 +77,27 @@ fn sources(files: Vec<PathBuf>) -> Result<Vec<Box<dyn ImageSource>>, DataError> 
     if !pictures.is_empty() {
         sources.push(Box::new(Folder(pictures)));
     }
+    if !left_out.is_empty() {
+        let names: Vec<String> = left_out.iter().take(NAMED).map(|path| one_line(path.display())).collect();
+        let more = if left_out.len() > NAMED { ", …" } else { "" };
+        let count = left_out.len();
+        warn!(
+            "files named like pictures that hold none of a known format are left out, {count}: {}{more}",
+            names.join(", ")
+        );
+    }
     Ok(sources)
+}
+
+/// Files that a warning names at most.
+const NAMED: usize = 5;
+
+/// Whether somebody may expect a picture in a file of that name, of a format that is read or of another.
+fn has_name_of_a_picture(path: &Path) -> bool {
+    const EXTENSIONS: [&str; 16] = [
+        "png", "jpg", "jpeg", "jfif", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2", "psd",
+        "svg",
+    ];
+    let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
+    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
 }
