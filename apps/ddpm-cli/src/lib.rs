@@ -19,4 +19,4 @@ pub use logging::Verbosity;
 pub use progress::Progress;
 pub use signals::StopSignal;
 pub use stdout::print;
-pub use threads::use_threads;
+pub use threads::on_threads;

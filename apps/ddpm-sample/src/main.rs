@@ -27,7 +27,11 @@ fn run(args: &Args) -> anyhow::Result<Ended> {
     }
     let progress = Progress::new(args.verbosity.quiet);
     args.verbosity.start(progress.bars());
-    let threads = ddpm_cli::use_threads(args.threads)?;
+    ddpm_cli::on_threads(args.threads, |threads| draw(args, threads, &progress))
+}
+
+/// Samples and writes the pictures.
+fn draw(args: &Args, threads: usize, progress: &Progress) -> anyhow::Result<Ended> {
     let device = args.device.open()?;
     let stop = StopSignal::listen()?;
 
@@ -36,7 +40,7 @@ fn run(args: &Args) -> anyhow::Result<Ended> {
     info!("{}, step {}", plan.model_path.display(), plan.step);
     let on = if device.is_cpu() { format!("the CPU, {threads} threads") } else { format!("{:?}", device.location()) };
     info!("{} pictures in {} steps, on {on}", plan.images(), plan.sampler.steps);
-    let Some(sampled) = sampling::sample_all(&plan, &device, &progress, &stop)? else {
+    let Some(sampled) = sampling::sample_all(&plan, &device, progress, &stop)? else {
         return Ok(Ended::BySignal(stop.received().unwrap_or_default()));
     };
     pictures::write(args, &plan, &sampled)?;

@@ -36,8 +36,9 @@ fn run(args: &Args) -> anyhow::Result<Ended> {
 
     if let Some(steps) = args.benchmark {
         let config = RunConfig::resolve(args, None)?;
-        let threads = ddpm_cli::use_threads(args.threads)?;
-        return benchmark::benchmark(&config, steps, &args.device.open()?, threads);
+        return ddpm_cli::on_threads(args.threads, |threads| {
+            benchmark::benchmark(&config, steps, &args.device.open()?, threads)
+        });
     }
     let request = Request::read(args)?;
     let config = RunConfig::resolve(args, request.saved()?.as_ref())?;
@@ -50,6 +51,7 @@ fn run(args: &Args) -> anyhow::Result<Ended> {
     if data != "digits" && !std::path::Path::new(data).exists() {
         return Err(usage(format!("data.path: expected pictures at {data}, found nothing there")));
     }
-    let threads = ddpm_cli::use_threads(args.threads)?;
-    session::train(request, &config, &args.device.open()?, threads, &progress)
+    ddpm_cli::on_threads(args.threads, |threads| {
+        session::train(request, &config, &args.device.open()?, threads, &progress)
+    })
 }
