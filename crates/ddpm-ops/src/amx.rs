@@ -8,19 +8,16 @@
 //! * three of them for two parts, with an error of a few 1e-6 of the result: for sums that nothing is computed from, such as the
 //!   gradient of a weight.
 //!
-//! `split.rs` takes numbers apart, this file multiplies.
+//! `split.rs` takes numbers apart, this file multiplies; `emulated.rs` does the same without the unit, for tests.
 //!
 //! `unsafe` is here because the instructions have no stable intrinsics. [`Tiles::multiply`] is safe to call: it checks that
 //! every byte which the tiles touch lies inside the slices it is given.
 
 use std::marker::PhantomData;
 
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-mod absent;
+mod emulated;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod instructions;
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-use absent as instructions;
 
 /// Rows of a tile, and f32 or pairs of bf16 in a row.
 pub(crate) const TILE: usize = 16;
@@ -31,13 +28,63 @@ pub(crate) const BLOCK: usize = 2 * TILE;
 /// How many terms of each sum one step adds.
 pub(crate) const DEPTH: usize = 2 * TILE;
 
-/// Proof that this thread's tiles are configured; released when dropped.
-pub(crate) struct Tiles(PhantomData<*const ()>);
+/// What multiplies tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    /// The processor, whose kernel lets this process use it.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Processor,
+    /// Plain code, where the environment variable `DDPM_EMULATE_AMX` asks for it.
+    Emulated,
+}
+
+/// What this process multiplies tiles with, if with anything.
+fn unit() -> Option<Unit> {
+    static UNIT: std::sync::OnceLock<Option<Unit>> = std::sync::OnceLock::new();
+    let is_set = |name| std::env::var_os(name).is_some();
+    *UNIT.get_or_init(|| {
+        if is_set("DDPM_NO_AMX") {
+            return None;
+        }
+        if is_set("DDPM_EMULATE_AMX") {
+            return Some(Unit::Emulated);
+        }
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if instructions::request() {
+            return Some(Unit::Processor);
+        }
+        None
+    })
+}
 
 /// Whether this machine has the unit and the kernel lets this process use it.
 pub(crate) fn available() -> bool {
-    static AVAILABLE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *AVAILABLE.get_or_init(|| std::env::var_os("DDPM_NO_AMX").is_none() && instructions::request())
+    unit().is_some()
+}
+
+/// Proof that this thread's tiles are configured; released when dropped.
+pub(crate) struct Tiles {
+    unit: Unit,
+    /// Of this thread, so not to be sent.
+    _thread: PhantomData<*const ()>,
+}
+
+/// What holds the parts of numbers: pairs of bf16, or single ones.
+pub(crate) trait Parts: Copy {
+    /// The bf16 number `index` of a slice.
+    fn bf16(slice: &[Self], index: usize) -> u16;
+}
+
+impl Parts for u16 {
+    fn bf16(slice: &[Self], index: usize) -> u16 {
+        slice[index]
+    }
+}
+
+impl Parts for u32 {
+    fn bf16(slice: &[Self], index: usize) -> u16 {
+        (slice[index / 2] >> (16 * (index % 2))) as u16
+    }
 }
 
 /// Where the tiles of a factor lie: row r of tile h at step s starts at element `first + h · next + r · row + offset(s)`.
@@ -106,10 +153,12 @@ impl<T, const PARTS: usize> Factor<'_, T, PARTS> {
 impl Tiles {
     /// Configures this thread's tiles; None where there are none.
     pub(crate) fn configure() -> Option<Self> {
-        available().then(|| {
+        let unit = unit()?;
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if unit == Unit::Processor {
             instructions::configure();
-            Self(PhantomData)
-        })
+        }
+        Some(Self { unit, _thread: PhantomData })
     }
 
     /// `onto` + a b over all steps, for 32 × 32 values of the output.
@@ -122,7 +171,7 @@ impl Tiles {
     // Inlined because arguments that pass through memory are read back in other pieces than they were written in, which has to
     // wait until the output of the call before is stored.
     #[inline(always)]
-    pub(crate) fn multiply<A, B, const PARTS: usize>(
+    pub(crate) fn multiply<A: Parts, B: Parts, const PARTS: usize>(
         &self,
         a: Factor<'_, A, PARTS>,
         a_step: usize,
@@ -140,12 +189,20 @@ impl Tiles {
         let b_first = b.checked(b_offsets.largest);
         let end = out.first + (BLOCK - 1) * out.row + out.next + TILE;
         assert!(end <= out.values.len(), "a tile ends outside of the output");
-        instructions::multiply(self, &a, a_first, a_step, &b, b_first, &b_offsets.bytes, out, onto);
+        let b_offsets = &b_offsets.bytes;
+        match self.unit {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Unit::Processor => instructions::multiply(self, &a, a_first, a_step, &b, b_first, b_offsets, out, onto),
+            Unit::Emulated => emulated::multiply(&a, a_first, a_step, &b, b_first, b_offsets, out, onto),
+        }
     }
 }
 
 impl Drop for Tiles {
     fn drop(&mut self) {
-        instructions::release();
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if self.unit == Unit::Processor {
+            instructions::release();
+        }
     }
 }

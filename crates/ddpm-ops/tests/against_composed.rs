@@ -77,8 +77,9 @@ proptest! {
         });
     }
 
+    // A group of a few elements may have hardly any variance: what f32 then loses in x − μ is more than the tolerance.
     #[test]
-    fn group_norm(batch in 1usize..5, groups in 1usize..5, width in 1usize..4, h in 1usize..12, w in 2usize..12,
+    fn group_norm(batch in 1usize..5, groups in 1usize..5, width in 1usize..4, h in 2usize..12, w in 4usize..12,
                   silu: bool, seed: u64) {
         let channels = groups * width;
         let inputs = [values(&[batch, channels, h, w], seed), values(&[channels], seed ^ 1), values(&[channels], seed ^ 2)];
@@ -117,8 +118,8 @@ proptest! {
         let skip = optional(second > 0, &[batch, second, h, w]);
         let added = optional(added, &[batch, channels]);
         let residual = optional(residual, &[batch, out, out_h, out_w]);
-        // A group of one element has no variance to normalise by.
-        let norm = norm && width * out_h * out_w > 3;
+        // A group of a few elements may have hardly any variance to normalise by.
+        let norm = norm && width * out_h * out_w >= 8;
         let scale = optional(norm, &[out]);
         let shift = optional(norm, &[out]);
         let inputs: Vec<Tensor> = shapes.iter().enumerate().map(|(i, shape)| values(shape, seed ^ i as u64)).collect();
