@@ -38,10 +38,11 @@ pub(crate) fn read_tar(path: &Path, gzip: bool) -> Result<ByteStore, DataError> 
     let mut collected = Collected::new(path, &file)?;
     let input = BufReader::new(file);
     let input: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(input)) } else { Box::new(input) };
+    let mut archive = tar::Archive::new(UntilEnd { input, ended: false });
     let damaged = |error: std::io::Error| DataError::damaged(path.display(), error);
     // Raw: left to itself, the reader takes long names and extensions into memory, whatever their size.
     let mut long_name = None;
-    for entry in tar::Archive::new(input).entries().map_err(damaged)?.raw(true) {
+    for entry in archive.entries().map_err(damaged)?.raw(true) {
         let mut entry = entry.map_err(damaged)?;
         collected.pass(entry.size())?;
         let kind = entry.header().entry_type();
@@ -59,7 +60,33 @@ pub(crate) fn read_tar(path: &Path, gzip: bool) -> Result<ByteStore, DataError> 
             collected.take(&String::from_utf8_lossy(&own), entry)?;
         }
     }
-    Ok(collected.store)
+    let mut input = archive.into_inner();
+    if input.ended {
+        let problem = "expected a block of zeros at its end, found none: the end is missing";
+        return Err(DataError::damaged(path.display(), problem));
+    }
+    // gzip's checksum comes last.
+    let mut rest = vec![0; 1 << 16];
+    loop {
+        match input.read(&mut rest).map_err(damaged)? {
+            0 => return Ok(collected.store),
+            n => collected.pass(n as u64)?,
+        }
+    }
+}
+
+/// Knows whether its input has come to an end: a tar file says where it ends before it does.
+struct UntilEnd<R> {
+    input: R,
+    ended: bool,
+}
+
+impl<R: Read> Read for UntilEnd<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        self.ended |= read == 0 && !buffer.is_empty();
+        Ok(read)
+    }
 }
 
 /// The name that an entry holds for the one after it, where a header has no room for it.

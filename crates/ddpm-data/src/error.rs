@@ -55,6 +55,14 @@ pub enum DataError {
         /// The first of them, each with its problem.
         names: Vec<String>,
     },
+    /// No picture was found to stand in for one that cannot be decoded.
+    #[error("none of {tries} pictures tried in a row can be decoded: {}; …", names.join("; "))]
+    NoStandIn {
+        /// How many were tried.
+        tries: usize,
+        /// Some of those found bad so far, each with its problem.
+        names: Vec<String>,
+    },
     /// The set is smaller than one batch.
     #[error("a batch of {batch_size} needs at least as many pictures, found {images}")]
     SmallerThanBatch {

@@ -195,7 +195,7 @@ impl Shared {
             }
             image = stand_ins.below(self.source.len() as u64) as usize;
         }
-        Err(self.too_many_bad())
+        Err(DataError::NoStandIn { tries: TRIES, names: self.some_bad().1 })
     }
 
     /// Counts and names a bad picture, once.
@@ -211,9 +211,14 @@ impl Shared {
     }
 
     fn too_many_bad(&self) -> DataError {
+        let (bad, names) = self.some_bad();
+        DataError::TooManyBad { bad, total: self.source.len(), names }
+    }
+
+    /// How many pictures were found undecodable so far, and the first of them.
+    fn some_bad(&self) -> (usize, Vec<String>) {
         let bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
-        let names = bad.values().take(LISTED).cloned().collect();
-        DataError::TooManyBad { bad: bad.len(), total: self.source.len(), names }
+        (bad.len(), bad.values().take(LISTED).cloned().collect())
     }
 
     fn augmented(&self, picture: &Picture, sample: u64) -> Picture {

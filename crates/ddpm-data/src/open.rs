@@ -38,6 +38,10 @@ pub fn open(config: &DataConfig) -> Result<Arc<dyn ImageSource>, DataError> {
     }
     let path = Path::new(&config.path);
     let metadata = std::fs::metadata(path).map_err(DataError::io(path))?;
+    if !metadata.is_dir() && !metadata.is_file() {
+        let problem = "expected a folder or a file, found neither: a pipe, a socket or a device";
+        return Err(DataError::damaged(path.display(), problem));
+    }
     let files = if metadata.is_dir() { files_below(path)? } else { vec![path.to_path_buf()] };
     let source = Chain::new(sources(files)?);
     if source.is_empty() {

@@ -31,8 +31,11 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
         std::fs::create_dir_all(folder)?;
-        // The mode of any other file, not the owner's alone as temporary files have it.
-        let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
+        // The mode of any other file, not the owner's alone as temporary files have it; the name is one that a run's directory is
+        // cleared of.
+        let mut name = std::ffi::OsString::from(format!(".ddpm-tmp-{}-0-", std::process::id()));
+        name.push(path.file_name().unwrap_or_default());
+        let temporary = path.with_file_name(name);
         let written = std::fs::File::create(&temporary).and_then(|mut file| {
             file.write_all(bytes)?;
             // Without this a power cut may leave an empty file under the name.

@@ -213,6 +213,16 @@ fn archives_of_images() {
         let source = opened(&path).unwrap();
         assert_eq!((source.len(), source.decode(0).unwrap().height), (1, 7));
     }
+    // Cut where an entry ends, or with a wrong checksum, it is damaged though every picture in it is whole.
+    let entries = tar.len() - 1024;
+    assert!(tar[entries..].iter().all(|byte| *byte == 0));
+    fs::write(&path, &tar[..entries]).unwrap();
+    assert!(refused(&path).contains("the end is missing"));
+    let mut packed = gzip(&tar);
+    let checksum = packed.len() - 8;
+    packed[checksum] ^= 1;
+    fs::write(&path, &packed).unwrap();
+    assert!(refused(&path).contains("checksum"), "{}", refused(&path));
     // Cut anywhere, an archive is an error or what is whole of it, never a panic.
     for bytes in [&zip, &tar] {
         for end in (4..bytes.len()).step_by(97) {
@@ -221,6 +231,12 @@ fn archives_of_images() {
             let _ = opened(&path).map(|source| (0..source.len()).for_each(|i| drop(source.decode(i))));
         }
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    assert!(refused(Path::new("/dev/zero")).contains("expected a folder or a file"));
 }
 
 #[test]
