@@ -148,12 +148,68 @@ fn tensors_that_cannot_be_saved_do_not_cost_the_pictures() {
 }
 
 #[test]
-fn signals_end_the_sampling_with_their_codes() {
+fn what_is_read_is_not_written_over() {
+    let root = tempfile::tempdir().unwrap();
+    trained(root.path());
+    let checkpoint = root.path().join("runs/a/checkpoints/step-000002");
+    fs::copy(checkpoint.join("model.safetensors"), root.path().join("lone.safetensors")).unwrap();
+    sample(root.path()).args("lone.safetensors -n 2 --steps 2 --save-tensors s.safetensors").succeed();
+    let latents = HashMap::from([("latents".to_string(), samples(root.path().join("s.safetensors")))]);
+    safetensors::save(&latents, root.path().join("l.safetensors")).unwrap();
+    for file in ["lone.safetensors", "./l.safetensors", "runs/a/checkpoints/step-000002/training.safetensors"] {
+        let before = fs::read(root.path().join(file)).unwrap();
+        let args = "lone.safetensors --latents l.safetensors --steps 2 --grid-only --save-tensors";
+        let error = sample(root.path()).args(args).arg(file).fail(2);
+        assert!(error.contains("--save-tensors: expected a file of its own"), "{error}");
+        assert!(fs::read(root.path().join(file)).unwrap() == before, "{file}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_name_may_hold_anything_and_an_error_is_one_line() {
+    use std::os::unix::ffi::OsStrExt;
+    let root = tempfile::tempdir().unwrap();
+    let said = String::from_utf8(sample(root.path()).arg("a\nb").output().stderr).unwrap();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("a\\nb"), "{said}");
+    let said = String::from_utf8(sample(root.path()).args("--stepz 3").output().stderr).unwrap();
+    assert!(said.lines().count() == 1 && said.contains("--stepz") && said.contains("'--steps'"), "{said}");
+    trained(root.path());
+    let name = std::ffi::OsStr::from_bytes(b"\xff.safetensors");
+    sample(root.path()).args("-n 1 --steps 2 --grid-only --save-tensors").arg(name).succeed();
+    assert!(root.path().join(name).is_file());
+}
+
+/// A reader that goes away is no success, unless it is that of standard output.
+#[cfg(unix)]
+#[test]
+fn a_pipe_that_breaks_is_a_failure() {
+    let root = tempfile::tempdir().unwrap();
+    trained(root.path());
+    let pipe = root.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let args = "-n 400 --steps 1 --grid-only --save-tensors pipe";
+    let mut child = sample(root.path()).args(args).spawn();
+    drop(fs::File::open(&pipe).unwrap());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    // And one that never comes can be given up.
+    let mut child = sample(root.path()).args(args).spawn();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(std::process::Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+#[test]
+fn signals_end_the_sampling_with_their_codes_and_leave_what_is_done() {
     let root = tempfile::tempdir().unwrap();
     trained(root.path());
     for (number, code) in [(2, 130), (15, 143)] {
-        let mut child = sample(root.path()).args("-n 100000 --batch-size 8 --steps 1000 -q").spawn();
-        std::thread::sleep(std::time::Duration::from_secs(1));
+        let out = root.path().join(format!("signal-{number}"));
+        let mut child = sample(root.path()).args("-n 100000 --batch-size 8 --steps 20 -q --out").arg(&out).spawn();
+        while !out.join("000007.png").exists() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
         let kill = std::process::Command::new("kill").arg(format!("-{number}")).arg(child.id().to_string()).status();
         assert!(kill.unwrap().success());
         assert_eq!(child.wait().unwrap().code(), Some(code));
@@ -191,6 +247,7 @@ fn what_is_no_model_is_refused() {
         ("--steps 1001", "--steps"),
         ("-n 0", "-n"),
         ("--batch-size 0", "--batch-size"),
+        ("-n 3 --first 18446744073709551613", "--first: expected at most 18446744073709551612"),
         ("--sampler best", "best"),
     ] {
         assert!(sample(root.path()).args(args).fail(2).contains(said), "{args}");

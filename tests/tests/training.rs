@@ -215,6 +215,10 @@ fn wrong_usage_says_what_is_wrong_and_writes_nothing() {
         ("--set diffusion.timesteps=0", "timesteps"),
         ("--set colour=red", "colour"),
         ("--set train.steps", "TABLE.KEY=VALUE"),
+        ("--set data.workers=18446744073709551615", "data.workers: expected a number of at most"),
+        ("--preset minst", "[possible values: digits, mnist, cifar10, article]; "),
+        ("--benchmark 0", "--benchmark"),
+        ("--config /dev/zero", "expected at most"),
         ("--set data.fit=shrink", "shrink"),
         ("--set sample.steps=1001", "sample.steps"),
         ("--set diffusion.zero_terminal_snr=true", "sample.spacing"),
@@ -302,8 +306,81 @@ fn a_run_from_anothers_checkpoint_goes_on_with_the_same_command() {
     assert!(root.path().join("second/checkpoints/step-000006").is_dir());
     // A run of another origin is not taken for it.
     train(root.path()).args(SMALL).args(args).args("--steps 2 --out third").succeed();
-    let error = train(root.path()).args("--resume first --out third --steps 6").fail(1);
+    let error = train(root.path()).args("--resume first --out third --steps 6").fail(2);
     assert!(error.contains("already holds a run"), "{error}");
+}
+
+/// Killed at any moment of its beginning, the same command begins it again: with the configuration and the state of the run
+/// that it goes on from.
+#[test]
+fn a_run_from_anothers_checkpoint_survives_a_kill_at_its_beginning() {
+    let root = tempfile::tempdir().unwrap();
+    let path = |name: &str| root.path().join(name);
+    let quiet = "--set train.sample_every_steps=0 --set sample.preview_images=0 --set train.learning_rate=0.01";
+    train(root.path()).args(SMALL).args(quiet).args("--steps 2 --out first").succeed();
+    let again = "--resume first --out second --steps 3";
+    train(root.path()).args(again).succeed();
+    fs::rename(path("second"), path("whole")).unwrap();
+    let last = "checkpoints/step-000003";
+    // With its origin written down, and with its configuration too.
+    for files in [&["began-from"][..], &["began-from", "config.toml"]] {
+        fs::create_dir(path("second")).unwrap();
+        for file in files {
+            fs::copy(path("whole").join(file), path("second").join(file)).unwrap();
+        }
+        train(root.path()).args(again).succeed();
+        assert_eq!(bytes(path("second/config.toml")), bytes(path("whole/config.toml")));
+        same_checkpoint(&path("second").join(last), &path("whole").join(last));
+        fs::remove_dir_all(path("second")).unwrap();
+    }
+    // Without it, another command in the same directory has another beginning.
+    fs::create_dir(path("second")).unwrap();
+    fs::copy(path("whole/began-from"), path("second/began-from")).unwrap();
+    train(root.path()).args(SMALL).args(quiet).args("--out second --steps 1").succeed();
+    assert!(path("second/checkpoints/step-000001").is_dir() && !path("second/began-from").exists());
+}
+
+#[test]
+fn a_run_without_its_configuration_is_not_continued_with_another() {
+    let root = tempfile::tempdir().unwrap();
+    let quiet = "--set train.sample_every_steps=0 --set sample.preview_images=0 --set train.learning_rate=0.01";
+    train(root.path()).args(SMALL).args(quiet).args("--steps 2 --out run").succeed();
+    let document = root.path().join("c.toml");
+    fs::rename(root.path().join("run/config.toml"), &document).unwrap();
+    for args in ["--out run", "--resume run", "--resume run --out new", "--resume run/checkpoints/step-000002"] {
+        let error = train(root.path()).args(args).args("--steps 3").fail(2);
+        assert!(error.contains("config.toml"), "{args}: {error}");
+    }
+    train(root.path()).args("--resume run --config c.toml --steps 3").succeed();
+    assert!(fs::read_to_string(root.path().join("run/config.toml")).unwrap().contains("learning_rate = 0.01"));
+    // Nor is one whose checkpoints are gone continued without a word.
+    fs::remove_dir_all(root.path().join("run/checkpoints")).unwrap();
+    let output = train(root.path()).args("--resume run").output();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("run has no checkpoint"), "{said}");
+}
+
+#[test]
+fn a_checkpoint_is_found_from_wherever_its_path_leads() {
+    let root = tempfile::tempdir().unwrap();
+    let run = root.path().join("run");
+    train(root.path()).args(SMALL).args("--steps 1 --out run --set sample.preview_images=0").succeed();
+    let checkpoints = run.join("checkpoints");
+    let resumes = [
+        (root.path(), "run/checkpoints"),
+        (&run, "checkpoints/step-000002"),
+        (&run, "."),
+        (&checkpoints, "step-000004"),
+        (&checkpoints, "."),
+        (&checkpoints, ".."),
+        (root.path(), "run/../run/checkpoints/step-000007"),
+    ];
+    // Each goes on to one step more than the last.
+    for (step, (directory, path)) in (2..).zip(resumes) {
+        let steps = format!("--steps {step}");
+        train(directory).args("--resume").arg(path).args(&steps).succeed();
+        assert!(checkpoints.join(format!("step-{step:06}")).is_dir(), "{step}");
+    }
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::stdout::ReaderGone;
+
 /// Wrong usage or configuration: exit code 2.
 #[derive(Debug)]
 pub struct UsageError(String);
@@ -35,7 +37,7 @@ pub fn exit(result: anyhow::Result<Ended>) -> ExitCode {
     match result {
         Ok(Ended::Done) => ExitCode::SUCCESS,
         Ok(Ended::BySignal(signal)) => ExitCode::from(128u8.saturating_add(signal.clamp(0, 127) as u8)),
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
             // Where standard error is closed or full there is nobody to tell, and the exit code still says it.
             let _ = writeln!(std::io::stderr(), "error: {}", one_line(&error));
@@ -44,7 +46,8 @@ pub fn exit(result: anyhow::Result<Ended>) -> ExitCode {
     }
 }
 
-/// The error and its causes, each said once: a cause that the message above it quotes is left out.
+/// The error and its causes, each said once: a cause that the message above it quotes is left out. Names of files may hold
+/// any character: those that would break the line are escaped.
 fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
@@ -55,13 +58,7 @@ fn one_line(error: &anyhow::Error) -> String {
             line = format!("{line}: {cause}");
         }
     }
-    line
-}
-
-/// Whoever reads our output closed it, as `head` does: no failure of ours.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-    kinds.map(std::io::Error::kind).any(|kind| kind == std::io::ErrorKind::BrokenPipe)
+    line.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 #[cfg(test)]
@@ -75,6 +72,19 @@ mod tests {
         assert_eq!(one_line(&error), "in x.toml: steps: expected 1, found 0");
         let error = Err::<(), _>(usage("inner")).context("outer, because inner").unwrap_err();
         assert_eq!(one_line(&error), "outer, because inner");
+    }
+
+    #[test]
+    fn a_line_stays_a_line() {
+        assert_eq!(one_line(&usage("a\nb\u{1b}[2J: ü")), "a\\nb\\u{1b}[2J: ü");
+    }
+
+    #[test]
+    fn a_pipe_that_broke_elsewhere_is_a_failure() {
+        let broken = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        let code = |error: anyhow::Error| format!("{:?}", exit(Err(error)));
+        assert_eq!(code(anyhow::Error::new(broken()).context("cannot write x")), format!("{:?}", ExitCode::from(1)));
+        assert_eq!(code(ReaderGone.into()), format!("{:?}", ExitCode::SUCCESS));
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! What the command-line programs of this workspace share: devices, threads, logs, progress, signals, exit codes.
+//! What the command-line programs of this workspace share: the command line, devices, threads, logs, progress, signals,
+//! exit codes.
 //!
-//! It leaves out everything about diffusion. Reading order: [`exit`], [`DeviceChoice`], [`Verbosity`], [`Progress`],
-//! [`StopSignal`], [`print`](crate::print()), [`completions`].
+//! It leaves out everything about diffusion. Reading order: [`arguments`], [`exit`], [`DeviceChoice`], [`Verbosity`],
+//! [`Progress`], [`StopSignal`], [`print`](crate::print()), [`completions`].
 
+mod arguments;
 mod completions;
 mod device;
 mod exit;
@@ -12,6 +14,7 @@ mod signals;
 mod stdout;
 mod threads;
 
+pub use arguments::arguments;
 pub use completions::completions;
 pub use device::DeviceChoice;
 pub use exit::{Ended, UsageError, exit, usage};

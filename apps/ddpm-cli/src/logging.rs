@@ -46,12 +46,29 @@ struct AboveBars(MultiProgress);
 impl Write for AboveBars {
     // A line that nobody can read any more is no reason to stop: the subscriber would answer an error with a panic.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = self.0.suspend(|| io::stderr().write_all(bytes));
+        let line = one_line(&String::from_utf8_lossy(bytes));
+        let _ = self.0.suspend(|| io::stderr().write_all(line.as_bytes()));
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         let _ = io::stderr().flush();
         Ok(())
+    }
+}
+
+/// An event, which comes whole, with what would break its line escaped: it may name a file.
+fn one_line(event: &str) -> String {
+    let (line, end) = event.strip_suffix('\n').map_or((event, ""), |line| (line, "\n"));
+    line.replace('\n', "\\n").replace('\r', "\\r") + end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn a_line_stays_a_line() {
+        assert_eq!(one_line("WARN a\nb\r.png\n"), "WARN a\\nb\\r.png\n");
     }
 }

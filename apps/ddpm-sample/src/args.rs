@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// Pictures that are computed together; changes memory and speed, and the pictures by rounding alone: some 1e-5 in [-1, 1]
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) batch_size: usize,
-    /// Where the pictures go; a directory that holds files already is added to, and files of the same names are replaced
+    /// Where the pictures go, each as it is finished; grid.png shows the first 4096. A directory that holds files already is added to, and files of the same names are replaced
     #[arg(long, value_name = "DIR", default_value = "samples")]
     pub(crate) out: PathBuf,
     /// auto, cpu, cuda or cuda:N

@@ -9,25 +9,26 @@ mod sampling;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use ddpm_cli::{Ended, Progress, StopSignal};
 use tracing::info;
 
 use crate::args::Args;
+use crate::pictures::Pictures;
 use crate::plan::Plan;
 
 fn main() -> ExitCode {
-    ddpm_cli::exit(run(&Args::parse()))
+    ddpm_cli::exit(run())
 }
 
-fn run(args: &Args) -> anyhow::Result<Ended> {
+fn run() -> anyhow::Result<Ended> {
+    let Some(args) = ddpm_cli::arguments::<Args>()? else { return Ok(Ended::Done) };
     if let Some(shell) = args.completions {
         ddpm_cli::completions::<Args>(shell)?;
         return Ok(Ended::Done);
     }
     let progress = Progress::new(args.verbosity.quiet);
     args.verbosity.start(progress.bars());
-    ddpm_cli::on_threads(args.threads, |threads| draw(args, threads, &progress))
+    ddpm_cli::on_threads(args.threads, |threads| draw(&args, threads, &progress))
 }
 
 /// Samples and writes the pictures.
@@ -36,13 +37,16 @@ fn draw(args: &Args, threads: usize, progress: &Progress) -> anyhow::Result<Ende
     let stop = StopSignal::listen()?;
 
     let plan = Plan::new(args, &device)?;
-    pictures::prepare(args)?;
+    pictures::prepare(args, &plan)?;
     info!("{}, step {}", plan.model_path.display(), plan.step);
     let on = if device.is_cpu() { format!("the CPU, {threads} threads") } else { format!("{:?}", device.location()) };
     info!("{} pictures in {} steps, on {on}", plan.images(), plan.sampler.steps);
-    let Some(sampled) = sampling::sample_all(&plan, &device, progress, &stop)? else {
-        return Ok(Ended::BySignal(stop.received().unwrap_or_default()));
-    };
-    pictures::write(args, &plan, &sampled)?;
-    Ok(Ended::Done)
+    stop.defer();
+    let mut pictures = Pictures::new(args, &plan, &stop);
+    let mut take = |from, images: &_| pictures.take(from, images);
+    match sampling::sample_all(&plan, &device, progress, &stop, &mut take)? {
+        Some(moments) => pictures.finish(&moments)?,
+        None => pictures.stopped(),
+    }
+    Ok(stop.received().map_or(Ended::Done, Ended::BySignal))
 }

@@ -4,22 +4,25 @@ use std::path::Path;
 
 use anyhow::Context;
 use candle_core::Tensor;
-use ddpm_checkpoint::write_tensors;
-use ddpm_cli::usage;
+use ddpm_checkpoint::{is_checkpoint, write_tensors};
+use ddpm_cli::{StopSignal, usage};
 use ddpm_data::{grid, save_gif, save_grid, save_png, save_strip, to_pictures};
 use tracing::info;
 
 use crate::args::Args;
 use crate::plan::Plan;
-use crate::sampling::Sampled;
 
 /// Milliseconds that a moment of the denoising is shown.
 const FRAME_MS: u16 = 150;
+/// Pictures that a grid shows at most; nobody looks at more, and more would not fit in memory.
+const GRID_MOST: usize = 4096;
+/// What --save-tensors may come to, in values: 16 GiB.
+const MOST_VALUES: usize = 1 << 32;
 
 /// Makes the folders that will be written to, and finds out whether they can be: sampling may take hours.
-pub(crate) fn prepare(args: &Args) -> anyhow::Result<()> {
-    if let Some(path) = args.save_tensors.as_deref().filter(|path| path.is_dir() || path.file_name().is_none()) {
-        return Err(usage(format!("--save-tensors: expected a file, found the directory {}", path.display())));
+pub(crate) fn prepare(args: &Args, plan: &Plan) -> anyhow::Result<()> {
+    if let Some(path) = &args.save_tensors {
+        check_save_tensors(path, args, plan)?;
     }
     let of_tensors = args.save_tensors.as_deref().and_then(Path::parent).filter(|folder| *folder != Path::new(""));
     for (flag, folder) in [("--out", Some(args.out.as_path())), ("--save-tensors", of_tensors)] {
@@ -33,51 +36,119 @@ pub(crate) fn prepare(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes what was asked for: the pictures first, so that they are there whatever happens to the tensors.
-pub(crate) fn write(args: &Args, plan: &Plan, sampled: &Sampled) -> anyhow::Result<()> {
-    save_pictures(args, plan, sampled)?;
-    check_finite(plan, &sampled.images)?;
-    match &args.save_tensors {
-        Some(path) => save_tensors(path, &sampled.images),
-        None => Ok(()),
+/// A file, none that is read here or belongs to a checkpoint, and no more than fits.
+fn check_save_tensors(path: &Path, args: &Args, plan: &Plan) -> anyhow::Result<()> {
+    let wrong = |found: String| Err(usage(format!("--save-tensors: expected a file of its own, found {found}")));
+    if path.is_dir() || path.file_name().is_none() {
+        return wrong(format!("the directory {}", path.display()));
     }
-}
-
-/// NaN and infinities make pictures too, only none that anybody asked for.
-fn check_finite(plan: &Plan, images: &Tensor) -> anyhow::Result<()> {
-    let rows = images.flatten_from(1)?.to_vec2::<f32>()?;
-    let bad = rows.iter().filter(|values| values.iter().any(|value| !value.is_finite())).count();
-    if bad > 0 {
-        let (model, all) = (plan.model_path.display(), rows.len());
-        anyhow::bail!(
-            "{bad} of {all} pictures hold values that are not finite: expected weights of {model} and latents that keep within bounds"
-        );
+    let same = |other: &Path| matches!((path.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if same(&plan.model_path) || args.latents.as_deref().is_some_and(same) {
+        return wrong(format!("{}, which is read", path.display()));
+    }
+    let folder = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_path_buf));
+    if folder.is_some_and(is_checkpoint) {
+        return wrong(format!("{} of a checkpoint", path.display()));
+    }
+    let most = MOST_VALUES / plan.image_shape.iter().product::<usize>().max(1);
+    if plan.images() > most {
+        return Err(usage(format!("--save-tensors: expected at most {most} pictures, found {}", plan.images())));
     }
     Ok(())
 }
 
-fn save_pictures(args: &Args, plan: &Plan, sampled: &Sampled) -> anyhow::Result<()> {
-    let out = &args.out;
-    if args.interpolate.is_some() {
-        let path = out.join("interpolation.png");
-        save_png(&path, &grid(&sampled.images, plan.images())?)?;
-        info!("{}: from picture {} to {}", path.display(), plan.first, plan.first + 1);
-        return Ok(());
+/// Takes pictures as they are finished, and writes what was asked for.
+pub(crate) struct Pictures<'a> {
+    args: &'a Args,
+    plan: &'a Plan,
+    stop: &'a StopSignal,
+    /// Those for the grid, or all of them where the tensors are to be saved; [image, channel, height, width] each.
+    kept: Vec<Tensor>,
+    /// How many there were, how many of them are files by now, and how many hold values that are not finite.
+    taken: usize,
+    written: usize,
+    not_finite: usize,
+}
+
+impl<'a> Pictures<'a> {
+    pub(crate) fn new(args: &'a Args, plan: &'a Plan, stop: &'a StopSignal) -> Self {
+        Self { args, plan, stop, kept: Vec::new(), taken: 0, written: 0, not_finite: 0 }
     }
-    if !args.grid_only {
-        for (i, picture) in to_pictures(&sampled.images)?.iter().enumerate() {
-            save_png(&out.join(format!("{:06}.png", plan.first + i as u64)), picture)?;
+
+    /// Takes pictures `from..` of the plan, [image, channel, height, width], and writes each, until a signal comes.
+    pub(crate) fn take(&mut self, from: usize, images: &Tensor) -> anyhow::Result<()> {
+        let rows = images.flatten_from(1)?.to_vec2::<f32>()?;
+        self.not_finite += rows.iter().filter(|values| values.iter().any(|value| !value.is_finite())).count();
+        if self.args.save_tensors.is_some() || self.args.interpolate.is_some() {
+            self.kept.push(images.clone());
+        } else if self.taken < GRID_MOST {
+            self.kept.push(images.narrow(0, 0, rows.len().min(GRID_MOST - self.taken))?);
+        }
+        self.taken += rows.len();
+        if self.args.grid_only || self.args.interpolate.is_some() {
+            return Ok(());
+        }
+        for (i, picture) in to_pictures(images)?.iter().enumerate() {
+            if self.stop.received().is_some() {
+                break;
+            }
+            let index = self.plan.first + (from + i) as u64;
+            save_png(&self.args.out.join(format!("{index:06}.png")), picture)?;
+            self.written += 1;
+        }
+        Ok(())
+    }
+
+    /// What the pictures make together: the tensors last, so that the pictures are there whatever happens to them.
+    pub(crate) fn finish(&self, moments: &[Tensor]) -> anyhow::Result<()> {
+        let images = Tensor::cat(&self.kept, 0)?;
+        self.draw(&images, moments)?;
+        if self.not_finite > 0 {
+            let (model, bad, all) = (self.plan.model_path.display(), self.not_finite, self.taken);
+            // NaN and infinities make pictures too, only none that anybody asked for.
+            anyhow::bail!(
+                "{bad} of {all} pictures hold values that are not finite: expected weights of {model} and latents that keep within bounds"
+            );
+        }
+        match &self.args.save_tensors {
+            Some(path) if self.stop.received().is_none() => {
+                if path.exists() && !path.is_file() {
+                    // A pipe may have no reader for ever.
+                    self.stop.at_once();
+                }
+                save_tensors(path, &images)
+            }
+            _ => Ok(()),
         }
     }
-    save_grid(&out.join("grid.png"), &sampled.images)?;
-    save_strip(&out.join("denoising.png"), &sampled.moments)?;
-    if args.gif {
-        let frame = |moment: &Tensor| grid(moment, 4);
-        let frames = sampled.moments.iter().map(frame).collect::<Result<Vec<_>, _>>()?;
-        save_gif(&out.join("denoising.gif"), &frames, FRAME_MS)?;
+
+    /// The grid, the strip and the animation, or the way between two pictures.
+    fn draw(&self, images: &Tensor, moments: &[Tensor]) -> anyhow::Result<()> {
+        let (out, first) = (&self.args.out, self.plan.first);
+        if self.args.interpolate.is_some() {
+            let path = out.join("interpolation.png");
+            save_png(&path, &grid(images, self.plan.images())?)?;
+            info!("{}: from picture {first} to {}", path.display(), first + 1);
+            return Ok(());
+        }
+        save_grid(&out.join("grid.png"), &images.narrow(0, 0, images.dim(0)?.min(GRID_MOST))?)?;
+        save_strip(&out.join("denoising.png"), moments)?;
+        if self.args.gif && self.stop.received().is_none() {
+            let frame = |moment: &Tensor| grid(moment, 4);
+            let frames = moments.iter().map(frame).collect::<Result<Vec<_>, _>>()?;
+            save_gif(&out.join("denoising.gif"), &frames, FRAME_MS)?;
+        }
+        info!("pictures: {}", out.join("grid.png").display());
+        Ok(())
     }
-    info!("pictures: {}", out.join("grid.png").display());
-    Ok(())
+
+    /// The last word where a signal came first.
+    pub(crate) fn stopped(&self) {
+        match self.written {
+            0 => info!("stopped, nothing written"),
+            n => info!("stopped: {n} of {} pictures are in {}", self.plan.images(), self.args.out.display()),
+        }
+    }
 }
 
 /// Tensor `samples`, before any rounding to pixels.

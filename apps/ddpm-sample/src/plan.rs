@@ -11,6 +11,7 @@ use ddpm_diffusion::{GaussianDiffusion, SamplerConfig};
 use ddpm_rng::{ImageNoise, Purpose};
 use ddpm_schedule::ScheduleConfig;
 use ddpm_unet::{Network, NetworkConfig};
+use tracing::info;
 
 use crate::args::Args;
 
@@ -41,8 +42,10 @@ pub(crate) struct Plan {
 
 /// Pictures that are sampled where nobody says how many.
 const DEFAULT_NUMBER: usize = 16;
-/// More pictures than anyone could want of one command; their latents must fit in memory.
+/// More pictures than anyone could want of one command.
 const MOST: usize = 1_000_000;
+/// The largest feature map of a batch, in values: 512 MiB. An allocation that fails ends the process without a word.
+const MOST_VALUES: usize = 1 << 27;
 
 impl Plan {
     pub(crate) fn new(args: &Args, device: &Device) -> anyhow::Result<Self> {
@@ -68,6 +71,20 @@ impl Plan {
             return Err(usage("--batch-size: expected a number from 1, found 0"));
         }
         let latents = latents.map(|latents| latents.narrow(0, 0, number)).transpose()?;
+        let last = u64::MAX - number as u64;
+        if args.first > last {
+            return Err(usage(format!("--first: expected at most {last}, found {}", args.first)));
+        }
+        let between = args.interpolate.is_some();
+        // The way between two pictures is one batch: its noise is mixed of the same two streams.
+        let asked = if between { number } else { args.batch_size.min(number) };
+        let batch_size = asked.min((MOST_VALUES / config.largest_map()).max(1));
+        if batch_size < asked && between {
+            return Err(usage(format!("--interpolate: expected at most {batch_size} with this model, found {asked}")));
+        }
+        if batch_size < asked {
+            info!("{batch_size} pictures are computed together: more of this size could exhaust the memory");
+        }
 
         let on_device = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(device)?));
         let weights: BTreeMap<String, Tensor> = model.tensors.iter().map(on_device).collect::<anyhow::Result<_>>()?;
@@ -79,11 +96,10 @@ impl Plan {
             sampler,
             seed: args.seed,
             first: args.first,
-            // The way between two pictures is one batch: its noise is mixed of the same two streams.
-            batch_size: if args.interpolate.is_some() { number } else { args.batch_size },
+            batch_size,
             record_every: args.strip_every as usize,
             latents,
-            between: args.interpolate.is_some(),
+            between,
             number,
             image_shape,
         })

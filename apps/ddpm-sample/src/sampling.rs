@@ -6,44 +6,39 @@ use candle_core::{Device, Tensor};
 use ddpm_cli::{Progress, StopSignal};
 use ddpm_diffusion::{Recording, Sampling, sample};
 use indicatif::ProgressBar;
-use tracing::info;
 
 use crate::plan::Plan;
-
-/// What was sampled, on the CPU.
-#[derive(Debug)]
-pub(crate) struct Sampled {
-    /// x_0, [image, channel, height, width].
-    pub(crate) images: Tensor,
-    /// x at moments from x_T to x_0 of the first pictures, each [image, channel, height, width].
-    pub(crate) moments: Vec<Tensor>,
-}
 
 /// Pictures whose denoising is kept.
 const STRIP_IMAGES: usize = 8;
 
-/// Samples every picture of the plan; None when a signal came first.
+/// Samples every picture of the plan. `take` gets each batch as it is finished: the index of its first picture in the plan,
+/// and x_0. Gives x at moments from x_T to x_0 of the first pictures; None when a signal came first.
+///
+/// # Shapes
+/// All [image, channel, height, width], on the CPU.
 pub(crate) fn sample_all(
     plan: &Plan,
     device: &Device,
     progress: &Progress,
     stop: &StopSignal,
-) -> anyhow::Result<Option<Sampled>> {
+    take: &mut dyn FnMut(usize, &Tensor) -> anyhow::Result<()>,
+) -> anyhow::Result<Option<Vec<Tensor>>> {
     let batches = plan.images().div_ceil(plan.batch_size);
     let bar = progress.bar(0, (batches * plan.sampler.steps) as u64, "steps");
-    let (mut parts, mut moments) = (Vec::new(), Vec::new());
+    let mut moments = Vec::new();
     for from in (0..plan.images()).step_by(plan.batch_size) {
         let images = plan.batch_size.min(plan.images() - from);
         let strip = if from == 0 { Some(&mut moments) } else { None };
-        let Some(x_0) = sample_batch(plan, from, images, device, &bar, stop, strip)? else {
+        let x_0 = sample_batch(plan, from, images, device, &bar, stop, strip)?;
+        x_0.map_or(Ok(()), |x_0| take(from, &x_0))?;
+        if stop.received().is_some() {
             bar.finish_and_clear();
-            info!("stopped, nothing written");
             return Ok(None);
-        };
-        parts.push(x_0);
+        }
     }
     bar.finish_and_clear();
-    Ok(Some(Sampled { images: Tensor::cat(&parts, 0)?, moments }))
+    Ok(Some(moments))
 }
 
 fn sample_batch(

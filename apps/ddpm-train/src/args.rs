@@ -56,7 +56,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Train N steps on synthetic pictures, print the timings as one JSON object and stop
-    #[arg(long, value_name = "N", conflicts_with = "dry_run")]
+    #[arg(long, value_name = "N", conflicts_with = "dry_run", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) benchmark: Option<u64>,
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,

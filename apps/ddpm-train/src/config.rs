@@ -1,5 +1,6 @@
 //! The configuration of a run: one TOML document, resolved from preset, file and flags.
 
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::Context;
@@ -115,16 +116,11 @@ impl RunConfig {
         // 16 GiB in f32.
         const MOST_VALUES: usize = 1 << 32;
         let (size, batch) = (self.model.image_size(), self.train.batch_size);
-        let base = match &self.model {
-            NetworkConfig::NoiseNet(network) => network.base_channels,
-            model => model.channels(),
-        };
         // At least one picture: validate() of the model has bounded it.
-        let most = MOST_VALUES / (base * size.height * size.width).max(1);
+        let most = MOST_VALUES / self.model.largest_map();
         if batch > most {
             return Err(usage(format!(
-                "train.batch_size: expected at most {most} with model.image_size = {size} and model.base_channels = {base}, \
-                 found {batch}"
+                "train.batch_size: expected at most {most} with this network at model.image_size = {size}, found {batch}"
             )));
         }
         Ok(())
@@ -139,11 +135,20 @@ impl RunConfig {
 /// What `ddpm-train` without arguments trains.
 pub(crate) const DEFAULT_PRESET: &str = "digits";
 
+/// A list of betas for a million steps fits in.
+const MOST_BYTES: u64 = 32 << 20;
+
 /// Reads a TOML document.
 pub(crate) fn read_document(path: &Path) -> anyhow::Result<Table> {
-    let text = std::fs::read_to_string(path).map_err(|error| usage(format!("{}: {error}", path.display())))?;
+    let mut text = String::new();
+    let opened = std::fs::File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_string(&mut text));
+    let read = opened.map_err(|error| usage(format!("{}: {error}", path.display())))?;
+    if read as u64 > MOST_BYTES {
+        return Err(usage(format!("{}: expected at most {MOST_BYTES} bytes, found more", path.display())));
+    }
     text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        let before = error.span().map_or(0, |span| span.start.min(text.len()));
+        let line = 1 + text.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count();
         usage(format!("{}, line {line}: {}", path.display(), error.message()))
     })
 }
@@ -220,15 +225,24 @@ fn flags(args: &Args) -> anyhow::Result<Vec<(String, Value)>> {
     for set in &args.set {
         let (key, value) =
             set.split_once('=').ok_or_else(|| usage(format!("--set {set}: expected TABLE.KEY=VALUE")))?;
-        keys.push((key.trim().to_string(), read_value(value.trim())));
+        keys.push((
+            key.trim().to_string(),
+            read_value(value.trim()).map_err(|error| usage(format!("{key}: {error}")))?,
+        ));
     }
     Ok(keys)
 }
 
 /// A value as TOML has it; what is no TOML is a string, so that quotes are not needed.
-fn read_value(text: &str) -> Value {
+fn read_value(text: &str) -> Result<Value, String> {
     let document = format!("value = {text}").parse::<Table>().ok();
-    document.and_then(|mut d| d.remove("value")).unwrap_or_else(|| Value::String(text.to_string()))
+    match document.and_then(|mut document| document.remove("value")) {
+        Some(value) => Ok(value),
+        None if text.parse::<i128>().is_ok_and(|number| i64::try_from(number).is_err()) => {
+            Err(format!("expected a number of at most {}, found {text}", i64::MAX))
+        }
+        None => Ok(Value::String(text.to_string())),
+    }
 }
 
 fn set(document: &mut Table, key: &str, value: Value) -> anyhow::Result<()> {

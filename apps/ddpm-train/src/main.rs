@@ -15,7 +15,6 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use ddpm_cli::{Ended, Progress, usage};
 
 use crate::args::Args;
@@ -23,10 +22,11 @@ use crate::config::RunConfig;
 use crate::run_choice::Request;
 
 fn main() -> ExitCode {
-    ddpm_cli::exit(run(&Args::parse()))
+    ddpm_cli::exit(run())
 }
 
-fn run(args: &Args) -> anyhow::Result<Ended> {
+fn run() -> anyhow::Result<Ended> {
+    let Some(args) = ddpm_cli::arguments::<Args>()? else { return Ok(Ended::Done) };
     if let Some(shell) = args.completions {
         ddpm_cli::completions::<Args>(shell)?;
         return Ok(Ended::Done);
@@ -35,13 +35,13 @@ fn run(args: &Args) -> anyhow::Result<Ended> {
     args.verbosity.start(progress.bars());
 
     if let Some(steps) = args.benchmark {
-        let config = RunConfig::resolve(args, None)?;
+        let config = RunConfig::resolve(&args, None)?;
         return ddpm_cli::on_threads(args.threads, |threads| {
             benchmark::benchmark(&config, steps, &args.device.open()?, threads)
         });
     }
-    let request = Request::read(args)?;
-    let config = RunConfig::resolve(args, request.saved()?.as_ref())?;
+    let request = Request::read(&args)?;
+    let config = RunConfig::resolve(&args, request.saved(&args)?.as_ref())?;
     if args.dry_run {
         ddpm_cli::print(&config.to_toml()?)?;
         return Ok(Ended::Done);

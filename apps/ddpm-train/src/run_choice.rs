@@ -1,9 +1,10 @@
 //! Which run directory a training writes to, and from which checkpoint it goes on.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use ddpm_checkpoint::{CheckpointError, RunDir, is_checkpoint, next_free_name, verify_checkpoint};
+use ddpm_checkpoint::{CheckpointError, RunDir, is_checkpoint, next_free_name, verify_checkpoint, write_atomically};
 use ddpm_cli::usage;
 use ddpm_trainer::LearningRateSchedule;
 use toml::Table;
@@ -42,18 +43,26 @@ impl Request {
         }
     }
 
-    /// The saved configuration of the run that is continued.
-    pub(crate) fn saved(&self) -> anyhow::Result<Option<Table>> {
-        let run = match self {
-            Self::Continue { run, .. } => run.as_path(),
-            Self::New { checkpoint: Some(checkpoint), .. } => match run_of(checkpoint) {
-                Some(run) => run,
-                None => return Ok(None),
-            },
+    /// The saved configuration of the run that is continued; None for a new run, and where `args` say the whole
+    /// configuration themselves.
+    ///
+    /// # Errors
+    /// When there is none and `args` name none: the default one is not what the checkpoint was trained with.
+    pub(crate) fn saved(&self, args: &Args) -> anyhow::Result<Option<Table>> {
+        let (run, from) = match self {
+            Self::Continue { run, .. } => (Some(run.clone()), run),
+            Self::New { checkpoint: Some(checkpoint), .. } => (run_of(checkpoint), checkpoint),
             _ => return Ok(None),
         };
-        let path = run.join("config.toml");
-        if path.is_file() { read_document(&path).map(Some) } else { Ok(None) }
+        let path = run.map(|run| run.join("config.toml"));
+        match path.filter(|path| path.is_file()) {
+            Some(path) => read_document(&path).map(Some),
+            None if args.preset.is_some() || args.config.is_some() => Ok(None),
+            None => Err(usage(format!(
+                "{}: expected the run's config.toml with it, found none; give the configuration with --preset or --config",
+                from.display()
+            ))),
+        }
     }
 }
 
@@ -69,8 +78,11 @@ fn from_path(path: &Path, out: Option<&Path>) -> anyhow::Result<Request> {
     if let Some(out) = out.filter(|out| RunDir::is_run(out) && began_from(out, path)) {
         return Ok(Request::Continue { run: out.into(), checkpoint: None });
     }
+    // The directory of a run's checkpoints stands for the run.
+    let run = if is_checkpoint(path) { None } else { run_around(path).filter(|run| RunDir::is_run(run)) };
+    let path = run.as_deref().unwrap_or(path);
     if RunDir::is_run(path) {
-        let checkpoint = || RunDir::open(path)?.latest_valid().map(|entry| entry.map(|entry| entry.path));
+        let checkpoint = || RunDir::latest_valid_in(path).map(|entry| entry.map(|entry| entry.path));
         return match out.filter(|out| !same(out, path)) {
             None => Ok(Request::Continue { run: path.into(), checkpoint: None }),
             Some(out) => Ok(Request::New { run: out.into(), checkpoint: checkpoint()? }),
@@ -86,12 +98,12 @@ fn from_path(path: &Path, out: Option<&Path>) -> anyhow::Result<Request> {
     verify_checkpoint(path).with_context(|| format!("--resume {}", path.display()))?;
     let checkpoint = Some(path.to_path_buf());
     match (out, run_of(path)) {
-        (Some(out), Some(run)) if !same(out, run) => Ok(Request::New { run: out.into(), checkpoint }),
+        (Some(out), Some(run)) if !same(out, &run) => Ok(Request::New { run: out.into(), checkpoint }),
         (Some(out), None) => Ok(Request::New { run: out.into(), checkpoint }),
         (_, Some(run)) => {
-            let newest = RunDir::open(run)?.latest_valid()?;
+            let newest = RunDir::latest_valid_in(&run)?;
             match newest.filter(|newest| !same(&newest.path, path)) {
-                None => Ok(Request::Continue { run: run.into(), checkpoint }),
+                None => Ok(Request::Continue { run, checkpoint }),
                 Some(newest) => Err(usage(format!(
                     "--resume {}: the run went on to {}; give --out for a new run from here",
                     path.display(),
@@ -108,15 +120,34 @@ const ORIGIN_NAME: &str = "began-from";
 
 /// Whether that run began with `path`, or with a checkpoint of the run `path`.
 fn began_from(run: &Path, path: &Path) -> bool {
-    let origin = std::fs::read_to_string(run.join(ORIGIN_NAME));
-    origin.is_ok_and(|origin| path.canonicalize().is_ok_and(|path| Path::new(origin.trim_end()).starts_with(path)))
+    origin(run).is_some_and(|origin| path.canonicalize().is_ok_and(|path| origin.starts_with(path)))
 }
 
-/// Writes down where a run's first checkpoint comes from, for [`began_from`].
-pub(crate) fn save_origin(run: &RunDir, checkpoint: &Path) -> anyhow::Result<()> {
+/// Writes down where the first checkpoint of a new run comes from, for [`began_from`].
+pub(crate) fn save_origin(run: &RunDir, checkpoint: Option<&Path>) -> anyhow::Result<()> {
     let path = run.path().join(ORIGIN_NAME);
+    let Some(checkpoint) = checkpoint else {
+        // Of another run, which was stopped before it had begun.
+        return match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", path.display()))
+            }
+            _ => Ok(()),
+        };
+    };
     let origin = checkpoint.canonicalize().with_context(|| format!("cannot find {}", checkpoint.display()))?;
-    std::fs::write(&path, format!("{}\n", origin.display())).with_context(|| format!("cannot write {}", path.display()))
+    write_atomically(&path, |out| {
+        out.write_all(origin.as_os_str().as_encoded_bytes())?;
+        out.write_all(b"\n")
+    })?;
+    Ok(())
+}
+
+/// Where the first checkpoint of a run comes from, if it is that of another.
+fn origin(run: &Path) -> Option<PathBuf> {
+    let mut bytes = std::fs::read(run.join(ORIGIN_NAME)).ok()?;
+    bytes.pop_if(|last| *last == b'\n');
+    String::from_utf8(bytes).ok().map(PathBuf::from)
 }
 
 fn same(a: &Path, b: &Path) -> bool {
@@ -124,10 +155,21 @@ fn same(a: &Path, b: &Path) -> bool {
 }
 
 /// The run that a checkpoint directory lies in: RUN/checkpoints/step-N.
-fn run_of(checkpoint: &Path) -> Option<&Path> {
-    let checkpoints =
-        checkpoint.parent().filter(|parent| parent.file_name().is_some_and(|name| name == "checkpoints"))?;
-    checkpoints.parent()
+fn run_of(checkpoint: &Path) -> Option<PathBuf> {
+    run_around(checkpoint.canonicalize().ok()?.parent()?)
+}
+
+/// The run whose directory of checkpoints that is: RUN/checkpoints.
+fn run_around(checkpoints: &Path) -> Option<PathBuf> {
+    let checkpoints = checkpoints.canonicalize().ok()?;
+    let run = checkpoints.parent().filter(|_| checkpoints.file_name().is_some_and(|name| name == "checkpoints"))?;
+    // As short as somebody in this directory would type it.
+    let here = std::env::current_dir().and_then(|here| here.canonicalize()).ok();
+    Some(match here.and_then(|here| run.strip_prefix(here).ok()) {
+        Some(below) if below == Path::new("") => PathBuf::from("."),
+        Some(below) => below.to_path_buf(),
+        None => run.to_path_buf(),
+    })
 }
 
 /// The opened, locked run directory of a request, and the checkpoint to go on from where it is not the newest of the run.
@@ -153,9 +195,15 @@ impl Request {
                         differing.join(", ")
                     )));
                 }
+                // A run that was stopped before it had its first checkpoint begins where it was to begin.
+                let none_yet = checkpoint.is_none() && run.checkpoints()?.is_empty();
+                let checkpoint = if none_yet { origin(run.path()) } else { checkpoint };
                 Ok(Opened { run, checkpoint, new: false })
             }
-            Self::New { run, checkpoint } => Ok(Opened { run: RunDir::create(run)?, checkpoint, new: true }),
+            Self::New { run, checkpoint } => match RunDir::create(run) {
+                Err(error @ CheckpointError::AlreadyARun { .. }) => Err(usage(error)),
+                created => Ok(Opened { run: created?, checkpoint, new: true }),
+            },
             Self::Named { stem, may_continue } => {
                 if may_continue && let Some(run) = unfinished(&stem, config, total_steps)? {
                     return Ok(Opened { run, checkpoint: None, new: false });

@@ -37,14 +37,18 @@ pub(crate) fn train(
     let model = new_model(&config.model, config.train.seed, device)?;
     let mut trainer = Trainer::new(config.train.clone(), total_steps, diffusion, model, device.clone())?;
     let restored = restore(&mut trainer, &run, checkpoint.as_deref())?;
-    if let (true, Some(path), Some(restored)) = (new, &checkpoint, &restored) {
-        // From here on the run stands on its own, however early it is stopped.
-        save_origin(&run, path)?;
-        run.save_checkpoint(restored)?;
+    // Not before: a run that cannot begin leaves none behind. It has begun with its configuration; where it is stopped
+    // before it has a checkpoint of its own, it begins from its origin again.
+    if new {
+        save_origin(&run, checkpoint.as_deref())?;
+    }
+    run.save_config(&config.to_toml()?)?;
+    match &restored {
+        Some(restored) if run.checkpoints()?.is_empty() => drop(run.save_checkpoint(restored)?),
+        None if !new => warn!("{} has no checkpoint: it begins from its first step", run.path().display()),
+        _ => {}
     }
     drop(restored);
-    // Not before: a run that cannot begin leaves none behind.
-    run.save_config(&config.to_toml()?)?;
     let first_step = trainer.state().step;
     let preview = preview(config);
     let undrawn = preview_is_missing(config, &run, first_step, total_steps);
@@ -54,6 +58,8 @@ pub(crate) fn train(
         return Ok(Ended::Done);
     }
 
+    // Until here there was nothing to save.
+    stop.defer();
     let size = config.model.image_size();
     let (batch_size, seed, channels) = (config.train.batch_size, config.train.seed, config.model.channels());
     let loading = LoaderConfig::new(&config.data, batch_size, seed, channels, [size.height, size.width]);

@@ -145,6 +145,16 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
+    fn a_name_need_not_be_text() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join(std::ffi::OsStr::from_bytes(b"\xff"));
+        write_atomically(&path, |out| out.write_all(b"x")).expect("room");
+        assert_eq!((fs::read(&path).expect("it is there"), entries(dir.path())), (b"x".to_vec(), 1));
+    }
+
+    #[cfg(unix)]
+    #[test]
     fn modes_are_those_of_any_new_file() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().expect("temp dir");

@@ -181,7 +181,17 @@ impl RunDir {
     /// # Errors
     /// [`CheckpointError::NoValidCheckpoint`] when there are some and all are damaged; [`CheckpointError::Io`].
     pub fn latest_valid(&self) -> Result<Option<CheckpointEntry>> {
-        let found = newest_usable(&self.checkpoints_path(), self.checkpoints()?, |path| verify_checkpoint(path))?;
+        Self::latest_valid_in(&self.path)
+    }
+
+    /// [`RunDir::latest_valid`] of the run at `path`, without taking it: it may be training meanwhile, or not be ours to
+    /// write to.
+    ///
+    /// # Errors
+    /// As [`RunDir::latest_valid`].
+    pub fn latest_valid_in(path: impl AsRef<Path>) -> Result<Option<CheckpointEntry>> {
+        let checkpoints = path.as_ref().join(CHECKPOINTS_NAME);
+        let found = newest_usable(&checkpoints, list_checkpoints(&checkpoints)?, |path| verify_checkpoint(path))?;
         Ok(found.map(|(entry, ())| entry))
     }
 

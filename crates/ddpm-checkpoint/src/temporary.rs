@@ -3,7 +3,7 @@
 //! `.ddpm-tmp-PID-N-NAME` is something half-written or half-removed: it may go. `.ddpm-old-PID-N-NAME` is what NAME was
 //! while something new took its place: if there is no NAME, the process died in between and the old one comes back.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ const DISPLACED: &str = ".ddpm-old-";
 /// A path beside `target` for something that is not `target` yet, or no longer.
 ///
 /// # Errors
-/// [`CheckpointError::UnsafeName`] when `target` has no name of its own in UTF-8.
+/// [`CheckpointError::UnsafeName`] when `target` has no name of its own.
 pub(crate) fn work_path(target: &Path) -> Result<PathBuf> {
     beside(target, WORK)
 }
@@ -97,14 +97,13 @@ fn put_back(displaced: &Path, original: &Path) -> Result<()> {
 
 fn beside(target: &Path, prefix: &str) -> Result<PathBuf> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let unsafe_name = || CheckpointError::UnsafeName {
-        path: target.to_owned(),
-        name: target.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-    };
-    let name = target.file_name().and_then(OsStr::to_str).ok_or_else(unsafe_name)?;
+    let unsafe_name = || CheckpointError::UnsafeName { path: target.to_owned(), name: target.display().to_string() };
+    let name = target.file_name().ok_or_else(unsafe_name)?;
     loop {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = target.with_file_name(format!("{prefix}{}-{count}-{name}", std::process::id()));
+        let mut work = OsString::from(format!("{prefix}{}-{count}-", std::process::id()));
+        work.push(name);
+        let path = target.with_file_name(work);
         // A process number comes round again: do not trip over what its last owner left.
         if fs::symlink_metadata(&path).is_err() {
             return Ok(path);
@@ -163,7 +162,7 @@ mod tests {
         let (first, second) = (work_path(target).expect("a name"), work_path(target).expect("a name"));
         assert_ne!(first, second);
         assert_eq!(first.parent(), target.parent());
-        let name = first.file_name().and_then(OsStr::to_str).expect("UTF-8");
+        let name = first.file_name().and_then(|name| name.to_str()).expect("UTF-8");
         assert_eq!(parse(name, WORK), Some("step-000500"));
         assert!(work_path(Path::new("..")).is_err());
     }

@@ -32,17 +32,23 @@ impl Preview {
         if self.images == 0 {
             return Ok(None);
         }
-        let mut noise = ImageNoise::new(self.seed, Purpose::PreviewNoise, 0, self.images);
-        let latents = noise.draw(&self.image_shape, trainer.device())?;
         let mut stop = |_: ddpm_diffusion::Progress<'_>| match should_stop() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };
         let denoiser = trainer.averaged_denoiser();
-        let sampling = sample(denoiser, trainer.diffusion(), &self.sampler, &latents, &mut noise, &mut stop)?;
-        match sampling {
-            Sampling::Finished(images) => Ok(Some(images.clamp(-1.0, 1.0)?)),
-            Sampling::Stopped(_) => Ok(None),
+        let mut parts = Vec::new();
+        // What training has room for, previews have.
+        let batch_size = trainer.config().batch_size.max(1);
+        for from in (0..self.images).step_by(batch_size) {
+            let images = batch_size.min(self.images - from);
+            let mut noise = ImageNoise::new(self.seed, Purpose::PreviewNoise, from as u64, images);
+            let latents = noise.draw(&self.image_shape, trainer.device())?;
+            match sample(denoiser, trainer.diffusion(), &self.sampler, &latents, &mut noise, &mut stop)? {
+                Sampling::Finished(images) => parts.push(images.clamp(-1.0, 1.0)?),
+                Sampling::Stopped(_) => return Ok(None),
+            }
         }
+        Ok(Some(Tensor::cat(&parts, 0)?))
     }
 }

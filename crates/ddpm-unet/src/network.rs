@@ -33,6 +33,15 @@ impl NetworkConfig {
         }
     }
 
+    /// Values of the largest feature map of one picture, at least 1: what a batch takes in memory is some multiple of it.
+    pub fn largest_map(&self) -> usize {
+        let ImageSize { height, width } = self.image_size();
+        let channels = match self {
+            Self::NoiseNet(config) => config.base_channels.max(config.channels),
+        };
+        channels.saturating_mul(height).saturating_mul(width).max(1)
+    }
+
     /// [`NoiseNetConfig::validate`] or its like.
     ///
     /// # Errors
