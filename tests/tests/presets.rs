@@ -14,7 +14,7 @@ struct Preset {
     values: &'static [(&'static str, &'static str)],
 }
 
-const PRESETS: [Preset; 4] = [
+const PRESETS: [Preset; 5] = [
     Preset {
         name: "digits",
         parameters: 698_209,
@@ -24,6 +24,17 @@ const PRESETS: [Preset; 4] = [
             ("train.steps", "2400"),
             ("train.batch_size", "128"),
             ("sample.variance", "\"fixed-small\""),
+        ],
+    },
+    Preset {
+        name: "pictures",
+        parameters: 2_383_363,
+        values: &[
+            ("model.channels", "3"),
+            ("model.image_size", "32"),
+            ("data.fit", "\"crop\""),
+            ("train.steps", "8000"),
+            ("train.batch_size", "32"),
         ],
     },
     Preset {

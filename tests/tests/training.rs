@@ -185,7 +185,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
     let output = train(root.path()).args(&args).args("--steps 6").output();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("step-000004") && said.contains("goes on from step 2"), "{said}");
+    assert!(said.contains("step-000004") && said.contains("goes on from step 2 to 6"), "{said}");
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn wrong_usage_says_what_is_wrong_and_writes_nothing() {
         ("--set colour=red", "colour"),
         ("--set train.steps", "TABLE.KEY=VALUE"),
         ("--set data.workers=18446744073709551615", "data.workers: expected a number of at most"),
-        ("--preset minst", "[possible values: digits, mnist, cifar10, article]; "),
+        ("--preset minst", "[possible values: digits, pictures, mnist, cifar10, article]; "),
         ("--benchmark 0", "--benchmark"),
         ("--config /dev/zero", "expected at most"),
         ("--set data.fit=shrink", "shrink"),
@@ -266,6 +266,27 @@ fn another_rule_of_beta_brings_its_own_parameters() {
     assert!(document.contains("beta_end = 0.01") && !document.contains("beta_start") && warnings.is_empty());
     let (_, warnings) = said("--set diffusion.beta_schedule=cosine --set diffusion.beta_end=0.01");
     assert!(warnings.contains("diffusion.beta_end has no effect"), "{warnings}");
+}
+
+#[test]
+fn a_folder_of_pictures_is_trained_in_colour_where_nothing_else_is_said() {
+    let root = tempfile::tempdir().unwrap();
+    let channels = |args: &str| {
+        let text = train(root.path()).args(args).args("--dry-run").succeed();
+        text.parse::<toml::Table>().unwrap()["model"]["channels"].as_integer().unwrap()
+    };
+    fs::write(root.path().join("c.toml"), "[data]\npath = \"x\"\n").unwrap();
+    assert_eq!(["", "--data digits", "--preset digits --data x"].map(channels), [1, 1, 1]);
+    assert_eq!(["--data x", "--set data.path=x", "--config c.toml"].map(channels), [3, 3, 3]);
+}
+
+#[test]
+fn a_short_run_leaves_a_curve_however_rarely_steps_are_logged() {
+    let root = tempfile::tempdir().unwrap();
+    train(root.path()).args(SMALL).args("--steps 7 --out run --set train.log_every_steps=5").succeed();
+    let metrics = fs::read_to_string(root.path().join("run/metrics.jsonl")).unwrap();
+    let step = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap();
+    assert_eq!(metrics.lines().map(step).collect::<Vec<_>>(), [1, 5, 7]);
 }
 
 #[test]

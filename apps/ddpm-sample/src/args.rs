@@ -64,7 +64,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "K", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) strip_every: u64,
     /// Instead of independent pictures, N pictures on the way from picture --first to the one after it
-    #[arg(long, value_name = "N", conflicts_with_all = ["number", "latents"], value_parser = clap::value_parser!(u64).range(2..=1000))]
+    #[arg(long, value_name = "N", conflicts_with_all = ["number", "latents", "gif", "grid_only"], value_parser = clap::value_parser!(u64).range(2..=1000))]
     pub(crate) interpolate: Option<u64>,
     /// Write no single pictures, only the grid and the strip
     #[arg(long)]

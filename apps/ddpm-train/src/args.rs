@@ -14,7 +14,7 @@ use crate::presets;
 #[derive(Debug, Parser)]
 #[command(name = "ddpm-train", version, max_term_width = 100)]
 pub(crate) struct Args {
-    /// The configuration to begin with [default: digits]
+    /// The configuration to begin with [default: digits, or pictures where --data gives others]
     #[arg(long, value_parser = PossibleValuesParser::new(presets::names()))]
     pub(crate) preset: Option<String>,
     /// A TOML document whose keys override the preset's

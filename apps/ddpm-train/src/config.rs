@@ -39,6 +39,7 @@ impl RunConfig {
     /// The base is the preset; where none is named and `saved` holds the configuration of a run that is continued, it is
     /// that one.
     pub(crate) fn resolve(args: &Args, saved: Option<&Table>) -> anyhow::Result<Self> {
+        let over = overlay(args)?;
         let mut document = match (&args.preset, saved) {
             (None, Some(saved)) => {
                 if let Some(name) = TABLES.into_iter().find(|name| !saved.contains_key(*name)) {
@@ -49,28 +50,11 @@ impl RunConfig {
                 saved.clone()
             }
             (preset, _) => {
-                let name = preset.as_deref().unwrap_or(DEFAULT_PRESET);
+                let name = preset.as_deref().unwrap_or_else(|| default_preset(&over));
                 let text = presets::document(name).with_context(|| format!("no preset is named {name}"))?;
                 text.parse().with_context(|| format!("preset {name}"))?
             }
         };
-        if let Some(path) = &args.config {
-            let over = read_document(path)?;
-            if let Some((name, value)) = over.iter().find(|(_, value)| !value.is_table()) {
-                let (path, found) = (path.display(), value.type_str());
-                return Err(usage(format!("{path}: {name}: expected a table, found {found}")));
-            }
-            let both = over.get("train").and_then(Value::as_table);
-            if both.is_some_and(|train| train.contains_key("steps") && train.contains_key("epochs")) {
-                let path = path.display();
-                return Err(usage(format!("{path}: train: expected one of steps and epochs, found both")));
-            }
-            merge(&mut document, over);
-        }
-        let mut over = Table::new();
-        for (key, value) in flags(args)? {
-            set(&mut over, &key, value)?;
-        }
         merge(&mut document, over);
         let config = Self::from_document(document)?;
         config.validate()?;
@@ -132,8 +116,36 @@ impl RunConfig {
     }
 }
 
-/// What `ddpm-train` without arguments trains.
-pub(crate) const DEFAULT_PRESET: &str = "digits";
+/// What `--config`, flags and `--set` say, in this order.
+pub(crate) fn overlay(args: &Args) -> anyhow::Result<Table> {
+    let mut over = match &args.config {
+        Some(path) => read_overlay(path)?,
+        None => Table::new(),
+    };
+    for (key, value) in flags(args)? {
+        set(&mut over, &key, value)?;
+    }
+    Ok(over)
+}
+
+/// The preset to begin with where none is named.
+pub(crate) fn default_preset(over: &Table) -> &'static str {
+    presets::default_name(over.get("data").and_then(|data| data.get("path")).and_then(Value::as_str))
+}
+
+/// A document of some keys.
+fn read_overlay(path: &Path) -> anyhow::Result<Table> {
+    let over = read_document(path)?;
+    let shown = path.display();
+    if let Some((name, value)) = over.iter().find(|(_, value)| !value.is_table()) {
+        return Err(usage(format!("{shown}: {name}: expected a table, found {}", value.type_str())));
+    }
+    let train = over.get("train").and_then(Value::as_table);
+    if train.is_some_and(|train| train.contains_key("steps") && train.contains_key("epochs")) {
+        return Err(usage(format!("{shown}: train: expected one of steps and epochs, found both")));
+    }
+    Ok(over)
+}
 
 /// A list of betas for a million steps fits in.
 const MOST_BYTES: u64 = 32 << 20;
@@ -142,7 +154,7 @@ const MOST_BYTES: u64 = 32 << 20;
 pub(crate) fn read_document(path: &Path) -> anyhow::Result<Table> {
     let mut text = String::new();
     let opened = std::fs::File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_string(&mut text));
-    let read = opened.map_err(|error| usage(format!("{}: {error}", path.display())))?;
+    let read = opened.map_err(|error| usage(format!("the configuration {}: {error}", path.display())))?;
     if read as u64 > MOST_BYTES {
         return Err(usage(format!("{}: expected at most {MOST_BYTES} bytes, found more", path.display())));
     }

@@ -1,12 +1,18 @@
 //! The configurations that the program carries with it.
 
 /// A preset's name and its document.
-const PRESETS: [(&str, &str); 4] = [
+const PRESETS: [(&str, &str); 5] = [
     ("digits", include_str!("../../../assets/presets/digits.toml")),
+    ("pictures", include_str!("../../../assets/presets/pictures.toml")),
     ("mnist", include_str!("../../../assets/presets/mnist.toml")),
     ("cifar10", include_str!("../../../assets/presets/cifar10.toml")),
     ("article", include_str!("../../../assets/presets/article.toml")),
 ];
+
+/// The preset to begin with where none is named: by whose pictures they are.
+pub(crate) fn default_name(data: Option<&str>) -> &'static str {
+    if data.is_none_or(|data| data == "digits") { "digits" } else { "pictures" }
+}
 
 /// The names of all presets.
 pub(crate) fn names() -> [&'static str; PRESETS.len()] {

@@ -10,7 +10,7 @@ use ddpm_trainer::LearningRateSchedule;
 use toml::Table;
 
 use crate::args::{Args, Resume};
-use crate::config::{DEFAULT_PRESET, RunConfig, read_document};
+use crate::config::{RunConfig, default_preset, overlay, read_document};
 use crate::watch::grid_path;
 
 /// Where runs are put unless `--out` says otherwise.
@@ -39,7 +39,7 @@ impl Request {
                 Err(usage(format!("--resume never: {} holds a run already; give another --out", out.display())))
             }
             (_, Some(out)) => Ok(Self::New { run: out.clone(), checkpoint: None }),
-            (resume, None) => Ok(Self::Named { stem: stem(args), may_continue: *resume == Resume::Auto }),
+            (resume, None) => Ok(Self::Named { stem: stem(args)?, may_continue: *resume == Resume::Auto }),
         }
     }
 
@@ -67,10 +67,13 @@ impl Request {
 }
 
 /// `runs/STEM`: the preset's name, or that of the configuration file.
-fn stem(args: &Args) -> String {
+fn stem(args: &Args) -> anyhow::Result<String> {
     let of_file = |path: &PathBuf| path.file_stem().and_then(|stem| stem.to_str()).map(str::to_string);
     let of_config = args.config.as_ref().filter(|_| args.preset.is_none()).and_then(of_file);
-    of_config.or(args.preset.clone()).unwrap_or_else(|| DEFAULT_PRESET.to_string())
+    match of_config.or(args.preset.clone()) {
+        Some(stem) => Ok(stem),
+        None => Ok(default_preset(&overlay(args)?).to_string()),
+    }
 }
 
 fn from_path(path: &Path, out: Option<&Path>) -> anyhow::Result<Request> {
@@ -208,7 +211,12 @@ impl Request {
                 if may_continue && let Some(run) = unfinished(&stem, config, total_steps)? {
                     return Ok(Opened { run, checkpoint: None, new: false });
                 }
-                Ok(Opened { run: RunDir::create_next(RUNS, &stem)?, checkpoint: None, new: true })
+                let run = RunDir::create_next(RUNS, &stem)?;
+                let taken = Path::new(RUNS).join(&stem);
+                if may_continue && run.path() != taken {
+                    tracing::info!("{} and its like are other runs, or done: this is another one", taken.display());
+                }
+                Ok(Opened { run, checkpoint: None, new: true })
             }
         }
     }

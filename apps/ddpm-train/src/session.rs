@@ -67,7 +67,7 @@ pub(crate) fn train(
     let stopped = || stop.received().is_some();
     let mut batches = std::iter::from_fn(|| Some(loader.next_unless(&stopped)?.map(|batch| batch.images)));
     let describe = |step| describe(config, step);
-    let mut watch = Watch::new(&run, first_step, total_steps, config.train.log_every_steps, progress, stop.clone())?;
+    let mut watch = Watch::new(&run, first_step, total_steps, progress, stop.clone())?;
     if undrawn {
         match preview.draw(&trainer, &stopped)? {
             Some(images) => watch.preview(first_step, &images)?,
@@ -132,7 +132,7 @@ fn restore(trainer: &mut Trainer, run: &RunDir, checkpoint: Option<&Path>) -> an
     let state = serde_json::from_value(checkpoint.state.clone()).context("the checkpoint's state.json")?;
     let snapshot = Snapshot { averages: checkpoint.model.clone(), training: checkpoint.training.clone(), state };
     trainer.restore(&snapshot).map_err(|error| usage(format!("cannot go on from the checkpoint: {error}")))?;
-    info!("goes on from step {}", checkpoint.step);
+    info!("goes on from step {} to {}", checkpoint.step, trainer.total_steps());
     Ok(Some(checkpoint))
 }
 
@@ -152,7 +152,12 @@ fn greet(
     run: &RunDir,
 ) -> anyhow::Result<()> {
     let (size, parameters) = (config.model.image_size(), config.model.parameter_count()?);
-    info!("{} pictures from {}, as {} of {} channels", source.len(), config.data.path, size, config.model.channels());
+    let colour = match config.model.channels() {
+        1 => "grey",
+        3 => "colour",
+        _ => "colour with alpha",
+    };
+    info!("{} pictures from {}, as {size} in {colour}", source.len(), config.data.path);
     let device =
         if device.is_cpu() { format!("the CPU, {threads} threads") } else { format!("{:?}", device.location()) };
     info!("{} parameters, on {device}", grouped(parameters));

@@ -18,16 +18,21 @@ pub(crate) struct Watch {
     bar: ProgressBar,
     stop: StopSignal,
     total_steps: u64,
-    log_every_steps: u64,
     losses: Vec<(u64, f64)>,
     newest_grid: Option<PathBuf>,
     waited: f64,
     /// When the last line was logged, and at which step: where no bar is drawn, lines tell how it goes.
     said: (Instant, u64),
+    /// When the first step began and after which it came, until the run's length has been said.
+    unannounced: Option<(Instant, u64)>,
 }
 
 /// How long a run without a bar stays silent.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// Seconds of steps after which the length of a run can be told, and from which on a run is long enough to tell it.
+const SOON: f64 = 10.0;
+const LONG: f64 = 600.0;
 
 /// The grid of a step in the folder of samples.
 pub(crate) fn grid_path(samples: &Path, step: u64) -> PathBuf {
@@ -46,7 +51,6 @@ impl Watch {
         run: &RunDir,
         first_step: u64,
         total_steps: u64,
-        log_every_steps: u64,
         progress: &Progress,
         stop: StopSignal,
     ) -> anyhow::Result<Self> {
@@ -59,11 +63,11 @@ impl Watch {
             bar: progress.bar(first_step, total_steps, "steps"),
             stop,
             total_steps,
-            log_every_steps,
             losses: before.filter_map(|line| Some((line.step, line.loss?))).collect(),
             newest_grid: None,
             waited: 0.0,
             said: (Instant::now(), first_step),
+            unannounced: Some((Instant::now(), first_step)),
         })
     }
 
@@ -72,11 +76,9 @@ impl Watch {
         if report.skipped {
             warn!("step {step} was skipped: its loss or gradient is not finite");
         }
-        if step.is_multiple_of(self.log_every_steps) && loss.is_finite() {
-            self.losses.push((step, loss));
-        }
         // A moving average over some fifty steps: a single step's share jumps.
         self.waited += (report.data_wait_share - self.waited) / step.min(50) as f64;
+        self.announce(step);
         self.bar.set_position(step);
         self.bar.set_message(format!("loss {loss:.4}  {images_per_sec:.0} images/s"));
         if self.bar.is_hidden() && (self.said.0.elapsed() > SILENCE || step == self.total_steps) {
@@ -84,6 +86,21 @@ impl Watch {
             let left = time_left(self.total_steps - step, step - self.said.1, seconds);
             info!("step {step}/{}  loss {loss:.4}  {images_per_sec:.0} images/s  {left} left", self.total_steps);
             self.said = (Instant::now(), step);
+        }
+    }
+
+    /// Says once how long the run will take, as soon as that can be told.
+    fn announce(&mut self, step: u64) {
+        let Some((begun, from)) = self.unannounced else { return };
+        let (seconds, done) = (begun.elapsed().as_secs_f64(), step - from);
+        if seconds < SOON || done < 2 {
+            return;
+        }
+        self.unannounced = None;
+        let left = self.total_steps - step;
+        if left as f64 * seconds / done as f64 > LONG {
+            let all = time_left(left, done, seconds);
+            info!("the {left} steps that are left take about {all} at this speed; --steps gives it another length");
         }
     }
 
@@ -133,6 +150,7 @@ impl Observer for Watch {
     fn event(&mut self, event: Event<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         match event {
             Event::Step(report) => self.step(report),
+            Event::Logged(report) if report.loss.is_finite() => self.losses.push((report.step, report.loss)),
             Event::Checkpoint { step, path } => {
                 tracing::debug!("step {step} is saved in {}", path.display());
                 self.curve()?;

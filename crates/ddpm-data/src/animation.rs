@@ -8,7 +8,7 @@ use crate::{DataError, Picture};
 
 /// Writes pictures of one size as an animation that repeats for ever. The last one stays for a second and a half.
 ///
-/// Grey pictures keep every value; coloured ones are reduced to 256 colours a frame. Alpha is dropped.
+/// Either all pictures are grey or none is. Grey ones keep every value; coloured ones are reduced to 256 colours a frame. Alpha is dropped.
 ///
 /// # Errors
 /// When there is no picture, one is larger than a GIF can be, or the file cannot be written.
@@ -20,7 +20,9 @@ pub fn save_gif(path: &Path, frames: &[Picture], frame_ms: u16) -> Result<(), Da
     };
     let mut bytes = Vec::new();
     let mut encode = || -> Result<(), gif::EncodingError> {
-        let mut encoder = gif::Encoder::new(&mut bytes, width, height, &[])?;
+        // Pillow takes the file's own palette for grey frames, whatever palette they bring.
+        let grey: Vec<u8> = if first.channels == 1 { (0..=255).flat_map(|v| [v; 3]).collect() } else { Vec::new() };
+        let mut encoder = gif::Encoder::new(&mut bytes, width, height, &grey)?;
         encoder.set_repeat(gif::Repeat::Infinite)?;
         for (i, picture) in frames.iter().enumerate() {
             let last = i + 1 == frames.len();
@@ -37,8 +39,7 @@ pub fn save_gif(path: &Path, frames: &[Picture], frame_ms: u16) -> Result<(), Da
 
 fn frame(picture: &Picture, width: u16, height: u16) -> gif::Frame<'static> {
     if picture.channels == 1 {
-        let palette: Vec<u8> = (0..=255).flat_map(|v| [v; 3]).collect();
-        return gif::Frame::from_palette_pixels(width, height, picture.samples.clone(), palette, None);
+        return gif::Frame::from_indexed_pixels(width, height, picture.samples.clone(), None);
     }
     let rgb: Vec<u8> = picture.samples.chunks_exact(picture.channels).flat_map(|p| [p[0], p[1], p[2]]).collect();
     gif::Frame::from_rgb_speed(width, height, &rgb, 10)
@@ -86,5 +87,16 @@ mod tests {
         std::fs::write(folder.path().join("step-000001.png"), "").expect("room");
         save_evolution_gif(folder.path()).expect("one is whole");
         assert!(folder.path().join("samples.gif").is_file());
+    }
+    #[test]
+    fn grey_frames_have_the_palette_of_the_file() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let path = folder.path().join("a.gif");
+        let picture = Picture { width: 2, height: 2, channels: 1, samples: vec![0, 80, 160, 255] };
+        save_gif(&path, &[picture.clone(), picture], 100).expect("room");
+        let bytes = std::fs::read(&path).expect("it was written");
+        // The flags of the header: a palette of 2^(7 + 1) colours.
+        assert_eq!(bytes[10] & 0x87, 0x87);
+        assert_eq!(bytes[13 + 3 * 160..][..3], [160; 3]);
     }
 }

@@ -40,6 +40,8 @@ fn draw(svg: &mut String, points: &[(f64, f64)]) -> Result<(), Box<dyn std::erro
     chart
         .configure_mesh()
         .light_line_style(WHITE)
+        // Steps are whole numbers.
+        .x_labels((last as usize + 1).min(11))
         .x_desc("step")
         .y_desc("loss, mean squared error of the noise")
         .x_label_formatter(&|x| format!("{x:.0}"))
@@ -51,6 +53,9 @@ fn draw(svg: &mut String, points: &[(f64, f64)]) -> Result<(), Box<dyn std::erro
     let full = RGBColor(20, 80, 170);
     chart.draw_series(LineSeries::new(thinned(points), pale.stroke_width(1)))?;
     chart.draw_series(LineSeries::new(thinned(&running_mean(points)), full.stroke_width(2)))?;
+    if let [point] = points {
+        chart.draw_series([Circle::new(*point, 3, full.filled())])?;
+    }
     root.present()?;
     Ok(())
 }

@@ -15,6 +15,8 @@ use crate::{TrainConfig, TrainerError};
 pub enum Event<'a> {
     /// A step was taken or skipped.
     Step(&'a StepReport),
+    /// A step was written to the metrics, before its [`Event::Step`].
+    Logged(&'a StepReport),
     /// A checkpoint was written whole.
     Checkpoint {
         /// The step that it holds.
@@ -77,7 +79,7 @@ where
     let mut metrics = run.metrics(trainer.state().step)?;
     run.discard_checkpoints_after(trainer.state().step)?;
 
-    let mut checkpoint_due = false;
+    let (mut checkpoint_due, mut first) = (false, trainer.state().step == 0);
     while trainer.state().step < trainer.total_steps() {
         let Some(report) = trainer.step(batches, &|| observer.should_stop())? else {
             save(trainer, run, describe)?;
@@ -87,8 +89,11 @@ where
         let last = step == trainer.total_steps();
         let due = |every: u64| every > 0 && step.is_multiple_of(every);
 
-        if due(config.log_every_steps) || last {
+        let stop = observer.should_stop();
+        // The first and the last of a run or a part of it too: a short one leaves a curve as well.
+        if due(config.log_every_steps) || std::mem::take(&mut first) || last || stop {
             metrics.append(&report)?;
+            observer.event(Event::Logged(&report)).map_err(TrainerError::Observer)?;
         }
         observer.event(Event::Step(&report)).map_err(TrainerError::Observer)?;
         if report.skipped_in_a_row >= config.max_skipped_steps {
@@ -96,7 +101,6 @@ where
             return Err(TrainerError::Diverged { step, skipped: report.skipped_in_a_row, last_good });
         }
 
-        let stop = observer.should_stop();
         // While steps are skipped the weights may be beyond repair: the checkpoint that is due waits for a step that is not, and
         // takes no older one's place before.
         checkpoint_due |= due(config.checkpoint_every_steps);
