@@ -6,9 +6,10 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::buffer::Buffer;
-use crate::exp::sigmoid;
+use crate::composed;
+use crate::exp::{exp, sigmoid};
 use crate::tape::{Gradients, Tape, Value};
-use crate::vectorise::vectorise;
+use crate::vectorise::{Fma, vectorise};
 
 impl Tape {
     /// SiLU, x ↦ x σ(x), of every element.
@@ -19,9 +20,9 @@ impl Tape {
         self.each(
             x,
             Tensor::silu,
-            |x| x * sigmoid(x),
-            |x| {
-                let s = sigmoid(x);
+            |fma, x| x * sigmoid(fma, x),
+            |fma, x| {
+                let s = sigmoid(fma, x);
                 s + x * s * (1.0 - s)
             },
         )
@@ -35,12 +36,36 @@ impl Tape {
         self.each(
             x,
             Tensor::gelu_erf,
-            |x| x * normal_cdf(x),
-            |x| {
+            |_, x| x * normal_cdf(x),
+            |_, x| {
                 let density = (-0.5 * f64::from(x).powi(2)).exp() / (2.0 * std::f64::consts::PI).sqrt();
                 normal_cdf(x) + x * density as f32
             },
         )
+    }
+
+    /// Mish, x ↦ x tanh(ln(1 + e^x)) (Misra 2019), of every element.
+    ///
+    /// # Errors
+    /// When candle's operation fails.
+    pub fn mish(&self, x: &Value) -> Result<Value> {
+        self.each(
+            x,
+            composed::mish,
+            |fma, x| x * tanh_of_softplus(fma, x),
+            |fma, x| {
+                let t = tanh_of_softplus(fma, x);
+                t + x * (1.0 - t * t) * sigmoid(fma, x)
+            },
+        )
+    }
+
+    /// x ↦ max(x, 0) of every element.
+    ///
+    /// # Errors
+    /// When candle's operation fails.
+    pub fn relu(&self, x: &Value) -> Result<Value> {
+        self.each(x, Tensor::relu, |_, x| if x > 0.0 { x } else { 0.0 }, |_, x| if x > 0.0 { 1.0 } else { 0.0 })
     }
 
     /// Every element times that of a constant mask.
@@ -74,15 +99,19 @@ impl Tape {
         &self,
         x: &Value,
         composed: impl FnOnce(&Tensor) -> Result<Tensor>,
-        function: impl Fn(f32) -> f32 + Sync,
-        slope: impl Fn(f32) -> f32 + Send + Sync + 'static,
+        function: impl Fn(Fma, f32) -> f32 + Sync,
+        slope: impl Fn(Fma, f32) -> f32 + Send + Sync + 'static,
     ) -> Result<Value> {
         let Some(array) = x.fused().cloned() else { return Ok(composed(&x.composed()?)?.into()) };
         let mut out = Buffer::new(array.values.len());
         out.par_chunks_mut(PART).zip(array.values.par_chunks(PART)).for_each(|(out, x)| {
             vectorise(
                 #[inline(always)]
-                || out.iter_mut().zip(x).for_each(|(out, x)| *out = function(*x)),
+                |fma| {
+                    for (out, x) in out.iter_mut().zip(x) {
+                        *out = function(fma, *x);
+                    }
+                },
             );
         });
         let dims = array.dims.clone();
@@ -91,7 +120,11 @@ impl Tape {
                 grad.par_chunks_mut(PART).zip(array.values.par_chunks(PART)).for_each(|(grad, x)| {
                     vectorise(
                         #[inline(always)]
-                        || grad.iter_mut().zip(x).for_each(|(grad, x)| *grad *= slope(*x)),
+                        |fma| {
+                            for (grad, x) in grad.iter_mut().zip(x) {
+                                *grad *= slope(fma, *x);
+                            }
+                        },
                     );
                 });
                 gradients.add(array.node, grad);
@@ -103,6 +136,15 @@ impl Tape {
 
 /// Elements a thread takes at a time.
 const PART: usize = 1 << 12;
+
+/// tanh(ln(1 + e^x)) = (u² + 2u) / (u² + 2u + 2) with u = e^x.
+#[inline(always)]
+fn tanh_of_softplus(fma: Fma, x: f32) -> f32 {
+    // From 20 on it is 1 in f32, and below u² does not overflow.
+    let u = exp(fma, if x > 20.0 { 20.0 } else { x });
+    let v = u * (u + 2.0);
+    v / (v + 2.0)
+}
 
 /// Φ, the distribution function of the standard normal distribution.
 fn normal_cdf(x: f32) -> f32 {

@@ -87,7 +87,7 @@ impl Attention {
         cpu::with_spare(n, |sums| {
             vectorise(
                 #[inline(always)]
-                || {
+                |fma| {
                     // The largest value first, in the same place.
                     inverse.fill(f32::NEG_INFINITY);
                     for row in weights.chunks_exact(n) {
@@ -96,7 +96,7 @@ impl Attention {
                     sums.fill(0.0);
                     for row in weights.chunks_exact_mut(n) {
                         for ((v, max), sum) in row.iter_mut().zip(&*inverse).zip(&mut *sums) {
-                            *v = exp((*v - max) * scale);
+                            *v = exp(fma, (*v - max) * scale);
                             *sum += *v;
                         }
                     }
@@ -154,7 +154,7 @@ impl Attention {
             gemm((n, n, d), grad_weights, row, Into::Replace, head.v, turned, grad, row, 1);
             vectorise(
                 #[inline(always)]
-                || {
+                |_| {
                     sums.fill(0.0);
                     for (p, g) in weights.chunks_exact_mut(n).zip(grad_weights.chunks_exact(n)) {
                         for (((p, g), inverse), sum) in p.iter_mut().zip(g).zip(&*inverse).zip(&mut *sums) {

@@ -56,6 +56,46 @@ pub fn add_per_channel(x: &Tensor, values: &Tensor) -> Result<Tensor> {
     x.broadcast_add(&values.unsqueeze(2)?.unsqueeze(3)?)
 }
 
+/// `x` (1 + scale) + shift: [`crate::Tape::modulate`].
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn modulate(x: &Tensor, scale_and_shift: &Tensor) -> Result<Tensor> {
+    let mut spread = vec![1; x.rank()];
+    spread[..2].copy_from_slice(&x.dims()[..2]);
+    let half = |i: usize| scale_and_shift.narrow(1, i * spread[1], spread[1])?.reshape(spread.as_slice());
+    x.broadcast_mul(&(half(0)? + 1.0)?)?.broadcast_add(&half(1)?)
+}
+
+/// [`crate::Tape::mish`].
+///
+/// # Errors
+/// When candle's operation fails.
+pub fn mish(x: &Tensor) -> Result<Tensor> {
+    // ln(1 + e^x), without overflow.
+    let softplus = (x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
+    x * softplus.tanh()?
+}
+
+/// Every second row and column, from row and column `first`, which is 0 or 1.
+///
+/// # Errors
+/// When height or width is odd.
+pub fn every_second(x: &Tensor, first: usize) -> Result<Tensor> {
+    let (batch, channels, height, width) = x.dims4()?;
+    let blocks = x.reshape((batch, channels, height / 2, 2, width / 2, 2))?;
+    blocks.narrow(3, first, 1)?.narrow(5, first, 1)?.reshape((batch, channels, height / 2, width / 2))
+}
+
+/// The mean of every 2 × 2 block of pixels.
+///
+/// # Errors
+/// When height or width is odd.
+pub fn mean_2x(x: &Tensor) -> Result<Tensor> {
+    let (batch, channels, height, width) = x.dims4()?;
+    x.reshape((batch, channels, height / 2, 2, width / 2, 2))?.mean(5)?.mean(3)
+}
+
 /// Every pixel as a 2 × 2 block of itself.
 ///
 /// # Shapes

@@ -12,6 +12,7 @@ use crate::group_norm::{GroupNorm, NormGradient, Statistics};
 use crate::planes::{Arrange, Input, Output, Part};
 use crate::reduce::sum_of;
 use crate::tape::{Array, Gradients, Tape, Value};
+use crate::vectorise::vectorise;
 use crate::{amx, composed, conv2d_amx, conv2d_gemm, conv2d_pointwise, conv2d_winograd, cpu};
 
 /// Group normalisation after a convolution, followed by SiLU.
@@ -28,7 +29,7 @@ pub struct Norm<'a> {
 }
 
 /// A convolution at stride 1 that keeps height and width, and what surrounds it:
-/// silu(norm(weight ∗ arrange(join + added) + bias)) + residual.
+/// silu(norm(weight ∗ arrange(join + added) + bias + image_bias)) + residual.
 #[derive(Debug, Clone, Copy)]
 pub struct Conv2d<'a> {
     /// What is convolved, [batch, channel, height, width].
@@ -39,10 +40,12 @@ pub struct Conv2d<'a> {
     pub added: Option<&'a Value>,
     /// A rearrangement of the joined planes before they are convolved.
     pub arrange: Arrange,
-    /// [channel_out, channel_in, k, k] with odd k; there are zeros around the image.
+    /// [channel_out, channel_in, k, k] with odd k; there are zeros around the image. [channel_out, channel_in] where k is 1.
     pub weight: &'a Tensor,
     /// `[channel_out]`
     pub bias: Option<&'a Tensor>,
+    /// A bias of each image's own, [batch, channel_out]: a time bias on the result.
+    pub image_bias: Option<&'a Value>,
     /// Normalisation and SiLU of the result; None for the plain convolution.
     pub norm: Option<Norm<'a>>,
     /// Added at the end, of the result's shape.
@@ -53,7 +56,7 @@ impl<'a> Conv2d<'a> {
     /// The plain convolution.
     pub fn new(input: &'a Value, weight: &'a Tensor, bias: Option<&'a Tensor>) -> Self {
         let arrange = Arrange::AsIs;
-        Self { input, skip: None, added: None, arrange, weight, bias, norm: None, residual: None }
+        Self { input, skip: None, added: None, arrange, weight, bias, image_bias: None, norm: None, residual: None }
     }
 }
 
@@ -99,7 +102,10 @@ impl Conv2d<'_> {
             bail!("conv2d: expected values of shape [{images}, {}], found {:?}", first + second, added.dims());
         }
         let (channels_in, height_out, width_out) = self.arrange.shape((first + second, height, width));
-        let (channels_out, channels, kernel, kernel_x) = self.weight.dims4()?;
+        let (channels_out, channels, kernel, kernel_x) = match *self.weight.dims() {
+            [channels_out, channels] => (channels_out, channels, 1, 1),
+            _ => self.weight.dims4()?,
+        };
         if channels != channels_in || kernel != kernel_x || kernel.is_multiple_of(2) {
             let found = self.weight.dims();
             bail!("conv2d: expected a weight of {channels_in} channels and odd square kernel, found shape {found:?}");
@@ -109,6 +115,11 @@ impl Conv2d<'_> {
             if vector.dims() != [channels_out] {
                 bail!("conv2d: expected a vector of shape [{channels_out}], found {:?}", vector.dims());
             }
+        }
+        if let Some(bias) = self.image_bias
+            && bias.dims() != [images, channels_out]
+        {
+            bail!("conv2d: expected a bias of shape [{images}, {channels_out}], found {:?}", bias.dims());
         }
         if let Some(residual) = self.residual
             && residual.dims() != [images, channels_out, height_out, width_out]
@@ -133,7 +144,14 @@ impl Conv2d<'_> {
             Arrange::UpsampleNearest2x => composed::upsample_nearest_2x(&x)?,
             Arrange::PixelUnshuffle2x => composed::pixel_unshuffle_2x(&x)?,
         };
-        x = composed::conv2d(&x, self.weight, self.bias, padding)?;
+        let weight = match *self.weight.dims() {
+            [channels_out, channels_in] => &self.weight.reshape((channels_out, channels_in, 1, 1))?,
+            _ => self.weight,
+        };
+        x = composed::conv2d(&x, weight, self.bias, padding)?;
+        if let Some(bias) = self.image_bias {
+            x = composed::add_per_channel(&x, &bias.composed()?)?;
+        }
         if let Some(norm) = self.norm {
             x = composed::group_norm(&x, norm.groups, norm.weight, norm.bias, norm.eps)?.silu()?;
         }
@@ -273,23 +291,21 @@ impl WeightGradient {
 }
 
 impl Tape {
-    /// silu(norm(weight ∗ arrange(join + added) + bias)) + residual, without the tensors between.
+    /// silu(norm(weight ∗ arrange(join + added) + bias + image_bias)) + residual, without the tensors between.
     ///
     /// # Errors
     /// When the shapes do not fit, the kernel is not square or even, or the groups do not divide the channels.
     pub fn conv2d(&self, op: &Conv2d<'_>) -> Result<Value> {
         let shapes = op.shapes()?;
         let geometry = shapes.geometry;
-        let norm = op.norm.map(|norm| GroupNorm::new(norm.groups, geometry.channels_out, geometry.plane(), norm.eps));
+        let norm =
+            op.norm.map(|norm| GroupNorm::new(norm.groups, geometry.channels_out, geometry.plane(), norm.eps, true));
         let norm = norm.transpose()?;
         let optional = |value: Option<&Value>| value.map(|value| value.fused().cloned());
-        let (Some(input), skip, added, residual) =
-            (op.input.fused().cloned(), optional(op.skip), optional(op.added), optional(op.residual))
-        else {
-            return op.composed(geometry.padding());
-        };
-        let (skip, added, residual) = (skip.flatten(), added.flatten(), residual.flatten());
-        let saved = Saved { shapes, arrange: op.arrange, input, skip, added };
+        let Some(input) = op.input.fused().cloned() else { return op.composed(geometry.padding()) };
+        let (skip, added) = (optional(op.skip).flatten(), optional(op.added).flatten());
+        let (image_bias, residual) = (optional(op.image_bias).flatten(), optional(op.residual).flatten());
+        let saved = Saved { shapes, arrange: op.arrange, input, skip, added, image_bias };
 
         let empty = Tensor::zeros(0, candle_core::DType::F32, &candle_core::Device::Cpu)?;
         let vectors = op.norm.map_or([&empty, &empty], |norm| [norm.weight, norm.bias]);
@@ -304,12 +320,13 @@ impl Tape {
             saved.input.node,
             saved.skip.as_ref().and_then(|v| v.node),
             saved.added.as_ref().and_then(|v| v.node),
+            saved.image_bias.as_ref().and_then(|v| v.node),
             residual.as_ref().and_then(|v| v.node),
         ];
         let parameters: Vec<&Tensor> = tensors.into_iter().filter(|t| t.elem_count() > 0).collect();
         Ok(self.push(Arc::new(out), &dims, &nodes, &parameters, || {
             let [weight, bias, scale, shift] = tensors.map(Clone::clone);
-            let residual = nodes[3];
+            let residual = nodes[4];
             Box::new(move |grad: Buffer, gradients: &mut Gradients| {
                 let of_norm = match (norm, before) {
                     (Some(norm), Some(before)) => Some((norm, before, statistics)),
@@ -336,6 +353,7 @@ struct Saved {
     input: Array,
     skip: Option<Array>,
     added: Option<Array>,
+    image_bias: Option<Array>,
 }
 
 struct Forward {
@@ -434,11 +452,13 @@ impl Saved {
                 (Some(norm), Some(before)) => {
                     let mut to = Output::plain(before, geometry.channels_out, geometry.plane());
                     weights.apply(&geometry, job.len(), &input, bias, &mut to, threads);
-                    norm.forward(before, (scale, shift), residual, true, out, statistics);
+                    self.add_image_bias(job, before);
+                    norm.forward(before, (scale, shift), residual, out, statistics);
                 }
                 _ => {
                     let mut to = Output::plain(out, geometry.channels_out, geometry.plane());
                     weights.apply(&geometry, job.len(), &input, bias, &mut to, threads);
+                    self.add_image_bias(job, out);
                     if let Some(residual) = residual {
                         out.iter_mut().zip(residual).for_each(|(out, residual)| *out += residual);
                     }
@@ -451,6 +471,23 @@ impl Saved {
             tasks.into_par_iter().for_each(run)
         }
         Forward { out, before, statistics }
+    }
+
+    /// Adds each image's own bias to the results of some images.
+    fn add_image_bias(&self, images: Range<usize>, out: &mut [f32]) {
+        let Some(bias) = &self.image_bias else { return };
+        let (channels, plane) = (self.shapes.geometry.channels_out, self.shapes.geometry.plane());
+        let bias = &bias.values[images.start * channels..images.end * channels];
+        vectorise(
+            #[inline(always)]
+            |_| {
+                for (out, bias) in out.chunks_exact_mut(plane.max(1)).zip(bias) {
+                    for out in out.iter_mut() {
+                        *out += bias;
+                    }
+                }
+            },
+        );
     }
 
     fn backward(
@@ -472,22 +509,28 @@ impl Saved {
         let mut to_input = Buffer::new(sized(first * plane));
         let mut to_skip = Buffer::new(sized(second * plane));
         let mut to_added = Buffer::new(if self.added.is_some() { sized(first + second) } else { 0 });
+        let image_bias = node(&self.image_bias);
+        let mut to_image_bias = Buffer::new(if image_bias.is_some() { images * geometry.channels_out } else { 0 });
 
         let shares = cpu::runs(images, if threads > 1 { 1 } else { rayon::current_num_threads() });
         let mut tasks = Vec::new();
         {
             let (mut to_input, mut to_skip, mut to_added) = (&mut to_input[..], &mut to_skip[..], &mut to_added[..]);
+            let mut to_image_bias = &mut to_image_bias[..];
             for share in shares {
                 let n = if wanted { share.len() } else { 0 };
                 let of_share =
                     [split_off(&mut to_input, n * first * plane), split_off(&mut to_skip, n * second * plane)];
                 let added = if self.added.is_some() { n * (first + second) } else { 0 };
-                tasks.push((share, of_share, split_off(&mut to_added, added)));
+                let biases = if image_bias.is_some() { share.len() * geometry.channels_out } else { 0 };
+                let of_images = [split_off(&mut to_added, added), split_off(&mut to_image_bias, biases)];
+                tasks.push((share, of_share, of_images));
             }
         }
         let planes = self.planes();
         let image = geometry.image_out();
-        let run = |(share, [mut to_input, mut to_skip], mut to_added): (Range<usize>, [&mut [f32]; 2], &mut [f32])| {
+        let run = |(share, of_share, of_images): (Range<usize>, [&mut [f32]; 2], [&mut [f32]; 2])| {
+            let ([mut to_input, mut to_skip], [mut to_added, mut to_image_bias]) = (of_share, of_images);
             let mut of_weight = WeightGradient::new(kernel, geometry);
             let mut of_norm = NormGradient::new(norm.map_or(0, |_| geometry.channels_out));
             let mut through_norm = Buffer::default();
@@ -500,8 +543,14 @@ impl Saved {
                     }
                     let before = &before[job.start * image..job.end * image];
                     let statistics = &statistics[job.start * norm.groups()..job.end * norm.groups()];
-                    norm.backward((scale, shift), statistics, before, grad, true, &mut through_norm, &mut of_norm);
+                    norm.backward((scale, shift), statistics, before, grad, &mut through_norm, &mut of_norm);
                     grad = &through_norm;
+                }
+                if image_bias.is_some() {
+                    let biases = split_off(&mut to_image_bias, n * geometry.channels_out);
+                    for (bias, grad) in biases.iter_mut().zip(grad.chunks_exact(geometry.plane().max(1))) {
+                        *bias = sum_of(grad, |v| v) as f32;
+                    }
                 }
                 of_weight.add(n, &planes.from(job.start), grad, threads);
                 let Some(weights) = &weights else { continue };
@@ -533,6 +582,7 @@ impl Saved {
         gradients.add(nodes[0], to_input);
         gradients.add(nodes[1], to_skip);
         gradients.add(nodes[2], to_added);
+        gradients.add(image_bias, to_image_bias);
         let (weight, bias) = WeightGradient::finish(&geometry, of_weight);
         ParameterGradients { weight, bias, norm: norm_total }
     }

@@ -112,7 +112,7 @@ impl PackedWeights {
                 }
                 vectorise(
                     #[inline(always)]
-                    || words.iter_mut().zip(&pairs).for_each(|(words, pair)| *words = pair_of(pair[0], pair[1])),
+                    |_| words.iter_mut().zip(&pairs).for_each(|(words, pair)| *words = pair_of(pair[0], pair[1])),
                 );
                 let first = input / DEPTH * taps * BLOCK * TILE + input % DEPTH / 2;
                 for (row, words) in words.chunks_exact(taps).enumerate() {
@@ -221,7 +221,7 @@ pub(crate) fn forward(
         cpu::with_scratch(2 * planes.height * planes.width, |spare| {
             vectorise(
                 #[inline(always)]
-                || {
+                |_| {
                     let to = parts::<_, EXACT>(words);
                     for_width!(
                         planes.width,
@@ -334,7 +334,7 @@ impl WeightGradient {
                     cpu::with_scratch(planes.height * planes.width, |spare| {
                         vectorise(
                             #[inline(always)]
-                            || {
+                            |_| {
                                 let to = parts::<_, QUICK>(halfwords);
                                 for_width!(
                                     planes.width,

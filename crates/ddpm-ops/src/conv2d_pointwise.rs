@@ -66,7 +66,7 @@ fn to_squares(images: usize, plane: usize, input: &Input<'_>, channels: usize, s
         cpu::with_spare(plane, |spare| {
             vectorise(
                 #[inline(always)]
-                || {
+                |_| {
                     if count < SQUARE {
                         squares.fill(0.0);
                     } else if let Some(last) = squares.len().checked_sub(AREA) {
@@ -164,7 +164,7 @@ pub(crate) fn forward(
         each(threads, out.images(images).into_par_iter().enumerate(), |(image, mut out)| {
             vectorise(
                 #[inline(always)]
-                || {
+                |_| {
                     for (channel, row) in rows.chunks_exact(padded.max(1)).enumerate() {
                         let (bias, to) = (bias.map_or(0.0, |bias| bias[channel]), out.plane(0, channel));
                         to.iter_mut().zip(&row[image * plane..]).for_each(|(to, value)| *to = value + bias);
@@ -209,7 +209,7 @@ impl WeightGradient {
             for (squares, bias) in blocks_of_bias {
                 vectorise(
                     #[inline(always)]
-                    || add_rows(squares, bias),
+                    |_| add_rows(squares, bias),
                 );
             }
             each(

@@ -225,7 +225,7 @@ fn add_positions(framed: &[f32], sums: &mut [f32]) {
     let mut totals = [0.0f64; SQUARE];
     vectorise(
         #[inline(always)]
-        || {
+        |_| {
             for run in framed.chunks(RUN * SQUARE) {
                 let mut lanes = [0.0f32; SQUARE];
                 for position in run.chunks_exact(SQUARE) {

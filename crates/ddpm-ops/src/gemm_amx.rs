@@ -41,7 +41,7 @@ pub(crate) fn gemm(
         let (a_all, b_all) = words.split_at_mut(PARTS * a_words);
         vectorise(
             #[inline(always)]
-            || {
+            |_| {
                 for block in 0..row_blocks {
                     for step in 0..steps {
                         let at = (block * steps + step) * BLOCK_WORDS;

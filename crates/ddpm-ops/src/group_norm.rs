@@ -9,7 +9,7 @@ use crate::buffer::Buffer;
 use crate::exp::sigmoid;
 use crate::reduce::{sum_of, sum_of_pairs};
 use crate::tape::{Gradients, Tape, Value};
-use crate::vectorise::vectorise;
+use crate::vectorise::{Fma, vectorise};
 use crate::{composed, cpu};
 
 /// Normalises each group of channels of each image to mean 0 and variance 1 (biased, plus `eps`), then scales and shifts
@@ -48,7 +48,7 @@ impl Tape {
         silu: bool,
     ) -> Result<Value> {
         let &[_, channels, ref rest @ ..] = x.dims() else { bail!("group_norm: {:?} has no channels", x.dims()) };
-        let norm = GroupNorm::new(groups, channels, rest.iter().product(), eps)?;
+        let norm = GroupNorm::new(groups, channels, rest.iter().product(), eps, silu)?;
         if weight.dims() != [channels] || bias.dims() != [channels] {
             bail!("group_norm: expected weight and bias of [{channels}], found {:?}, {:?}", weight.dims(), bias.dims());
         }
@@ -66,7 +66,7 @@ impl Tape {
                 .par_chunks_exact(image.max(1))
                 .zip(out.par_chunks_exact_mut(image.max(1)))
                 .zip(statistics.par_chunks_exact_mut(groups))
-                .for_each(|((x, out), statistics)| norm.forward(x, (weight, bias), None, silu, out, statistics));
+                .for_each(|((x, out), statistics)| norm.forward(x, (weight, bias), None, out, statistics));
             Ok(())
         })?;
         let dims = array.dims.clone();
@@ -85,7 +85,7 @@ impl Tape {
                             let mut sums = NormGradient::new(channels);
                             let statistics = &statistics[i * share * groups..];
                             let (x, grad) = (&array.values[of_share.clone()], &grad[of_share]);
-                            norm.backward((weight, bias), statistics, x, grad, silu, to, &mut sums);
+                            norm.backward((weight, bias), statistics, x, grad, to, &mut sums);
                             sums
                         })
                         .collect();
@@ -109,6 +109,8 @@ pub(crate) struct GroupNorm {
     channels: usize,
     plane: usize,
     eps: f64,
+    /// Whether SiLU follows.
+    silu: bool,
 }
 
 /// Gradients of a normalisation's weight and bias.
@@ -147,11 +149,11 @@ fn statistics(values: &[f32], eps: f64) -> Statistics {
 }
 
 impl GroupNorm {
-    pub(crate) fn new(groups: usize, channels: usize, plane: usize, eps: f64) -> Result<Self> {
+    pub(crate) fn new(groups: usize, channels: usize, plane: usize, eps: f64, silu: bool) -> Result<Self> {
         if groups == 0 || !channels.is_multiple_of(groups) {
             bail!("group_norm: {channels} channels do not divide into {groups} groups");
         }
-        Ok(Self { groups, channels, plane, eps })
+        Ok(Self { groups, channels, plane, eps, silu })
     }
 
     pub(crate) fn groups(&self) -> usize {
@@ -170,25 +172,24 @@ impl GroupNorm {
         self.channels_a_group() * self.plane
     }
 
-    /// Normalises some images, on this thread, and keeps their statistics: silu(norm(x)) + residual.
+    /// Normalises some images, on this thread, and keeps their statistics: norm(x) or silu(norm(x)), plus the residual.
     pub(crate) fn forward(
         &self,
         x: &[f32],
         (weight, bias): (&[f32], &[f32]),
         residual: Option<&[f32]>,
-        silu: bool,
         out: &mut [f32],
         statistics: &mut [Statistics],
     ) {
         let size = self.group_size().max(1);
         vectorise(
             #[inline(always)]
-            || {
+            |fma| {
                 for (i, statistics) in statistics.iter_mut().enumerate() {
                     let of_group = i * size..(i + 1) * size;
                     let residual = residual.map(|residual| &residual[of_group.clone()]);
                     let (x, out) = (&x[of_group.clone()], &mut out[of_group]);
-                    *statistics = self.forward_group(i % self.groups, x, (weight, bias), residual, silu, out);
+                    *statistics = self.forward_group(fma, i % self.groups, x, (weight, bias), residual, out);
                 }
             },
         );
@@ -198,11 +199,11 @@ impl GroupNorm {
     #[inline(always)]
     fn forward_group(
         &self,
+        fma: Fma,
         group: usize,
         x: &[f32],
         (weight, bias): (&[f32], &[f32]),
         residual: Option<&[f32]>,
-        silu: bool,
         out: &mut [f32],
     ) -> Statistics {
         let stats = statistics(x, self.eps);
@@ -212,48 +213,43 @@ impl GroupNorm {
             // y = x · scale + shift is the whole normalisation of a channel.
             let scale = weight[first + channel] * stats.inverse_deviation;
             let shift = bias[first + channel] - stats.mean * scale;
-            let residual = residual.map(|residual| &residual[channel * self.plane..][..self.plane]);
-            let normal = |x: f32| x * scale + shift;
-            let activated = |x: f32| {
-                let z = normal(x);
-                z * sigmoid(z)
-            };
-            let values = out.iter_mut().zip(x);
-            match (silu, residual) {
-                (false, None) => values.for_each(|(out, x)| *out = normal(*x)),
-                (true, None) => values.for_each(|(out, x)| *out = activated(*x)),
-                (false, Some(residual)) => values.zip(residual).for_each(|((out, x), r)| *out = normal(*x) + r),
-                (true, Some(residual)) => values.zip(residual).for_each(|((out, x), r)| *out = activated(*x) + r),
+            // Loops, not closures given to iterators: those are functions of their own, compiled for any machine.
+            for (out, x) in out.iter_mut().zip(x) {
+                let z = fma.mul_add(*x, scale, shift);
+                *out = if self.silu { z * sigmoid(fma, z) } else { z };
+            }
+            if let Some(residual) = residual {
+                for (out, residual) in out.iter_mut().zip(&residual[channel * self.plane..]) {
+                    *out += residual;
+                }
             }
         }
         stats
     }
 
     /// The gradient of some images' input into `out`, on this thread, with the gradients of weight and bias added to `sums`.
-    #[allow(clippy::too_many_arguments, reason = "what a gradient depends on")]
     pub(crate) fn backward(
         &self,
         (weight, bias): (&[f32], &[f32]),
         statistics: &[Statistics],
         x: &[f32],
         grad: &[f32],
-        silu: bool,
         out: &mut [f32],
         sums: &mut NormGradient,
     ) {
         let (size, channels) = (self.group_size().max(1), self.channels_a_group());
         vectorise(
             #[inline(always)]
-            || {
+            |fma| {
                 for (i, out) in out.chunks_exact_mut(size).enumerate() {
                     let of_group = i * size..(i + 1) * size;
                     let first = i % self.groups * channels;
                     let own = first..first + channels;
                     self.backward_group(
+                        fma,
                         (&weight[own.clone()], &bias[own.clone()]),
                         statistics[i],
                         (&x[of_group.clone()], &grad[of_group]),
-                        silu,
                         out,
                         (&mut sums.weight[own.clone()], &mut sums.bias[own]),
                     );
@@ -268,10 +264,10 @@ impl GroupNorm {
     #[inline(always)]
     fn backward_group(
         &self,
+        fma: Fma,
         (weight, bias): (&[f32], &[f32]),
         stats: Statistics,
         (x, grad): (&[f32], &[f32]),
-        silu: bool,
         out: &mut [f32],
         (grad_weight, grad_bias): (&mut [f32], &mut [f32]),
     ) {
@@ -281,11 +277,11 @@ impl GroupNorm {
             let (x, grad, out) = (&x[range.clone()], &grad[range.clone()], &mut out[range]);
             let scale = weight[channel] * stats.inverse_deviation;
             let shift = bias[channel] - stats.mean * scale;
-            if silu {
+            if self.silu {
                 for ((out, x), grad) in out.iter_mut().zip(x).zip(grad) {
-                    let z = x * scale + shift;
-                    let s = sigmoid(z);
-                    *out = grad * (s + z * s * (1.0 - s));
+                    let z = fma.mul_add(*x, scale, shift);
+                    let s = sigmoid(fma, z);
+                    *out = grad * fma.mul_add(z * s, 1.0 - s, s);
                 }
             } else {
                 out.copy_from_slice(grad);
@@ -304,7 +300,9 @@ impl GroupNorm {
         let c = stats.mean * b - mean_d * stats.inverse_deviation;
         for (channel, (out, x)) in out.chunks_exact_mut(self.plane).zip(x.chunks_exact(self.plane)).enumerate() {
             let a = weight[channel] * stats.inverse_deviation;
-            out.iter_mut().zip(x).for_each(|(out, x)| *out = *out * a - x * b + c);
+            for (out, x) in out.iter_mut().zip(x) {
+                *out = fma.mul_add(*out, a, fma.mul_add(*x, -b, c));
+            }
         }
     }
 }

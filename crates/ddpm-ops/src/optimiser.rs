@@ -94,7 +94,7 @@ fn one_adam_step(update: &AdamUpdate<'_>, step: AdamStep) -> Result<()> {
                     parts.for_each(|((p, (m, v)), g)| {
                         vectorise(
                             #[inline(always)]
-                            || {
+                            |_| {
                                 for ((p, g), (m, v)) in p.iter_mut().zip(g).zip(m.iter_mut().zip(&mut *v)) {
                                     let g = g * scale + *p * decay;
                                     *m = *m * beta1 + g * rest1;
@@ -132,7 +132,7 @@ pub fn ema_step(pairs: &[(&Var, &Tensor)], decay: f64) -> Result<()> {
                 average.par_chunks_mut(PART).zip(value.par_chunks(PART)).for_each(|(average, value)| {
                     vectorise(
                         #[inline(always)]
-                        || {
+                        |_| {
                             // At weight 1 this is the value to the bit: a + (v − a) would round.
                             average.iter_mut().zip(value).for_each(|(a, v)| *a = *a * (1.0 - weight) + v * weight);
                         },
@@ -157,7 +157,7 @@ pub fn sums_of_squares(gradients: &[&Gradient]) -> Result<Vec<f64>> {
             }
             _ => gradient.with_values(|values| {
                 let parts: Vec<f64> =
-                    values.par_chunks(PART).map(|part| vectorise(|| sum_of(part, |v| v * v))).collect();
+                    values.par_chunks(PART).map(|part| vectorise(|_| sum_of(part, |v| v * v))).collect();
                 Ok(parts.iter().sum())
             }),
         })

@@ -11,12 +11,10 @@ pub(crate) fn sum_of(values: &[f32], f: impl Fn(f32) -> f32) -> f64 {
     let mut total = 0.0;
     for run in values.chunks(RUN) {
         let mut lanes = [0.0f32; LANES];
-        let chunks = run.chunks_exact(LANES);
-        let rest: f32 = chunks.remainder().iter().map(|v| f(*v)).sum();
-        for chunk in chunks {
+        for chunk in run.chunks(LANES) {
             lanes.iter_mut().zip(chunk).for_each(|(lane, v)| *lane += f(*v));
         }
-        total += f64::from(lanes.iter().sum::<f32>() + rest);
+        total += f64::from(sum_of_lanes(lanes));
     }
     total
 }
@@ -27,14 +25,24 @@ pub(crate) fn sum_of_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) ->
     let mut total = 0.0;
     for (a, b) in a.chunks(RUN).zip(b.chunks(RUN)) {
         let mut lanes = [0.0f32; LANES];
-        let (chunks_a, chunks_b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-        let rest: f32 = chunks_a.remainder().iter().zip(chunks_b.remainder()).map(|(a, b)| f(*a, *b)).sum();
-        for (a, b) in chunks_a.zip(chunks_b) {
+        for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
             lanes.iter_mut().zip(a.iter().zip(b)).for_each(|(lane, (a, b))| *lane += f(*a, *b));
         }
-        total += f64::from(lanes.iter().sum::<f32>() + rest);
+        total += f64::from(sum_of_lanes(lanes));
     }
     total
+}
+
+/// Halves added until one is left: each addition but the last few is of whole vectors.
+#[inline(always)]
+fn sum_of_lanes(mut lanes: [f32; LANES]) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        let (low, high) = lanes.split_at_mut(half);
+        low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);
+        half /= 2;
+    }
+    lanes[0]
 }
 
 #[cfg(test)]

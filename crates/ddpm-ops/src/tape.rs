@@ -245,7 +245,7 @@ pub(crate) fn add_to(sum: &mut [f32], more: &[f32]) {
     sum.par_chunks_mut(PART).zip(more.par_chunks(PART)).for_each(|(sum, more)| {
         vectorise(
             #[inline(always)]
-            || sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more),
+            |_| sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more),
         );
     });
 }

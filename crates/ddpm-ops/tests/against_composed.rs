@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 use candle_core::{DType, Device, Result, Tensor, Var};
-use ddpm_ops::{Arrange, Conv2d, Norm, composed};
+use ddpm_ops::{Arrange, Conv2d, Norm, Resample, composed};
 use ddpm_testkit::assert_close;
 use proptest::prelude::*;
 
@@ -102,7 +102,7 @@ proptest! {
     #[test]
     fn convolution_and_its_surroundings(
         batch in 1usize..6, groups in 1usize..4, width in 1usize..14, first in 1usize..40, second in 0usize..36,
-        (h, w) in (1usize..10, 1usize..18), half in 0usize..2, (added, norm, residual) in any::<(bool, bool, bool)>(), way in 0usize..3,
+        (h, w) in (1usize..10, 1usize..18), half in 0usize..2, (added, norm, residual, own) in any::<(bool, bool, bool, bool)>(), way in 0usize..3,
         seed: u64,
     ) {
         let arrange = [Arrange::AsIs, Arrange::UpsampleNearest2x, Arrange::PixelUnshuffle2x][way];
@@ -117,6 +117,7 @@ proptest! {
         });
         let skip = optional(second > 0, &[batch, second, h, w]);
         let added = optional(added, &[batch, channels]);
+        let own = optional(own, &[batch, out]);
         let residual = optional(residual, &[batch, out, out_h, out_w]);
         // A group of a few elements may have hardly any variance to normalise by.
         let norm = norm && width * out_h * out_w >= 8;
@@ -124,13 +125,14 @@ proptest! {
         let shift = optional(norm, &[out]);
         let inputs: Vec<Tensor> = shapes.iter().enumerate().map(|(i, shape)| values(shape, seed ^ i as u64)).collect();
         check("convolution", &inputs, |t| {
-            let given: Vec<&Tensor> = [Some(0), skip, added, residual].into_iter().flatten().map(|i| &t[i]).collect();
+            let given: Vec<&Tensor> = [Some(0), skip, added, own, residual].into_iter().flatten().map(|i| &t[i]).collect();
             ddpm_ops::fused(&given, |tape, values| {
                 let mut rest = values[1..].iter();
-                let (skip, added, residual) =
-                    (skip.and_then(|_| rest.next()), added.and_then(|_| rest.next()), residual.and_then(|_| rest.next()));
+                let mut next = |given: Option<usize>| given.and_then(|_| rest.next());
+                let (skip, added, image_bias, residual) = (next(skip), next(added), next(own), next(residual));
                 let norm = scale.zip(shift).map(|(scale, shift)| Norm { groups, weight: &t[scale], bias: &t[shift], eps: 1e-3 });
-                tape.conv2d(&Conv2d { skip, added, arrange, norm, residual, ..Conv2d::new(&values[0], &t[1], Some(&t[2])) })
+                let plain = Conv2d::new(&values[0], &t[1], Some(&t[2]));
+                tape.conv2d(&Conv2d { skip, added, image_bias, arrange, norm, residual, ..plain })
             })
         }, |t| {
             let mut x = match skip { Some(i) => Tensor::cat(&[&t[0], &t[i]], 1)?, None => t[0].clone() };
@@ -141,6 +143,7 @@ proptest! {
                 _ => x,
             };
             x = composed::conv2d(&x, &t[1], Some(&t[2]), half)?;
+            if let Some(i) = own { x = composed::add_per_channel(&x, &t[i])?; }
             if let (Some(scale), Some(shift)) = (scale, shift) {
                 x = composed::group_norm(&x, groups, &t[scale], &t[shift], 1e-3)?.silu()?;
             }
@@ -148,15 +151,76 @@ proptest! {
         });
     }
 
+    /// A kernel of one tap is a matrix, and may be given as one.
     #[test]
-    fn linear_and_activations(batch in 1usize..7, from in 1usize..20, to in 1usize..20, silu: bool, seed: u64) {
+    fn a_matrix_is_a_kernel_of_one_tap(batch in 1usize..4, cin in 1usize..20, cout in 1usize..20, side in 1usize..6, seed: u64) {
+        let inputs = [values(&[batch, cin, side, side], seed), values(&[cout, cin], seed ^ 1), values(&[cout], seed ^ 2)];
+        check("matrix", &inputs, |t| ddpm_ops::conv2d(&t[0], &t[1], Some(&t[2])), |t| {
+            composed::conv2d(&t[0], &t[1].reshape((cout, cin, 1, 1))?, Some(&t[2]), 0)
+        });
+    }
+
+    #[test]
+    fn channels_join_and_planes_change_size(
+        batch in 1usize..4, (a, b) in (1usize..5, 1usize..5), (h, w) in (1usize..5, 1usize..5), way in 0usize..4, seed: u64,
+    ) {
+        let how = [Resample::Even, Resample::Odd, Resample::Mean, Resample::Nearest][way];
+        let inputs = [values(&[batch, a, 2 * h, 2 * w], seed), values(&[batch, b, 2 * h, 2 * w], seed ^ 1)];
+        check("join and resample", &inputs, |t| ddpm_ops::fused(&[&t[0], &t[1]], |tape, values| {
+            tape.resample(&tape.concat(&[&values[0], &values[1], &values[0]])?, how)
+        }), |t| {
+            let x = Tensor::cat(&[&t[0], &t[1], &t[0]], 1)?;
+            match how {
+                Resample::Even => composed::every_second(&x, 0),
+                Resample::Odd => composed::every_second(&x, 1),
+                Resample::Mean => composed::mean_2x(&x),
+                Resample::Nearest => composed::upsample_nearest_2x(&x),
+            }
+        });
+    }
+
+    #[test]
+    fn scales_and_shifts(batch in 1usize..4, channels in 1usize..6, positions in 1usize..100, seed: u64) {
+        let shapes: [&[usize]; 3] = [&[batch, channels, positions], &[batch, 2 * channels], &[batch, channels, positions]];
+        let inputs: Vec<Tensor> = (0..).zip(shapes).map(|(i, shape)| values(shape, seed ^ i)).collect();
+        check("modulate", &inputs, |t| ddpm_ops::fused(&[&t[0], &t[1], &t[2]], |tape, values| {
+            let x = tape.modulate(&values[0], &values[1])?;
+            tape.affine(&tape.add(&x, &values[2])?, -0.7, 0.3)
+        }), |t| (composed::modulate(&t[0], &t[1])? + &t[2])?.affine(-0.7, 0.3));
+    }
+
+    #[test]
+    fn rows_of_a_table(rows in 1usize..6, features in 1usize..9, images in 1usize..9, seed: u64) {
+        let chosen: Vec<usize> = (0..images).map(|i| (seed as usize).wrapping_add(i * i) % rows).collect();
+        // Through a layer, as every embedding goes: the result itself has no input.
+        let inputs = [values(&[images, features], seed ^ 1), values(&[rows, features], seed)];
+        check("embedding", &inputs, |t| ddpm_ops::fused(&[&t[0]], |tape, values| {
+            tape.add(&values[0], &tape.embedding(&t[1], &chosen, &values[0])?)
+        }), |t| {
+            let chosen: Vec<u32> = chosen.iter().map(|row| *row as u32).collect();
+            &t[0] + t[1].index_select(&Tensor::new(chosen, &Device::Cpu)?, 0)?
+        });
+    }
+
+    #[test]
+    fn linear_and_activations(batch in 1usize..7, from in 1usize..20, to in 1usize..20, way in 0usize..4, seed: u64) {
         let inputs = [values(&[batch, from], seed), values(&[to, from], seed ^ 1), values(&[to], seed ^ 2)];
         check("linear", &inputs, |t| ddpm_ops::fused(&[&t[0]], |tape, values| {
             let hidden = tape.linear(&values[0], &t[1], &t[2])?;
-            if silu { tape.silu(&hidden) } else { tape.gelu(&hidden) }
+            match way {
+                0 => tape.silu(&hidden),
+                1 => tape.gelu(&hidden),
+                2 => tape.mish(&hidden),
+                _ => tape.relu(&hidden),
+            }
         }), |t| {
             let hidden = t[0].matmul(&t[1].t()?)?.broadcast_add(&t[2])?;
-            if silu { hidden.silu() } else { hidden.gelu_erf() }
+            match way {
+                0 => hidden.silu(),
+                1 => hidden.gelu_erf(),
+                2 => composed::mish(&hidden),
+                _ => hidden.relu(),
+            }
         });
     }
 

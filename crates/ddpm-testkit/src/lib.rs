@@ -66,6 +66,27 @@ fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden")
 }
 
+/// Compares the gradient of every parameter, by name, with the golden one.
+///
+/// A bias before a group normalisation of one channel a group has no gradient but rounding: errors are taken at the scale of the
+/// largest gradient of the network where a tensor's own is below a thousandth of it.
+///
+/// # Panics
+/// When one is off by more than `tolerance`.
+pub fn assert_gradients(name: &str, golden: &Golden, tolerance: f64, mut gradient: impl FnMut(&str) -> Tensor) {
+    let expected = golden.with_prefix("grad.");
+    let scale = |t: &Tensor| {
+        let largest = t.abs().and_then(|t| t.flatten_all()).and_then(|t| t.max(0)).and_then(|t| t.to_scalar::<f32>());
+        f64::from(largest.expect("f32 values"))
+    };
+    let largest = expected.values().map(scale).fold(0.0, f64::max);
+    assert!(largest > 0.0, "{name}: no gradients");
+    for (parameter, expected) in &expected {
+        let tolerance = tolerance * (1e-3 * largest / scale(expected).max(1e-30)).max(1.0);
+        assert_close(&format!("{name}: gradient of {parameter}"), &gradient(parameter), expected, tolerance);
+    }
+}
+
 /// The largest difference between two tensors, relative to the largest magnitude of `expected`: an error in a tensor
 /// shows at the scale of the tensor, and elements near zero do not blow it up.
 ///

@@ -4,7 +4,7 @@ use candle_core::Result;
 use ddpm_ops::{Conv2d as Around, Tape, Value};
 
 use crate::layers::{Conv2d, GroupNorm};
-use crate::noise_net_config::NoiseNetConfig;
+use crate::noise_net_config::{EPS, NoiseNetConfig};
 use crate::parameters::Parameters;
 
 /// The article's Attention: normalise, project to queries, keys and values, attend, project back.
@@ -23,7 +23,7 @@ impl Attention {
     pub(crate) fn new(channels: usize, config: &NoiseNetConfig, p: &Parameters<'_>) -> Result<Self> {
         let hidden = config.attention_heads * config.attention_head_channels;
         Ok(Self {
-            norm: GroupNorm::new(1, channels, &p.at("norm"))?,
+            norm: GroupNorm::new(1, channels, EPS, &p.at("norm"))?,
             to_qkv: Conv2d::without_bias(channels, 3 * hidden, 1, &p.at("to_qkv"))?,
             to_out: Conv2d::new(hidden, channels, 1, &p.at("to_out"))?,
             heads: config.attention_heads,

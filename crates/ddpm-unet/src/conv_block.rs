@@ -4,6 +4,7 @@ use candle_core::Result;
 use ddpm_ops::{Tape, Value};
 
 use crate::layers::{Conv2d, GroupNorm};
+use crate::noise_net_config::EPS;
 use crate::parameters::Parameters;
 
 /// The article's ConvBlock: a 3 × 3 convolution, then normalisation, then SiLU.
@@ -16,7 +17,7 @@ pub(crate) struct ConvBlock {
 impl ConvBlock {
     pub(crate) fn new(channels_in: usize, channels_out: usize, groups: usize, p: &Parameters<'_>) -> Result<Self> {
         let conv = Conv2d::new(channels_in, channels_out, 3, &p.at("conv"))?;
-        Ok(Self { conv, norm: GroupNorm::new(groups, channels_out, &p.at("norm"))? })
+        Ok(Self { conv, norm: GroupNorm::new(groups, channels_out, EPS, &p.at("norm"))? })
     }
 
     /// The block's output for what `around` makes of its convolution.

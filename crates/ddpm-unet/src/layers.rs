@@ -30,6 +30,12 @@ impl Conv2d {
         Ok(Self { weight, bias: None })
     }
 
+    /// One of a single tap, whose weight is the matrix [channel_out, channel_in].
+    pub(crate) fn of_matrix(channels_in: usize, channels_out: usize, p: &Parameters<'_>) -> Result<Self> {
+        let weight = p.get("weight", &[channels_out, channels_in], fan_in(channels_in))?;
+        Ok(Self { weight, bias: Some(p.get("bias", &[channels_out], fan_in(channels_in))?) })
+    }
+
     /// The convolution of `x`, to be told what surrounds it.
     pub(crate) fn of<'a>(&'a self, x: &'a Value) -> ddpm_ops::Conv2d<'a> {
         ddpm_ops::Conv2d::new(x, &self.weight, self.bias.as_ref())
@@ -52,24 +58,27 @@ pub(crate) struct GroupNorm {
     weight: Tensor,
     bias: Tensor,
     groups: usize,
+    eps: f64,
 }
 
-/// PyTorch's default, which the article uses. DIFFERENCE: Ho et al. have 1e-6.
-const EPS: f64 = 1e-5;
-
 impl GroupNorm {
-    pub(crate) fn new(groups: usize, channels: usize, p: &Parameters<'_>) -> Result<Self> {
+    pub(crate) fn new(groups: usize, channels: usize, eps: f64, p: &Parameters<'_>) -> Result<Self> {
         let weight = p.get("weight", &[channels], Init::Ones)?;
-        Ok(Self { weight, bias: p.get("bias", &[channels], Init::Zeros)?, groups })
+        Ok(Self { weight, bias: p.get("bias", &[channels], Init::Zeros)?, groups, eps })
     }
 
     pub(crate) fn forward(&self, tape: &Tape, x: &Value) -> Result<Value> {
-        tape.group_norm(x, self.groups, &self.weight, &self.bias, EPS, false)
+        tape.group_norm(x, self.groups, &self.weight, &self.bias, self.eps, false)
+    }
+
+    /// Followed by SiLU.
+    pub(crate) fn forward_silu(&self, tape: &Tape, x: &Value) -> Result<Value> {
+        tape.group_norm(x, self.groups, &self.weight, &self.bias, self.eps, true)
     }
 
     /// As what follows a convolution, with SiLU.
     pub(crate) fn after(&self) -> ddpm_ops::Norm<'_> {
-        ddpm_ops::Norm { groups: self.groups, weight: &self.weight, bias: &self.bias, eps: EPS }
+        ddpm_ops::Norm { groups: self.groups, weight: &self.weight, bias: &self.bias, eps: self.eps }
     }
 }
 

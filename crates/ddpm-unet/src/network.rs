@@ -7,7 +7,7 @@ use ddpm_ops::Recorded;
 use ddpm_rng::Stream;
 use serde::{Deserialize, Serialize};
 
-use crate::{ImageSize, NoiseNet, NoiseNetConfig, ParameterSpec, UnetError};
+use crate::{ImageSize, NoiseNet, NoiseNetConfig, ParameterSpec, UNet2d, UNet2dConfig, UnetError};
 
 /// The configuration of a network, with its kind in the field `kind`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ use crate::{ImageSize, NoiseNet, NoiseNetConfig, ParameterSpec, UnetError};
 pub enum NetworkConfig {
     /// The article's network: `kind = "noise-net"`.
     NoiseNet(NoiseNetConfig),
+    /// The paper's, as diffusers has it: `kind = "unet2d"`.
+    #[serde(rename = "unet2d")]
+    UNet2d(UNet2dConfig),
 }
 
 impl NetworkConfig {
@@ -23,6 +26,7 @@ impl NetworkConfig {
     pub fn channels(&self) -> usize {
         match self {
             Self::NoiseNet(config) => config.channels,
+            Self::UNet2d(config) => config.in_channels,
         }
     }
 
@@ -30,6 +34,7 @@ impl NetworkConfig {
     pub fn image_size(&self) -> ImageSize {
         match self {
             Self::NoiseNet(config) => config.image_size,
+            Self::UNet2d(config) => config.sample_size,
         }
     }
 
@@ -38,6 +43,7 @@ impl NetworkConfig {
         let ImageSize { height, width } = self.image_size();
         let channels = match self {
             Self::NoiseNet(config) => config.base_channels.max(config.channels),
+            Self::UNet2d(config) => config.block_out_channels.first().copied().unwrap_or(1).max(config.in_channels),
         };
         channels.saturating_mul(height).saturating_mul(width).max(1)
     }
@@ -49,6 +55,7 @@ impl NetworkConfig {
     pub fn validate(&self) -> Result<(), UnetError> {
         match self {
             Self::NoiseNet(config) => config.validate(),
+            Self::UNet2d(config) => config.validate(),
         }
     }
 
@@ -59,6 +66,7 @@ impl NetworkConfig {
     pub fn parameters(&self) -> Result<BTreeMap<String, ParameterSpec>, UnetError> {
         match self {
             Self::NoiseNet(config) => NoiseNet::parameters(config),
+            Self::UNet2d(config) => UNet2d::parameters(config),
         }
     }
 
@@ -69,6 +77,7 @@ impl NetworkConfig {
     pub fn parameter_count(&self) -> Result<usize, UnetError> {
         match self {
             Self::NoiseNet(config) => NoiseNet::parameter_count(config),
+            Self::UNet2d(config) => UNet2d::parameter_count(config),
         }
     }
 
@@ -79,6 +88,7 @@ impl NetworkConfig {
     pub fn initial_weights(&self, seed: u64) -> Result<BTreeMap<String, Tensor>, UnetError> {
         match self {
             Self::NoiseNet(config) => NoiseNet::initial_weights(config, seed),
+            Self::UNet2d(config) => UNet2d::initial_weights(config, seed),
         }
     }
 }
@@ -89,6 +99,8 @@ impl NetworkConfig {
 pub enum Network {
     /// The article's.
     NoiseNet(NoiseNet),
+    /// The paper's.
+    UNet2d(UNet2d),
 }
 
 impl Network {
@@ -99,6 +111,7 @@ impl Network {
     pub fn new(config: &NetworkConfig, weights: &BTreeMap<String, Tensor>) -> Result<Self, UnetError> {
         match config {
             NetworkConfig::NoiseNet(config) => NoiseNet::new(config, weights).map(Self::NoiseNet),
+            NetworkConfig::UNet2d(config) => UNet2d::new(config, weights).map(Self::UNet2d),
         }
     }
 
@@ -109,6 +122,7 @@ impl Network {
     pub fn forward(&self, x_t: &Tensor, t: &Tensor) -> Result<Tensor, UnetError> {
         match self {
             Self::NoiseNet(network) => network.forward(x_t, t),
+            Self::UNet2d(network) => network.forward(x_t, t, None),
         }
     }
 
@@ -119,6 +133,7 @@ impl Network {
     pub fn forward_train(&self, x_t: &Tensor, t: &Tensor, dropout: &mut Stream) -> Result<Recorded, UnetError> {
         match self {
             Self::NoiseNet(network) => network.forward_train(x_t, t, dropout),
+            Self::UNet2d(network) => network.forward_train(x_t, t, None, dropout),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::{MOST_CHANNELS, MOST_LEVELS, check_values};
 use crate::{ImageSize, UnetError};
 
 /// The size and shape of a [`crate::NoiseNet`]. Plain data: [`NoiseNetConfig::validate`] says whether a network of it exists.
@@ -69,14 +70,8 @@ fn yes() -> bool {
     true
 }
 
-/// More levels would divide any picture below one pixel.
-const MOST_LEVELS: usize = 16;
-/// Ample for every network there is, and small enough that no product of two overflows.
-const MOST_CHANNELS: usize = 1 << 20;
-
-/// The most values of one tensor, 2 GiB in f32: a weight, or a feature map of one picture. Fields that are each within bounds
-/// may ask for more together than any machine has, and an allocation that fails ends the process.
-const MOST_VALUES: usize = 1 << 29;
+/// What each normalisation adds to the variance: PyTorch's default, which the article uses. DIFFERENCE: Ho et al. have 1e-6.
+pub(crate) const EPS: f64 = 1e-5;
 
 /// One level of the network, from the way down's point of view.
 #[derive(Debug)]
@@ -149,24 +144,15 @@ impl NoiseNetConfig {
 
     /// Whether the largest weights and feature maps can be held: no field alone says.
     fn check_products(&self) -> Result<(), UnetError> {
-        let product = |factors: &[usize]| factors.iter().fold(1_usize, |all, factor| all.saturating_mul(*factor));
-        let within = |field, what: &str, factors: &[usize]| {
-            let values = product(factors);
-            if values <= MOST_VALUES {
-                return Ok(());
-            }
-            let found = factors.iter().map(ToString::to_string).collect::<Vec<_>>().join(" × ");
-            Err(UnetError::Config { field, expected: format!("{what} of at most {MOST_VALUES} values"), found })
-        };
         let ImageSize { height, width } = self.image_size;
         let widest = self.base_channels * self.channel_multipliers.iter().max().copied().unwrap_or(1);
-        let qkv = product(&[3, self.attention_heads, self.attention_head_channels]);
         let map = "base_channels × height × width: a feature map";
-        within("image_size", map, &[self.base_channels.max(self.channels), height, width])?;
+        check_values("image_size", map, &[self.base_channels.max(self.channels), height, width])?;
         let weight = "the widest level's channels, twice and once, × 3 × 3: a weight";
-        within("base_channels × model.channel_multipliers", weight, &[2 * widest, widest, 9])?;
+        check_values("base_channels × model.channel_multipliers", weight, &[2 * widest, widest, 9])?;
         let projection = "queries, keys and values × the widest level's channels: a weight";
-        within("attention_heads × model.attention_head_channels", projection, &[qkv, widest])
+        let axes = [3, self.attention_heads, self.attention_head_channels, widest];
+        check_values("attention_heads × model.attention_head_channels", projection, &axes)
     }
 
     /// Whether pictures of that size pass through: every halving must leave whole pixels.

@@ -18,6 +18,8 @@ pub enum Init {
         /// The end of the interval.
         bound: f64,
     },
+    /// The standard normal distribution, as PyTorch has tables.
+    Normal,
     /// All ones.
     Ones,
     /// All zeros.
@@ -39,13 +41,15 @@ pub struct ParameterSpec {
 pub(crate) fn initial_weights(specs: &BTreeMap<String, ParameterSpec>, seed: u64) -> Result<BTreeMap<String, Tensor>> {
     let draw = |(position, (name, spec)): (usize, (&String, &ParameterSpec))| {
         let size = spec.shape.iter().product();
+        let stream = || Stream::new(seed, Purpose::InitialWeights, position as u64);
         let values = match spec.init {
             Init::Ones => vec![1.0; size],
             Init::Zeros => vec![0.0; size],
             Init::Uniform { bound } => {
-                let mut stream = Stream::new(seed, Purpose::InitialWeights, position as u64);
+                let mut stream = stream();
                 (0..size).map(|_| ((2.0 * stream.uniform() - 1.0) * bound) as f32).collect()
             }
+            Init::Normal => return Ok((name.clone(), stream().normal(spec.shape.as_slice(), &Device::Cpu)?)),
         };
         Ok((name.clone(), Tensor::from_vec(values, spec.shape.as_slice(), &Device::Cpu)?))
     };

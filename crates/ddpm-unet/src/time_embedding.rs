@@ -24,24 +24,30 @@ impl TimeEmbedding {
 
     /// `t` `[batch]`, time steps from 0, to [batch, 4 · width], of the kind that `like` is of.
     pub(crate) fn forward(&self, tape: &Tape, t: &Tensor, like: &Value) -> Result<Value> {
-        let embedding = tape.constant(&sinusoids(t, self.width)?, like)?;
+        let embedding = tape.constant(&sinusoids(t, self.width, 1, false)?, like)?;
         let hidden = tape.gelu(&self.hidden.forward(tape, &embedding)?)?;
         self.out.forward(tape, &hidden)
     }
 }
 
-/// [sin(t ω_i), cos(t ω_i)] with ω_i = 10000^(−i / (half − 1)), half = width / 2.
+/// [sin(t ω_i), cos(t ω_i)] with ω_i = 10000^(−i / (half − shift)), half = width / 2; cosines first where `cosines_first`, a zero
+/// at the end of an odd width. Ho et al. have a shift of 1 and sines first.
 ///
 /// `t` `[batch]` to f64 [batch, width]: at t = 999 an f32 angle is off by 3e-5 radians.
-fn sinusoids(t: &Tensor, width: usize) -> Result<Tensor> {
+pub(crate) fn sinusoids(t: &Tensor, width: usize, shift: usize, cosines_first: bool) -> Result<Tensor> {
     let half = width / 2;
     let steps = t.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-    let frequency = |i: usize| (-(10_000f64.ln()) * i as f64 / (half as f64 - 1.0)).exp();
+    let frequency = |i: usize| (-(10_000f64.ln()) * i as f64 / (half as f64 - shift as f64)).exp();
     let frequencies: Vec<f64> = (0..half).map(frequency).collect();
     let mut values = Vec::with_capacity(steps.len() * width);
     for t in &steps {
-        values.extend(frequencies.iter().map(|frequency| (t * frequency).sin()));
-        values.extend(frequencies.iter().map(|frequency| (t * frequency).cos()));
+        let angles = || frequencies.iter().map(|frequency| t * frequency);
+        if cosines_first {
+            values.extend(angles().map(f64::cos).chain(angles().map(f64::sin)));
+        } else {
+            values.extend(angles().map(f64::sin).chain(angles().map(f64::cos)));
+        }
+        values.resize(values.len() + width % 2, 0.0);
     }
     Tensor::from_vec(values, (steps.len(), width), t.device())
 }
