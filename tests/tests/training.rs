@@ -127,8 +127,8 @@ fn a_signal_interrupts_an_accumulation() {
 #[test]
 fn every_nth_checkpoint_is_kept_beside_the_newest() {
     let root = tempfile::tempdir().unwrap();
-    let keep =
-        "--set train.checkpoint_every_steps=1 --set train.keep_last_checkpoints=1 --set train.keep_every_steps=3";
+    let keep = "--set train.checkpoint_every_steps=1 --set train.keep_last_checkpoints=1 --set train.keep_every_steps=3 \
+                --set train.learning_rate_schedule=constant";
     train(root.path()).args(SMALL).args(keep).args("--steps 8 --out run --set sample.preview_images=0").succeed();
     let saved = fs::read_dir(root.path().join("run/checkpoints")).unwrap();
     let mut saved: Vec<_> = saved.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -194,8 +194,8 @@ fn another_configuration_is_refused_and_the_run_left_alone() {
     let args = format!("{SMALL} --out run --set train.sample_every_steps=0");
     train(root.path()).args(&args).args("--steps 2").succeed();
     let before = bytes(root.path().join("run/config.toml"));
-    let error = train(root.path()).args(&args).args("--steps 4 --set train.learning_rate=1e-3").fail(2);
-    assert!(error.contains("train.learning_rate (was 0.0005, is 0.001)"), "{error}");
+    let error = train(root.path()).args(&args).args("--steps 4 --set train.learning_rate=2e-3").fail(2);
+    assert!(error.contains("train.learning_rate (was 0.001, is 0.002)"), "{error}");
     assert_eq!(bytes(root.path().join("run/config.toml")), before);
     // More steps are the same run, without a word about the rest.
     train(root.path()).args("--out run --steps 4").succeed();
@@ -211,7 +211,7 @@ fn wrong_usage_says_what_is_wrong_and_writes_nothing() {
         ("--set train.batch_size=0", "train.batch_size"),
         ("--set train.bach_size=1", "bach_size"),
         ("--set model.image_size=[8,7]", "model.image_size"),
-        ("--set diffusion.beta_end=1.5", "beta_end"),
+        ("--set diffusion.beta_schedule=linear --set diffusion.beta_end=1.5", "beta_end"),
         ("--set diffusion.timesteps=0", "timesteps"),
         ("--set colour=red", "colour"),
         ("--set train.steps", "TABLE.KEY=VALUE"),
@@ -259,8 +259,8 @@ fn another_rule_of_beta_brings_its_own_parameters() {
         assert!(output.status.success());
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };
-    let (document, warnings) = said("--set diffusion.beta_schedule=cosine");
-    assert!(!document.contains("beta_end") && warnings.is_empty(), "{document}{warnings}");
+    let (document, warnings) = said("--set diffusion.beta_schedule=linear");
+    assert!(!document.contains("cosine_offset") && warnings.is_empty(), "{document}{warnings}");
     // In whatever order.
     let (document, warnings) = said("--set diffusion.beta_end=0.01 --set diffusion.beta_schedule=sigmoid");
     assert!(document.contains("beta_end = 0.01") && !document.contains("beta_start") && warnings.is_empty());

@@ -34,6 +34,7 @@ fn draw(svg: &mut String, points: &[(f64, f64)]) -> Result<(), Box<dyn std::erro
     let losses = ticks(&range);
     let mut chart = ChartBuilder::on(&root)
         .margin(16)
+        .margin_right(32)
         .x_label_area_size(44)
         .y_label_area_size(64)
         .build_cartesian_2d(0.0..last, range.log_scale().with_key_points(losses))?;
