@@ -216,7 +216,7 @@ fn wrong_usage_says_what_is_wrong_and_writes_nothing() {
         ("--set colour=red", "colour"),
         ("--set train.steps", "TABLE.KEY=VALUE"),
         ("--set data.workers=18446744073709551615", "data.workers: expected a number of at most"),
-        ("--preset minst", "[possible values: digits, pictures, mnist, cifar10, article]; "),
+        ("--preset minst", "[possible values: digits, pictures, mnist, cifar10, article, ddpm-cifar10, ddpm-256]; "),
         ("--benchmark 0", "--benchmark"),
         ("--config /dev/zero", "expected at most"),
         ("--set data.fit=shrink", "shrink"),
@@ -278,6 +278,26 @@ fn a_folder_of_pictures_is_trained_in_colour_where_nothing_else_is_said() {
     fs::write(root.path().join("c.toml"), "[data]\npath = \"x\"\n").unwrap();
     assert_eq!(["", "--data digits", "--preset digits --data x"].map(channels), [1, 1, 1]);
     assert_eq!(["--data x", "--set data.path=x", "--config c.toml"].map(channels), [3, 3, 3]);
+}
+
+/// The paper's network trains, resumes to the bit and is sampled like the article's.
+#[test]
+fn the_papers_network_is_trained_and_sampled() {
+    let root = tempfile::tempdir().unwrap();
+    let args = "--preset ddpm-cifar10 --data digits --batch-size 4 --set sample.preview_images=0 \
+                --set model.sample_size=8 --set model.in_channels=1 --set model.out_channels=1 \
+                --set model.block_out_channels=[8,8,8,8] --set model.norm_num_groups=4";
+    train(root.path()).args(args).args("--steps 4 --out whole").succeed();
+    train(root.path()).args(args).args("--steps 2 --out parts").succeed();
+    train(root.path()).args("--steps 4 --out parts").succeed();
+    let last = "checkpoints/step-000004";
+    same_checkpoint(&root.path().join("whole").join(last), &root.path().join("parts").join(last));
+    sample(root.path()).args("whole -n 2 --steps 3 --out pictures").succeed();
+    assert!(root.path().join("pictures/000001.png").is_file());
+    let error = train(root.path()).args(args).args("--steps 4 --set model.out_channels=2").fail(2);
+    assert!(error.contains("model.out_channels: expected 1"), "{error}");
+    let error = train(root.path()).args(args).args("--set model.act_fn=tanh").fail(2);
+    assert!(error.contains("tanh") && error.contains("act_fn"), "{error}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use ddpm_cli::{DeviceChoice, Verbosity};
-use ddpm_diffusion::MeanForm;
+use ddpm_diffusion::{MeanForm, Method};
 use ddpm_schedule::{Spacing, VarianceKind};
 
 /// Generate pictures with a trained denoising diffusion model.
@@ -13,16 +13,19 @@ use ddpm_schedule::{Spacing, VarianceKind};
 #[derive(Debug, Parser)]
 #[command(name = "ddpm-sample", version, max_term_width = 100)]
 pub(crate) struct Args {
-    /// A run directory, a checkpoint directory or a model file [default: the newest run under runs/]
+    /// A run directory, a checkpoint directory, a model file or a pipeline of diffusers [default: the newest run under runs/]
     #[arg(value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
     /// Pictures [default: 16, or as many as --latents holds]
     #[arg(short, long, value_name = "N")]
     pub(crate) number: Option<usize>,
-    /// The sampling procedure: the article's, or with the predicted picture clipped to [-1, 1] in every step (its tip 3)
+    /// The sampling procedure; ddim and dpm-solver clip the predicted picture where the model's own does
     /// [default: the model's]
     #[arg(long)]
     pub(crate) sampler: Option<Sampler>,
+    /// Of ddim: how much noise a step adds, from none at 0 to that of ddpm at 1 [default: the model's]
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) eta: Option<f64>,
     /// The variance of a step: beta, or beta times (1 - alpha_bar_prev) / (1 - alpha_bar) (the article's tip 1)
     /// [default: the model's]
     #[arg(long)]
@@ -81,15 +84,22 @@ pub(crate) struct Args {
 pub(crate) enum Sampler {
     /// The article's procedure, on the predicted noise
     Ddpm,
-    /// The same with the predicted picture clipped to [-1, 1]
+    /// The same with the predicted picture clipped to [-1, 1] in every step (its tip 3)
     DdpmClipped,
+    /// Without noise, for some 20 to 100 steps (Song et al. 2021)
+    Ddim,
+    /// DPM-Solver++(2M), without noise and of second order, for some 10 to 30 steps (Lu et al. 2022)
+    DpmSolver,
 }
 
-impl From<Sampler> for MeanForm {
-    fn from(sampler: Sampler) -> Self {
-        match sampler {
-            Sampler::Ddpm => Self::Epsilon,
-            Sampler::DdpmClipped => Self::ClippedX0,
+impl Sampler {
+    /// The method, and how the predicted picture is used: `own` where the name does not say.
+    pub(crate) fn method_and_mean(self, own: MeanForm) -> (Method, MeanForm) {
+        match self {
+            Self::Ddpm => (Method::Ddpm, MeanForm::Epsilon),
+            Self::DdpmClipped => (Method::Ddpm, MeanForm::ClippedX0),
+            Self::Ddim => (Method::Ddim, own),
+            Self::DpmSolver => (Method::DpmSolver, own),
         }
     }
 }

@@ -161,12 +161,18 @@ fn check_description(model: &Model, config: &NetworkConfig) -> anyhow::Result<()
 /// The model's own sampler with what was typed over it.
 fn sampler(args: &Args, model: &Model, timesteps: usize) -> anyhow::Result<SamplerConfig> {
     let own: SamplerConfig = model.sampler()?;
+    let (method, mean) = args.sampler.map_or((own.method, own.mean), |sampler| sampler.method_and_mean(own.mean));
     let sampler = SamplerConfig {
-        mean: args.sampler.map_or(own.mean, Into::into),
+        method,
+        eta: args.eta.unwrap_or(own.eta),
+        mean,
         variance: args.variance.map_or(own.variance, Into::into),
         steps: args.steps.unwrap_or(own.steps),
         spacing: args.spacing.map_or(own.spacing, Into::into),
     };
+    if !(0.0..=1.0).contains(&sampler.eta) {
+        return Err(usage(format!("--eta: expected a share in [0, 1], found {}", sampler.eta)));
+    }
     if !(1..=timesteps).contains(&sampler.steps) {
         let found = sampler.steps;
         if args.steps.is_none() {

@@ -8,7 +8,7 @@ use ddpm_cli::usage;
 use ddpm_data::DataConfig;
 use ddpm_schedule::ScheduleConfig;
 use ddpm_trainer::TrainConfig;
-use ddpm_unet::{NetworkConfig, NoiseNetConfig};
+use ddpm_unet::{NetworkConfig, NoiseNetConfig, UNet2dConfig};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -85,6 +85,19 @@ impl RunConfig {
     fn validate(&self) -> anyhow::Result<()> {
         self.model.validate().map_err(usage)?;
         let channels = self.model.channels();
+        if let NetworkConfig::UNet2d(network) = &self.model {
+            if network.out_channels != channels {
+                let found = network.out_channels;
+                return Err(usage(format!(
+                    "model.out_channels: expected {channels} as model.in_channels, found {found}"
+                )));
+            }
+            if network.num_class_embeds.is_some() || network.class_embed_type.is_some() {
+                return Err(usage(
+                    "model.num_class_embeds, model.class_embed_type: there are no classes to train with",
+                ));
+            }
+        }
         if ![1, 3, 4].contains(&channels) {
             return Err(usage(format!("model.channels: pictures have 1, 3 or 4, found {channels}")));
         }
@@ -170,13 +183,15 @@ fn model(document: &mut Table) -> anyhow::Result<NetworkConfig> {
     let written = document.get(TABLES[0]).and_then(Value::as_table).cloned();
     table(document, TABLES[0]).map_err(|error| {
         // An error of a tagged enum does not say which key it is about, that of the variant's own type does.
-        let Some(mut fields) = written.filter(|fields| fields.get("kind").and_then(Value::as_str) == Some("noise-net"))
-        else {
-            return error;
-        };
-        fields.remove("kind");
+        let Some(mut fields) = written else { return error };
+        let kind = fields.remove("kind");
         let mut alone = Table::from_iter([(TABLES[0].to_string(), Value::Table(fields))]);
-        table::<NoiseNetConfig>(&mut alone, TABLES[0]).err().unwrap_or(error)
+        let own = match kind.as_ref().and_then(Value::as_str) {
+            Some("noise-net") => table::<NoiseNetConfig>(&mut alone, TABLES[0]).err(),
+            Some("unet2d") => table::<UNet2dConfig>(&mut alone, TABLES[0]).err(),
+            _ => None,
+        };
+        own.unwrap_or(error)
     })
 }
 

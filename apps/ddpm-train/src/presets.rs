@@ -1,12 +1,14 @@
 //! The configurations that the program carries with it.
 
 /// A preset's name and its document.
-const PRESETS: [(&str, &str); 5] = [
+const PRESETS: [(&str, &str); 7] = [
     ("digits", include_str!("../../../assets/presets/digits.toml")),
     ("pictures", include_str!("../../../assets/presets/pictures.toml")),
     ("mnist", include_str!("../../../assets/presets/mnist.toml")),
     ("cifar10", include_str!("../../../assets/presets/cifar10.toml")),
     ("article", include_str!("../../../assets/presets/article.toml")),
+    ("ddpm-cifar10", include_str!("../../../assets/presets/ddpm-cifar10.toml")),
+    ("ddpm-256", include_str!("../../../assets/presets/ddpm-256.toml")),
 ];
 
 /// The preset to begin with where none is named: by whose pictures they are.

@@ -1,6 +1,6 @@
 //! What the `[sample]` table of a configuration says: previews, and what `ddpm-sample` does when it is told nothing.
 
-use ddpm_diffusion::{MeanForm, SamplerConfig};
+use ddpm_diffusion::{MeanForm, Method, SamplerConfig};
 use ddpm_schedule::{Schedule, Spacing, VarianceKind};
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SampleConfig {
+    /// `ddpm`, `ddim` or `dpm-solver`. `ddpm` if left out.
+    #[serde(default)]
+    pub(crate) method: Method,
+    /// Of `ddim`: the share of noise, in [0, 1]. 0 if left out.
+    #[serde(default)]
+    pub(crate) eta: f64,
     /// `epsilon`, the article's procedure, or `clipped-x0`, its tip 3.
     pub(crate) mean: MeanForm,
     /// `fixed-large`, σ² = β, or `fixed-small`, σ² = β̃ (the article's tip 1).
@@ -25,6 +31,9 @@ pub(crate) struct SampleConfig {
 impl SampleConfig {
     /// Whether a model of `schedule` can be sampled so.
     pub(crate) fn validate(&self, schedule: &Schedule) -> Result<(), String> {
+        if !(0.0..=1.0).contains(&self.eta) {
+            return Err(format!("sample.eta: expected a share in [0, 1], found {}", self.eta));
+        }
         let timesteps = schedule.len();
         for (field, steps) in [("sample.steps", self.steps), ("sample.preview_steps", self.preview_steps)] {
             if !(1..=timesteps).contains(&steps) {
@@ -47,7 +56,8 @@ impl SampleConfig {
 
     /// What `ddpm-sample` does when it is told nothing; stored with the model.
     pub(crate) fn sampler(&self) -> SamplerConfig {
-        SamplerConfig { mean: self.mean, variance: self.variance, steps: self.steps, spacing: self.spacing }
+        let Self { method, eta, mean, variance, steps, spacing, .. } = *self;
+        SamplerConfig { method, eta, mean, variance, steps, spacing }
     }
 
     /// The shorter one of the previews.

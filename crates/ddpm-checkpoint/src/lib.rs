@@ -41,6 +41,7 @@ mod error;
 mod plain_name;
 mod temporary;
 
+mod diffusers;
 mod digest;
 mod versioned_json;
 

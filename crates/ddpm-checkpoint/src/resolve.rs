@@ -6,13 +6,15 @@ use std::path::Path;
 
 use crate::checkpoint::{MODEL_NAME, is_checkpoint, load_checkpoint_model};
 use crate::checkpoint_list::{list_checkpoints, newest_usable};
+use crate::diffusers::{is_diffusers, load_diffusers};
 use crate::error::{CheckpointError, IoContext, Result};
 use crate::manifest::MANIFEST_NAME;
 use crate::model_file::{Model, read_model};
 use crate::run_dir::{CHECKPOINTS_NAME, RunDir};
 
 /// Loads the model at `path`: a run directory or its `checkpoints` (the newest that is whole; damaged ones are named in
-/// warnings), a checkpoint directory, or a model file. Takes no lock: a run may be training meanwhile.
+/// warnings), a checkpoint directory, a model file, or a directory of the Python library diffusers: a pipeline or its UNet. Takes
+/// no lock: a run may be training meanwhile.
 ///
 /// Of a checkpoint the model's hash is checked, and that the other files have their sizes.
 ///
@@ -32,6 +34,8 @@ pub fn find_model(path: impl AsRef<Path>) -> Result<Model> {
     let checkpoints = path.join(CHECKPOINTS_NAME);
     if is_checkpoint(path) {
         load_checkpoint_model(path)
+    } else if is_diffusers(path) {
+        load_diffusers(path)
     } else if checkpoints.is_dir() {
         newest_model(&checkpoints, path)
     } else if name_of(path) == Some(CHECKPOINTS_NAME) || !list_checkpoints(path)?.is_empty() {

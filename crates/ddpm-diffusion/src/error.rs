@@ -23,6 +23,12 @@ pub enum DiffusionError {
         /// ᾱ there: 0, or so small that its reciprocal is no f32.
         alpha_bar: f64,
     },
+    /// A share of noise that is none.
+    #[error("eta: expected a share in [0, 1], found {found}")]
+    Eta {
+        /// The number given.
+        found: f64,
+    },
     /// A recording of every 0th step.
     #[error("steps between recorded moments: expected at least 1, found 0")]
     RecordEvery,

@@ -70,6 +70,21 @@ impl GaussianDiffusion {
         Ok((x_t.broadcast_mul(&inverse)? - eps.broadcast_mul(&ratio)?)?)
     }
 
+    /// ε̂ = (x_t − √ᾱ_t x̂_0) / √(1 − ᾱ_t), the noise that leads from `x_0` to x_t.
+    ///
+    /// # Shapes
+    /// Those of [`GaussianDiffusion::q_sample`].
+    ///
+    /// # Errors
+    /// When the shapes differ, or an index is not in the schedule.
+    pub fn predict_eps(&self, x_t: &Tensor, t: &[usize], x_0: &Tensor) -> Result<Tensor, DiffusionError> {
+        check_shape("x_0", x_0.dims(), x_t.dims())?;
+        let inverse = self.per_image(t, x_t, |i| self.schedule.sqrt_one_minus_alpha_bar(i).recip())?;
+        let ratio = |i| self.schedule.sqrt_alpha_bar(i) / self.schedule.sqrt_one_minus_alpha_bar(i);
+        let ratio = self.per_image(t, x_t, ratio)?;
+        Ok((x_t.broadcast_mul(&inverse)? - x_0.broadcast_mul(&ratio)?)?)
+    }
+
     /// What the network is told for those steps: `[batch]`, f32, indices into the schedule that it was trained with.
     ///
     /// # Errors

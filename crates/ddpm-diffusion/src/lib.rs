@@ -6,20 +6,22 @@
 //! Time steps are indices from 0: index t here is step t + 1 of the papers. Tensors are [batch, channel, height, width].
 //!
 //! Reading order: [`GaussianDiffusion`]; the objectives [`simple_loss`], [`GaussianDiffusion::weighted_loss`],
-//! [`GaussianDiffusion::variational_bound`]; the sampler [`sample`], and [`Recording`] for pictures of its way.
+//! [`GaussianDiffusion::variational_bound`]; the sampling [`sample`], whose methods are `ancestral`, `ddim` and `dpm_solver`, and [`Recording`] for pictures of its way.
 
 mod ancestral;
+mod ddim;
 mod denoiser;
 mod discretized_decoder;
+mod dpm_solver;
 mod error;
 mod forward_process;
 mod objective;
 mod posterior;
 mod recording;
 mod sampler_config;
+mod sampling;
 mod variational_bound;
 
-pub use ancestral::{Progress, Sampling, sample};
 pub use denoiser::Denoiser;
 pub use discretized_decoder::discretized_log_likelihood;
 pub use error::DiffusionError;
@@ -27,5 +29,6 @@ pub use forward_process::GaussianDiffusion;
 pub use objective::simple_loss;
 pub use posterior::Posterior;
 pub use recording::Recording;
-pub use sampler_config::{MeanForm, SamplerConfig};
+pub use sampler_config::{MeanForm, Method, SamplerConfig};
+pub use sampling::{Progress, Sampling, sample};
 pub use variational_bound::VariationalBound;

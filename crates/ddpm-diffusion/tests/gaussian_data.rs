@@ -7,7 +7,7 @@ use std::f64::consts::{LN_2, PI};
 use std::ops::ControlFlow;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use ddpm_diffusion::{DiffusionError, GaussianDiffusion, MeanForm, SamplerConfig, Sampling, sample};
+use ddpm_diffusion::{DiffusionError, GaussianDiffusion, MeanForm, Method, SamplerConfig, Sampling, sample};
 use ddpm_rng::{ImageNoise, Purpose, Stream};
 use ddpm_schedule::{BetaSchedule, Schedule, Spacing, VarianceKind};
 
@@ -59,7 +59,7 @@ fn run(diffusion: &GaussianDiffusion, config: &SamplerConfig, images: usize, sid
 }
 
 fn config(mean: MeanForm, variance: VarianceKind, steps: usize) -> SamplerConfig {
-    SamplerConfig { mean, variance, steps, spacing: Spacing::Trailing }
+    SamplerConfig { method: Method::Ddpm, eta: 0.0, mean, variance, steps, spacing: Spacing::Trailing }
 }
 
 fn moments(x: &Tensor) -> (f64, f64) {

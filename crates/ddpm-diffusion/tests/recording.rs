@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 
 use candle_core::{Device, Tensor};
-use ddpm_diffusion::{DiffusionError, GaussianDiffusion, MeanForm, Recording, SamplerConfig, Sampling, sample};
+use ddpm_diffusion::{DiffusionError, GaussianDiffusion, MeanForm, Method, Recording, SamplerConfig, Sampling, sample};
 use ddpm_rng::{ImageNoise, Purpose};
 use ddpm_schedule::{BetaSchedule, Schedule, Spacing, VarianceKind};
 
@@ -14,6 +14,8 @@ fn record(steps: usize) -> (Vec<usize>, Vec<Tensor>, Tensor) {
     let schedule = Schedule::new(&BetaSchedule::Linear { start: 1e-3, end: 0.2 }, 100).unwrap();
     let diffusion = GaussianDiffusion::new(schedule);
     let config = SamplerConfig {
+        method: Method::Ddpm,
+        eta: 0.0,
         mean: MeanForm::Epsilon,
         variance: VarianceKind::FixedLarge,
         steps,

@@ -102,6 +102,39 @@ fn attention_and_gradients(bencher: Bencher, (batch, positions): (usize, usize))
     });
 }
 
+/// The fully connected layer of a residual block of `cifar10`, and SiLU.
+#[divan::bench]
+fn linear_silu_and_gradients(bencher: Bencher) {
+    let (batch, from, to) = (32, 256, 512);
+    let (x, weight, bias) = (variable(&[batch, from]), variable(&[to, from]), variable(&[to]));
+    bencher.counter(ItemsCount::new(3 * 2 * batch * from * to)).bench(|| {
+        let out = ddpm_ops::fused(&[&x], |tape, v| tape.silu(&tape.linear(&v[0], &weight, &bias)?));
+        out.and_then(|out| out.sum_all()?.backward()).expect("a gradient")
+    });
+}
+
+/// What surrounds the convolutions of the paper's network: joining, halving, scaling by the time.
+#[divan::bench]
+fn concat_resample_modulate_and_gradients(bencher: Bencher) {
+    let (x, time) = (variable(&[32, 64, 32, 32]), variable(&[32, 2 * 128]));
+    bencher.counter(ItemsCount::new(2 * x.elem_count())).bench(|| {
+        let out = ddpm_ops::fused(&[&x, &time], |tape, v| {
+            let joined = tape.concat(&[&v[0], &v[0]])?;
+            tape.resample(&tape.modulate(&joined, &v[1])?, ddpm_ops::Resample::Mean)
+        });
+        out.and_then(|out| out.sum_all()?.backward()).expect("a gradient")
+    });
+}
+
+#[divan::bench]
+fn mean_squared_error_and_gradient(bencher: Bencher) {
+    let (prediction, target) = (variable(&[32, 3, 32, 32]), values(&[32, 3, 32, 32]));
+    bencher.counter(ItemsCount::new(target.elem_count())).bench(|| {
+        let loss = ddpm_ops::mean_squared_error(&prediction, &target).expect("shapes that fit");
+        loss.backward().expect("a gradient")
+    });
+}
+
 #[divan::bench]
 fn adam_and_average(bencher: Bencher) {
     let shape = [4_000_000];

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Result, Tensor, Var};
 use ddpm_checkpoint::{ModelDescription, RunDir, read_metrics};
-use ddpm_diffusion::{GaussianDiffusion, MeanForm, SamplerConfig};
+use ddpm_diffusion::{GaussianDiffusion, MeanForm, Method, SamplerConfig};
 use ddpm_rng::{Purpose, Stream};
 use ddpm_schedule::{BetaSchedule, Schedule, Spacing, VarianceKind};
 use ddpm_trainer::{
@@ -108,6 +108,8 @@ fn go(trainer: &mut Trainer, run: &mut RunDir, notes: &mut Notes) -> std::result
         images: 2,
         image_shape: [1, 2, 2],
         sampler: SamplerConfig {
+            method: Method::Ddpm,
+            eta: 0.0,
             mean: MeanForm::ClippedX0,
             variance: VarianceKind::FixedLarge,
             steps: 5,
@@ -198,6 +200,8 @@ fn too_many_skipped_steps_end_the_run_and_spare_the_checkpoint() {
         images: 0,
         image_shape: [1, 2, 2],
         sampler: SamplerConfig {
+            method: Method::Ddpm,
+            eta: 0.0,
             mean: MeanForm::Epsilon,
             variance: VarianceKind::FixedLarge,
             steps: 5,

@@ -1,0 +1,95 @@
+//! From x_T to x_0, step by step, by any method.
+
+use std::ops::ControlFlow;
+
+use candle_core::Tensor;
+use ddpm_rng::ImageNoise;
+
+use crate::error::{batch, check_shape};
+use crate::{
+    Denoiser, DiffusionError, GaussianDiffusion, MeanForm, Method, SamplerConfig, ancestral, ddim, dpm_solver,
+};
+
+/// Where a sampling is, told after every step.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    /// Steps taken, from 1.
+    pub done: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// How many steps of the schedule the network was trained with are still before x_0: 0 after the last step.
+    pub time_left: usize,
+    /// x at this point, [image, channel, height, width].
+    pub x: &'a Tensor,
+}
+
+/// What a sampling came to.
+#[derive(Debug, Clone)]
+pub enum Sampling {
+    /// x_0.
+    Finished(Tensor),
+    /// The callback stopped it: x as it was then.
+    Stopped(Tensor),
+}
+
+/// Draws images from x_T down to x_0 by the method of `config`.
+///
+/// z is the next draw of each image's own stream, so an image does not depend on the others of its batch. Where
+/// `config.steps` is fewer than the schedule has, the steps are a respaced subset (Nichol & Dhariwal 2021, section 4).
+/// `on_step` may stop the sampling after any step.
+///
+/// # Shapes
+/// `x_T` [image, channel, height, width] with as many images as `noise` has streams.
+///
+/// # Errors
+/// When the steps are more than the schedule's, η is not in [0, 1], the images are not as many as the streams, a step has no
+/// signal ([`DiffusionError::NoSignal`]), or the denoiser fails.
+#[allow(non_snake_case, reason = "x_T is the papers' symbol")]
+pub fn sample(
+    denoiser: &dyn Denoiser,
+    diffusion: &GaussianDiffusion,
+    config: &SamplerConfig,
+    x_T: &Tensor,
+    noise: &mut ImageNoise,
+    on_step: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<Sampling, DiffusionError> {
+    check_shape("x_T", batch(x_T), &[noise.images()])?;
+    if !(0.0..=1.0).contains(&config.eta) {
+        return Err(DiffusionError::Eta { found: config.eta });
+    }
+    let walk = GaussianDiffusion::new(diffusion.schedule().respaced(config.steps, config.spacing)?);
+    let mut memory = dpm_solver::Memory::default();
+    let mut x = x_T.clone();
+
+    for i in (0..config.steps).rev() {
+        let t = vec![i; noise.images()];
+        // Detached: a denoiser over variables would otherwise keep the activations of every step until the last.
+        let eps_hat = denoiser.predict(&x, &walk.network_time(&t, x.device())?)?.detach();
+        x = match config.method {
+            Method::Ddpm => ancestral::step(&walk, &x, i, &eps_hat, config, noise)?,
+            Method::Ddim => ddim::step(&walk, &x, i, &eps_hat, config, noise)?,
+            Method::DpmSolver => dpm_solver::step(&walk, &x, i, &eps_hat, config, &mut memory)?,
+        };
+        let time_left = if i == 0 { 0 } else { walk.schedule().timestep(i - 1) + 1 };
+        let progress = Progress { done: config.steps - i, steps: config.steps, time_left, x: &x };
+        if on_step(progress).is_break() && i > 0 {
+            return Ok(Sampling::Stopped(x));
+        }
+    }
+    Ok(Sampling::Finished(x))
+}
+
+/// x̂_0 at step i, clipped where the configuration says so.
+pub(crate) fn predict_x0(
+    walk: &GaussianDiffusion,
+    x: &Tensor,
+    i: usize,
+    eps_hat: &Tensor,
+    config: &SamplerConfig,
+) -> Result<Tensor, DiffusionError> {
+    let x_0 = walk.predict_x0(x, &vec![i; x.dims()[0]], eps_hat)?;
+    match config.mean {
+        MeanForm::Epsilon => Ok(x_0),
+        MeanForm::ClippedX0 => Ok(x_0.clamp(-1.0, 1.0)?),
+    }
+}

@@ -1,0 +1,138 @@
+//! Models of the Python library diffusers, sampled from outside: what it saves is read, and comes to what it comes to there.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor, safetensors};
+use ddpm_testkit::assert_close;
+use ddpm_tests::sample;
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/pipeline")
+}
+
+/// A copy of the golden pipeline that may be changed.
+fn copy(root: &Path) -> PathBuf {
+    let pipeline = root.join("pipeline");
+    for file in ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"] {
+        let to = pipeline.join(file);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(golden().join(file), to).unwrap();
+    }
+    pipeline
+}
+
+fn weights() -> HashMap<String, Tensor> {
+    safetensors::load(golden().join("unet/diffusion_pytorch_model.safetensors"), &Device::Cpu).unwrap()
+}
+
+/// What `model` makes of the golden latents, against what diffusers makes of them.
+fn compare(root: &Path, model: &Path, tolerance: f64) {
+    let latents = golden().join("sampled.safetensors");
+    let args = "--sampler ddim --steps 10 --grid-only -q --save-tensors s.safetensors --latents";
+    sample(root).arg(model).args(args).arg(only_latents(root, &latents)).succeed();
+    let ours = safetensors::load(root.join("s.safetensors"), &Device::Cpu).unwrap().remove("samples").unwrap();
+    let theirs = safetensors::load(&latents, &Device::Cpu).unwrap().remove("samples").unwrap();
+    assert_close(&model.display().to_string(), &ours, &theirs, tolerance);
+}
+
+fn only_latents(root: &Path, golden: &Path) -> PathBuf {
+    let latents = safetensors::load(golden, &Device::Cpu).unwrap().remove("latents").unwrap();
+    let path = root.join("latents.safetensors");
+    safetensors::save(&HashMap::from([("latents", latents)]), &path).unwrap();
+    path
+}
+
+#[test]
+fn a_pipeline_is_sampled_as_diffusers_samples_it() {
+    let root = tempfile::tempdir().unwrap();
+    compare(root.path(), &golden(), 1e-4);
+    // The UNet alone is a model too.
+    compare(root.path(), &golden().join("unet"), 1e-4);
+}
+
+#[test]
+fn shards_pickles_half_precision_and_old_names_are_read() {
+    let root = tempfile::tempdir().unwrap();
+    let pipeline = copy(root.path());
+    let unet = pipeline.join("unet");
+    fs::copy(golden().join("diffusion_pytorch_model.bin"), unet.join("diffusion_pytorch_model.bin")).unwrap();
+    compare(root.path(), &pipeline, 1e-4);
+    fs::remove_file(unet.join("diffusion_pytorch_model.bin")).unwrap();
+
+    // Two shards, of which one has attention's old names.
+    let (mut map, mut shards) = (BTreeMap::new(), [HashMap::new(), HashMap::new()]);
+    for (i, (name, tensor)) in weights().into_iter().enumerate() {
+        let mut old = name.replace(".to_out.0.", ".proj_attn.");
+        for (new, was) in [(".to_q.", ".query."), (".to_k.", ".key."), (".to_v.", ".value.")] {
+            old = old.replace(new, was);
+        }
+        map.insert(old.clone(), format!("part-{}.safetensors", i % 2));
+        shards[i % 2].insert(old, tensor);
+    }
+    for (i, shard) in shards.iter().enumerate() {
+        safetensors::save(shard, unet.join(format!("part-{i}.safetensors"))).unwrap();
+    }
+    let index = unet.join("diffusion_pytorch_model.safetensors.index.json");
+    fs::write(&index, serde_json::json!({ "weight_map": map }).to_string()).unwrap();
+    compare(root.path(), &pipeline, 1e-4);
+    fs::write(&index, serde_json::json!({ "weight_map": { "a": "../../etc/passwd" } }).to_string()).unwrap();
+    assert!(sample(root.path()).arg(&pipeline).fail(1).contains("no plain file name"));
+    fs::remove_file(&index).unwrap();
+
+    // Weights of half precision are those of single precision that they widen to.
+    let args = "-n 2 --steps 3 --grid-only -q --save-tensors s.safetensors";
+    let sampled = |weights: HashMap<String, Tensor>| {
+        safetensors::save(&weights, unet.join("diffusion_pytorch_model.safetensors")).unwrap();
+        sample(root.path()).arg(&pipeline).args(args).succeed();
+        fs::read(root.path().join("s.safetensors")).unwrap()
+    };
+    for dtype in [DType::F16, DType::BF16] {
+        let narrow: HashMap<_, _> = weights().into_iter().map(|(n, t)| (n, t.to_dtype(dtype).unwrap())).collect();
+        let wide = narrow.iter().map(|(n, t)| (n.clone(), t.to_dtype(DType::F32).unwrap())).collect();
+        assert!(sampled(narrow) == sampled(wide), "{dtype:?}");
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let pipeline = copy(root.path());
+    safetensors::save(&weights(), pipeline.join("unet/diffusion_pytorch_model.safetensors")).unwrap();
+    let refused = |file: &str, field: &str, value: serde_json::Value, said: &str| {
+        let path = pipeline.join(file);
+        let before = fs::read_to_string(&path).unwrap();
+        let mut document: serde_json::Value = serde_json::from_str(&before).unwrap();
+        document[field] = value;
+        fs::write(&path, document.to_string()).unwrap();
+        let error = sample(root.path()).arg(&pipeline).args("-n 1 --steps 1 --grid-only").fail(1);
+        assert!(error.contains(said) && error.contains(file), "{error}");
+        fs::write(&path, before).unwrap();
+    };
+    let (unet, scheduler) = ("unet/config.json", "scheduler/scheduler_config.json");
+    refused(unet, "_class_name", "UNet2DConditionModel".into(), "expected one of UNet2DModel");
+    refused(unet, "time_embedding_type", "fourier".into(), "time_embedding_type: unknown variant `fourier`");
+    refused(unet, "down_block_types", vec!["SkipDownBlock2D"; 2].into(), "down_block_types: unknown variant");
+    refused(unet, "sample_size", serde_json::Value::Null, "sample_size");
+    refused(unet, "out_channels", 6.into(), "out_channels");
+    refused(scheduler, "_class_name", "PNDMScheduler".into(), "expected one of DDPMScheduler");
+    refused(scheduler, "prediction_type", "v_prediction".into(), "`prediction_type`: expected one of epsilon");
+    refused(scheduler, "variance_type", "learned".into(), "`variance_type`");
+    refused(scheduler, "thresholding", true.into(), "`thresholding`");
+    refused(scheduler, "beta_schedule", 5.into(), "`beta_schedule`");
+    refused(scheduler, "clip_sample_range", 2.into(), "`clip_sample_range`");
+    // Every difference of the weights at once.
+    let mut wrong = weights();
+    wrong.remove("conv_in.bias");
+    let odd = Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap();
+    wrong.insert("extra".into(), odd.clone());
+    wrong.insert("conv_out.bias".into(), odd.reshape((1, 3)).unwrap());
+    safetensors::save(&wrong, pipeline.join("unet/diffusion_pytorch_model.safetensors")).unwrap();
+    let error = sample(root.path()).arg(&pipeline).fail(1);
+    for name in ["conv_in.bias", "extra", "conv_out.bias"] {
+        assert!(error.contains(name), "{error}");
+    }
+}
