@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor, safetensors};
 use ddpm_testkit::assert_close;
-use ddpm_tests::sample;
+use ddpm_tests::{sample, train};
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/pipeline")
@@ -95,6 +95,46 @@ fn shards_pickles_half_precision_and_old_names_are_read() {
         let wide = narrow.iter().map(|(n, t)| (n.clone(), t.to_dtype(DType::F32).unwrap())).collect();
         assert!(sampled(narrow) == sampled(wide), "{dtype:?}");
     }
+}
+
+/// What a run of the paper's network leaves for diffusers is the model that the run itself is.
+#[test]
+fn a_run_leaves_a_pipeline_and_a_pipeline_begins_a_run() {
+    let root = tempfile::tempdir().unwrap();
+    let path = |name: &str| root.path().join(name);
+    fs::create_dir(path("pictures")).unwrap();
+    for (i, name) in (0..).zip(["a.png", "b.png", "c.png", "d.png"]) {
+        let picture = ddpm_data::Picture { width: 8, height: 8, channels: 3, samples: vec![40 * i; 192] };
+        ddpm_data::save_png(&path("pictures").join(name), &picture).unwrap();
+    }
+    // The network and the schedule are the pipeline's.
+    let args = "--data pictures --batch-size 2 --set sample.preview_images=0 --set data.fit=stretch --out run";
+    let begin = || train(root.path()).args(args).args("--steps 2 --init").arg(golden());
+    begin().succeed();
+    let text = fs::read_to_string(path("run/config.toml")).unwrap();
+    assert!(text.contains("kind = \"unet2d\"") && text.contains("sample_size = 8"), "{text}");
+    let sampled = |model: &str| {
+        let args =
+            "-n 2 --steps 4 --sampler ddpm --variance fixed-small --spacing trailing --grid-only -q --save-tensors s";
+        sample(root.path()).arg(model).args(args).succeed();
+        fs::read(path("s")).unwrap()
+    };
+    assert!(sampled("run") == sampled("run/pipeline"));
+    // It began with the pipeline's weights, and stands on its own from there.
+    let first = path("run/checkpoints/step-000000/model.safetensors");
+    let first = safetensors::load(first, &Device::Cpu).unwrap();
+    let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert!(weights().iter().all(|(name, tensor)| bits(tensor) == bits(&first[name])));
+    fs::remove_dir_all(path("run/checkpoints/step-000002")).unwrap();
+    train(root.path()).args("--resume run").succeed();
+    assert!(path("run/checkpoints/step-000002").is_dir());
+    // Weights of another network are told apart, all of them at once.
+    let error = train(root.path()).args("--out other --init").arg(golden()).args("--preset digits").fail(2);
+    assert!(
+        error.contains("--init") && error.contains("input_conv.weight") && error.contains("conv_in.weight"),
+        "{error}"
+    );
+    assert!(!path("other/config.toml").exists());
 }
 
 #[test]

@@ -24,6 +24,10 @@ pub(crate) struct Args {
     /// in the program
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
+    /// Begin with the weights of a model: a run, a checkpoint, a model file or a pipeline of diffusers. Without --preset the network
+    /// and the schedule are that model's too
+    #[arg(long, value_name = "MODEL", conflicts_with = "benchmark")]
+    pub(crate) init: Option<PathBuf>,
     /// The run directory [default: runs/PRESET, or the next free runs/PRESET-N]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,

@@ -38,7 +38,7 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
     let x = Stream::new(config.train.seed, Purpose::Synthetic, 0).normal(shape, device)?.clamp(-1.0, 1.0)?;
     let mut batches = std::iter::repeat_with(|| Result::<Tensor>::Ok(x.clone()));
 
-    let model = new_model(&config.model, config.train.seed, device)?;
+    let model = new_model(&config.model, None, config.train.seed, device)?;
     let diffusion = GaussianDiffusion::new(config.diffusion.build()?);
     let total = steps.saturating_add(WARM_UP);
     let mut trainer = Trainer::new(config.train.clone(), total, diffusion, model, device.clone())?;

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::Context;
+use ddpm_checkpoint::Model;
 use ddpm_cli::usage;
 use ddpm_data::DataConfig;
 use ddpm_schedule::ScheduleConfig;
@@ -37,8 +38,8 @@ impl RunConfig {
     /// The configuration that `args` ask for: the base, then `--config`, then flags and `--set`.
     ///
     /// The base is the preset; where none is named and `saved` holds the configuration of a run that is continued, it is
-    /// that one.
-    pub(crate) fn resolve(args: &Args, saved: Option<&Table>) -> anyhow::Result<Self> {
+    /// that one. Of a new run that begins with `init` and names no preset, the network and the schedule are that model's.
+    pub(crate) fn resolve(args: &Args, saved: Option<&Table>, init: Option<&Model>) -> anyhow::Result<Self> {
         let over = overlay(args)?;
         let mut document = match (&args.preset, saved) {
             (None, Some(saved)) => {
@@ -52,7 +53,13 @@ impl RunConfig {
             (preset, _) => {
                 let name = preset.as_deref().unwrap_or_else(|| default_preset(&over));
                 let text = presets::document(name).with_context(|| format!("no preset is named {name}"))?;
-                text.parse().with_context(|| format!("preset {name}"))?
+                let mut document: Table = text.parse().with_context(|| format!("preset {name}"))?;
+                if let (None, Some(init)) = (preset, init) {
+                    // The network and the schedule that its weights were trained with.
+                    document.insert(TABLES[0].into(), Value::try_from(init.network::<NetworkConfig>()?)?);
+                    document.insert(TABLES[1].into(), Value::try_from(init.diffusion::<ScheduleConfig>()?)?);
+                }
+                document
             }
         };
         merge(&mut document, over);

@@ -15,6 +15,8 @@ mod watch;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
+use ddpm_checkpoint::find_model;
 use ddpm_cli::{Ended, Progress, usage};
 
 use crate::args::Args;
@@ -35,13 +37,15 @@ fn run() -> anyhow::Result<Ended> {
     args.verbosity.start(progress.bars());
 
     if let Some(steps) = args.benchmark {
-        let config = RunConfig::resolve(&args, None)?;
+        let config = RunConfig::resolve(&args, None, None)?;
         return ddpm_cli::on_threads(args.threads, |threads| {
             benchmark::benchmark(&config, steps, &args.device.open()?, threads)
         });
     }
     let request = Request::read(&args)?;
-    let config = RunConfig::resolve(&args, request.saved(&args)?.as_ref())?;
+    let init = args.init.as_deref().map(|path| find_model(path).with_context(|| format!("--init {}", path.display())));
+    let init = init.transpose()?;
+    let config = RunConfig::resolve(&args, request.saved(&args)?.as_ref(), init.as_ref())?;
     if args.dry_run {
         ddpm_cli::print(&config.to_toml()?)?;
         return Ok(Ended::Done);
@@ -52,6 +56,6 @@ fn run() -> anyhow::Result<Ended> {
         return Err(usage(format!("data.path: expected pictures at {data}, found nothing there")));
     }
     ddpm_cli::on_threads(args.threads, |threads| {
-        session::train(request, &config, &args.device.open()?, threads, &progress)
+        session::train(request, &config, init.as_ref(), &args.device.open()?, threads, &progress)
     })
 }

@@ -4,13 +4,27 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use candle_core::{Device, Tensor, Var};
+use ddpm_cli::usage;
 use ddpm_rng::Stream;
 use ddpm_trainer::Model;
 use ddpm_unet::{Network, NetworkConfig};
 
-/// The network of that configuration with initial weights of that seed, and an average that begins with the same.
-pub(crate) fn new_model(config: &NetworkConfig, seed: u64, device: &Device) -> anyhow::Result<Model> {
-    let initial = config.initial_weights(seed).context("the network could not be initialised")?;
+/// The network of that configuration with the weights of `init`, or else initial ones of that seed, and an average that begins
+/// with the same.
+pub(crate) fn new_model(
+    config: &NetworkConfig,
+    init: Option<&ddpm_checkpoint::Model>,
+    seed: u64,
+    device: &Device,
+) -> anyhow::Result<Model> {
+    let initial = match init {
+        Some(init) => {
+            let shapes = config.parameters()?.into_iter().map(|(name, spec)| (name, spec.shape)).collect();
+            init.check_names(&shapes).map_err(|error| usage(format!("--init: {error}")))?;
+            init.tensors.clone()
+        }
+        None => config.initial_weights(seed).context("the network could not be initialised")?,
+    };
     let variables = || -> anyhow::Result<BTreeMap<String, Var>> {
         let var =
             |(name, tensor): (&String, &Tensor)| Ok((name.clone(), Var::from_tensor(&tensor.to_device(device)?)?));

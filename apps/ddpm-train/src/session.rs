@@ -4,11 +4,12 @@ use std::path::Path;
 
 use anyhow::Context;
 use candle_core::Device;
-use ddpm_checkpoint::{Checkpoint, ModelDescription, RunDir};
+use ddpm_checkpoint::{Checkpoint, Model, ModelDescription, RunDir, write_pipeline};
 use ddpm_cli::{Ended, Progress, StopSignal, usage};
 use ddpm_data::{DataError, ImageSource, Loader, LoaderConfig};
 use ddpm_diffusion::GaussianDiffusion;
-use ddpm_trainer::{Outcome, Preview, Snapshot, Trainer, TrainerError};
+use ddpm_trainer::{Outcome, Preview, Snapshot, Trainer, TrainerError, save_checkpoint};
+use ddpm_unet::NetworkConfig;
 use tracing::{info, warn};
 
 use crate::config::RunConfig;
@@ -20,6 +21,7 @@ use crate::watch::{Watch, grid_path};
 pub(crate) fn train(
     request: Request,
     config: &RunConfig,
+    init: Option<&Model>,
     device: &Device,
     threads: usize,
     progress: &Progress,
@@ -34,7 +36,7 @@ pub(crate) fn train(
     }
 
     let diffusion = GaussianDiffusion::new(config.diffusion.build()?);
-    let model = new_model(&config.model, config.train.seed, device)?;
+    let model = new_model(&config.model, init, config.train.seed, device)?;
     let mut trainer = Trainer::new(config.train.clone(), total_steps, diffusion, model, device.clone())?;
     let restored = restore(&mut trainer, &run, checkpoint.as_deref())?;
     // Not before: a run that cannot begin leaves none behind. It has begun with its configuration; where it is stopped
@@ -47,6 +49,11 @@ pub(crate) fn train(
         Some(restored) if run.checkpoints()?.is_empty() => drop(run.save_checkpoint(restored)?),
         None if !new => warn!("{} has no checkpoint: it begins from its first step", run.path().display()),
         _ => {}
+    }
+    if let (Some(init), None) = (init, &restored) {
+        info!("begins with the weights of {}", init.path.display());
+        // From here on the run stands on its own.
+        save_checkpoint(&trainer, &mut run, &|step| describe(config, step))?;
     }
     drop(restored);
     let first_step = trainer.state().step;
@@ -75,6 +82,12 @@ pub(crate) fn train(
         }
     }
     let outcome = ddpm_trainer::train(&mut trainer, &mut batches, &mut run, &preview, &describe, &mut watch)?;
+    if matches!(config.model, NetworkConfig::UNet2d(_)) {
+        let snapshot = trainer.snapshot();
+        let pipeline = run.path().join("pipeline");
+        write_pipeline(&pipeline, &describe(snapshot.state.step)?, &snapshot.averages)?;
+        info!("for diffusers: {}", pipeline.display());
+    }
     watch.finish(outcome)?;
     match loader.undecodable() {
         0 => {}

@@ -38,10 +38,11 @@
 
 mod error;
 
+mod pipeline_reader;
+mod pipeline_writer;
 mod plain_name;
 mod temporary;
 
-mod diffusers;
 mod digest;
 mod versioned_json;
 
@@ -77,6 +78,7 @@ pub use description::{ModelDescription, PredictionTarget};
 pub use error::{CheckpointError, Result};
 pub use metrics::{MetricsLog, read_metrics};
 pub use model_file::{Model, read_model, write_model};
+pub use pipeline_writer::write_pipeline;
 pub use resolve::find_model;
 pub use retention::Retention;
 pub use run_dir::RunDir;

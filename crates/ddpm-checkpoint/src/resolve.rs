@@ -6,10 +6,10 @@ use std::path::Path;
 
 use crate::checkpoint::{MODEL_NAME, is_checkpoint, load_checkpoint_model};
 use crate::checkpoint_list::{list_checkpoints, newest_usable};
-use crate::diffusers::{is_diffusers, load_diffusers};
 use crate::error::{CheckpointError, IoContext, Result};
 use crate::manifest::MANIFEST_NAME;
 use crate::model_file::{Model, read_model};
+use crate::pipeline_reader::{is_diffusers, load_diffusers};
 use crate::run_dir::{CHECKPOINTS_NAME, RunDir};
 
 /// Loads the model at `path`: a run directory or its `checkpoints` (the newest that is whole; damaged ones are named in

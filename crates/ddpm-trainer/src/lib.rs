@@ -30,4 +30,4 @@ pub use model::{Model, TrainableDenoiser};
 pub use preview::Preview;
 pub use train_config::TrainConfig;
 pub use trainer::{Snapshot, StepReport, Trainer, TrainingState};
-pub use training_loop::{Event, Observer, Outcome, train};
+pub use training_loop::{Event, Observer, Outcome, save_checkpoint, train};

@@ -82,7 +82,7 @@ where
     let (mut checkpoint_due, mut first) = (false, trainer.state().step == 0);
     while trainer.state().step < trainer.total_steps() {
         let Some(report) = trainer.step(batches, &|| observer.should_stop())? else {
-            save(trainer, run, describe)?;
+            save_checkpoint(trainer, run, describe)?;
             return Ok(Outcome::Stopped);
         };
         let step = report.step;
@@ -105,7 +105,7 @@ where
         // takes no older one's place before.
         checkpoint_due |= due(config.checkpoint_every_steps);
         if (checkpoint_due && !report.skipped) || last || stop {
-            let path = save(trainer, run, describe)?;
+            let path = save_checkpoint(trainer, run, describe)?;
             if !report.skipped {
                 run.prune(&retention)?;
             }
@@ -124,7 +124,7 @@ where
                 }
                 None if last => return Ok(Outcome::Stopped),
                 None => {
-                    save(trainer, run, describe)?;
+                    save_checkpoint(trainer, run, describe)?;
                     return Ok(Outcome::Stopped);
                 }
             }
@@ -140,7 +140,11 @@ fn retention(config: &TrainConfig) -> Retention {
     }
 }
 
-fn save(
+/// Saves the trainer's present state as a checkpoint of `run`, and gives its directory.
+///
+/// # Errors
+/// When it cannot be described or written; the checkpoints from before are then intact.
+pub fn save_checkpoint(
     trainer: &Trainer,
     run: &mut RunDir,
     describe: &dyn Fn(u64) -> Result<ModelDescription, TrainerError>,

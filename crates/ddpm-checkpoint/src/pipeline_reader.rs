@@ -15,12 +15,12 @@ use crate::model_file::Model;
 use crate::plain_name::check_plain_name;
 use crate::tensor_file::{Tensors, read_tensors};
 
-const INDEX_NAME: &str = "model_index.json";
-const UNET_NAME: &str = "unet";
-const SCHEDULER_NAME: &str = "scheduler";
-const CONFIG_NAME: &str = "config.json";
-const SCHEDULER_CONFIG_NAME: &str = "scheduler_config.json";
-const WEIGHTS_NAME: &str = "diffusion_pytorch_model.safetensors";
+pub(crate) const INDEX_NAME: &str = "model_index.json";
+pub(crate) const UNET_NAME: &str = "unet";
+pub(crate) const SCHEDULER_NAME: &str = "scheduler";
+pub(crate) const CONFIG_NAME: &str = "config.json";
+pub(crate) const SCHEDULER_CONFIG_NAME: &str = "scheduler_config.json";
+pub(crate) const WEIGHTS_NAME: &str = "diffusion_pytorch_model.safetensors";
 const SHARDS_NAME: &str = "diffusion_pytorch_model.safetensors.index.json";
 const PICKLE_NAME: &str = "diffusion_pytorch_model.bin";
 
@@ -191,6 +191,17 @@ fn diffusion(scheduler: &Fields) -> Result<Value> {
     Ok(Value::Object(fields))
 }
 
+/// Options of one scheduler or another that are supported as they are by default.
+const DEFAULT_FLAGS: [(&str, bool); 7] = [
+    ("set_alpha_to_one", true),
+    ("use_karras_sigmas", false),
+    ("use_exponential_sigmas", false),
+    ("use_beta_sigmas", false),
+    ("use_lu_lambdas", false),
+    ("use_flow_sigmas", false),
+    ("euler_at_final", false),
+];
+
 /// What a scheduler does by default, in the fields of `ddpm_diffusion::SamplerConfig`.
 fn sampler(scheduler: &Fields) -> Result<Value> {
     let classes = [("DDPMScheduler", "ddpm"), ("DDIMScheduler", "ddim"), ("DPMSolverMultistepScheduler", "dpm-solver")];
@@ -201,6 +212,22 @@ fn sampler(scheduler: &Fields) -> Result<Value> {
     }
     if scheduler.whole("steps_offset", 0)? != 0 {
         return scheduler.wrong("steps_offset", "0");
+    }
+    for (field, only) in [("solver_order", 2.0), ("lambda_min_clipped", f64::NEG_INFINITY)] {
+        // JSON has no infinity: diffusers writes it as a word.
+        let found =
+            scheduler.get(field).filter(|value| value.as_str() != Some("-Infinity") && value.as_f64() != Some(only));
+        if found.is_some() {
+            return scheduler.wrong(field, "its default, the only one that is supported");
+        }
+    }
+    scheduler.choice("algorithm_type", "dpmsolver++", &[("dpmsolver++", ())])?;
+    scheduler.choice("solver_type", "midpoint", &[("midpoint", ())])?;
+    scheduler.choice("final_sigmas_type", "zero", &[("zero", ())])?;
+    for (field, only) in DEFAULT_FLAGS {
+        if scheduler.flag(field, only)? != only {
+            return scheduler.wrong(field, &format!("{only}, the only one that is supported"));
+        }
     }
     // DPM-Solver has no such field, and does not clip.
     let clipped = scheduler.flag("clip_sample", method != "dpm-solver")?;
