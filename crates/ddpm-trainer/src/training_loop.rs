@@ -79,7 +79,7 @@ where
     let mut metrics = run.metrics(trainer.state().step)?;
     run.discard_checkpoints_after(trainer.state().step)?;
 
-    let (mut checkpoint_due, mut first) = (false, trainer.state().step == 0);
+    let mut checkpoint_due = false;
     while trainer.state().step < trainer.total_steps() {
         let Some(report) = trainer.step(batches, &|| observer.should_stop())? else {
             save_checkpoint(trainer, run, describe)?;
@@ -89,9 +89,8 @@ where
         let last = step == trainer.total_steps();
         let due = |every: u64| every > 0 && step.is_multiple_of(every);
 
-        let stop = observer.should_stop();
-        // The first and the last of a run or a part of it too: a short one leaves a curve as well.
-        if due(config.log_every_steps) || std::mem::take(&mut first) || last || stop {
+        // The first and the last too: a short run leaves a curve as well.
+        if due(config.log_every_steps) || step == 1 || last {
             metrics.append(&report)?;
             observer.event(Event::Logged(&report)).map_err(TrainerError::Observer)?;
         }
@@ -101,6 +100,7 @@ where
             return Err(TrainerError::Diverged { step, skipped: report.skipped_in_a_row, last_good });
         }
 
+        let stop = observer.should_stop();
         // While steps are skipped the weights may be beyond repair: the checkpoint that is due waits for a step that is not, and
         // takes no older one's place before.
         checkpoint_due |= due(config.checkpoint_every_steps);
