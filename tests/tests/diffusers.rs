@@ -142,28 +142,36 @@ fn what_is_not_supported_is_named() {
     let root = tempfile::tempdir().unwrap();
     let pipeline = copy(root.path());
     safetensors::save(&weights(), pipeline.join("unet/diffusion_pytorch_model.safetensors")).unwrap();
-    let refused = |file: &str, field: &str, value: serde_json::Value, said: &str| {
+    let refuse = |code: i32, file: &str, field: &str, value: serde_json::Value, said: &str| {
         let path = pipeline.join(file);
         let before = fs::read_to_string(&path).unwrap();
         let mut document: serde_json::Value = serde_json::from_str(&before).unwrap();
         document[field] = value;
         fs::write(&path, document.to_string()).unwrap();
-        let error = sample(root.path()).arg(&pipeline).args("-n 1 --steps 1 --grid-only").fail(1);
-        assert!(error.contains(said) && error.contains(file), "{error}");
+        let error = sample(root.path()).arg(&pipeline).args("-n 1 --steps 2 --grid-only").fail(code);
+        assert!(error.contains(said) && (error.contains(file) || code == 2), "{error}");
         fs::write(&path, before).unwrap();
     };
+    // What the file says as such, and what it says that this sampling cannot do.
+    let refused = |file: &str, field: &str, value, said: &str| refuse(1, file, field, value, said);
     let (unet, scheduler) = ("unet/config.json", "scheduler/scheduler_config.json");
     refused(unet, "_class_name", "UNet2DConditionModel".into(), "expected one of UNet2DModel");
     refused(unet, "time_embedding_type", "fourier".into(), "time_embedding_type: unknown variant `fourier`");
     refused(unet, "down_block_types", vec!["SkipDownBlock2D"; 2].into(), "down_block_types: unknown variant");
     refused(unet, "sample_size", serde_json::Value::Null, "sample_size");
-    refused(unet, "out_channels", 6.into(), "out_channels");
+    refused(unet, "out_channels", 7.into(), "out_channels");
     refused(scheduler, "_class_name", "PNDMScheduler".into(), "expected one of DDPMScheduler");
-    refused(scheduler, "prediction_type", "v_prediction".into(), "`prediction_type`: expected one of epsilon");
-    refused(scheduler, "variance_type", "learned".into(), "`variance_type`");
-    refused(scheduler, "thresholding", true.into(), "`thresholding`");
+    refused(scheduler, "prediction_type", "flow_prediction".into(), "`prediction_type`: expected one of epsilon");
+    refuse(
+        2,
+        scheduler,
+        "variance_type",
+        "learned".into(),
+        "learned is for networks with 6 channels of output, found 3",
+    );
     refused(scheduler, "beta_schedule", 5.into(), "`beta_schedule`");
-    refused(scheduler, "clip_sample_range", 2.into(), "`clip_sample_range`");
+    refuse(2, scheduler, "clip_sample_range", 0.into(), "clip_range: expected a finite number above 0");
+    refuse(2, scheduler, "solver_order", 4.into(), "order: expected 1, 2 or 3");
     // Every difference of the weights at once.
     let mut wrong = weights();
     wrong.remove("conv_in.bias");
@@ -175,4 +183,62 @@ fn what_is_not_supported_is_named() {
     for name in ["conv_in.bias", "extra", "conv_out.bias"] {
         assert!(error.contains(name), "{error}");
     }
+}
+
+/// Every scheduler that is read samples, and a learnt variance is found in the second half of the channels.
+#[test]
+fn every_scheduler_and_a_learnt_variance_sample() {
+    let root = tempfile::tempdir().unwrap();
+    let pipeline = copy(root.path());
+    let write = |file: &str, edit: &dyn Fn(&mut serde_json::Value)| {
+        let path = pipeline.join(file);
+        let mut document: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        edit(&mut document);
+        fs::write(&path, document.to_string()).unwrap();
+    };
+    let weights_path = pipeline.join("unet/diffusion_pytorch_model.safetensors");
+    safetensors::save(&weights(), &weights_path).unwrap();
+    let sampled = |args: &str| {
+        sample(root.path()).arg(&pipeline).args("-n 2 --steps 5 --grid-only -q --save-tensors s").args(args).succeed();
+        fs::read(root.path().join("s")).unwrap()
+    };
+    let scheduler = "scheduler/scheduler_config.json";
+    let mut results = Vec::new();
+    for (class, field, value) in [
+        ("DDIMScheduler", "prediction_type", "v_prediction"),
+        ("DDIMScheduler", "prediction_type", "sample"),
+        ("DPMSolverMultistepScheduler", "algorithm_type", "dpmsolver++"),
+        ("DPMSolverMultistepScheduler", "algorithm_type", "sde-dpmsolver++"),
+        ("HeunDiscreteScheduler", "beta_schedule", "linear"),
+        ("DDPMScheduler", "variance_type", "fixed_large_log"),
+    ] {
+        let before = fs::read_to_string(pipeline.join(scheduler)).unwrap();
+        write(scheduler, &|document| {
+            document["_class_name"] = class.into();
+            document[field] = value.into();
+        });
+        results.push(sampled(""));
+        fs::write(pipeline.join(scheduler), before).unwrap();
+    }
+    results.extend(["--sampler dpm-solver --order 3", "--sampler heun --eps-after-clip predicted"].map(sampled));
+    for (i, result) in results.iter().enumerate() {
+        assert!(!results[..i].contains(result), "{i}");
+    }
+
+    // −1 in the new channels stands for the small variance.
+    let small = sampled("--sampler ddpm --variance fixed-small");
+    write("unet/config.json", &|document| document["out_channels"] = 6.into());
+    let mut wide = weights();
+    for (name, fill) in [("conv_out.weight", 0.0), ("conv_out.bias", -1.0)] {
+        let narrow = wide[name].clone();
+        let more = Tensor::full(fill as f32, narrow.dims(), &Device::Cpu).unwrap();
+        wide.insert(name.into(), Tensor::cat(&[narrow, more], 0).unwrap());
+    }
+    safetensors::save(&wide, &weights_path).unwrap();
+    write(scheduler, &|document| document["variance_type"] = "learned_range".into());
+    let file = |bytes: &[u8]| safetensors::load_buffer(bytes, &Device::Cpu).unwrap().remove("samples").unwrap();
+    let learnt = sampled("--sampler ddpm --variance learned-range");
+    assert_close("learnt", &file(&learnt), &file(&small), 1e-5);
+    let error = train(root.path()).args("--data digits --init").arg(&pipeline).fail(2);
+    assert!(error.contains("a learnt variance can be sampled, not trained"), "{error}");
 }

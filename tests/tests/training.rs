@@ -451,3 +451,27 @@ fn a_folder_of_pictures_trains_in_colour_and_samples() {
     let said = String::from_utf8_lossy(&said);
     assert!(said.contains("left out, 1: pictures/phone.HEIC\n"), "{said}");
 }
+
+/// Networks that predict x_0 or v train and sample; with v even from an x_T that has no signal.
+#[test]
+fn x_0_and_v_can_be_trained() {
+    let root = tempfile::tempdir().unwrap();
+    for (prediction, zero) in [("x0", false), ("v", true)] {
+        let args = format!(
+            "--steps 2 --batch-size 4 -q --out {prediction} --set diffusion.prediction={prediction} --set sample.preview_images=0 \
+             --set diffusion.zero_terminal_snr={zero} --set sample.spacing=trailing --set sample.steps=5"
+        );
+        train(root.path()).args(&args).succeed();
+        let config = std::fs::read_to_string(root.path().join(prediction).join("config.toml")).unwrap();
+        assert!(config.contains(&format!("prediction = \"{prediction}\"")), "{config}");
+        sample(root.path()).args(&format!("{prediction} -n 2 --grid-only -q")).succeed();
+    }
+    let args = "--steps 2 --set diffusion.zero_terminal_snr=true --set sample.spacing=trailing --dry-run";
+    let error = train(root.path()).args(args).fail(2);
+    assert!(error.contains("diffusion.prediction = \"v\""), "{error}");
+    let error = train(root.path()).args("--set diffusion.prediction=noise --dry-run").fail(2);
+    assert!(
+        error.contains("[diffusion]") && error.contains("`noise`, expected one of `epsilon`, `x0`, `v`"),
+        "{error}"
+    );
+}

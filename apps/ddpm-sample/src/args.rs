@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use ddpm_cli::{DeviceChoice, Verbosity};
-use ddpm_diffusion::{MeanForm, Method};
-use ddpm_schedule::{Spacing, VarianceKind};
+use ddpm_diffusion::{EpsAfterClip, MeanForm, Method, ReverseVariance};
+use ddpm_schedule::Spacing;
 
 /// Generate pictures with a trained denoising diffusion model.
 ///
@@ -19,15 +19,22 @@ pub(crate) struct Args {
     /// Pictures [default: 16, or as many as --latents holds]
     #[arg(short, long, value_name = "N")]
     pub(crate) number: Option<usize>,
-    /// The sampling procedure; ddim and dpm-solver clip the predicted picture where the model's own does
+    /// The sampling procedure; those without a clip in their name bound the predicted picture as the model's own does
     /// [default: the model's]
     #[arg(long)]
     pub(crate) sampler: Option<Sampler>,
     /// Of ddim: how much noise a step adds, from none at 0 to that of ddpm at 1 [default: the model's]
     #[arg(long, value_name = "SHARE")]
     pub(crate) eta: Option<f64>,
-    /// The variance of a step: beta, or beta times (1 - alpha_bar_prev) / (1 - alpha_bar) (the article's tip 1)
-    /// [default: the model's]
+    /// Of dpm-solver and dpm-solver-sde: 1, 2 or 3 [default: the model's]
+    #[arg(long, value_name = "N")]
+    pub(crate) order: Option<usize>,
+    /// Of ddim and heun, where the predicted picture is clipped: the noise that leads to the clipped one, or the predicted one, as
+    /// diffusers' ddim does [default: the model's]
+    #[arg(long, value_name = "WHICH")]
+    pub(crate) eps_after_clip: Option<Eps>,
+    /// Of ddpm, the variance of a step: beta, or beta times (1 - alpha_bar_prev) / (1 - alpha_bar) (the article's tip 1), or what the
+    /// model has learnt of it [default: the model's]
     #[arg(long)]
     pub(crate) variance: Option<Variance>,
     /// Steps, at most as many as the model was trained with [default: the model's]
@@ -88,8 +95,12 @@ pub(crate) enum Sampler {
     DdpmClipped,
     /// Without noise, for some 20 to 100 steps (Song et al. 2021)
     Ddim,
-    /// DPM-Solver++(2M), without noise and of second order, for some 10 to 30 steps (Lu et al. 2022)
+    /// DPM-Solver++, without noise and of second order, for some 10 to 30 steps (Lu et al. 2022)
     DpmSolver,
+    /// Its form with noise in every step
+    DpmSolverSde,
+    /// Heun's method, without noise, two evaluations of the network a step (Karras et al. 2022)
+    Heun,
 }
 
 impl Sampler {
@@ -100,6 +111,26 @@ impl Sampler {
             Self::DdpmClipped => (Method::Ddpm, MeanForm::ClippedX0),
             Self::Ddim => (Method::Ddim, own),
             Self::DpmSolver => (Method::DpmSolver, own),
+            Self::DpmSolverSde => (Method::DpmSolverSde, own),
+            Self::Heun => (Method::Heun, own),
+        }
+    }
+}
+
+/// Which predicted noise goes with a clipped picture.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Eps {
+    /// The one that leads to the clipped picture
+    Rederived,
+    /// The network's own
+    Predicted,
+}
+
+impl From<Eps> for EpsAfterClip {
+    fn from(eps: Eps) -> Self {
+        match eps {
+            Eps::Rederived => Self::Rederived,
+            Eps::Predicted => Self::Predicted,
         }
     }
 }
@@ -111,13 +142,19 @@ pub(crate) enum Variance {
     FixedLarge,
     /// beta times (1 - alpha_bar_prev) / (1 - alpha_bar)
     FixedSmall,
+    /// Its logarithm is in the second half of the network's channels
+    Learned,
+    /// A place between the two fixed ones is
+    LearnedRange,
 }
 
-impl From<Variance> for VarianceKind {
+impl From<Variance> for ReverseVariance {
     fn from(variance: Variance) -> Self {
         match variance {
             Variance::FixedLarge => Self::FixedLarge,
             Variance::FixedSmall => Self::FixedSmall,
+            Variance::Learned => Self::Learned,
+            Variance::LearnedRange => Self::LearnedRange,
         }
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use candle_core::{Device, Tensor};
 use ddpm_checkpoint::{CheckpointError, Model, find_model, newest_run, read_tensors};
 use ddpm_cli::usage;
-use ddpm_diffusion::{GaussianDiffusion, SamplerConfig};
+use ddpm_diffusion::{DiffusionError, GaussianDiffusion, Method, ReverseVariance, SamplerConfig};
 use ddpm_rng::{ImageNoise, Purpose};
 use ddpm_schedule::ScheduleConfig;
 use ddpm_unet::{Network, NetworkConfig};
@@ -60,8 +60,18 @@ impl Plan {
         let shapes = parameters.into_iter().map(|(name, spec)| (name, spec.shape)).collect();
         model.check_names(&shapes)?;
         let schedule = schedule.build().with_context(|| format!("{file}: field `diffusion`"))?;
-        let diffusion = GaussianDiffusion::new(schedule);
-        let sampler = sampler(args, &model, diffusion.schedule().len())?;
+        let diffusion = GaussianDiffusion::new(schedule).predicting(model.description.prediction);
+        let sampler = sampler(args, &model, &diffusion)?;
+        let learnt = matches!(sampler.variance, ReverseVariance::Learned | ReverseVariance::LearnedRange);
+        let (channels, out) = (config.channels(), config.out_channels());
+        if sampler.method == Method::Ddpm && learnt && out != 2 * channels {
+            let from = if args.variance.is_some() { "--variance" } else { "field `sampler`: variance" };
+            return Err(usage(format!(
+                "{file}: {from}: learned is for networks with {} channels of output, found {out}; fixed-small and \
+                 fixed-large are for any",
+                2 * channels
+            )));
+        }
         let [height, width] = model.description.image_size;
         let image_shape = [model.description.channels, height, width];
 
@@ -159,20 +169,21 @@ fn check_description(model: &Model, config: &NetworkConfig) -> anyhow::Result<()
 }
 
 /// The model's own sampler with what was typed over it.
-fn sampler(args: &Args, model: &Model, timesteps: usize) -> anyhow::Result<SamplerConfig> {
+fn sampler(args: &Args, model: &Model, diffusion: &GaussianDiffusion) -> anyhow::Result<SamplerConfig> {
+    let timesteps = diffusion.schedule().len();
     let own: SamplerConfig = model.sampler()?;
     let (method, mean) = args.sampler.map_or((own.method, own.mean), |sampler| sampler.method_and_mean(own.mean));
     let sampler = SamplerConfig {
         method,
         eta: args.eta.unwrap_or(own.eta),
+        order: args.order.unwrap_or(own.order),
         mean,
+        eps_after_clip: args.eps_after_clip.map_or(own.eps_after_clip, Into::into),
         variance: args.variance.map_or(own.variance, Into::into),
         steps: args.steps.unwrap_or(own.steps),
         spacing: args.spacing.map_or(own.spacing, Into::into),
+        ..own
     };
-    if !(0.0..=1.0).contains(&sampler.eta) {
-        return Err(usage(format!("--eta: expected a share in [0, 1], found {}", sampler.eta)));
-    }
     if !(1..=timesteps).contains(&sampler.steps) {
         let found = sampler.steps;
         if args.steps.is_none() {
@@ -183,6 +194,17 @@ fn sampler(args: &Args, model: &Model, timesteps: usize) -> anyhow::Result<Sampl
             "--steps: expected 1 to {timesteps}, the steps of the model's schedule, found {found}"
         )));
     }
+    // Before anything is computed: what is out of range is known now.
+    sampler.walk(diffusion).map_err(|error| {
+        let typed = match &error {
+            DiffusionError::Option { field, .. } => {
+                (*field == "eta" && args.eta.is_some()) || (*field == "order" && args.order.is_some())
+            }
+            _ => false,
+        };
+        let from = if typed { "--".to_owned() } else { format!("{}: sampler: ", model.path.display()) };
+        usage(format!("{from}{error}"))
+    })?;
     Ok(sampler)
 }
 

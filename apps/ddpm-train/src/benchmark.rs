@@ -5,7 +5,6 @@ use std::time::Instant;
 use anyhow::Context;
 use candle_core::{Device, Result, Tensor};
 use ddpm_cli::Ended;
-use ddpm_diffusion::GaussianDiffusion;
 use ddpm_rng::{Purpose, Stream};
 use ddpm_trainer::Trainer;
 use serde::Serialize;
@@ -39,7 +38,7 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
     let mut batches = std::iter::repeat_with(|| Result::<Tensor>::Ok(x.clone()));
 
     let model = new_model(&config.model, None, config.train.seed, device)?;
-    let diffusion = GaussianDiffusion::new(config.diffusion.build()?);
+    let diffusion = config.diffusion.build()?;
     let total = steps.saturating_add(WARM_UP);
     let mut trainer = Trainer::new(config.train.clone(), total, diffusion, model, device.clone())?;
     let train_step_ms = median_ms(steps, || {
@@ -47,7 +46,7 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
         Ok(())
     })?;
     let peak_rss_mib = peak_rss_mib();
-    let t = Tensor::full(config.diffusion.timesteps as f32 / 2.0, config.train.batch_size, device)?;
+    let t = Tensor::full(config.diffusion.schedule.timesteps as f32 / 2.0, config.train.batch_size, device)?;
     let predict_ms = median_ms(steps, || {
         // Reading a value back waits for the device.
         trainer.averaged_denoiser().predict(&x, &t)?.flatten_all()?.get(0)?.to_scalar::<f32>()?;

@@ -7,7 +7,6 @@ use anyhow::Context;
 use ddpm_checkpoint::Model;
 use ddpm_cli::usage;
 use ddpm_data::DataConfig;
-use ddpm_schedule::ScheduleConfig;
 use ddpm_trainer::TrainConfig;
 use ddpm_unet::{NetworkConfig, NoiseNetConfig, UNet2dConfig};
 use serde::de::DeserializeOwned;
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::args::Args;
+use crate::diffusion_config::DiffusionConfig;
 use crate::presets;
 use crate::sample_config::SampleConfig;
 
@@ -22,7 +22,7 @@ use crate::sample_config::SampleConfig;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunConfig {
     pub(crate) model: NetworkConfig,
-    pub(crate) diffusion: ScheduleConfig,
+    pub(crate) diffusion: DiffusionConfig,
     pub(crate) data: DataConfig,
     pub(crate) train: TrainConfig,
     pub(crate) sample: SampleConfig,
@@ -57,7 +57,9 @@ impl RunConfig {
                 if let (None, Some(init)) = (preset, init) {
                     // The network and the schedule that its weights were trained with.
                     document.insert(TABLES[0].into(), Value::try_from(init.network::<NetworkConfig>()?)?);
-                    document.insert(TABLES[1].into(), Value::try_from(init.diffusion::<ScheduleConfig>()?)?);
+                    let diffusion =
+                        DiffusionConfig { schedule: init.diffusion()?, prediction: init.description.prediction };
+                    document.insert(TABLES[1].into(), Value::try_from(diffusion)?);
                 }
                 document
             }
@@ -65,7 +67,7 @@ impl RunConfig {
         merge(&mut document, over);
         let config = Self::from_document(document)?;
         config.validate()?;
-        for field in config.diffusion.unused_fields() {
+        for field in config.diffusion.schedule.unused_fields() {
             tracing::warn!(
                 "diffusion.{field} has no effect: the rule that diffusion.beta_schedule names does not read it"
             );
@@ -96,7 +98,8 @@ impl RunConfig {
             if network.out_channels != channels {
                 let found = network.out_channels;
                 return Err(usage(format!(
-                    "model.out_channels: expected {channels} as model.in_channels, found {found}"
+                    "model.out_channels: expected {channels} as model.in_channels, found {found}; a learnt variance can be \
+                     sampled, not trained"
                 )));
             }
             if network.num_class_embeds.is_some() || network.class_embed_type.is_some() {
@@ -108,11 +111,11 @@ impl RunConfig {
         if ![1, 3, 4].contains(&channels) {
             return Err(usage(format!("model.channels: pictures have 1, 3 or 4, found {channels}")));
         }
-        let schedule = self.diffusion.build().map_err(|error| usage(format!("diffusion: {error}")))?;
+        let diffusion = self.diffusion.build().map_err(|error| usage(format!("diffusion: {error}")))?;
         self.data.validate().map_err(usage)?;
         self.train.validate().map_err(usage)?;
         self.check_batch()?;
-        self.sample.validate(&schedule).map_err(usage)
+        self.sample.validate(&diffusion).map_err(usage)
     }
 
     /// Whether the largest feature map of a batch can be held: an allocation that fails ends the process without a word.

@@ -6,6 +6,7 @@
 mod args;
 mod benchmark;
 mod config;
+mod diffusion_config;
 mod model;
 mod presets;
 mod run_choice;

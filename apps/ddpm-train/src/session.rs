@@ -7,12 +7,12 @@ use candle_core::Device;
 use ddpm_checkpoint::{Checkpoint, Model, ModelDescription, RunDir, write_pipeline};
 use ddpm_cli::{Ended, Progress, StopSignal, usage};
 use ddpm_data::{DataError, ImageSource, Loader, LoaderConfig};
-use ddpm_diffusion::GaussianDiffusion;
 use ddpm_trainer::{Outcome, Preview, Snapshot, Trainer, TrainerError, save_checkpoint};
 use ddpm_unet::NetworkConfig;
 use tracing::{info, warn};
 
 use crate::config::RunConfig;
+use crate::diffusion_config::DiffusionConfig;
 use crate::model::new_model;
 use crate::run_choice::{Opened, Request, save_origin, warn_of_other_length};
 use crate::watch::{Watch, grid_path};
@@ -35,7 +35,7 @@ pub(crate) fn train(
         warn_of_other_length(&run, config)?;
     }
 
-    let diffusion = GaussianDiffusion::new(config.diffusion.build()?);
+    let diffusion = config.diffusion.build()?;
     let model = new_model(&config.model, init, config.train.seed, device)?;
     let mut trainer = Trainer::new(config.train.clone(), total_steps, diffusion, model, device.clone())?;
     let restored = restore(&mut trainer, &run, checkpoint.as_deref())?;
@@ -152,9 +152,10 @@ fn restore(trainer: &mut Trainer, run: &RunDir, checkpoint: Option<&Path>) -> an
 /// What a model file of this run is the model of.
 fn describe(config: &RunConfig, step: u64) -> Result<ModelDescription, TrainerError> {
     let size = config.model.image_size();
-    let (model, sampler) = (&config.model, config.sample.sampler());
+    let (model, sampler) = (&config.model, config.sample.sampler);
     let size = [size.height, size.width];
-    Ok(ModelDescription::new(model, &config.diffusion, &sampler, model.channels(), size, step)?)
+    let DiffusionConfig { schedule, prediction } = &config.diffusion;
+    Ok(ModelDescription::new(model, schedule, *prediction, &sampler, model.channels(), size, step)?)
 }
 
 fn greet(

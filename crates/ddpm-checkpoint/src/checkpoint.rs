@@ -155,13 +155,16 @@ mod tests {
     use candle_core::{Device, Tensor};
     use serde_json::json;
 
+    use ddpm_schedule::Prediction;
+
     use super::*;
 
     fn checkpoint(step: u64) -> Checkpoint {
         let tensor = |value: f32| Tensor::new(&[value], &Device::Cpu).expect("room");
         Checkpoint {
             step,
-            description: ModelDescription::new(&"net", &"linear", &"beta", 1, [8, 8], step).expect("valid"),
+            description: ModelDescription::new(&"net", &"linear", Prediction::Epsilon, &"beta", 1, [8, 8], step)
+                .expect("valid"),
             model: BTreeMap::from([("w".to_owned(), tensor(1.0))]),
             training: BTreeMap::from([("weights.w".to_owned(), tensor(2.0)), ("m.w".to_owned(), tensor(3.0))]),
             state: json!({ "epoch": 3 }),

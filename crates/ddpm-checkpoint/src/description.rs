@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ddpm_schedule::Prediction;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,15 +12,6 @@ use crate::versioned_json::{self, FORMAT_VERSION};
 
 /// The largest description that is read or written.
 pub(crate) const MAX_DESCRIPTION_BYTES: u64 = 1 << 20;
-
-/// What the network was trained to predict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum PredictionTarget {
-    /// The noise ε that was mixed into x_t (Ho et al. 2020, eq. 14).
-    Epsilon,
-}
 
 /// Everything that sampling needs to know of a model besides its weights: enough that the file needs no other word.
 ///
@@ -38,7 +30,7 @@ pub struct ModelDescription {
     /// The noise schedule's configuration.
     pub diffusion: Value,
     /// What the network predicts.
-    pub prediction: PredictionTarget,
+    pub prediction: Prediction,
     /// How it is sampled when nobody says otherwise.
     pub sampler: Value,
     /// Image channels: at least 1.
@@ -52,7 +44,7 @@ pub struct ModelDescription {
 }
 
 impl ModelDescription {
-    /// A description in the present format by this library, of a network that predicts ε for data in [−1, 1].
+    /// A description in the present format by this library, of a network for data in [−1, 1].
     ///
     /// `network`, `diffusion` and `sampler` are the other crates' plain data. `image_size` is height and width.
     ///
@@ -62,6 +54,7 @@ impl ModelDescription {
     pub fn new(
         network: &impl Serialize,
         diffusion: &impl Serialize,
+        prediction: Prediction,
         sampler: &impl Serialize,
         channels: usize,
         image_size: [usize; 2],
@@ -73,7 +66,7 @@ impl ModelDescription {
             library_version: env!("CARGO_PKG_VERSION").to_owned(),
             network: to_value(network, "network", path)?,
             diffusion: to_value(diffusion, "diffusion", path)?,
-            prediction: PredictionTarget::Epsilon,
+            prediction,
             sampler: to_value(sampler, "sampler", path)?,
             channels,
             image_size,
@@ -172,7 +165,8 @@ mod tests {
     }
 
     fn description() -> ModelDescription {
-        ModelDescription::new(&Network { base_channels: 32 }, &(0.1 + 0.2), &"beta", 1, [8, 6], 7).expect("valid")
+        ModelDescription::new(&Network { base_channels: 32 }, &(0.1 + 0.2), Prediction::V, &"beta", 1, [8, 6], 7)
+            .expect("valid")
     }
 
     #[test]
@@ -207,7 +201,7 @@ mod tests {
         check(|v| v["channels"] = (-1).into(), "invalid value: integer `-1`");
         check(|v| v["image_size"] = vec![0, 1].into(), "field `image_size`");
         check(|v| v["data_range"] = vec![1, -1].into(), "field `data_range`");
-        check(|v| v["prediction"] = "v".into(), "unknown variant `v`");
+        check(|v| v["prediction"] = "w".into(), "unknown variant `w`");
         check(|v| v["extra"] = 1.into(), "unknown field `extra`");
         check(|v| v["format_version"] = 2.into(), "format version 2");
         check(|v| v["network"] = "x".repeat(1 << 20).into(), "more than the 1048576 allowed");

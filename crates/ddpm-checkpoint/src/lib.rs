@@ -15,6 +15,7 @@
 //!
 //! use candle_core::{Device, Tensor};
 //! use ddpm_checkpoint::{Checkpoint, ModelDescription, RunDir, find_model};
+//! use ddpm_schedule::Prediction;
 //!
 //! let root = tempfile::tempdir()?;
 //! let mut run = RunDir::create(root.path().join("digits"))?;
@@ -23,7 +24,7 @@
 //! let weights = BTreeMap::from([("input_conv.weight".to_owned(), Tensor::new(&[0.5_f32, -1.0], &Device::Cpu)?)]);
 //! run.save_checkpoint(&Checkpoint {
 //!     step: 500,
-//!     description: ModelDescription::new(&"a network", &"a schedule", &"beta", 1, [8, 8], 500)?,
+//!     description: ModelDescription::new(&"a network", &"a schedule", Prediction::Epsilon, &"beta", 1, [8, 8], 500)?,
 //!     model: weights.clone(),
 //!     training: weights,
 //!     state: serde_json::json!({ "epoch": 35 }),
@@ -38,9 +39,11 @@
 
 mod error;
 
+mod fields;
 mod pipeline_reader;
 mod pipeline_writer;
 mod plain_name;
+mod scheduler_reader;
 mod temporary;
 
 mod digest;
@@ -74,7 +77,7 @@ mod resolve;
 pub use atomic_file::write_atomically;
 pub use checkpoint::{Checkpoint, is_checkpoint, verify_checkpoint};
 pub use checkpoint_list::{CheckpointEntry, list_checkpoints};
-pub use description::{ModelDescription, PredictionTarget};
+pub use description::ModelDescription;
 pub use error::{CheckpointError, Result};
 pub use metrics::{MetricsLog, read_metrics};
 pub use model_file::{Model, read_model, write_model};

@@ -99,11 +99,14 @@ pub(crate) fn read_model_stream(reader: &mut dyn Read, length: u64, path: &Path)
 mod tests {
     use candle_core::{Device, Tensor};
 
+    use ddpm_schedule::Prediction;
+
     use super::*;
     use crate::tensor_file::{read_tensors, write_tensors};
 
     fn parts() -> (ModelDescription, Tensors) {
-        let description = ModelDescription::new(&"net", &"linear", &"beta", 3, [8, 8], 500).expect("valid");
+        let description =
+            ModelDescription::new(&"net", &"linear", Prediction::Epsilon, &"beta", 3, [8, 8], 500).expect("valid");
         let tensor = Tensor::new(&[1.0_f32, 2.0], &Device::Cpu).expect("room");
         (description, BTreeMap::from([("w".to_owned(), tensor)]))
     }

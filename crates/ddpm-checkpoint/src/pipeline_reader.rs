@@ -1,18 +1,18 @@
 //! Directories as the Python library diffusers writes them: a pipeline, or its UNet alone.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 use ddpm_unet::UNet2dConfig;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::description::ModelDescription;
-use crate::error::{CheckpointError, IoContext, Result};
+use crate::error::{CheckpointError, Result};
+use crate::fields::Fields;
 use crate::model_file::Model;
 use crate::plain_name::check_plain_name;
+use crate::scheduler_reader::{Scheduler, scheduler};
 use crate::tensor_file::{Tensors, read_tensors};
 
 pub(crate) const INDEX_NAME: &str = "model_index.json";
@@ -23,12 +23,6 @@ pub(crate) const SCHEDULER_CONFIG_NAME: &str = "scheduler_config.json";
 pub(crate) const WEIGHTS_NAME: &str = "diffusion_pytorch_model.safetensors";
 const SHARDS_NAME: &str = "diffusion_pytorch_model.safetensors.index.json";
 const PICKLE_NAME: &str = "diffusion_pytorch_model.bin";
-
-/// The largest JSON document that is read. A list of a million betas fits in.
-const MAX_JSON_BYTES: u64 = 32 << 20;
-
-/// Steps that diffusers' DDIM and DPM-Solver pipelines take when nobody says otherwise.
-const FEW_STEPS: u64 = 50;
 
 /// Whether diffusers wrote that directory.
 pub(crate) fn is_diffusers(directory: &Path) -> bool {
@@ -47,89 +41,15 @@ pub(crate) fn load_diffusers(directory: &Path) -> Result<Model> {
     let unet = if directory.join(INDEX_NAME).is_file() { directory.join(UNET_NAME) } else { directory.to_owned() };
     let network = network(&unet.join(CONFIG_NAME))?;
     let path = directory.join(SCHEDULER_NAME).join(SCHEDULER_CONFIG_NAME);
-    let scheduler = if path.is_file() { Fields::read(&path)? } else { Fields::none(&path) };
-    let (diffusion, sampler) = (diffusion(&scheduler)?, sampler(&scheduler)?);
+    let scheduler_fields = if path.is_file() { Fields::read(&path)? } else { Fields::none(&path) };
+    let Scheduler { diffusion, prediction, sampler } = scheduler(&scheduler_fields)?;
     let (path, tensors) = weights(&unet)?;
     let (channels, size) = (network.in_channels, network.sample_size);
     let mut kind = serde_json::to_value(&network).unwrap_or_default();
     kind["kind"] = "unet2d".into();
     let size = [size.height, size.width];
-    let description = ModelDescription::new(&kind, &diffusion, &sampler, channels, size, 0)?;
+    let description = ModelDescription::new(&kind, &diffusion, prediction, &sampler, channels, size, 0)?;
     Ok(Model { description, tensors: renamed(tensors), path })
-}
-
-/// A document of named fields.
-struct Fields {
-    path: PathBuf,
-    fields: Map<String, Value>,
-}
-
-impl Fields {
-    fn read(path: &Path) -> Result<Self> {
-        let mut bytes = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(MAX_JSON_BYTES + 1).read_to_end(&mut bytes));
-        let bytes_read = read.on("read", path)? as u64;
-        if bytes_read > MAX_JSON_BYTES {
-            let (what, limit) = ("the document", MAX_JSON_BYTES);
-            return Err(CheckpointError::TooLarge { path: path.to_owned(), what, bytes: bytes_read, limit });
-        }
-        let value =
-            serde_json::from_slice(&bytes).map_err(|error| CheckpointError::damaged(path, error.to_string()))?;
-        match value {
-            Value::Object(fields) => Ok(Self { path: path.to_owned(), fields }),
-            _ => Err(CheckpointError::damaged(path, "expected an object of JSON, found another value")),
-        }
-    }
-
-    /// A document that is not there: every field has its default.
-    fn none(path: &Path) -> Self {
-        Self { path: path.to_owned(), fields: Map::new() }
-    }
-
-    /// A field's value, unless it is absent or null.
-    fn get(&self, field: &str) -> Option<&Value> {
-        self.fields.get(field).filter(|value| !value.is_null())
-    }
-
-    fn wrong<T>(&self, field: &'static str, expected: &str) -> Result<T> {
-        let found = self.fields.get(field).map_or("nothing".to_owned(), Value::to_string);
-        let problem = format!("expected {expected}, found {found}");
-        Err(CheckpointError::WrongField { path: self.path.clone(), field, problem })
-    }
-
-    /// The value that `names` has for the field's text, or that of `default`.
-    fn choice<T: Copy>(&self, field: &'static str, default: &str, names: &[(&str, T)]) -> Result<T> {
-        let text = self.get(field).map_or(Some(default), Value::as_str);
-        let found = names.iter().find(|(name, _)| text == Some(name));
-        match found {
-            Some((_, value)) => Ok(*value),
-            None => {
-                self.wrong(field, &format!("one of {}", names.iter().map(|(n, _)| *n).collect::<Vec<_>>().join(", ")))
-            }
-        }
-    }
-
-    fn flag(&self, field: &'static str, default: bool) -> Result<bool> {
-        match self.get(field) {
-            None => Ok(default),
-            Some(Value::Bool(flag)) => Ok(*flag),
-            Some(_) => self.wrong(field, "true or false"),
-        }
-    }
-
-    fn number(&self, field: &'static str, default: f64) -> Result<f64> {
-        match self.get(field) {
-            None => Ok(default),
-            Some(value) => value.as_f64().map_or_else(|| self.wrong(field, "a number"), Ok),
-        }
-    }
-
-    fn whole(&self, field: &'static str, default: u64) -> Result<u64> {
-        match self.get(field) {
-            None => Ok(default),
-            Some(value) => value.as_u64().map_or_else(|| self.wrong(field, "a whole number"), Ok),
-        }
-    }
 }
 
 /// The configuration of a `UNet2DModel`.
@@ -159,101 +79,13 @@ fn network(path: &Path) -> Result<UNet2dConfig> {
         let at = fields.keys().find(without).map_or(String::new(), |name| format!("{name}: "));
         CheckpointError::WrongField { path: path.to_owned(), field: "network", problem: format!("{at}{error}") }
     })?;
-    if config.out_channels != config.in_channels {
-        let expected = format!("{} as in_channels: a learnt variance is not supported", config.in_channels);
-        return document.wrong("out_channels", &expected);
+    let channels = config.in_channels;
+    // What says x_0, ε or v of a picture has as many channels, or twice as many with a learnt variance beside it.
+    if ![channels, 2 * channels].contains(&config.out_channels) {
+        return document
+            .wrong("out_channels", &format!("{channels} as in_channels, or twice that with a learnt variance"));
     }
     Ok(config)
-}
-
-/// The noise schedule of a scheduler, in the fields of `ddpm_schedule::ScheduleConfig`.
-fn diffusion(scheduler: &Fields) -> Result<Value> {
-    let mut fields = Map::new();
-    fields.insert("timesteps".into(), scheduler.whole("num_train_timesteps", 1000)?.into());
-    fields.insert("zero_terminal_snr".into(), scheduler.flag("rescale_betas_zero_snr", false)?.into());
-    if let Some(betas) = scheduler.get("trained_betas") {
-        fields.insert("beta_schedule".into(), "given".into());
-        fields.insert("betas".into(), betas.clone());
-        return Ok(Value::Object(fields));
-    }
-    let names = [
-        ("linear", "linear"),
-        ("scaled_linear", "scaled-linear"),
-        ("squaredcos_cap_v2", "cosine"),
-        ("sigmoid", "sigmoid"),
-    ];
-    let rule = scheduler.choice("beta_schedule", "linear", &names)?;
-    fields.insert("beta_schedule".into(), rule.into());
-    if rule != "cosine" {
-        fields.insert("beta_start".into(), scheduler.number("beta_start", 1e-4)?.into());
-        fields.insert("beta_end".into(), scheduler.number("beta_end", 0.02)?.into());
-    }
-    Ok(Value::Object(fields))
-}
-
-/// Options of one scheduler or another that are supported as they are by default.
-const DEFAULT_FLAGS: [(&str, bool); 7] = [
-    ("set_alpha_to_one", true),
-    ("use_karras_sigmas", false),
-    ("use_exponential_sigmas", false),
-    ("use_beta_sigmas", false),
-    ("use_lu_lambdas", false),
-    ("use_flow_sigmas", false),
-    ("euler_at_final", false),
-];
-
-/// What a scheduler does by default, in the fields of `ddpm_diffusion::SamplerConfig`.
-fn sampler(scheduler: &Fields) -> Result<Value> {
-    let classes = [("DDPMScheduler", "ddpm"), ("DDIMScheduler", "ddim"), ("DPMSolverMultistepScheduler", "dpm-solver")];
-    let method = scheduler.choice("_class_name", "DDPMScheduler", &classes)?;
-    scheduler.choice("prediction_type", "epsilon", &[("epsilon", ())])?;
-    if scheduler.flag("thresholding", false)? {
-        return scheduler.wrong("thresholding", "false: dynamic thresholds are not supported");
-    }
-    if scheduler.whole("steps_offset", 0)? != 0 {
-        return scheduler.wrong("steps_offset", "0");
-    }
-    for (field, only) in [("solver_order", 2.0), ("lambda_min_clipped", f64::NEG_INFINITY)] {
-        // JSON has no infinity: diffusers writes it as a word.
-        let found =
-            scheduler.get(field).filter(|value| value.as_str() != Some("-Infinity") && value.as_f64() != Some(only));
-        if found.is_some() {
-            return scheduler.wrong(field, "its default, the only one that is supported");
-        }
-    }
-    scheduler.choice("algorithm_type", "dpmsolver++", &[("dpmsolver++", ())])?;
-    scheduler.choice("solver_type", "midpoint", &[("midpoint", ())])?;
-    scheduler.choice("final_sigmas_type", "zero", &[("zero", ())])?;
-    for (field, only) in DEFAULT_FLAGS {
-        if scheduler.flag(field, only)? != only {
-            return scheduler.wrong(field, &format!("{only}, the only one that is supported"));
-        }
-    }
-    // DPM-Solver has no such field, and does not clip.
-    let clipped = scheduler.flag("clip_sample", method != "dpm-solver")?;
-    if clipped && scheduler.number("clip_sample_range", 1.0)? != 1.0 {
-        return scheduler.wrong("clip_sample_range", "1");
-    }
-    let variances = [
-        ("fixed_small", "fixed-small"),
-        ("fixed_small_log", "fixed-small"),
-        ("fixed_large", "fixed-large"),
-        ("fixed_large_log", "fixed-large"),
-    ];
-    // DPM-Solver has a field of that name for learnt variances, null or what the network was trained with.
-    let variance =
-        if method == "ddpm" { scheduler.choice("variance_type", "fixed_small", &variances)? } else { "fixed-small" };
-    let spacings = [("leading", "leading"), ("trailing", "trailing"), ("linspace", "linspace")];
-    let spacing =
-        scheduler.choice("timestep_spacing", if method == "dpm-solver" { "linspace" } else { "leading" }, &spacings)?;
-    let timesteps = scheduler.whole("num_train_timesteps", 1000)?;
-    Ok(json!({
-        "method": method,
-        "mean": if clipped { "clipped-x0" } else { "epsilon" },
-        "variance": variance,
-        "steps": if method == "ddpm" { timesteps } else { timesteps.min(FEW_STEPS) },
-        "spacing": spacing,
-    }))
 }
 
 /// The weights in `unet`, and the file that they are in, or that lists them.
@@ -281,7 +113,6 @@ fn weights(unet: &Path) -> Result<(PathBuf, Tensors)> {
     if pickle.is_file() {
         return Ok((pickle.clone(), read_pickle(&pickle)?));
     }
-    fs::metadata(&whole).on("find the weights", &whole)?;
     Err(CheckpointError::NotFound { path: whole })
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use ddpm_schedule::{BetaScheduleName, ScheduleConfig};
+use ddpm_schedule::{BetaScheduleName, Prediction, ScheduleConfig};
 use serde_json::{Value, json};
 
 use crate::atomic_file::{replace_file, write_atomically};
@@ -74,18 +74,25 @@ fn network(description: &ModelDescription, path: &Path) -> Result<Value> {
 fn scheduler_config(description: &ModelDescription, path: &Path) -> Result<Value> {
     let schedule: ScheduleConfig = description.diffusion(path)?;
     let sampler = |field: &str| description.sampler.get(field).and_then(Value::as_str).unwrap_or_default();
+    let number = |field: &str, default| description.sampler.get(field).and_then(Value::as_f64).unwrap_or(default);
     let mut config = json!({
         "_class_name": "DDPMScheduler",
         "_diffusers_version": DIFFUSERS,
         "num_train_timesteps": schedule.timesteps,
-        "prediction_type": "epsilon",
+        "prediction_type": match description.prediction {
+            Prediction::Epsilon => "epsilon",
+            Prediction::X0 => "sample",
+            Prediction::V => "v_prediction",
+        },
         "clip_sample": sampler("mean") == "clipped-x0",
-        "clip_sample_range": 1.0,
+        "clip_sample_range": number("clip_range", 1.0),
         "variance_type": if sampler("variance") == "fixed-large" { "fixed_large" } else { "fixed_small" },
         "timestep_spacing": sampler("spacing"),
         "rescale_betas_zero_snr": false,
         "steps_offset": 0,
-        "thresholding": false,
+        "thresholding": sampler("mean") == "thresholded-x0",
+        "dynamic_thresholding_ratio": number("threshold_quantile", 0.995),
+        "sample_max_value": number("threshold_max", 1.0),
         "trained_betas": Value::Null,
     });
     let (start, end) = (schedule.beta_start.unwrap_or(1e-4), schedule.beta_end.unwrap_or(0.02));

@@ -2,32 +2,42 @@
 
 use candle_core::Tensor;
 use ddpm_rng::ImageNoise;
+use ddpm_schedule::{Prediction as Predicts, VarianceKind};
 
-use crate::sampling::predict_x0;
-use crate::{DiffusionError, GaussianDiffusion, MeanForm, SamplerConfig};
+use crate::walk::{Prediction, Walk, drawn};
+use crate::{DiffusionError, MeanForm, ReverseVariance};
 
 /// x_{t−1} = μ_θ(x_t, t) + σ_t z, where the last draw is the mean alone.
-pub(crate) fn step(
-    walk: &GaussianDiffusion,
-    x: &Tensor,
-    i: usize,
-    eps_hat: &Tensor,
-    config: &SamplerConfig,
-    noise: &mut ImageNoise,
-) -> Result<Tensor, DiffusionError> {
+pub(crate) fn step(walk: &Walk<'_>, x: &Tensor, i: usize, noise: &mut ImageNoise) -> Result<Tensor, DiffusionError> {
     let t = vec![i; noise.images()];
-    // The mean: eq. 11, or eq. 7 at the clipped x̂_0.
-    let mean = match config.mean {
-        MeanForm::Epsilon => walk.model_mean(x, &t, eps_hat)?,
-        MeanForm::ClippedX0 => walk.q_posterior(&predict_x0(walk, x, i, eps_hat, config)?, x, &t)?.mean,
+    let Prediction { estimate, variance } = walk.predict(x, i)?;
+    // Eq. 11 where ε̂ is what there is; else eq. 7 at x̂_0.
+    let mean = match (walk.config.mean, walk.diffusion.prediction()) {
+        (MeanForm::Epsilon, Predicts::Epsilon) => walk.diffusion.model_mean(x, &t, &estimate.eps)?,
+        _ => walk.diffusion.q_posterior(&estimate.x_0, x, &t)?.mean,
     };
     if i == 0 {
         return Ok(mean);
     }
-    Ok((mean + (drawn(noise, x)? * walk.schedule().variance(config.variance, i).sqrt())?)?)
+    let z = drawn(noise, x)?;
+    Ok((mean + scaled(walk, i, z, variance)?)?)
 }
 
-/// z, the next draw of each image's own stream, of the kind that `x` is of.
-pub(crate) fn drawn(noise: &mut ImageNoise, x: &Tensor) -> Result<Tensor, DiffusionError> {
-    Ok(noise.draw(&x.dims()[1..], x.device())?.to_dtype(x.dtype())?)
+/// σ_t z.
+fn scaled(walk: &Walk<'_>, i: usize, z: Tensor, said: Option<Tensor>) -> Result<Tensor, DiffusionError> {
+    let schedule = walk.schedule();
+    let fixed = |kind| Ok((&z * schedule.variance(kind, i).sqrt())?);
+    let log_variance = match (walk.config.variance, said) {
+        (ReverseVariance::FixedLarge, _) => return fixed(VarianceKind::FixedLarge),
+        (ReverseVariance::FixedSmall, _) => return fixed(VarianceKind::FixedSmall),
+        (_, None) => return Err(DiffusionError::NoVariance { channels: z.dim(1)? }),
+        (ReverseVariance::Learned, Some(said)) => said,
+        (ReverseVariance::LearnedRange, Some(said)) => {
+            let [large, small] =
+                [VarianceKind::FixedLarge, VarianceKind::FixedSmall].map(|kind| schedule.log_variance_clipped(kind, i));
+            let u = said.affine(0.5, 0.5)?;
+            u.affine(large - small, small)?
+        }
+    };
+    Ok((z * (log_variance * 0.5)?.exp()?)?)
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-/// Predicts the noise in a noisy image.
+/// Predicts the noise in a noisy image, or what else its [`GaussianDiffusion`](crate::GaussianDiffusion) says that it does.
 ///
 /// # Examples
 /// ```
@@ -14,11 +14,12 @@ use candle_core::{Result, Tensor};
 /// # let _: &dyn Denoiser = &silent;
 /// ```
 pub trait Denoiser {
-    /// ε_θ(x_t, t).
+    /// ε_θ(x_t, t); x̂_0 or v̂ of a network that was trained to predict those.
     ///
     /// # Shapes
     /// `x_t` [batch, channel, height, width]; `t` `[batch]`, f32, indices from 0 into the schedule that the network was trained
-    /// with. The result has the shape of `x_t`.
+    /// with. The result has the shape of `x_t`, or twice its channels where a variance was learnt beside the prediction (see
+    /// [`ReverseVariance`](crate::ReverseVariance)).
     ///
     /// # Errors
     /// Whatever the network says.

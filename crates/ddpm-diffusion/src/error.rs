@@ -15,7 +15,7 @@ pub enum DiffusionError {
     /// A step whose coefficients no tensor can hold: nothing of x_0 is left in x_t, so a prediction of ε says nothing of it.
     #[error(
         "time step {timestep}: alpha_bar is {alpha_bar:e}, expected enough signal to find x_0 from a predicted noise; \
-             with zero_terminal_snr, sample with spacing \"leading\", which leaves the last step out"
+             with zero_terminal_snr, sample with spacing \"leading\", which leaves the last step out, or train with prediction \"v\""
     )]
     NoSignal {
         /// The index in the schedule that the network was trained with.
@@ -23,11 +23,21 @@ pub enum DiffusionError {
         /// ᾱ there: 0, or so small that its reciprocal is no f32.
         alpha_bar: f64,
     },
-    /// A share of noise that is none.
-    #[error("eta: expected a share in [0, 1], found {found}")]
-    Eta {
-        /// The number given.
+    /// A field of a sampler's configuration is out of its range.
+    #[error("{field}: expected {expected}, found {found}")]
+    Option {
+        /// The field of [`SamplerConfig`](crate::SamplerConfig).
+        field: &'static str,
+        /// Its range.
+        expected: &'static str,
+        /// Its value.
         found: f64,
+    },
+    /// A learnt variance is asked for, and the network has learnt none.
+    #[error("variance: expected a network with {} channels of output, a learnt variance beside its prediction, found {channels}", 2 * .channels)]
+    NoVariance {
+        /// Channels of an image.
+        channels: usize,
     },
     /// A recording of every 0th step.
     #[error("steps between recorded moments: expected at least 1, found 0")]

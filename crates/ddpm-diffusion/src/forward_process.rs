@@ -1,7 +1,7 @@
 //! The forward process q(x_t | x_0), and the way back from a known noise.
 
 use candle_core::{Device, Result as CandleResult, Tensor};
-use ddpm_schedule::Schedule;
+use ddpm_schedule::{Prediction, Schedule};
 
 use crate::DiffusionError;
 use crate::error::{batch, check_shape};
@@ -26,12 +26,23 @@ use crate::error::{batch, check_shape};
 #[derive(Debug, Clone)]
 pub struct GaussianDiffusion {
     schedule: Schedule,
+    prediction: Prediction,
 }
 
 impl GaussianDiffusion {
-    /// The process of that schedule.
+    /// The process of that schedule, for a network that predicts ε.
     pub fn new(schedule: Schedule) -> Self {
-        Self { schedule }
+        Self { schedule, prediction: Prediction::Epsilon }
+    }
+
+    /// The same process, for a network that predicts what `prediction` says.
+    pub fn predicting(self, prediction: Prediction) -> Self {
+        Self { prediction, ..self }
+    }
+
+    /// What the network predicts.
+    pub fn prediction(&self) -> Prediction {
+        self.prediction
     }
 
     /// Its schedule.
@@ -53,7 +64,7 @@ impl GaussianDiffusion {
         Ok((x_0.broadcast_mul(&signal)? + eps.broadcast_mul(&noise)?)?)
     }
 
-    /// x̂_0 = (x_t − √(1 − ᾱ_t) ε̂) / √ᾱ_t, the image that `eps` would have been added to.
+    /// x̂_0 = (x_t − √(1 − ᾱ_t) ε̂) / √ᾱ_t, the image that `eps` would have been added to, whatever the network predicts.
     ///
     /// DIFFERENCE: the article's text divides by √α_t; its code, by √ᾱ_t, is right.
     ///

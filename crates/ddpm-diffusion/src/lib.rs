@@ -1,12 +1,13 @@
 //! The diffusion process: forward noising, posteriors, objectives and samplers over any denoiser.
 //!
-//! Owns the article's mathematics on tensors. It knows no network: whatever predicts ε from (x_t, t) is a [`Denoiser`], and
-//! closures implement it. Coefficients come from `ddpm-schedule` in f64 and are rounded once, when they meet a tensor.
+//! Owns the article's mathematics on tensors. It knows no network: whatever predicts ε (or x_0, or v) from (x_t, t) is a
+//! [`Denoiser`], and closures implement it. Coefficients come from `ddpm-schedule` in f64 and are rounded once, when they meet a tensor.
 //!
 //! Time steps are indices from 0: index t here is step t + 1 of the papers. Tensors are [batch, channel, height, width].
 //!
 //! Reading order: [`GaussianDiffusion`]; the objectives [`simple_loss`], [`GaussianDiffusion::weighted_loss`],
-//! [`GaussianDiffusion::variational_bound`]; the sampling [`sample`], whose methods are `ancestral`, `ddim` and `dpm_solver`, and [`Recording`] for pictures of its way.
+//! [`GaussianDiffusion::variational_bound`]; the sampling [`sample`], whose methods are `ancestral`, `ddim`, `dpm_solver` and
+//! `heun` over a `walk`, and [`Recording`] for pictures of its way.
 
 mod ancestral;
 mod ddim;
@@ -14,21 +15,25 @@ mod denoiser;
 mod discretized_decoder;
 mod dpm_solver;
 mod error;
+mod estimate;
 mod forward_process;
+mod heun;
 mod objective;
 mod posterior;
 mod recording;
 mod sampler_config;
 mod sampling;
 mod variational_bound;
+mod walk;
 
 pub use denoiser::Denoiser;
 pub use discretized_decoder::discretized_log_likelihood;
 pub use error::DiffusionError;
+pub use estimate::Estimate;
 pub use forward_process::GaussianDiffusion;
 pub use objective::simple_loss;
 pub use posterior::Posterior;
 pub use recording::Recording;
-pub use sampler_config::{MeanForm, Method, SamplerConfig};
+pub use sampler_config::{EpsAfterClip, MeanForm, Method, ReverseVariance, SamplerConfig};
 pub use sampling::{Progress, Sampling, sample};
 pub use variational_bound::VariationalBound;

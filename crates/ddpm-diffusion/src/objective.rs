@@ -1,4 +1,4 @@
-//! The objectives that train a network to predict ε.
+//! The objectives that train a network.
 
 use candle_core::{D, Tensor};
 use ddpm_schedule::VarianceKind;
@@ -6,7 +6,8 @@ use ddpm_schedule::VarianceKind;
 use crate::error::check_shape;
 use crate::{DiffusionError, GaussianDiffusion};
 
-/// L_simple (Ho et al. 2020, eq. 14): the mean over all elements of (ε − ε̂)².
+/// L_simple (Ho et al. 2020, eq. 14): the mean over all elements of (ε − ε̂)², or of the same for another
+/// [`target`](GaussianDiffusion::target).
 ///
 /// The mean over elements rather than their sum makes a clipped gradient norm mean the same at every image size.
 ///
@@ -15,9 +16,9 @@ use crate::{DiffusionError, GaussianDiffusion};
 ///
 /// # Errors
 /// When the shapes differ.
-pub fn simple_loss(eps_hat: &Tensor, eps: &Tensor) -> Result<Tensor, DiffusionError> {
-    check_shape("eps_hat", eps_hat.dims(), eps.dims())?;
-    Ok(eps_hat.sub(eps)?.sqr()?.mean_all()?)
+pub fn simple_loss(output: &Tensor, target: &Tensor) -> Result<Tensor, DiffusionError> {
+    check_shape("the network's output", output.dims(), target.dims())?;
+    Ok(output.sub(target)?.sqr()?.mean_all()?)
 }
 
 impl GaussianDiffusion {

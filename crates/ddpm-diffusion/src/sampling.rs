@@ -6,9 +6,8 @@ use candle_core::Tensor;
 use ddpm_rng::ImageNoise;
 
 use crate::error::{batch, check_shape};
-use crate::{
-    Denoiser, DiffusionError, GaussianDiffusion, MeanForm, Method, SamplerConfig, ancestral, ddim, dpm_solver,
-};
+use crate::walk::Walk;
+use crate::{Denoiser, DiffusionError, GaussianDiffusion, Method, SamplerConfig, ancestral, ddim, dpm_solver, heun};
 
 /// Where a sampling is, told after every step.
 #[derive(Debug)]
@@ -42,8 +41,8 @@ pub enum Sampling {
 /// `x_T` [image, channel, height, width] with as many images as `noise` has streams.
 ///
 /// # Errors
-/// When the steps are more than the schedule's, η is not in [0, 1], the images are not as many as the streams, a step has no
-/// signal ([`DiffusionError::NoSignal`]), or the denoiser fails.
+/// Those of [`SamplerConfig::walk`]; when the images are not as many as the streams, the denoiser's output has neither the shape of
+/// x nor twice its channels, a learnt variance is asked for that it has not, or the denoiser fails.
 #[allow(non_snake_case, reason = "x_T is the papers' symbol")]
 pub fn sample(
     denoiser: &dyn Denoiser,
@@ -54,21 +53,16 @@ pub fn sample(
     on_step: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
 ) -> Result<Sampling, DiffusionError> {
     check_shape("x_T", batch(x_T), &[noise.images()])?;
-    if !(0.0..=1.0).contains(&config.eta) {
-        return Err(DiffusionError::Eta { found: config.eta });
-    }
-    let walk = GaussianDiffusion::new(diffusion.schedule().respaced(config.steps, config.spacing)?);
+    let walk = Walk::new(denoiser, diffusion, config)?;
     let mut memory = dpm_solver::Memory::default();
     let mut x = x_T.clone();
 
     for i in (0..config.steps).rev() {
-        let t = vec![i; noise.images()];
-        // Detached: a denoiser over variables would otherwise keep the activations of every step until the last.
-        let eps_hat = denoiser.predict(&x, &walk.network_time(&t, x.device())?)?.detach();
         x = match config.method {
-            Method::Ddpm => ancestral::step(&walk, &x, i, &eps_hat, config, noise)?,
-            Method::Ddim => ddim::step(&walk, &x, i, &eps_hat, config, noise)?,
-            Method::DpmSolver => dpm_solver::step(&walk, &x, i, &eps_hat, config, &mut memory)?,
+            Method::Ddpm => ancestral::step(&walk, &x, i, noise)?,
+            Method::Ddim => ddim::step(&walk, &x, i, noise)?,
+            Method::DpmSolver | Method::DpmSolverSde => dpm_solver::step(&walk, &x, i, noise, &mut memory)?,
+            Method::Heun => heun::step(&walk, &x, i)?,
         };
         let time_left = if i == 0 { 0 } else { walk.schedule().timestep(i - 1) + 1 };
         let progress = Progress { done: config.steps - i, steps: config.steps, time_left, x: &x };
@@ -77,19 +71,4 @@ pub fn sample(
         }
     }
     Ok(Sampling::Finished(x))
-}
-
-/// x̂_0 at step i, clipped where the configuration says so.
-pub(crate) fn predict_x0(
-    walk: &GaussianDiffusion,
-    x: &Tensor,
-    i: usize,
-    eps_hat: &Tensor,
-    config: &SamplerConfig,
-) -> Result<Tensor, DiffusionError> {
-    let x_0 = walk.predict_x0(x, &vec![i; x.dims()[0]], eps_hat)?;
-    match config.mean {
-        MeanForm::Epsilon => Ok(x_0),
-        MeanForm::ClippedX0 => Ok(x_0.clamp(-1.0, 1.0)?),
-    }
 }

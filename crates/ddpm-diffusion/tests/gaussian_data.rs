@@ -59,7 +59,7 @@ fn run(diffusion: &GaussianDiffusion, config: &SamplerConfig, images: usize, sid
 }
 
 fn config(mean: MeanForm, variance: VarianceKind, steps: usize) -> SamplerConfig {
-    SamplerConfig { method: Method::Ddpm, eta: 0.0, mean, variance, steps, spacing: Spacing::Trailing }
+    SamplerConfig::new(Method::Ddpm, mean, variance, steps, Spacing::Trailing)
 }
 
 fn moments(x: &Tensor) -> (f64, f64) {

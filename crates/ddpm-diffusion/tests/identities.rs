@@ -5,7 +5,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 use ddpm_diffusion::{DiffusionError, GaussianDiffusion, simple_loss};
 use ddpm_rng::{Purpose, Stream};
-use ddpm_schedule::{BetaSchedule, Schedule, VarianceKind};
+use ddpm_schedule::{BetaSchedule, Prediction, Schedule, VarianceKind};
 use ddpm_testkit::assert_close;
 
 fn diffusion() -> GaussianDiffusion {
@@ -124,4 +124,22 @@ fn what_makes_no_sense_is_an_error() {
     assert!(simple_loss(&x, &other).is_err());
     let scalar = Tensor::new(0.5f64, &Device::Cpu).unwrap();
     assert!(matches!(diffusion().q_sample(&scalar, &[0], &scalar), Err(DiffusionError::Shape { what: "t", .. })));
+}
+
+/// Whatever the network predicts: of the right output both x_0 and ε come back, and its loss is 0.
+#[test]
+fn the_target_says_both_x_0_and_eps() {
+    let (x_0, eps) = (normal(0, &[4, 2, 3, 5]), normal(1, &[4, 2, 3, 5]));
+    let t = [0, 1, 500, 999];
+    let x_t = diffusion().q_sample(&x_0, &t, &eps).unwrap();
+    for prediction in [Prediction::Epsilon, Prediction::X0, Prediction::V] {
+        let diffusion = diffusion().predicting(prediction);
+        let target = diffusion.target(&x_0, &eps, &t).unwrap();
+        let estimate = diffusion.estimate(&x_t, &t, &target).unwrap();
+        // f64, divided by √ᾱ_T = 6e-3 or by √(1 − ᾱ_1) = 0.01.
+        assert_close("x_0", &estimate.x_0, &x_0, 1e-12);
+        assert_close("eps", &estimate.eps, &eps, 1e-12);
+        let double = Tensor::cat(&[&target, &target], 1).unwrap();
+        assert!(matches!(diffusion.estimate(&x_t, &t, &double), Err(DiffusionError::Shape { .. })));
+    }
 }

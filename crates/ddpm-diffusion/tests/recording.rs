@@ -13,14 +13,8 @@ use ddpm_schedule::{BetaSchedule, Schedule, Spacing, VarianceKind};
 fn record(steps: usize) -> (Vec<usize>, Vec<Tensor>, Tensor) {
     let schedule = Schedule::new(&BetaSchedule::Linear { start: 1e-3, end: 0.2 }, 100).unwrap();
     let diffusion = GaussianDiffusion::new(schedule);
-    let config = SamplerConfig {
-        method: Method::Ddpm,
-        eta: 0.0,
-        mean: MeanForm::Epsilon,
-        variance: VarianceKind::FixedLarge,
-        steps,
-        spacing: Spacing::Trailing,
-    };
+    let config =
+        SamplerConfig::new(Method::Ddpm, MeanForm::Epsilon, VarianceKind::FixedLarge, steps, Spacing::Trailing);
     let mut noise = ImageNoise::new(5, Purpose::SamplingNoise, 0, 3);
     let latents = noise.draw(&[1, 2, 2], &Device::Cpu).unwrap();
     let mut recording = Recording::new(&latents, 100, 30, 2).unwrap();

@@ -9,9 +9,9 @@
 //! papers: index 0 is the first step that adds noise, index T − 1 the last. "ᾱ before the first step" is 1.
 //!
 //! # Reading order
-//! [`BetaSchedule`] names a sequence β; [`Schedule`] validates it and holds every coefficient; [`VarianceKind`] and
-//! [`Spacing`] are the choices made when sampling; [`ScheduleConfig`] is the same as plain data for a
-//! configuration file.
+//! [`BetaSchedule`] names a sequence β; [`Schedule`] validates it and holds every coefficient; [`Prediction`] says
+//! what a network's output stands for; [`VarianceKind`] and [`Spacing`] are the choices made when sampling;
+//! [`ScheduleConfig`] is the same as plain data for a configuration file.
 //!
 //! # Examples
 //! ```
@@ -37,6 +37,7 @@ mod beta_schedule;
 mod cosine;
 mod error;
 mod linear;
+mod prediction;
 mod quadratic;
 mod respacing;
 mod schedule;
@@ -48,6 +49,7 @@ mod zero_terminal_snr;
 
 pub use beta_schedule::BetaSchedule;
 pub use error::ScheduleError;
+pub use prediction::{Factors, Prediction};
 pub use schedule::{MAX_TIMESTEPS, Schedule};
 pub use schedule_config::{BetaScheduleName, ScheduleConfig};
 pub use spacing::Spacing;

@@ -9,7 +9,7 @@ use ddpm_rng::Stream;
 
 /// A network in training. Closures of the same form implement it.
 pub trait TrainableDenoiser {
-    /// The prediction ε̂ for noisy images, with the record that gradients are computed from. A tensor that candle tracks is
+    /// The prediction (ε̂, or what else the diffusion process says) for noisy images, with the record that gradients are computed from. A tensor that candle tracks is
     /// one (`Recorded::from`).
     ///
     /// # Shapes

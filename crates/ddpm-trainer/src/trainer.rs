@@ -209,8 +209,8 @@ impl Trainer {
         Ok(Some(sum))
     }
 
-    /// L_simple of the batch at position `index` (Ho et al. 2020, eq. 14), and its gradient as a part of the step's: t uniform
-    /// over the steps, ε normal, each from the stream of that position.
+    /// L_simple of the batch at position `index` (Ho et al. 2020, eq. 14), in what the network predicts, and its gradient as a part
+    /// of the step's: t uniform over the steps, ε normal, each from the stream of that position.
     fn loss_and_gradients(&self, x_0: &Tensor, index: u64) -> Result<(f64, ParameterGradients), TrainerError> {
         let stream = |purpose| Stream::new(self.state.seed, purpose, index);
         let steps = self.diffusion.schedule().len() as u64;
@@ -218,18 +218,19 @@ impl Trainer {
         let t: Vec<usize> = (0..x_0.dim(0)?).map(|_| time_steps.below(steps) as usize).collect();
         let eps = stream(Purpose::TrainingNoise).normal(x_0.shape(), &self.device)?.to_dtype(x_0.dtype())?;
         let x_t = self.diffusion.q_sample(x_0, &t, &eps)?.detach();
+        let target = self.diffusion.target(x_0, &eps, &t)?;
         let t = self.diffusion.network_time(&t, &self.device)?;
         let prediction = self.model.denoiser.predict_train(&x_t, &t, &mut stream(Purpose::Dropout))?;
-        // candle differentiates the loss by ε̂; what lies before ε̂ is the record's.
-        let eps_hat = Var::from_tensor(&prediction.output())?;
-        let loss = simple_loss(eps_hat.as_tensor(), &eps)?;
+        // candle differentiates the loss by the prediction; what lies before it is the record's.
+        let output = Var::from_tensor(&prediction.output())?;
+        let loss = simple_loss(output.as_tensor(), &target)?;
         let part = 1.0 / self.config.gradient_accumulation_steps as f64;
-        let by_eps_hat = (&loss * part)?.backward()?.remove(eps_hat.as_tensor());
-        let Some(by_eps_hat) = by_eps_hat else {
+        let by_output = (&loss * part)?.backward()?.remove(output.as_tensor());
+        let Some(by_output) = by_output else {
             return Err(candle_core::Error::msg("the loss has no gradient by its prediction").into());
         };
         let loss = loss.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
-        Ok((loss, prediction.backward(&by_eps_hat)?))
+        Ok((loss, prediction.backward(&by_output)?))
     }
 
     /// The run's configuration.

@@ -8,7 +8,7 @@ use candle_core::{Device, Result, Tensor, Var};
 use ddpm_checkpoint::{ModelDescription, RunDir, read_metrics};
 use ddpm_diffusion::{GaussianDiffusion, MeanForm, Method, SamplerConfig};
 use ddpm_rng::{Purpose, Stream};
-use ddpm_schedule::{BetaSchedule, Schedule, Spacing, VarianceKind};
+use ddpm_schedule::{BetaSchedule, Prediction, Schedule, Spacing, VarianceKind};
 use ddpm_trainer::{
     Event, LearningRateSchedule, Model, Observer, Optimizer, Outcome, Preview, TrainConfig, Trainer, TrainerError,
     train,
@@ -107,17 +107,11 @@ fn go(trainer: &mut Trainer, run: &mut RunDir, notes: &mut Notes) -> std::result
     let preview = Preview {
         images: 2,
         image_shape: [1, 2, 2],
-        sampler: SamplerConfig {
-            method: Method::Ddpm,
-            eta: 0.0,
-            mean: MeanForm::ClippedX0,
-            variance: VarianceKind::FixedLarge,
-            steps: 5,
-            spacing: Spacing::Trailing,
-        },
+        sampler: SamplerConfig::new(Method::Ddpm, MeanForm::ClippedX0, VarianceKind::FixedLarge, 5, Spacing::Trailing),
         seed: 1,
     };
-    let describe = |step| Ok(ModelDescription::new(&"net", &"schedule", &"sampler", 1, [2, 2], step)?);
+    let describe =
+        |step| Ok(ModelDescription::new(&"net", &"schedule", Prediction::Epsilon, &"sampler", 1, [2, 2], step)?);
     let mut batches = batches(trainer.state().batches);
     train(trainer, &mut batches, run, &preview, &describe, notes)
 }
@@ -193,20 +187,14 @@ fn too_many_skipped_steps_end_the_run_and_spare_the_checkpoint() {
     let root = tempfile::tempdir().unwrap();
     let mut run = RunDir::create(root.path().join("run")).unwrap();
     let mut trainer = trainer(config());
-    let describe = |step| Ok(ModelDescription::new(&"net", &"schedule", &"sampler", 1, [2, 2], step)?);
+    let describe =
+        |step| Ok(ModelDescription::new(&"net", &"schedule", Prediction::Epsilon, &"sampler", 1, [2, 2], step)?);
     let mut data =
         batches(0).take(6).chain(std::iter::repeat_with(|| Tensor::full(f32::NAN, (4, 1, 2, 2), &Device::Cpu)));
     let preview = Preview {
         images: 0,
         image_shape: [1, 2, 2],
-        sampler: SamplerConfig {
-            method: Method::Ddpm,
-            eta: 0.0,
-            mean: MeanForm::Epsilon,
-            variance: VarianceKind::FixedLarge,
-            steps: 5,
-            spacing: Spacing::Leading,
-        },
+        sampler: SamplerConfig::new(Method::Ddpm, MeanForm::Epsilon, VarianceKind::FixedLarge, 5, Spacing::Leading),
         seed: 1,
     };
     let error = train(&mut trainer, &mut data, &mut run, &preview, &describe, &mut Notes::default()).unwrap_err();

@@ -30,6 +30,14 @@ impl NetworkConfig {
         }
     }
 
+    /// Channels of what the network says of a picture: twice those of the picture where a variance is learnt as well.
+    pub fn out_channels(&self) -> usize {
+        match self {
+            Self::NoiseNet(config) => config.channels,
+            Self::UNet2d(config) => config.out_channels,
+        }
+    }
+
     /// Size of a picture.
     pub fn image_size(&self) -> ImageSize {
         match self {

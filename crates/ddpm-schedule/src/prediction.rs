@@ -1,0 +1,107 @@
+//! What a network is trained to predict, and how x_0 and ε follow from it.
+
+use crate::Schedule;
+
+/// What the network's output stands for. All three say the same of x_t; they differ in where their errors weigh.
+///
+/// With serde: `"epsilon"`, `"x0"`, `"v"`; diffusers' `"sample"` and `"v_prediction"` are read as well.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Prediction {
+    /// The noise ε (Ho et al. 2020, eq. 11). Says nothing of x_0 where ᾱ_t is 0.
+    #[default]
+    Epsilon,
+    /// The image x_0 itself (Ho et al. 2020, section 3.2).
+    #[cfg_attr(feature = "serde", serde(alias = "sample"))]
+    X0,
+    /// v = √ᾱ_t ε − √(1 − ᾱ_t) x_0 (Salimans & Ho 2022, section 4): x_0 up to its sign where ᾱ_t is 0, ε where it is 1.
+    #[cfg_attr(feature = "serde", serde(alias = "v_prediction"))]
+    V,
+}
+
+/// A pair of factors, of the first and of the second of the two things named where it is returned.
+pub type Factors = (f64, f64);
+
+impl Schedule {
+    /// The output that is right, as factors of (x_0, ε): what the network is trained towards.
+    ///
+    /// # Panics
+    /// When `i` is not below [`len`](Self::len).
+    pub fn target_factors(&self, prediction: Prediction, i: usize) -> Factors {
+        match prediction {
+            Prediction::Epsilon => (0.0, 1.0),
+            Prediction::X0 => (1.0, 0.0),
+            Prediction::V => (-self.sqrt_one_minus_alpha_bar(i), self.sqrt_alpha_bar(i)),
+        }
+    }
+
+    /// x̂_0 as factors of (x_t, output). Those of ε are infinite where ᾱ_t is 0.
+    ///
+    /// # Panics
+    /// When `i` is not below [`len`](Self::len).
+    ///
+    /// # Examples
+    /// ```
+    /// use ddpm_schedule::{Prediction, Schedule};
+    ///
+    /// let schedule = Schedule::from_betas(&[0.19]).unwrap();
+    /// // ᾱ = 0.81: of x_t = 0.9 x_0 + √0.19 ε it takes √0.19 ε away and divides by 0.9.
+    /// let (of_x, of_eps) = schedule.x0_factors(Prediction::Epsilon, 0);
+    /// assert!((of_x - 1.0 / 0.9).abs() < 1e-15 && (of_eps + 0.19f64.sqrt() / 0.9).abs() < 1e-15);
+    /// ```
+    pub fn x0_factors(&self, prediction: Prediction, i: usize) -> Factors {
+        let (signal, noise) = (self.sqrt_alpha_bar(i), self.sqrt_one_minus_alpha_bar(i));
+        match prediction {
+            Prediction::Epsilon => (signal.recip(), -noise / signal),
+            Prediction::X0 => (0.0, 1.0),
+            Prediction::V => (signal, -noise),
+        }
+    }
+
+    /// ε̂ as factors of (x_t, output). Finite at every step.
+    ///
+    /// # Panics
+    /// When `i` is not below [`len`](Self::len).
+    pub fn eps_factors(&self, prediction: Prediction, i: usize) -> Factors {
+        let (signal, noise) = (self.sqrt_alpha_bar(i), self.sqrt_one_minus_alpha_bar(i));
+        match prediction {
+            Prediction::Epsilon => (0.0, 1.0),
+            Prediction::X0 => (noise.recip(), -signal / noise),
+            Prediction::V => (noise, signal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BetaSchedule;
+
+    /// Of any x_0 and ε, the right output gives both back.
+    #[test]
+    fn the_right_output_gives_x_0_and_eps_back() {
+        let schedule = Schedule::new(&BetaSchedule::Linear { start: 1e-4, end: 0.02 }, 1000).unwrap();
+        let (x_0, eps) = (0.3, -1.7);
+        for prediction in [Prediction::Epsilon, Prediction::X0, Prediction::V] {
+            for i in [0, 1, 500, 999] {
+                let x_t = schedule.sqrt_alpha_bar(i) * x_0 + schedule.sqrt_one_minus_alpha_bar(i) * eps;
+                let of = |(a, b): Factors, x: f64, y: f64| a * x + b * y;
+                let output = of(schedule.target_factors(prediction, i), x_0, eps);
+                let back = [schedule.x0_factors(prediction, i), schedule.eps_factors(prediction, i)];
+                let [found_x0, found_eps] = back.map(|factors| of(factors, x_t, output));
+                // Divided by √ᾱ_T = 6e-3 or √(1 − ᾱ_1) = 0.01.
+                assert!((found_x0 - x_0).abs() < 1e-12, "{prediction:?} {i}: {found_x0}");
+                assert!((found_eps - eps).abs() < 1e-12, "{prediction:?} {i}: {found_eps}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_signal_only_eps_says_nothing() {
+        let plain = Schedule::new(&BetaSchedule::Linear { start: 1e-4, end: 0.02 }, 1000).unwrap();
+        let schedule = plain.with_zero_terminal_snr().unwrap();
+        assert!(schedule.x0_factors(Prediction::Epsilon, 999).0.is_infinite());
+        assert_eq!(schedule.x0_factors(Prediction::X0, 999), (0.0, 1.0));
+        assert_eq!(schedule.x0_factors(Prediction::V, 999), (0.0, -1.0));
+    }
+}
