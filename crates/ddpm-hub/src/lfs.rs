@@ -13,7 +13,6 @@ use ureq::http::header::{CONTENT_LENGTH, ETAG};
 
 use crate::client::{About, Client, text};
 use crate::error::{HubError, Result};
-use crate::push::revision;
 use crate::repo_id::RepoId;
 use crate::watch::Watch;
 
@@ -70,7 +69,7 @@ pub(crate) fn upload_large(
             "operation": "upload",
             "transfers": ["basic", "multipart"],
             "hash_algo": "sha256",
-            "ref": { "name": revision(id) },
+            "ref": { "name": id.revision() },
             "objects": objects,
         });
         let url = client.url(&format!("{}.git/info/lfs/objects/batch", id.name()));
@@ -116,6 +115,9 @@ fn send(client: &Client, file: &LargeFile, upload: &Action, about: &About<'_>, w
     for (i, (number, url)) in (0u64..).zip(parts) {
         let from = i * part_bytes;
         let etag = put(client, url, &[], file, from, part_bytes.min(file.bytes - from), about, watch)?;
+        if etag.is_empty() {
+            return Err(bad(about, "an ETag for each part"));
+        }
         done.push(json!({ "partNumber": number, "etag": etag }));
     }
     let body = json!({ "oid": file.sha256, "parts": done }).to_string();

@@ -160,6 +160,6 @@ fn commit(
 }
 
 /// As it stands in an address.
-pub(crate) fn revision(id: &RepoId) -> String {
+fn revision(id: &RepoId) -> String {
     id.revision().replace('/', "%2F")
 }

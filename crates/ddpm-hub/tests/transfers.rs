@@ -97,6 +97,10 @@ fn what_is_needed_is_downloaded_once() {
     world.model().unwrap();
     // Whether there is something newer, and nothing else.
     assert_eq!(world.server.requests(), ["GET /api/models/someone/model/revision/main?blobs=true"]);
+    // What has not its size is not whole, whoever cut it.
+    fs::write(path.join("unet/diffusion_pytorch_model.safetensors"), "cut").unwrap();
+    check_model(&world.model().unwrap());
+    world.server.requests();
     // A new commit shares what it has in common with the old one.
     let mut files = model_files();
     files[2].1 = b"{\"a\": 2}".to_vec();
