@@ -44,6 +44,18 @@ impl Program {
         self
     }
 
+    /// With a variable of its environment.
+    pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Without a variable of this process's environment.
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
     /// With standard output going to `file`.
     pub fn stdout(mut self, file: std::fs::File) -> Self {
         self.command.stdout(file);

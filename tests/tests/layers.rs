@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// What each crate may use of the workspace. Change it together with the table in docs/architecture.md.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("ddpm-schedule", &[]),
     ("ddpm-rng", &[]),
     ("ddpm-ops", &[]),
@@ -15,14 +15,16 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("ddpm-data", &["ddpm-rng"]),
     ("ddpm-checkpoint", &["ddpm-unet", "ddpm-schedule"]),
     ("ddpm-trainer", &["ddpm-diffusion", "ddpm-checkpoint", "ddpm-ops", "ddpm-rng", "ddpm-schedule"]),
+    ("ddpm-hub", &[]),
     ("ddpm-testkit", &[]),
     ("ddpm-cli", &[]),
     ("ddpm-train", &APPS),
     ("ddpm-sample", &APPS),
 ];
 
-const APPS: [&str; 9] = [
+const APPS: [&str; 10] = [
     "ddpm-cli",
+    "ddpm-hub",
     "ddpm-trainer",
     "ddpm-checkpoint",
     "ddpm-data",

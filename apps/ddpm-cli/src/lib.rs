@@ -2,7 +2,8 @@
 //! exit codes.
 //!
 //! It leaves out everything about diffusion. Reading order: [`arguments`], [`exit`], [`DeviceChoice`], [`Verbosity`],
-//! [`Progress`], [`StopSignal`], [`print`](crate::print()), [`completions`].
+//! [`Progress`], [`Transfer`],
+//! [`StopSignal`], [`print`](crate::print()), [`completions`].
 
 mod arguments;
 mod completions;
@@ -13,6 +14,7 @@ mod progress;
 mod signals;
 mod stdout;
 mod threads;
+mod transfer;
 
 pub use arguments::arguments;
 pub use completions::completions;
@@ -23,3 +25,4 @@ pub use progress::Progress;
 pub use signals::StopSignal;
 pub use stdout::print;
 pub use threads::on_threads;
+pub use transfer::Transfer;

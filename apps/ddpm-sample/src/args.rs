@@ -13,7 +13,8 @@ use ddpm_schedule::Spacing;
 #[derive(Debug, Parser)]
 #[command(name = "ddpm-sample", version, max_term_width = 100)]
 pub(crate) struct Args {
-    /// A run directory, a checkpoint directory, a model file or a pipeline of diffusers [default: the newest run under runs/]
+    /// A run directory, a checkpoint directory, a model file, a pipeline of diffusers, or OWNER/NAME[@REVISION] of the Hugging Face
+    /// Hub [default: the newest run under runs/]
     #[arg(value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
     /// Pictures [default: 16, or as many as --latents holds]

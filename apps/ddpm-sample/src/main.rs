@@ -1,8 +1,10 @@
 //! `ddpm-sample`: a model in, pictures out.
 //!
-//! Reading order: [`args`], [`plan`], [`sampling`], [`pictures`].
+//! Reading order: [`args`], [`plan`], [`sampling`], [`pictures`]; beside them `hub`.
 
 mod args;
+#[cfg(feature = "hub")]
+mod hub;
 mod pictures;
 mod plan;
 mod sampling;
@@ -36,7 +38,7 @@ fn draw(args: &Args, threads: usize, progress: &Progress) -> anyhow::Result<Ende
     let device = args.device.open()?;
     let stop = StopSignal::listen()?;
 
-    let plan = Plan::new(args, &device)?;
+    let plan = Plan::new(args, &device, progress)?;
     pictures::prepare(args, &plan)?;
     info!("{}, step {}", plan.model_path.display(), plan.step);
     let on = if device.is_cpu() { format!("the CPU, {threads} threads") } else { format!("{:?}", device.location()) };

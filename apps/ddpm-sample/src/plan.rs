@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use candle_core::{Device, Tensor};
 use ddpm_checkpoint::{CheckpointError, Model, find_model, newest_run, read_tensors};
-use ddpm_cli::usage;
+use ddpm_cli::{Progress, usage};
 use ddpm_diffusion::{DiffusionError, GaussianDiffusion, Method, ReverseVariance, SamplerConfig};
 use ddpm_rng::{ImageNoise, Purpose};
 use ddpm_schedule::ScheduleConfig;
@@ -48,8 +48,8 @@ const MOST: usize = 1_000_000;
 const MOST_VALUES: usize = 1 << 27;
 
 impl Plan {
-    pub(crate) fn new(args: &Args, device: &Device) -> anyhow::Result<Self> {
-        let model = find_model(model_path(args.model.as_deref())?).map_err(|error| match error {
+    pub(crate) fn new(args: &Args, device: &Device, progress: &Progress) -> anyhow::Result<Self> {
+        let model = find_model(model_path(args.model.as_deref(), progress)?).map_err(|error| match error {
             CheckpointError::NotFound { .. } => usage(format!("MODEL: {error}")),
             error => error.into(),
         })?;
@@ -137,8 +137,12 @@ impl Plan {
     }
 }
 
-fn model_path(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+#[cfg_attr(not(feature = "hub"), expect(unused_variables, reason = "only a download is watched"))]
+fn model_path(given: Option<&Path>, progress: &Progress) -> anyhow::Result<PathBuf> {
     match given {
+        #[cfg(feature = "hub")]
+        Some(path) => crate::hub::model(path, progress),
+        #[cfg(not(feature = "hub"))]
         Some(path) => Ok(path.to_path_buf()),
         None => newest_run("runs")?.ok_or_else(|| {
             usage("no MODEL given, and no run with a checkpoint under runs/; train one with ddpm-train")

@@ -21,10 +21,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Pictures: a folder of images, IDX, CIFAR-10 or Parquet files, or one such file, zip or tar; `digits` for the scans
-    /// in the program
+    /// in the program; hub:OWNER/NAME[@REVISION] for a dataset of the Hugging Face Hub
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
-    /// Begin with the weights of a model: a run, a checkpoint, a model file or a pipeline of diffusers. Without --preset the network
+    /// Begin with the weights of a model: a run, a checkpoint, a model file, a pipeline of diffusers, or OWNER/NAME[@REVISION] of
+    /// the Hugging Face Hub. Without --preset the network
     /// and the schedule are that model's too
     #[arg(long, value_name = "MODEL", conflicts_with = "benchmark")]
     pub(crate) init: Option<PathBuf>,
@@ -62,6 +63,10 @@ pub(crate) struct Args {
     /// Train N steps on synthetic pictures, print the timings as one JSON object and stop
     #[arg(long, value_name = "N", conflicts_with = "dry_run", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) benchmark: Option<u64>,
+    /// When the run is done, upload its pipeline (model.kind unet2d) to this model of the Hugging Face Hub, which is created,
+    /// public, where there is none. Needs HF_TOKEN
+    #[arg(long, value_name = "OWNER/NAME", conflicts_with = "benchmark")]
+    pub(crate) push_to_hub: Option<String>,
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,
     /// Print the completions of a shell and stop

@@ -1,12 +1,17 @@
 //! `ddpm-train`: pictures in, a model and pictures out.
 //!
 //! Reading order: [`args`], [`config`], [`run_choice`], [`session`]; beside them [`presets`], [`sample_config`], [`model`],
-//! [`watch`], [`benchmark`].
+//! [`watch`], [`benchmark`], [`hub`].
 
 mod args;
 mod benchmark;
 mod config;
 mod diffusion_config;
+#[cfg(feature = "hub")]
+mod hub;
+#[cfg(not(feature = "hub"))]
+#[path = "no_hub.rs"]
+mod hub;
 mod model;
 mod presets;
 mod run_choice;
@@ -44,19 +49,24 @@ fn run() -> anyhow::Result<Ended> {
         });
     }
     let request = Request::read(&args)?;
-    let init = args.init.as_deref().map(|path| find_model(path).with_context(|| format!("--init {}", path.display())));
+    let init = args
+        .init
+        .as_deref()
+        .map(|path| find_model(hub::model(path, &progress)?).with_context(|| format!("--init {}", path.display())));
     let init = init.transpose()?;
-    let config = RunConfig::resolve(&args, request.saved(&args)?.as_ref(), init.as_ref())?;
+    let mut config = RunConfig::resolve(&args, request.saved(&args)?.as_ref(), init.as_ref())?;
+    let push = args.push_to_hub.as_deref().map(|id| hub::Push::new(id, &config)).transpose()?;
     if args.dry_run {
         ddpm_cli::print(&config.to_toml()?)?;
         return Ok(Ended::Done);
     }
     // A path that was typed wrong is a matter of usage; what lies behind one that exists is not.
     let data = &config.data.path;
-    if data != "digits" && !std::path::Path::new(data).exists() {
+    if data != "digits" && !hub::is_dataset(data) && !std::path::Path::new(data).exists() {
         return Err(usage(format!("data.path: expected pictures at {data}, found nothing there")));
     }
+    hub::pin(&mut config.data, request.data_before()?.as_deref())?;
     ddpm_cli::on_threads(args.threads, |threads| {
-        session::train(request, &config, init.as_ref(), &args.device.open()?, threads, &progress)
+        session::train(request, &config, init.as_ref(), push.as_ref(), &args.device.open()?, threads, &progress)
     })
 }

@@ -66,6 +66,20 @@ impl Request {
     }
 }
 
+impl Request {
+    /// The `data.path` of the run that may go on, where there is one.
+    pub(crate) fn data_before(&self) -> anyhow::Result<Option<String>> {
+        let run = match self {
+            Self::Continue { run, .. } => Some(run.clone()),
+            Self::Named { stem, may_continue: true } => newest_named(stem)?,
+            Self::New { .. } | Self::Named { .. } => None,
+        };
+        let Some(path) = run.map(|run| run.join("config.toml")).filter(|path| path.is_file()) else { return Ok(None) };
+        let document = read_document(&path)?;
+        Ok(document.get("data").and_then(|data| data.get("path")?.as_str()).map(str::to_owned))
+    }
+}
+
 /// `runs/STEM`: the preset's name, or that of the configuration file.
 fn stem(args: &Args) -> anyhow::Result<String> {
     let of_file = |path: &PathBuf| path.file_stem().and_then(|stem| stem.to_str()).map(str::to_string);
@@ -224,14 +238,7 @@ impl Request {
 
 /// The newest run of that name, where it is free, of the same configuration, and has steps left.
 fn unfinished(stem: &str, config: &RunConfig, total_steps: u64) -> anyhow::Result<Option<RunDir>> {
-    let root = Path::new(RUNS);
-    let free = next_free_name(root, stem)?;
-    let newest = match free.strip_prefix(stem).and_then(|rest| rest.strip_prefix('-')).map(str::parse::<u64>) {
-        Some(Ok(2)) => stem.to_string(),
-        Some(Ok(next)) => format!("{stem}-{}", next - 1),
-        _ => return Ok(None),
-    };
-    let path = root.join(newest);
+    let Some(path) = newest_named(stem)? else { return Ok(None) };
     if !RunDir::is_run(&path) {
         return Ok(None);
     }
@@ -244,6 +251,18 @@ fn unfinished(stem: &str, config: &RunConfig, total_steps: u64) -> anyhow::Resul
     // A signal may have come between the last step and its pictures.
     let drawn = config.sample.preview_images == 0 || grid_path(&run.samples_path(), total_steps).exists();
     Ok((same && (done < total_steps || (done == total_steps && !drawn))).then_some(run))
+}
+
+/// Where the newest run of that name is, if there is one.
+fn newest_named(stem: &str) -> anyhow::Result<Option<PathBuf>> {
+    let root = Path::new(RUNS);
+    let free = next_free_name(root, stem)?;
+    let newest = match free.strip_prefix(stem).and_then(|rest| rest.strip_prefix('-')).map(str::parse::<u64>) {
+        Some(Ok(2)) => stem.to_string(),
+        Some(Ok(next)) => format!("{stem}-{}", next - 1),
+        _ => return Ok(None),
+    };
+    Ok(Some(root.join(newest)))
 }
 
 /// Warns where a run that goes on is given another length and its learning rate follows the length.

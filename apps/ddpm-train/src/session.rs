@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::config::RunConfig;
 use crate::diffusion_config::DiffusionConfig;
+use crate::hub::{self, Push};
 use crate::model::new_model;
 use crate::run_choice::{Opened, Request, save_origin, warn_of_other_length};
 use crate::watch::{Watch, grid_path};
@@ -22,12 +23,13 @@ pub(crate) fn train(
     request: Request,
     config: &RunConfig,
     init: Option<&Model>,
+    push: Option<&Push>,
     device: &Device,
     threads: usize,
     progress: &Progress,
 ) -> anyhow::Result<Ended> {
     let stop = StopSignal::listen()?;
-    let source = ddpm_data::open(&config.data).map_err(data_error)?;
+    let source = hub::open(&config.data, progress)?;
     let total_steps = total_steps(config, source.as_ref())?;
     let Opened { mut run, checkpoint, new } = request.open(config, total_steps)?;
     greet(config, source.as_ref(), device, threads, &run)?;
@@ -62,6 +64,9 @@ pub(crate) fn train(
     if first_step >= total_steps && !undrawn {
         let path = run.path().display();
         info!("{path} has done its {total_steps} steps; --steps gives it more, --out begins another");
+        if let Some(push) = push {
+            push.send(run.path(), first_step, progress)?;
+        }
         return Ok(Ended::Done);
     }
 
@@ -93,6 +98,9 @@ pub(crate) fn train(
         0 => {}
         1 => warn!("1 picture could not be decoded, and others took its place: it is named above"),
         bad => warn!("{bad} pictures could not be decoded, and others took their place: each is named above"),
+    }
+    if let (Some(push), Outcome::Finished) = (push, outcome) {
+        push.send(run.path(), total_steps, progress)?;
     }
     Ok(match (outcome, stop.received()) {
         (Outcome::Stopped, Some(signal)) => Ended::BySignal(signal),

@@ -38,9 +38,11 @@ pub(crate) fn is_diffusers(directory: &Path) -> bool {
 /// [`CheckpointError::WrongField`] naming the file, the field and the value that is not supported, and those of
 /// [`read_tensors`].
 pub(crate) fn load_diffusers(directory: &Path) -> Result<Model> {
-    let unet = if directory.join(INDEX_NAME).is_file() { directory.join(UNET_NAME) } else { directory.to_owned() };
+    // The first pipelines have all their parts in one directory, and diffusers reads them still.
+    let part = |name: &str| Some(directory.join(name)).filter(|part| part.is_dir());
+    let unet = part(UNET_NAME).filter(|_| directory.join(INDEX_NAME).is_file()).unwrap_or_else(|| directory.to_owned());
     let network = network(&unet.join(CONFIG_NAME))?;
-    let path = directory.join(SCHEDULER_NAME).join(SCHEDULER_CONFIG_NAME);
+    let path = part(SCHEDULER_NAME).unwrap_or_else(|| directory.to_owned()).join(SCHEDULER_CONFIG_NAME);
     let scheduler_fields = if path.is_file() { Fields::read(&path)? } else { Fields::none(&path) };
     let Scheduler { diffusion, prediction, sampler } = scheduler(&scheduler_fields)?;
     let (path, tensors) = weights(&unet)?;

@@ -8,9 +8,19 @@ use crate::DataError;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// `digits` for the embedded scans, or a path: a folder, an image, IDX, CIFAR-10 binary, Parquet, zip or tar file.
+    /// `digits` for the embedded scans, or a path: a folder, an image, IDX, CIFAR-10 binary, Parquet, zip or tar file. The
+    /// programs also take `hub:OWNER/NAME@REVISION`, which they download.
     #[serde(default)]
     pub path: String,
+    /// The column of pictures in Parquet files. Found by their metadata and its name if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// Of a dataset of the Hub, which split: `train` if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+    /// Of a dataset of the Hub, which of the parts that its metadata name: the default one if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subset: Option<String>,
     /// How a picture of another size meets the network's. `crop` if left out.
     #[serde(default)]
     pub fit: Fit,

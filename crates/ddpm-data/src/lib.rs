@@ -45,7 +45,7 @@ pub use error::DataError;
 pub use grid::{grid, save_grid, save_strip};
 pub use loader::{Batch, Loader, LoaderConfig};
 pub use loss_curve::save_loss_curve;
-pub use open::open;
+pub use open::{open, open_files};
 pub use picture::Picture;
 pub use pixels::{pixel_to_value, to_pictures, value_to_pixel};
 pub use png_file::save_png;

@@ -42,16 +42,23 @@ pub fn open(config: &DataConfig) -> Result<Arc<dyn ImageSource>, DataError> {
         let problem = "expected a folder or a file, found neither: a pipe, a socket or a device";
         return Err(DataError::damaged(path.display(), problem));
     }
-    let files = if metadata.is_dir() { files_below(path)? } else { vec![path.to_path_buf()] };
-    let source = Chain::new(sources(files)?);
+    open_files(config, if metadata.is_dir() { files_below(path)? } else { vec![path.to_path_buf()] })
+}
+
+/// Opens these files, in this order, as the set that the configuration names: [`open`] for files that lie elsewhere.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_files(config: &DataConfig, files: Vec<PathBuf>) -> Result<Arc<dyn ImageSource>, DataError> {
+    let source = Chain::new(sources(files, config.column.as_deref())?);
     if source.is_empty() {
-        return Err(DataError::Empty { path: path.to_path_buf() });
+        return Err(DataError::Empty { path: PathBuf::from(&config.path) });
     }
     Ok(Arc::new(source))
 }
 
 /// A source for each file of many pictures, and one for each run of single pictures between them.
-fn sources(files: Vec<PathBuf>) -> Result<Vec<Box<dyn ImageSource>>, DataError> {
+fn sources(files: Vec<PathBuf>, column: Option<&str>) -> Result<Vec<Box<dyn ImageSource>>, DataError> {
     let mut sources: Vec<Box<dyn ImageSource>> = Vec::new();
     let (mut pictures, mut left_out) = (Vec::new(), Vec::new());
     for path in files {
@@ -69,7 +76,7 @@ fn sources(files: Vec<PathBuf>) -> Result<Vec<Box<dyn ImageSource>>, DataError> 
             }
             FileKind::Idx { gzip } => Box::new(read_idx(&path, gzip)?),
             FileKind::CifarBinary => Box::new(read_cifar_binary(&path)?),
-            FileKind::Parquet => Box::new(read_parquet(&path)?),
+            FileKind::Parquet => Box::new(read_parquet(&path, column)?),
             FileKind::Zip => Box::new(read_zip(&path)?),
             FileKind::Tar { gzip } => Box::new(read_tar(&path, gzip)?),
         };

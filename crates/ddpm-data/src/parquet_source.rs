@@ -17,26 +17,26 @@ use crate::{DataError, ImageSource};
 
 /// Reads the encoded pictures of a file.
 ///
-/// The column is the one that the `huggingface` metadata calls an image, else the first that holds structs with a field
+/// The column is `named`, else the one that the `huggingface` metadata calls an image, else the first that holds structs with a field
 /// `bytes`, else the first of bytes whose name is that of an image, else the only one of bytes.
 ///
 /// # Errors
 /// When the file is damaged or a decompression bomb, or no column holds pictures. A row without bytes is an error that
 /// names it.
-pub(crate) fn read_parquet(path: &Path) -> Result<ByteStore, DataError> {
+pub(crate) fn read_parquet(path: &Path, named: Option<&str>) -> Result<ByteStore, DataError> {
     // The reader has panicked on corrupt files: such a file is damaged. What the closure builds is dropped then.
-    catch_unwind(AssertUnwindSafe(|| read(path)))
+    catch_unwind(AssertUnwindSafe(|| read(path, named)))
         .unwrap_or_else(|_| Err(DataError::damaged(path.display(), "damaged Parquet: its reader failed on it")))
 }
 
-fn read(path: &Path) -> Result<ByteStore, DataError> {
+fn read(path: &Path, named: Option<&str>) -> Result<ByteStore, DataError> {
     let damaged = |problem: String| DataError::damaged(path.display(), problem);
     let broken = |error: parquet::errors::ParquetError| damaged(error.to_string());
     let file = File::open(path).map_err(DataError::io(path))?;
     let packed = file.metadata().map_err(DataError::io(path))?.len();
     let reader = SerializedFileReader::new(file).map_err(broken)?;
     let groups = reader.metadata().row_groups();
-    let column = image_column(reader.metadata().file_metadata()).map_err(&damaged)?;
+    let column = image_column(reader.metadata().file_metadata(), named).map_err(&damaged)?;
     let rows = groups.iter().fold(0, |sum: u64, group| sum.saturating_add(group.num_rows().unsigned_abs()));
     if rows > packed {
         // A run-length code repeats a row for nothing; a set of pictures has no use for that.
@@ -75,7 +75,7 @@ fn read(path: &Path) -> Result<ByteStore, DataError> {
 }
 
 /// The index of the leaf column with the pictures, or what is there instead.
-fn image_column(file: &FileMetaData) -> Result<usize, String> {
+fn image_column(file: &FileMetaData, wanted: Option<&str>) -> Result<usize, String> {
     let columns = file.schema_descr().columns();
     let name = |i: &usize| columns[*i].path().parts()[0].as_str();
     let is_struct = |i: &usize| columns[*i].path().parts().len() == 2;
@@ -84,6 +84,12 @@ fn image_column(file: &FileMetaData) -> Result<usize, String> {
     let metadata = file.key_value_metadata().into_iter().flatten().find(|pair| pair.key == "huggingface");
     let named = metadata.and_then(|pair| hub_image_feature(pair.value.as_deref()?));
     let first = |choose: &dyn Fn(&usize) -> bool| fitting.iter().copied().find(|i| choose(i));
+    if let Some(wanted) = wanted {
+        return first(&|i| name(i) == wanted).ok_or_else(|| {
+            let names: Vec<&str> = fitting.iter().map(name).collect();
+            format!("expected a column {wanted} of encoded pictures, found those in {}", names.join(", "))
+        });
+    }
     let chosen =
         first(&|i| Some(name(i)) == named.as_deref()).or_else(|| first(&is_struct)).or_else(|| first(&is_usual));
     chosen.or_else(|| if fitting.len() == 1 { fitting.first().copied() } else { None }).ok_or_else(|| {

@@ -1,12 +1,16 @@
-//! Golden files and tolerances for this workspace's tests. Development only.
+//! Golden files, tolerances and a Hub of its own for this workspace's tests. Development only.
 //!
 //! Owns reading `tests/golden/*.safetensors` and the one definition of "equal within a tolerance" that the tests share.
 //! It panics freely: every caller is a test.
+
+mod fake_hub;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+
+pub use fake_hub::{FakeHub, TOKEN, Trouble};
 
 /// One golden file: its tensors, and the text of its metadata key `config` where it has one.
 #[derive(Debug)]

@@ -1,0 +1,45 @@
+//! The bar of a download or an upload.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::progress::Progress;
+
+/// A bar in bytes, drawn where [`Progress`] draws. May be moved by several threads.
+#[derive(Debug)]
+pub struct Transfer {
+    progress: Progress,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Transfer {
+    /// No bar yet.
+    pub fn new(progress: &Progress) -> Self {
+        Self { progress: progress.clone(), bar: Mutex::default() }
+    }
+
+    /// Draws the bar of so many bytes; `what` names it.
+    pub fn begin(&self, what: &str, bytes: u64) {
+        let template = "{bar:24} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left  {msg}";
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = self.progress.bars().add(ProgressBar::new(bytes).with_style(style).with_message(what.to_owned()));
+        bar.enable_steady_tick(Duration::from_millis(500));
+        *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
+    }
+
+    /// Moves it on by so many bytes.
+    pub fn advance(&self, bytes: u64) {
+        if let Some(bar) = &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
+            bar.inc(bytes);
+        }
+    }
+
+    /// Takes it away.
+    pub fn end(&self) {
+        if let Some(bar) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            bar.finish_and_clear();
+        }
+    }
+}

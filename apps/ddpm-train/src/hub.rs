@@ -1,0 +1,127 @@
+//! What comes from the Hugging Face Hub and what goes there: models to begin with, datasets, the pipeline of a run.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use ddpm_cli::{Progress, Transfer, usage};
+use ddpm_data::{DataConfig, DataError, ImageSource};
+use ddpm_hub::{Hub, HubConfig, HubError, RepoId, Wanted, Watch};
+use ddpm_unet::NetworkConfig;
+use tracing::info;
+
+use crate::config::RunConfig;
+
+/// What `data.path` begins with where the pictures are a dataset of the Hub.
+const PREFIX: &str = "hub:";
+
+/// The path of the model that `--init` names: one that is there, else that of a model of the Hub, downloaded.
+pub(crate) fn model(given: &Path, progress: &Progress) -> anyhow::Result<PathBuf> {
+    let id = given.to_str().filter(|_| !given.exists()).and_then(|text| text.parse::<RepoId>().ok());
+    let Some(id) = id else { return Ok(given.to_owned()) };
+    let found = hub().and_then(|hub| hub.model(&id, &Bar(Transfer::new(progress))).map_err(error));
+    found.with_context(|| format!("--init {}: no such path, so a model of the Hub", given.display()))
+}
+
+/// Whether `data.path` names a dataset of the Hub.
+pub(crate) fn is_dataset(path: &str) -> bool {
+    path.starts_with(PREFIX) && !Path::new(path).exists()
+}
+
+/// Replaces the name of a dataset of the Hub by its name at one commit: a run that goes on finds the same pictures. `before`
+/// is the `data.path` of the run that is to go on; where it is of the same dataset and nobody says a revision, it stays.
+pub(crate) fn pin(data: &mut DataConfig, before: Option<&str>) -> anyhow::Result<()> {
+    if !is_dataset(&data.path) {
+        return Ok(());
+    }
+    let id = dataset_id(&data.path)?;
+    let before = before.and_then(|path| dataset_id(path).ok()).filter(|before| before.name() == id.name());
+    let pinned = match before.filter(|_| !id.has_revision()) {
+        Some(before) => before,
+        None => {
+            let commit =
+                hub()?.dataset_commit(&id).map_err(error).with_context(|| format!("data.path {}", data.path))?;
+            id.at(&commit)?
+        }
+    };
+    data.path = format!("{PREFIX}{pinned}");
+    Ok(())
+}
+
+/// Opens the pictures of a configuration, downloaded where they are the Hub's.
+pub(crate) fn open(config: &DataConfig, progress: &Progress) -> anyhow::Result<Arc<dyn ImageSource>> {
+    let context = "the training data";
+    let failed = |error: DataError| anyhow::Error::new(error).context(context);
+    if !is_dataset(&config.path) {
+        return ddpm_data::open(config).map_err(failed);
+    }
+    let wanted = Wanted { split: config.split.clone(), subset: config.subset.clone() };
+    let files = hub()?.dataset(&dataset_id(&config.path)?, &wanted, &Bar(Transfer::new(progress))).map_err(error);
+    let files = files.context(context)?;
+    let column = config.column.clone().or(files.column);
+    ddpm_data::open_files(&DataConfig { column, ..config.clone() }, files.paths).map_err(failed)
+}
+
+fn dataset_id(path: &str) -> anyhow::Result<RepoId> {
+    let id = path.strip_prefix(PREFIX).unwrap_or(path);
+    id.parse().map_err(|error| usage(format!("data.path: {PREFIX}: {error}")))
+}
+
+/// An upload that can be made when the run is done.
+#[derive(Debug)]
+pub(crate) struct Push {
+    hub: Hub,
+    id: RepoId,
+}
+
+impl Push {
+    /// Checks, before anything is trained, what can be checked of an upload.
+    pub(crate) fn new(id: &str, config: &RunConfig) -> anyhow::Result<Self> {
+        let flag = |error: HubError| usage(format!("--push-to-hub: {error}"));
+        let id: RepoId = id.parse().map_err(flag)?;
+        if !matches!(config.model, NetworkConfig::UNet2d(_)) {
+            return Err(usage("--push-to-hub: expected model.kind unet2d, found another: only that one is a pipeline"));
+        }
+        let hub = hub()?;
+        hub.check_push(&id).map_err(flag)?;
+        Ok(Self { hub, id })
+    }
+
+    /// Uploads the pipeline of a run that is done.
+    pub(crate) fn send(&self, run: &Path, step: u64, progress: &Progress) -> anyhow::Result<()> {
+        let (pipeline, id) = (run.join("pipeline"), &self.id);
+        let summary = format!("After {step} steps of training");
+        let sent = self.hub.push(id, &pipeline, &summary, &Bar(Transfer::new(progress)));
+        let url = sent.with_context(|| {
+            format!("the upload of {} (the run is done; --out {} uploads it again)", pipeline.display(), run.display())
+        })?;
+        info!("uploaded to {url}");
+        Ok(())
+    }
+}
+
+fn hub() -> anyhow::Result<Hub> {
+    Ok(Hub::new(HubConfig::from_env().map_err(error)?))
+}
+
+/// What is a matter of what was typed, as such.
+fn error(error: HubError) -> anyhow::Error {
+    if error.is_usage() { usage(error) } else { error.into() }
+}
+
+/// The bar of a download or an upload.
+struct Bar(Transfer);
+
+impl Watch for Bar {
+    fn begin(&self, what: &str, bytes: u64) {
+        self.0.begin(what, bytes);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.0.advance(bytes);
+    }
+
+    fn end(&self) {
+        self.0.end();
+    }
+}

@@ -1,0 +1,49 @@
+//! What the Hugging Face Hub would do in a program that was built without the feature `hub`: a message says so.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use ddpm_cli::{Progress, usage};
+use ddpm_data::{DataConfig, ImageSource};
+
+use crate::config::RunConfig;
+
+const WITHOUT: &str = "this program was built without the feature `hub`: it does not reach the Hugging Face Hub";
+
+/// The path as it is.
+#[expect(clippy::unnecessary_wraps, reason = "the same signature with the Hub")]
+pub(crate) fn model(given: &Path, _: &Progress) -> anyhow::Result<PathBuf> {
+    Ok(given.to_owned())
+}
+
+/// Whether `data.path` names a dataset of the Hub.
+pub(crate) fn is_dataset(path: &str) -> bool {
+    path.starts_with("hub:") && !Path::new(path).exists()
+}
+
+/// Refuses datasets of the Hub.
+pub(crate) fn pin(data: &mut DataConfig, _: Option<&str>) -> anyhow::Result<()> {
+    if is_dataset(&data.path) { Err(usage(format!("data.path: {WITHOUT}"))) } else { Ok(()) }
+}
+
+/// Opens the pictures of a configuration.
+pub(crate) fn open(config: &DataConfig, _: &Progress) -> anyhow::Result<Arc<dyn ImageSource>> {
+    ddpm_data::open(config).context("the training data")
+}
+
+/// No upload: there is never one.
+#[derive(Debug)]
+pub(crate) enum Push {}
+
+impl Push {
+    /// Refuses.
+    pub(crate) fn new(_: &str, _: &RunConfig) -> anyhow::Result<Self> {
+        Err(usage(format!("--push-to-hub: {WITHOUT}")))
+    }
+
+    /// Never called.
+    pub(crate) fn send(&self, _: &Path, _: u64, _: &Progress) -> anyhow::Result<()> {
+        match *self {}
+    }
+}

@@ -1,0 +1,108 @@
+//! What the metadata of a dataset say: which files are which split, and which column holds pictures.
+
+use serde_json::Value;
+
+/// One named part of a dataset: `configs` in its metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Subset {
+    pub(crate) name: String,
+    /// Patterns of paths, by split.
+    pub(crate) splits: Vec<(String, Vec<String>)>,
+}
+
+/// The parts that the metadata name, the one that is meant where nobody says which first.
+pub(crate) fn subsets(card: &Value) -> Vec<Subset> {
+    let configs = card.get("configs").and_then(Value::as_array);
+    let mut found: Vec<(u8, Subset)> = configs.into_iter().flatten().filter_map(subset).collect();
+    found.sort_by_key(|(rank, _)| *rank);
+    found.into_iter().map(|(_, subset)| subset).collect()
+}
+
+fn subset(config: &Value) -> Option<(u8, Subset)> {
+    let name = config.get("config_name").and_then(Value::as_str).unwrap_or("default").to_owned();
+    let directory = config.get("data_dir").and_then(Value::as_str).map(|dir| dir.trim_matches('/'));
+    let below = |pattern: String| match directory {
+        Some(directory) if !directory.is_empty() => format!("{directory}/{pattern}"),
+        _ => pattern,
+    };
+    let splits = match config.get("data_files") {
+        None => return None,
+        // With names of splits.
+        Some(Value::Array(files)) if files.iter().any(Value::is_object) => files
+            .iter()
+            .filter_map(|file| Some((file.get("split")?.as_str()?.to_owned(), patterns(file.get("path")?))))
+            .collect(),
+        Some(Value::Object(files)) => files.iter().map(|(split, path)| (split.clone(), patterns(path))).collect(),
+        Some(files) => vec![("train".to_owned(), patterns(files))],
+    };
+    let splits =
+        splits.into_iter().map(|(split, paths): (String, Vec<String>)| (split, paths.into_iter().map(below).collect()));
+    let rank = match config.get("default") {
+        Some(Value::Bool(true)) => 0,
+        _ if name == "default" => 1,
+        _ => 2,
+    };
+    Some((rank, Subset { name, splits: splits.collect() }))
+}
+
+fn patterns(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(pattern) => vec![pattern.clone()],
+        Value::Array(patterns) => patterns.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The first column of pictures of a part: `dataset_info` in the metadata.
+pub(crate) fn image_column(card: &Value, subset: Option<&str>) -> Option<String> {
+    let info = card.get("dataset_info")?;
+    let name = |info: &Value| info.get("config_name").and_then(Value::as_str).unwrap_or("default").to_owned();
+    let info = match info {
+        Value::Array(infos) => match subset {
+            Some(subset) => infos.iter().find(|info| name(info) == subset)?,
+            None => infos.first()?,
+        },
+        info => info,
+    };
+    let features = info.get("features")?.as_array()?;
+    let image = features.iter().find(|feature| feature.get("dtype").and_then(Value::as_str) == Some("image"))?;
+    image.get("name")?.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_forms_that_metadata_take() {
+        let card = json!({
+            "configs": [
+                { "config_name": "small", "data_files": "small/*.parquet" },
+                { "config_name": "full", "default": true, "data_files": [
+                    { "split": "train", "path": ["a/train-*", "b/train-*"] },
+                    { "split": "test", "path": "a/test-*" },
+                ] },
+                { "config_name": "default", "data_dir": "d/", "data_files": ["x.zip", "y.zip"] },
+                { "config_name": "empty" },
+            ],
+            "dataset_info": [
+                { "config_name": "small", "features": [{ "name": "picture", "dtype": "image" }] },
+                { "config_name": "full", "features": [
+                    { "name": "label", "dtype": { "class_label": { "names": { "0": "a" } } } },
+                    { "name": "img", "dtype": "image" },
+                ] },
+            ],
+        });
+        let found = subsets(&card);
+        assert_eq!(found.iter().map(|subset| subset.name.as_str()).collect::<Vec<_>>(), ["full", "default", "small"]);
+        assert_eq!(found[0].splits[0], ("train".into(), vec!["a/train-*".into(), "b/train-*".into()]));
+        assert_eq!(found[0].splits[1], ("test".into(), vec!["a/test-*".into()]));
+        assert_eq!(found[1].splits, [("train".into(), vec!["d/x.zip".into(), "d/y.zip".into()])]);
+        assert_eq!(image_column(&card, Some("full")).as_deref(), Some("img"));
+        assert_eq!(image_column(&card, None).as_deref(), Some("picture"));
+        assert_eq!(image_column(&card, Some("other")), None);
+        assert_eq!((subsets(&Value::Null), image_column(&Value::Null, None)), (vec![], None));
+    }
+}

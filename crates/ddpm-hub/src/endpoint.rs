@@ -1,0 +1,114 @@
+//! Where the Hub is, and which addresses are its own.
+
+use std::fmt;
+
+use ureq::http::Uri;
+
+use crate::error::{HubError, Result};
+
+/// The root of a Hub: `https://huggingface.co`, or a mirror with the same interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Without a slash at its end.
+    root: String,
+    origin: Origin,
+}
+
+/// Scheme, host and port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Origin {
+    secure: bool,
+    host: String,
+    port: u16,
+}
+
+impl Endpoint {
+    /// Reads an address such as `https://huggingface.co`.
+    ///
+    /// # Errors
+    /// [`HubError::BadEndpoint`] when it is none of http or https, or carries a user or a query.
+    pub fn new(address: &str) -> Result<Self> {
+        let root = address.trim_end_matches('/');
+        let bad = || HubError::BadEndpoint { found: address.to_owned() };
+        let origin = origin(root).filter(|_| !root.contains(['?', '#', '@'])).ok_or_else(bad)?;
+        Ok(Self { root: root.to_owned(), origin })
+    }
+
+    /// Whether the address has this endpoint's scheme, host and port: it may have the token.
+    pub(crate) fn owns(&self, url: &str) -> bool {
+        origin(url).is_some_and(|origin| origin == self.origin)
+    }
+
+    /// The address that `location` of a redirect means at `url`. None when it is none, or leads from https to http.
+    pub(crate) fn redirect(url: &str, location: &str) -> Option<String> {
+        let from = origin(url)?;
+        let next = if location.starts_with('/') && !location.starts_with("//") {
+            let scheme = if from.secure { "https" } else { "http" };
+            format!("{scheme}://{}{location}", url.parse::<Uri>().ok()?.authority()?)
+        } else {
+            location.to_owned()
+        };
+        origin(&next).filter(|to| to.secure || !from.secure).map(|_| next)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.root)
+    }
+}
+
+/// The host of an address, for messages: the rest of a signed address is a secret of its own.
+pub(crate) fn host(url: &str) -> String {
+    origin(url).map_or_else(|| "an unreadable address".to_owned(), |origin| origin.host)
+}
+
+fn origin(url: &str) -> Option<Origin> {
+    let uri: Uri = url.parse().ok()?;
+    let secure = match uri.scheme_str()? {
+        "https" => true,
+        "http" => false,
+        _ => return None,
+    };
+    let authority = uri.authority()?;
+    if authority.as_str().contains('@') || authority.host().is_empty() {
+        return None;
+    }
+    let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    Some(Origin { secure, host: authority.host().to_ascii_lowercase(), port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_same_scheme_host_and_port_are_the_endpoints_own() {
+        let hub = Endpoint::new("https://hub.example/").expect("an address");
+        assert_eq!(hub.to_string(), "https://hub.example");
+        assert!(hub.owns("https://HUB.example:443/a?b=c"));
+        for other in [
+            "http://hub.example/",
+            "https://hub.example:444/",
+            "https://cdn.hub.example/",
+            "https://hub.example.evil/",
+            "https://hub.example@evil/",
+            "/a",
+        ] {
+            assert!(!hub.owns(other), "{other}");
+        }
+        for bad in ["hub.example", "ftp://hub.example", "https://user@hub.example", "https://hub.example?a", ""] {
+            assert!(Endpoint::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_is_followed_nowhere_that_is_less_secure() {
+        let at = "https://hub.example/a/b";
+        assert_eq!(Endpoint::redirect(at, "/c?d").as_deref(), Some("https://hub.example/c?d"));
+        assert_eq!(Endpoint::redirect(at, "https://cdn/x").as_deref(), Some("https://cdn/x"));
+        for bad in ["http://hub.example/a", "//evil/a", "file:///etc/passwd", "c"] {
+            assert_eq!(Endpoint::redirect(at, bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What the programs ask of the Hub.
+
+use std::path::{Path, PathBuf};
+
+use hf_hub::RepoType;
+
+use crate::client::Client;
+use crate::config::HubConfig;
+use crate::dataset_files::{Wanted, dataset_files};
+use crate::error::{HubError, Result};
+use crate::model_files::{model_files, shards};
+use crate::push::push;
+use crate::repo_id::RepoId;
+use crate::snapshot::Snapshot;
+use crate::watch::Watch;
+
+/// A Hub and its cache.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    client: Client,
+    config: HubConfig,
+}
+
+/// The pictures of a dataset, on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatasetFiles {
+    /// In the order of their names in the repository.
+    pub paths: Vec<PathBuf>,
+    /// The column of pictures of Parquet files, where the dataset's metadata say.
+    pub column: Option<String>,
+    /// The commit that they are of.
+    pub commit: String,
+}
+
+impl Hub {
+    /// A Hub that is asked as `config` says.
+    pub fn new(config: HubConfig) -> Self {
+        Self { client: Client::new(&config), config }
+    }
+
+    /// Downloads what the cache lacks of a model: the path of a pipeline, a UNet or a model file.
+    ///
+    /// # Errors
+    /// [`HubError::NoModel`] when the repository holds none, and everything that may go wrong on the way: see [`HubError`].
+    pub fn model(&self, id: &RepoId, watch: &dyn Watch) -> Result<PathBuf> {
+        let snapshot = Snapshot::open(&self.client, &self.config, id, RepoType::Model)?;
+        let files = model_files(&snapshot.listing.names(), id)?;
+        if let Some(index) = &files.shards {
+            // It is small, and says what else is needed.
+            let on_disk = snapshot.files(std::slice::from_ref(index), watch)?;
+            snapshot.files(&shards(&on_disk[0], index, id)?, watch)?;
+        }
+        let mut paths = snapshot.files(&files.paths, watch)?;
+        snapshot.remember()?;
+        Ok(if files.own { paths.swap_remove(0) } else { snapshot.root() })
+    }
+
+    /// The commit that a dataset is at: its revision, where that is one, without asking.
+    ///
+    /// # Errors
+    /// As [`Hub::dataset`].
+    pub fn dataset_commit(&self, id: &RepoId) -> Result<String> {
+        match id.commit() {
+            Some(commit) => Ok(commit.to_owned()),
+            None => Ok(Snapshot::open(&self.client, &self.config, id, RepoType::Dataset)?.listing.commit),
+        }
+    }
+
+    /// Downloads what the cache lacks of a split of a dataset.
+    ///
+    /// # Errors
+    /// [`HubError::NoPictures`], [`HubError::NoChoice`], and everything that may go wrong on the way: see [`HubError`].
+    pub fn dataset(&self, id: &RepoId, wanted: &Wanted, watch: &dyn Watch) -> Result<DatasetFiles> {
+        let snapshot = Snapshot::open(&self.client, &self.config, id, RepoType::Dataset)?;
+        let chosen = dataset_files(&snapshot.listing, wanted, id)?;
+        let paths = snapshot.files(&chosen.paths, watch)?;
+        snapshot.remember()?;
+        Ok(DatasetFiles { paths, column: chosen.column, commit: snapshot.listing.commit.clone() })
+    }
+
+    /// Whether an upload may be begun at all: there is a token, and the network is not forbidden.
+    ///
+    /// # Errors
+    /// [`HubError::PushWithoutToken`], [`HubError::OfflinePush`].
+    pub fn check_push(&self, id: &RepoId) -> Result<()> {
+        let what = id.to_string();
+        if self.config.offline {
+            return Err(HubError::OfflinePush { what });
+        }
+        if self.config.token.is_none() { Err(HubError::PushWithoutToken { what }) } else { Ok(()) }
+    }
+
+    /// Uploads every file below `folder` as one commit to the model `id`, which is created where it is not there yet, public.
+    /// The address of the model.
+    ///
+    /// # Errors
+    /// Those of [`Hub::check_push`], and everything that may go wrong on the way: see [`HubError`].
+    pub fn push(&self, id: &RepoId, folder: &Path, summary: &str, watch: &dyn Watch) -> Result<String> {
+        self.check_push(id)?;
+        push(&self.client, id, folder, summary, watch)?;
+        Ok(self.client.url(id.name()))
+    }
+}

@@ -1,0 +1,113 @@
+//! Which files of a repository are a model.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::error::{HubError, IoContext, Result};
+use crate::listing::some_names;
+use crate::plain_path::check_plain_path;
+use crate::repo_id::RepoId;
+
+const INDEX: &str = "model_index.json";
+const CONFIG: &str = "config.json";
+const SCHEDULERS: [&str; 2] = ["scheduler/scheduler_config.json", "scheduler_config.json"];
+const OWN: &str = "model.safetensors";
+const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+const SHARDS: &str = "diffusion_pytorch_model.safetensors.index.json";
+const PICKLE: &str = "diffusion_pytorch_model.bin";
+
+/// The files that a model is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ModelFiles {
+    pub(crate) paths: Vec<String>,
+    /// The index of weights in shards: it names further files, beside itself.
+    pub(crate) shards: Option<String>,
+    /// Whether it is one of this workspace's own model files, not a directory of diffusers.
+    pub(crate) own: bool,
+}
+
+/// Chooses a pipeline of diffusers, its UNet in `unet/` or, as in the first ones, at the top; a UNet alone; a model file.
+pub(crate) fn model_files(names: &[&str], id: &RepoId) -> Result<ModelFiles> {
+    let has = |name: &str| names.contains(&name);
+    let pipeline = has(INDEX);
+    let directories: &[&str] = if pipeline { &["unet/", ""] } else { &[""] };
+    for directory in directories {
+        let config = format!("{directory}{CONFIG}");
+        let weights = [WEIGHTS, SHARDS, PICKLE].into_iter().find(|name| has(&format!("{directory}{name}")));
+        let (true, Some(weights)) = (has(&config), weights) else { continue };
+        let weights_path = format!("{directory}{weights}");
+        let mut paths = vec![config, weights_path.clone()];
+        paths.extend(pipeline.then(|| INDEX.to_owned()));
+        paths.extend(SCHEDULERS.into_iter().find(|name| has(name)).map(str::to_owned));
+        return Ok(ModelFiles { paths, shards: (weights == SHARDS).then_some(weights_path), own: false });
+    }
+    if has(OWN) && !pipeline {
+        return Ok(ModelFiles { paths: vec![OWN.to_owned()], shards: None, own: true });
+    }
+    Err(HubError::NoModel { repository: id.to_string(), found: some_names(names) })
+}
+
+/// The files that an index of shards names, beside it.
+pub(crate) fn shards(index: &Path, index_path: &str, id: &RepoId) -> Result<Vec<String>> {
+    let bytes = std::fs::read(index).on("read", index)?;
+    let bad = |problem: &str| HubError::BadAnswer { what: format!("{id}, file {index_path}"), problem: problem.into() };
+    let document: Value = serde_json::from_slice(&bytes).map_err(|_| bad("expected JSON"))?;
+    let map = document.get("weight_map").and_then(Value::as_object).ok_or_else(|| bad("expected a weight_map"))?;
+    let directory = index_path.rsplit_once('/').map_or(String::new(), |(directory, _)| format!("{directory}/"));
+    let mut paths = Vec::new();
+    for name in map.values() {
+        let name = name.as_str().ok_or_else(|| bad("expected names of files in weight_map"))?;
+        let path = format!("{directory}{}", check_plain_path(name, id.name())?);
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(names: &[&str]) -> Result<ModelFiles> {
+        model_files(names, &"a/b".parse().expect("an id"))
+    }
+
+    #[test]
+    fn only_what_is_needed_is_chosen() {
+        let pipeline = [INDEX, "unet/config.json", "scheduler/scheduler_config.json", "README.md", "vae/config.json"];
+        let (tensors, shards, pickle) = (format!("unet/{WEIGHTS}"), format!("unet/{SHARDS}"), format!("unet/{PICKLE}"));
+        let with = |weights: &[&str]| chosen(&[&pipeline[..], weights].concat()).expect("a pipeline");
+        let all = with(&[&pickle, &shards, &tensors, "unet/diffusion_pytorch_model.fp16.safetensors"]);
+        let paths = ["unet/config.json", &tensors, INDEX, "scheduler/scheduler_config.json"].map(str::to_owned);
+        assert_eq!(all, ModelFiles { paths: paths.to_vec(), shards: None, own: false });
+        assert_eq!(with(&[&pickle, &shards]).shards, Some(shards.clone()));
+        assert!(with(&[&pickle]).paths.contains(&pickle));
+        assert!(chosen(&pipeline).is_err());
+    }
+
+    #[test]
+    fn the_first_pipelines_have_everything_at_the_top() {
+        let found = chosen(&[INDEX, CONFIG, "scheduler_config.json", PICKLE, WEIGHTS]).expect("a pipeline");
+        assert_eq!(found.paths, [CONFIG, WEIGHTS, INDEX, "scheduler_config.json"]);
+        assert_eq!(chosen(&[CONFIG, WEIGHTS]).expect("a UNet").paths, [CONFIG, WEIGHTS]);
+        assert!(chosen(&[OWN, "README.md"]).expect("a model file").own);
+        let error = chosen(&["README.md", "pytorch_model.bin"]).expect_err("neither").to_string();
+        assert!(error.contains("a/b") && error.contains("pytorch_model.bin"), "{error}");
+    }
+
+    #[test]
+    fn shards_stay_beside_their_index() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (path, id) = (dir.path().join("i"), "a/b".parse().expect("an id"));
+        let named = |text: &str| {
+            std::fs::write(&path, text).expect("room");
+            shards(&path, "unet/i", &id)
+        };
+        let found = named(r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors", "c": "1.safetensors"}}"#);
+        assert_eq!(found.expect("names"), ["unet/1.safetensors", "unet/2.safetensors"]);
+        assert!(named(r#"{"weight_map": {"a": "../1.safetensors"}}"#).is_err());
+        assert!(named("[]").is_err());
+    }
+}

@@ -1,0 +1,353 @@
+//! Downloads and uploads against a Hub of this process, which misbehaves in every way that is known of the real one or to be
+//! feared of a hostile one.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ddpm_hub::{Endpoint, Hub, HubConfig, HubError, RepoId, Token, Wanted};
+use ddpm_testkit::{FakeHub, TOKEN, Trouble};
+use serde_json::{Value, json};
+
+const MODEL: &str = "models/someone/model";
+
+struct World {
+    server: FakeHub,
+    root: tempfile::TempDir,
+}
+
+/// Ten thousand bytes of no period that a range could hide.
+fn weights() -> Vec<u8> {
+    (0..10_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+fn model_files() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("README.md", b"not needed".to_vec()),
+        ("model_index.json", b"{}".to_vec()),
+        ("unet/config.json", b"{\"a\": 1}".to_vec()),
+        ("unet/diffusion_pytorch_model.safetensors", weights()),
+        ("unet/diffusion_pytorch_model.bin", vec![7; 5000]),
+        ("scheduler/scheduler_config.json", b"{}".to_vec()),
+    ]
+}
+
+impl World {
+    fn new() -> Self {
+        let world = Self { server: FakeHub::start(), root: tempfile::tempdir().unwrap() };
+        world.add(MODEL, &model_files(), Value::Null);
+        world
+    }
+
+    fn add(&self, name: &str, files: &[(&str, Vec<u8>)], card: Value) {
+        let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (*path, bytes.as_slice())).collect();
+        self.server.add(name, &files, card);
+    }
+
+    fn config(&self) -> HubConfig {
+        HubConfig {
+            endpoint: Endpoint::new(&self.server.url()).unwrap(),
+            cache: self.root.path().join("hub"),
+            token: None,
+            offline: false,
+            pause: Duration::from_millis(1),
+        }
+    }
+
+    fn with_token(&self, token: &str) -> Hub {
+        Hub::new(HubConfig { token: Token::new(token, "test").unwrap(), ..self.config() })
+    }
+
+    fn model(&self) -> Result<PathBuf, HubError> {
+        Hub::new(self.config()).model(&id("someone/model"), &())
+    }
+
+    fn blobs(&self) -> Vec<PathBuf> {
+        let blobs = self.root.path().join("hub/models--someone--model/blobs");
+        fs::read_dir(blobs).map(|entries| entries.map(|entry| entry.unwrap().path()).collect()).unwrap_or_default()
+    }
+}
+
+fn id(text: &str) -> RepoId {
+    text.parse().unwrap()
+}
+
+fn check_model(path: &Path) {
+    for (name, bytes) in model_files() {
+        let needed = !name.ends_with(".md") && !name.ends_with(".bin");
+        assert_eq!(fs::read(path.join(name)).ok(), needed.then_some(bytes), "{name}");
+    }
+}
+
+#[test]
+fn what_is_needed_is_downloaded_once() {
+    let world = World::new();
+    let path = world.model().unwrap();
+    check_model(&path);
+    // As the Python library lays it out.
+    let commit = world.server.commit(MODEL);
+    assert!(path.ends_with(format!("hub/models--someone--model/snapshots/{commit}")), "{}", path.display());
+    let reference = world.root.path().join("hub/models--someone--model/refs/main");
+    assert_eq!(fs::read_to_string(reference).unwrap(), commit);
+    #[cfg(unix)]
+    assert!(fs::read_link(path.join("unet/config.json")).unwrap().starts_with("../../../blobs"));
+    assert!(world.server.requests().len() > 4);
+    world.model().unwrap();
+    // Whether there is something newer, and nothing else.
+    assert_eq!(world.server.requests(), ["GET /api/models/someone/model/revision/main?blobs=true"]);
+    // What has not its size is not whole, whoever cut it.
+    fs::write(path.join("unet/diffusion_pytorch_model.safetensors"), "cut").unwrap();
+    check_model(&world.model().unwrap());
+    world.server.requests();
+    // A new commit shares what it has in common with the old one.
+    let mut files = model_files();
+    files[2].1 = b"{\"a\": 2}".to_vec();
+    world.add(MODEL, &files, Value::Null);
+    assert_ne!(world.model().unwrap(), path);
+    assert_eq!(world.server.requests().iter().filter(|request| request.contains("/resolve/")).count(), 1);
+}
+
+#[test]
+fn without_hashes_in_the_list_those_of_the_answers_are_taken() {
+    let world = World::new();
+    world.server.trouble(Some(Trouble::ListsNames));
+    check_model(&world.model().unwrap());
+}
+
+#[test]
+fn the_cache_serves_where_the_network_does_not() {
+    let world = World::new();
+    let path = world.model().unwrap();
+    // Busy, and then gone.
+    world.server.trouble(Some(Trouble::Status(503, 99)));
+    assert_eq!(world.model().unwrap(), path);
+    let World { server, root } = world;
+    let (config, id) = (World::config(&World { server, root: tempfile::tempdir().unwrap() }), id("someone/model"));
+    let config = HubConfig { cache: root.path().join("hub"), ..config };
+    assert_eq!(Hub::new(config.clone()).model(&id, &()).unwrap(), path);
+    // Not where something is missing: then it is said that nobody answers.
+    fs::remove_file(path.join("unet/diffusion_pytorch_model.safetensors")).unwrap();
+    let error = Hub::new(config.clone()).model(&id, &()).unwrap_err();
+    assert!(error.to_string().contains("127.0.0.1 cannot be reached (connection refused)"), "{error}");
+    let error = Hub::new(HubConfig { offline: true, ..config }).model(&id, &()).unwrap_err().to_string();
+    assert!(error.contains("HF_HUB_OFFLINE") && error.contains("diffusion_pytorch_model.safetensors"), "{error}");
+}
+
+#[test]
+fn offline_nothing_is_asked() {
+    let world = World::new();
+    let offline = Hub::new(HubConfig { offline: true, ..world.config() });
+    let error = offline.model(&id("someone/model"), &()).unwrap_err();
+    assert!(matches!(error, HubError::Offline { .. }), "{error}");
+    assert!(error.to_string().contains("someone/model is not in the cache"), "{error}");
+    assert!(world.server.requests().is_empty());
+    let path = world.model().unwrap();
+    world.server.requests();
+    assert_eq!(offline.model(&id("someone/model"), &()).unwrap(), path);
+    assert_eq!(offline.model(&id(&format!("someone/model@{}", world.server.commit(MODEL))), &()).unwrap(), path);
+    // What another program put there, without this one's list, will do as well.
+    fs::remove_dir_all(world.root.path().join("hub/models--someone--model/ddpm-listings")).unwrap();
+    assert_eq!(offline.model(&id("someone/model"), &()).unwrap(), path);
+    assert!(world.server.requests().is_empty());
+}
+
+#[test]
+fn each_refusal_has_its_own_message() {
+    let world = World::new();
+    let says = |hub: &Hub, name: &str, words: &[&str]| {
+        let error = hub.model(&id(name), &()).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)) && !error.contains('\n'), "{error}");
+        assert!(!error.contains("hf_"), "{error}");
+    };
+    let nobody = Hub::new(world.config());
+    says(&nobody, "someone/else", &["someone/else", "no such model (404)"]);
+    says(&nobody, "someone/model@v9", &["someone/model", "no revision v9"]);
+    world.server.trouble(Some(Trouble::Private));
+    says(&nobody, "someone/model", &["someone/model", "(401)", "set HF_TOKEN"]);
+    says(&world.with_token("hf_wrong"), "someone/model", &["refuses the token (401)"]);
+    check_model(&world.with_token(TOKEN).model(&id("someone/model"), &()).unwrap());
+    world.server.trouble(Some(Trouble::Gated));
+    says(&nobody, "someone/model", &["is gated"]);
+    world.server.trouble(Some(Trouble::Status(403, 1)));
+    says(&nobody, "someone/model", &["forbids it (403)"]);
+    world.server.trouble(Some(Trouble::Status(418, 1)));
+    says(&nobody, "someone/model", &["answers 418: in trouble"]);
+    fs::remove_dir_all(world.root.path().join("hub")).unwrap();
+    for status in [429, 500, 503] {
+        world.server.trouble(Some(Trouble::Status(status, 99)));
+        says(&nobody, "someone/model", &["the Hub is busy", &status.to_string()]);
+    }
+    let nowhere = HubConfig { endpoint: Endpoint::new("http://hub.invalid").unwrap(), ..world.config() };
+    says(&Hub::new(nowhere), "someone/model", &["hub.invalid cannot be reached"]);
+    world.server.trouble(None);
+    world.add(MODEL, &[("README.md", b"x".to_vec())], Value::Null);
+    says(&nobody, "someone/model", &["no model of a known form", "README.md"]);
+}
+
+#[test]
+fn a_busy_hub_is_asked_again() {
+    let world = World::new();
+    world.server.trouble(Some(Trouble::Status(503, 2)));
+    check_model(&world.model().unwrap());
+}
+
+#[test]
+fn the_token_goes_to_the_endpoint_alone() {
+    let world = World::new();
+    world.server.trouble(Some(Trouble::Private));
+    world.with_token(TOKEN).model(&id("someone/model"), &()).unwrap();
+    let requests = world.server.requests();
+    let elsewhere: Vec<_> = requests.iter().filter(|request| request.starts_with("elsewhere")).collect();
+    assert!(!elsewhere.is_empty() && elsewhere.iter().all(|request| !request.contains("with token")), "{requests:?}");
+    assert!(requests.iter().filter(|request| !request.starts_with("elsewhere")).all(|r| r.ends_with("with token")));
+}
+
+#[test]
+fn other_bytes_than_listed_are_removed() {
+    let world = World::new();
+    world.server.trouble(Some(Trouble::OtherBytes));
+    let error = world.model().unwrap_err();
+    assert!(matches!(error, HubError::WrongHash { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("someone/model, file ") && text.contains("expected ") && text.contains("found "), "{text}");
+    assert_eq!(world.blobs(), Vec::<PathBuf>::new());
+    world.server.trouble(None);
+    check_model(&world.model().unwrap());
+}
+
+#[test]
+fn a_download_that_broke_off_goes_on_where_it_was() {
+    let world = World::new();
+    world.server.trouble(Some(Trouble::BreaksOff(3)));
+    check_model(&world.model().unwrap());
+    // One that breaks off for good leaves nothing that has a file's name.
+    let world = World::new();
+    world.server.trouble(Some(Trouble::BreaksOff(u32::MAX)));
+    let error = world.model().unwrap_err();
+    assert!(matches!(error, HubError::WrongSize { .. }), "{error}");
+    let blobs = world.blobs();
+    assert!(blobs.iter().all(|blob| blob.extension().is_some_and(|e| e == "incomplete")), "{blobs:?}");
+    assert!(!world.root.path().join("hub/models--someone--model/refs/main").exists());
+    // What was left of another file is found out.
+    let large = blobs.iter().find(|blob| blob.file_name().unwrap().len() > 64).cloned();
+    fs::write(large.unwrap_or_else(|| blobs[0].clone()), "nonsense").unwrap();
+    world.server.trouble(None);
+    check_model(&world.model().unwrap());
+}
+
+#[test]
+fn no_name_leaves_the_cache() {
+    for name in ["../../../evil", "unet/../../evil", "/tmp/evil", "a\\..\\evil"] {
+        let world = World::new();
+        let mut files = model_files();
+        files.push((name, b"evil".to_vec()));
+        world.add(MODEL, &files, Value::Null);
+        let error = world.model().unwrap_err();
+        assert!(matches!(error, HubError::UnsafeName { .. }), "{name}: {error}");
+        assert!(!world.root.path().join("hub").exists());
+    }
+    // Nor one in an index of shards.
+    let world = World::new();
+    let index = json!({ "weight_map": { "a": "../../config.json" } }).to_string().into_bytes();
+    let files = [("config.json", b"{}".to_vec()), ("diffusion_pytorch_model.safetensors.index.json", index)];
+    world.add(MODEL, &files, Value::Null);
+    assert!(matches!(world.model().unwrap_err(), HubError::UnsafeName { .. }));
+}
+
+#[test]
+fn shards_come_with_their_index() {
+    let world = World::new();
+    let index = json!({ "weight_map": { "a": "m-1.safetensors", "b": "m-2.safetensors" } }).to_string().into_bytes();
+    let mut files = vec![
+        ("config.json", b"{}".to_vec()),
+        ("diffusion_pytorch_model.safetensors.index.json", index),
+        ("m-1.safetensors", weights()),
+    ];
+    world.add(MODEL, &files, Value::Null);
+    let error = world.model().unwrap_err().to_string();
+    assert!(error.contains("no file m-2.safetensors"), "{error}");
+    files.push(("m-2.safetensors", b"second".to_vec()));
+    world.add(MODEL, &files, Value::Null);
+    let path = world.model().unwrap();
+    assert_eq!(fs::read(path.join("m-1.safetensors")).unwrap(), weights());
+    assert_eq!(fs::read(path.join("m-2.safetensors")).unwrap(), b"second");
+}
+
+#[test]
+fn many_at_once_do_not_harm_each_other() {
+    let world = World::new();
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| check_model(&world.model().unwrap()));
+        }
+    });
+    assert!(world.blobs().iter().all(|blob| blob.extension().is_none()));
+    let large = world.server.requests().into_iter().filter(|request| request.starts_with("elsewhere")).count();
+    assert_eq!(large, 1, "the others wait for the first");
+}
+
+#[test]
+fn a_split_of_a_dataset_is_downloaded_at_its_commit() {
+    let world = World::new();
+    let card = json!({
+        "configs": [{ "config_name": "default", "data_files": [{ "split": "train", "path": "data/train-*" }] }],
+        "dataset_info": { "features": [{ "name": "img", "dtype": "image" }] },
+    });
+    let files = [
+        ("data/train-0 of 2.parquet", weights()),
+        ("data/train-1#2.parquet", b"two".to_vec()),
+        ("data/test-0.parquet", b"no".to_vec()),
+    ];
+    world.add("datasets/someone/set", &files, card);
+    let hub = Hub::new(world.config());
+    let found = hub.dataset(&id("someone/set"), &Wanted::default(), &()).unwrap();
+    let read: Vec<_> = found.paths.iter().map(|path| fs::read(path).unwrap()).collect();
+    assert_eq!((read, found.column.as_deref()), (vec![weights(), b"two".to_vec()], Some("img")));
+    assert_eq!(found.commit, world.server.commit("datasets/someone/set"));
+    let offline = Hub::new(HubConfig { offline: true, ..world.config() });
+    assert_eq!(offline.dataset(&id("someone/set"), &Wanted::default(), &()).unwrap(), found);
+    // An incomplete one is none, though each file that is there is whole.
+    fs::remove_file(&found.paths[1]).unwrap();
+    assert!(matches!(offline.dataset(&id("someone/set"), &Wanted::default(), &()), Err(HubError::Offline { .. })));
+}
+
+#[test]
+fn a_folder_becomes_a_commit() {
+    let world = World::new();
+    let folder = world.root.path().join("pipeline");
+    let big: Vec<u8> = weights().repeat(15);
+    fs::create_dir_all(folder.join("unet")).unwrap();
+    for (name, bytes) in
+        [("README.md", &b"card"[..]), (".hidden", b"no"), ("unet/w.safetensors", &weights()), ("unet/big", &big)]
+    {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+    let push = |hub: &Hub| hub.push(&id("someone/new"), &folder, "After 2 steps", &());
+    let nobody = push(&Hub::new(world.config())).unwrap_err().to_string();
+    assert!(nobody.contains("set HF_TOKEN"), "{nobody}");
+    assert!(world.server.requests().is_empty());
+    world.server.trouble(Some(Trouble::Private));
+    assert!(matches!(push(&world.with_token("hf_wrong")).unwrap_err(), HubError::TokenRefused { .. }));
+    for _ in 0..2 {
+        assert_eq!(push(&world.with_token(TOKEN)).unwrap(), format!("{}/someone/new", world.server.url()));
+    }
+    let requests = world.server.requests();
+    assert_eq!(requests.iter().filter(|request| request.contains("/api/repos/create")).count(), 1, "{requests:?}");
+    assert!(requests.iter().all(|r| r.starts_with("elsewhere") != r.contains("with token")), "{requests:?}");
+    let commits = world.server.commits();
+    assert_eq!(commits.len(), 2);
+    let [header, rest @ ..] = &commits[0][..] else { panic!("no lines") };
+    assert_eq!(header["value"]["summary"], "After 2 steps");
+    let of = |path: &str| rest.iter().find(|line| line["value"]["path"] == path).unwrap_or_else(|| panic!("{path}"));
+    assert_eq!(of("README.md")["value"]["content"], "Y2FyZA==");
+    assert_eq!(rest.len(), 3);
+    for (path, bytes) in [("unet/w.safetensors", weights()), ("unet/big", big)] {
+        let line = of(path);
+        assert_eq!((line["key"].as_str(), line["value"]["size"].as_u64()), (Some("lfsFile"), Some(bytes.len() as u64)));
+        let uploaded = &world.server.uploads()[line["value"]["oid"].as_str().unwrap()];
+        // It was sent twice.
+        assert!(*uploaded == bytes.repeat(2), "{path}");
+    }
+}

@@ -1,0 +1,357 @@
+//! A Hugging Face Hub of this process: the part of its HTTP interface that the workspace asks, on a port of this machine, and
+//! the ways in which it can misbehave.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde_json::{Value, json};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+/// The token that may do everything.
+pub const TOKEN: &str = "hf_right";
+/// Files of at least so many bytes lie elsewhere: on a second port, as large files of the Hub do.
+const LARGE: usize = 1000;
+
+/// A Hub that listens until it is dropped. Files of 1,000 bytes or more are redirected to another port.
+#[derive(Debug)]
+pub struct FakeHub {
+    addresses: [SocketAddr; 2],
+    state: Arc<Mutex<State>>,
+}
+
+/// How it misbehaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// It answers the next so many questions with this status.
+    Status(u16, u32),
+    /// It sends other bytes than it lists, as many.
+    OtherBytes,
+    /// It closes the connection in the middle of every file, the next so many times.
+    BreaksOff(u32),
+    /// It lists neither sizes nor hashes.
+    ListsNames,
+    /// It wants [`TOKEN`].
+    Private,
+    /// It wants its conditions accepted.
+    Gated,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    repositories: BTreeMap<String, Repository>,
+    troubles: Vec<Trouble>,
+    requests: Vec<String>,
+    commits: Vec<Vec<Value>>,
+    uploads: BTreeMap<String, Vec<u8>>,
+    stopped: bool,
+}
+
+#[derive(Debug)]
+struct Repository {
+    commit: String,
+    files: Vec<(String, Vec<u8>)>,
+    card: Value,
+}
+
+impl FakeHub {
+    /// One without repositories.
+    ///
+    /// # Panics
+    /// When there is no port.
+    pub fn start() -> Self {
+        let state = Arc::new(Mutex::new(State::default()));
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+        let addresses = listeners.each_ref().map(|listener| listener.local_addr().expect("it is bound"));
+        for (i, listener) in listeners.into_iter().enumerate() {
+            let state = Arc::clone(&state);
+            std::thread::spawn(move || {
+                for stream in listener.incoming().flatten() {
+                    let state = Arc::clone(&state);
+                    if lock(&state).stopped {
+                        break;
+                    }
+                    // A client that hangs up early is no failure of the server.
+                    std::thread::spawn(move || drop(answer(stream, i == 1, addresses, &state)));
+                }
+            });
+        }
+        Self { addresses, state }
+    }
+
+    /// For `HF_ENDPOINT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addresses[0])
+    }
+
+    /// Adds or replaces a repository, `models/OWNER/NAME` or `datasets/OWNER/NAME`; its commit is a function of its files.
+    pub fn add(&self, repository: &str, files: &[(&str, &[u8])], card: Value) {
+        let mut hash = Sha1::new();
+        files.iter().for_each(|(path, bytes)| hash.update([path.as_bytes(), bytes].concat()));
+        let files = files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec())).collect();
+        let made = Repository { commit: hex(&hash.finalize()), files, card };
+        lock(&self.state).repositories.insert(repository.to_owned(), made);
+    }
+
+    /// The commit that a repository is at.
+    ///
+    /// # Panics
+    /// When there is none of that name.
+    pub fn commit(&self, repository: &str) -> String {
+        lock(&self.state).repositories[repository].commit.clone()
+    }
+
+    /// Misbehaves so from now on, and in no other way.
+    pub fn trouble(&self, trouble: Option<Trouble>) {
+        lock(&self.state).troubles = trouble.into_iter().collect();
+    }
+
+    /// What was asked since the last time, as `METHOD /path`, after `elsewhere ` on the second port and before ` with token`.
+    pub fn requests(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.state).requests)
+    }
+
+    /// The commits that were received: the lines of each.
+    pub fn commits(&self) -> Vec<Vec<Value>> {
+        lock(&self.state).commits.clone()
+    }
+
+    /// The large files that were received, by their SHA-256.
+    pub fn uploads(&self) -> BTreeMap<String, Vec<u8>> {
+        lock(&self.state).uploads.clone()
+    }
+}
+
+impl Drop for FakeHub {
+    fn drop(&mut self) {
+        lock(&self.state).stopped = true;
+        // Wakes the listeners, which then close their ports.
+        self.addresses.iter().for_each(|address| drop(TcpStream::connect(address)));
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// As `git hash-object` has it.
+fn git_hash(bytes: &[u8]) -> String {
+    let mut hash = Sha1::new();
+    hash.update(format!("blob {}\0", bytes.len()));
+    hash.update(bytes);
+    hex(&hash.finalize())
+}
+
+/// A request, read.
+struct Asked {
+    method: String,
+    path: String,
+    headers: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+fn read(stream: &TcpStream) -> std::io::Result<Asked> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let mut words = line.split_whitespace().map(str::to_owned);
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let mut headers = BTreeMap::new();
+    loop {
+        line.clear();
+        reader.read_line(&mut line)?;
+        let Some((name, value)) = line.trim().split_once(':') else { break };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    Ok(Asked { method, path, headers, body })
+}
+
+type Headers = Vec<(&'static str, String)>;
+
+fn answer(mut stream: TcpStream, elsewhere: bool, at: [SocketAddr; 2], state: &Mutex<State>) -> std::io::Result<()> {
+    let asked = read(&stream)?;
+    let token = asked.headers.get("authorization").cloned();
+    let mut state = lock(state);
+    let place = if elsewhere { "elsewhere " } else { "" };
+    let with = if token.is_some() { " with token" } else { "" };
+    state.requests.push(format!("{place}{} {}{with}", asked.method, asked.path));
+    let mut breaks_off = false;
+    let mut other_bytes = false;
+    for trouble in &mut state.troubles {
+        match trouble {
+            Trouble::Status(status, times) if *times > 0 => {
+                *times -= 1;
+                let status = *status;
+                return respond(&mut stream, status, vec![], b"{\"error\": \"in trouble\"}", false);
+            }
+            Trouble::Gated if token.is_none() || asked.path.contains("/resolve/") => {
+                return respond(&mut stream, 403, vec![("X-Error-Code", "GatedRepo".into())], b"", false);
+            }
+            Trouble::Private if !elsewhere && token.as_deref() != Some("Bearer hf_right") => {
+                return respond(&mut stream, 401, vec![], b"{\"error\": \"Repository not found\"}", false);
+            }
+            Trouble::BreaksOff(times) if *times > 0 => breaks_off = true,
+            Trouble::OtherBytes => other_bytes = true,
+            _ => {}
+        }
+    }
+    let (status, mut headers, mut body) = route(&asked, elsewhere, at, &mut state);
+    let is_file = status == 200 && asked.method == "GET" && headers.iter().any(|(name, _)| *name == "Accept-Ranges");
+    breaks_off &= is_file && body.len() > 1;
+    if breaks_off && let Some(Trouble::BreaksOff(times)) = state.troubles.first_mut() {
+        *times -= 1;
+    }
+    drop(state);
+    if is_file && other_bytes {
+        body.iter_mut().for_each(|byte| *byte ^= 1);
+    }
+    let from =
+        asked.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok());
+    match from.filter(|_| is_file) {
+        Some(from) if from < body.len() => {
+            headers.push(("Content-Range", format!("bytes {from}-{}/{}", body.len() - 1, body.len())));
+            respond(&mut stream, 206, headers, &body[from..], breaks_off)
+        }
+        Some(from) if from > 0 => respond(&mut stream, 416, headers, b"", false),
+        _ => respond(&mut stream, status, headers, &body, breaks_off),
+    }
+}
+
+fn respond(stream: &mut TcpStream, status: u16, headers: Headers, body: &[u8], half: bool) -> std::io::Result<()> {
+    let mut head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n", body.len());
+    headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
+    stream.write_all((head + "\r\n").as_bytes())?;
+    stream.write_all(&body[..if half { body.len() / 2 } else { body.len() }])?;
+    stream.flush()
+}
+
+fn route(asked: &Asked, elsewhere: bool, at: [SocketAddr; 2], state: &mut State) -> (u16, Headers, Vec<u8>) {
+    let not_found = |code: &str| (404, vec![("X-Error-Code", code.to_owned())], b"{}".to_vec());
+    let json =
+        |value: Value| (200, vec![("Content-Type", "application/json".to_owned())], value.to_string().into_bytes());
+    let path = &decoded(asked.path.split('?').next().unwrap_or_default());
+    if elsewhere {
+        let Some(hash) = path.strip_prefix("/large/") else { return not_found("") };
+        if asked.method == "PUT" {
+            let hash = hash.to_owned();
+            state.uploads.entry(hash).or_default().extend(&asked.body);
+            return (200, vec![("ETag", format!("\"{}\"", sha256(&asked.body)))], vec![]);
+        }
+        let mut files = state.repositories.values().flat_map(|repository| &repository.files);
+        return match files.find(|(_, bytes)| sha256(bytes) == hash) {
+            // The tag of another store is no hash.
+            Some((_, bytes)) => (200, vec![("Accept-Ranges", "bytes".into()), ("ETag", "\"x\"".into())], bytes.clone()),
+            None => not_found(""),
+        };
+    }
+    if asked.method == "POST" {
+        return post(asked, path, at, state).map_or_else(|| not_found(""), json);
+    }
+    if let Some(rest) = path.strip_prefix("/api/") {
+        let (name, revision) = rest.split_once("/revision/").unwrap_or((rest, "main"));
+        let Some(repository) = state.repositories.get(name) else { return not_found("RepoNotFound") };
+        if revision != "main" && revision != repository.commit {
+            return not_found("RevisionNotFound");
+        }
+        let names_only = state.troubles.contains(&Trouble::ListsNames);
+        let files = repository.files.iter().map(|(path, bytes)| match (names_only, bytes.len() >= LARGE) {
+            (true, _) => json!({ "rfilename": path }),
+            (_, true) => json!({
+                "rfilename": path, "size": bytes.len(), "blobId": git_hash(b"a pointer"),
+                "lfs": { "sha256": sha256(bytes), "size": bytes.len(), "pointerSize": 9 },
+            }),
+            _ => json!({ "rfilename": path, "size": bytes.len(), "blobId": git_hash(bytes) }),
+        });
+        let files: Vec<Value> = files.collect();
+        return json(json!({ "sha": repository.commit, "siblings": files, "cardData": repository.card }));
+    }
+    let Some((name, file)) = path[1..].split_once("/resolve/") else { return not_found("") };
+    let key = if name.starts_with("datasets/") { name.to_owned() } else { format!("models/{name}") };
+    let Some(repository) = state.repositories.get(&key) else { return not_found("RepoNotFound") };
+    let Some((revision, file)) = file.split_once('/') else { return not_found("EntryNotFound") };
+    if revision != "main" && revision != repository.commit {
+        return not_found("RevisionNotFound");
+    }
+    let Some((_, bytes)) = repository.files.iter().find(|(path, _)| path == file) else {
+        return not_found("EntryNotFound");
+    };
+    let mut headers = vec![("X-Repo-Commit", repository.commit.clone())];
+    if bytes.len() < LARGE {
+        headers.extend([("Accept-Ranges", "bytes".into()), ("ETag", format!("\"{}\"", git_hash(bytes)))]);
+        return (200, headers, bytes.clone());
+    }
+    let hash = sha256(bytes);
+    headers.extend([
+        ("X-Linked-ETag", format!("\"{hash}\"")),
+        ("X-Linked-Size", bytes.len().to_string()),
+        ("Location", format!("http://{}/large/{hash}?signed", at[1])),
+    ]);
+    (302, headers, vec![])
+}
+
+/// Without the percent signs of an address.
+fn decoded(path: &str) -> String {
+    let mut parts = path.split('%');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let code = part.get(..2).and_then(|code| u8::from_str_radix(code, 16).ok()).unwrap_or(b'?');
+        text + &char::from(code).to_string() + part.get(2..).unwrap_or_default()
+    })
+}
+
+/// Uploads: what the Hub answers, or None where there is no such place.
+fn post(asked: &Asked, path: &str, at: [SocketAddr; 2], state: &mut State) -> Option<Value> {
+    let body = || serde_json::from_slice::<Value>(&asked.body).ok();
+    if path == "/api/repos/create" {
+        let body = body()?;
+        let name = format!("models/{}/{}", body["organization"].as_str()?, body["name"].as_str()?);
+        let empty = Repository { commit: "0".repeat(40), files: vec![], card: Value::Null };
+        state.repositories.insert(name.clone(), empty);
+        return Some(json!({ "url": name }));
+    }
+    if path.contains("/preupload/") {
+        let files = body()?["files"].as_array()?.clone();
+        let files = files.iter().map(|file| {
+            let large = file["size"].as_u64().unwrap_or(0) >= LARGE as u64;
+            json!({ "path": file["path"], "uploadMode": if large { "lfs" } else { "regular" }, "shouldIgnore": false })
+        });
+        return Some(json!({ "files": files.collect::<Vec<_>>() }));
+    }
+    if path.ends_with(".git/info/lfs/objects/batch") {
+        let objects = body()?["objects"].as_array()?.clone();
+        let objects = objects.iter().map(|object| {
+            let (oid, size) = (object["oid"].as_str().unwrap_or_default(), object["size"].as_u64().unwrap_or(0));
+            let href = format!("http://{}/large/{oid}", at[1]);
+            // In two parts, where a file is large enough for the difference to matter.
+            let upload = if size >= 100_000 {
+                let part = size.div_ceil(2);
+                let complete = format!("http://{}/complete", at[0]);
+                json!({ "href": complete, "header": { "chunk_size": part.to_string(), "1": href, "2": href } })
+            } else {
+                json!({ "href": href, "header": {} })
+            };
+            let verify = json!({ "href": format!("http://{}/verify", at[0]) });
+            json!({ "oid": oid, "size": size, "actions": { "upload": upload, "verify": verify } })
+        });
+        return Some(json!({ "transfer": "basic", "objects": objects.collect::<Vec<_>>() }));
+    }
+    if path.contains("/commit/") {
+        let text = String::from_utf8(asked.body.clone()).ok()?;
+        state.commits.push(text.lines().map(serde_json::from_str).collect::<Result<_, _>>().ok()?);
+        return Some(json!({ "commitOid": "1".repeat(40), "commitUrl": "x" }));
+    }
+    ["/verify", "/complete"].contains(&path).then(|| json!({}))
+}

@@ -1,0 +1,247 @@
+//! The programs and a Hub of this process: models are sampled and begun with, datasets trained with, pipelines uploaded.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{Device, safetensors};
+use ddpm_data::{Picture, save_png};
+use ddpm_testkit::{FakeHub, TOKEN, Trouble, assert_close};
+use ddpm_tests::{Program, sample, train};
+use parquet::data_type::{ByteArray, ByteArrayType};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use serde_json::{Value, json};
+
+const MODEL: &str = "models/someone/tiny";
+const DATASET: &str = "datasets/someone/pictures";
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/pipeline")
+}
+
+/// The golden pipeline as a repository; `flat` as the first ones of diffusers are, without directories.
+fn pipeline(flat: bool) -> Vec<(String, Vec<u8>)> {
+    let names = [
+        "model_index.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "scheduler/scheduler_config.json",
+    ];
+    let place = |name: &str| if flat { name.rsplit('/').next().unwrap().to_owned() } else { name.to_owned() };
+    names.iter().map(|name| (place(name), fs::read(golden().join(name)).unwrap())).collect()
+}
+
+fn add(hub: &FakeHub, repository: &str, files: &[(String, Vec<u8>)], card: Value) {
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    hub.add(repository, &files, card);
+}
+
+/// With this Hub, a cache of its own and no token.
+fn at(program: Program, hub: &str, root: &Path) -> Program {
+    let program = program.env("HF_ENDPOINT", hub).env("HF_HOME", root.join("hf")).env("NO_PROXY", "127.0.0.1");
+    ["HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HF_HUB_OFFLINE"]
+        .iter()
+        .fold(program, |program, name| program.without_env(name))
+}
+
+/// A model, sampled from the golden latents, against what diffusers makes of them.
+fn compare(root: &Path, program: Program) {
+    let theirs = safetensors::load(golden().join("sampled.safetensors"), &Device::Cpu).unwrap();
+    let latents = root.join("latents.safetensors");
+    safetensors::save(&HashMap::from([("latents", theirs["latents"].clone())]), &latents).unwrap();
+    let args = "--sampler ddim --steps 10 --grid-only --save-tensors s.safetensors --latents latents.safetensors";
+    program.args(args).succeed();
+    let ours = safetensors::load(root.join("s.safetensors"), &Device::Cpu).unwrap().remove("samples").unwrap();
+    assert_close("from the Hub", &ours, &theirs["samples"], 1e-4);
+    fs::remove_file(root.join("s.safetensors")).unwrap();
+}
+
+#[test]
+fn a_model_of_the_hub_is_sampled_and_then_without_a_network() {
+    let root = tempfile::tempdir().unwrap();
+    let (hub, root) = (FakeHub::start(), root.path());
+    add(&hub, MODEL, &pipeline(false), Value::Null);
+    let url = hub.url();
+    let run = || at(sample(root), &url, root).arg("someone/tiny");
+    hub.trouble(Some(Trouble::Status(503, 1)));
+    compare(root, run());
+    let commit = hub.commit(MODEL);
+    compare(root, at(sample(root), &url, root).arg(format!("someone/tiny@{commit}")));
+    assert!(root.join("hf/hub/models--someone--tiny/refs/main").is_file());
+    // As the first pipelines are, whose parts lie at the top.
+    add(&hub, "models/someone/flat", &pipeline(true), Value::Null);
+    compare(root, at(sample(root), &url, root).arg("someone/flat"));
+    // A path that is there goes before.
+    fs::create_dir_all(root.join("someone/tiny")).unwrap();
+    let error = run().fail(1);
+    assert!(error.contains("is no model: an empty directory"), "{error}");
+    fs::remove_dir(root.join("someone/tiny")).unwrap();
+    // The same without a network, and without asking for one.
+    drop(hub);
+    let output = run().args("-n 1 --steps 1 --grid-only").output();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && log.contains("cannot be reached") && log.contains("from the cache"), "{log}");
+    compare(root, run().env("HF_HUB_OFFLINE", "1"));
+    let error = at(sample(root), &url, root).env("HF_HUB_OFFLINE", "1").arg("someone/other").fail(1);
+    assert!(error.contains("HF_HUB_OFFLINE") && error.contains("someone/other"), "{error}");
+    let error = at(sample(root), &url, root).arg("someone/other").fail(1);
+    assert!(error.contains("no such path, so a model of the Hub") && error.contains("connection refused"), "{error}");
+}
+
+#[test]
+fn what_goes_wrong_is_one_line_that_says_what() {
+    let root = tempfile::tempdir().unwrap();
+    let (hub, root) = (FakeHub::start(), root.path());
+    add(&hub, MODEL, &pipeline(false), Value::Null);
+    let run = |name: &str| at(sample(root), &hub.url(), root).arg(name);
+    let error = run("someone/absent").fail(2);
+    assert!(error.contains("MODEL someone/absent") && error.contains("no such model (404)"), "{error}");
+    hub.trouble(Some(Trouble::Private));
+    assert!(run("someone/tiny").fail(1).contains("set HF_TOKEN"));
+    let error = run("someone/tiny").env("HF_TOKEN", "hf_wrong").fail(1);
+    assert!(error.contains("refuses the token") && !error.contains("hf_wrong"), "{error}");
+    hub.trouble(Some(Trouble::OtherBytes));
+    assert!(run("someone/tiny").fail(1).contains("is damaged: expected "));
+    // The token of the file that `hf auth login` writes. The debug log does not have it.
+    hub.trouble(Some(Trouble::Private));
+    fs::create_dir_all(root.join("hf")).unwrap();
+    fs::write(root.join("hf/token"), format!("{TOKEN}\n")).unwrap();
+    let output = run("someone/tiny").args("-n 1 --steps 1 --grid-only -vv").output();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && log.contains("/api/models/someone/tiny") && !log.contains(TOKEN), "{log}");
+    let mut hostile = pipeline(false);
+    hostile.push(("../../../../evil".into(), b"evil".to_vec()));
+    hub.trouble(None);
+    add(&hub, MODEL, &hostile, Value::Null);
+    assert!(run("someone/tiny").fail(1).contains("no plain file name"));
+    assert!(!root.join("evil").exists());
+}
+
+/// A Parquet file of pictures of one colour, 8 × 8, in the second of two columns of bytes.
+fn parquet(shades: std::ops::Range<u8>) -> Vec<u8> {
+    let root = tempfile::tempdir().unwrap();
+    let encoded = shades.map(|shade| {
+        let file = root.path().join("a.png");
+        save_png(&file, &Picture { width: 8, height: 8, channels: 3, samples: vec![shade; 192] }).unwrap();
+        ByteArray::from(fs::read(file).unwrap())
+    });
+    let encoded: Vec<ByteArray> = encoded.collect();
+    let schema = "message schema { required binary mask; required binary scan; }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let mut bytes = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(WriterProperties::default())).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    for values in [vec![ByteArray::from("no picture"); encoded.len()], encoded] {
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+fn card() -> Value {
+    json!({
+        "configs": [{ "config_name": "default", "data_files": [
+            { "split": "train", "path": "data/train-*" }, { "split": "test", "path": "data/test-*" },
+        ] }],
+        "dataset_info": { "features": [{ "name": "mask", "dtype": "binary" }, { "name": "scan", "dtype": "image" }] },
+    })
+}
+
+#[test]
+fn a_dataset_is_trained_with_and_a_run_goes_on_with_the_same_pictures() {
+    let root = tempfile::tempdir().unwrap();
+    let (hub, root) = (FakeHub::start(), root.path());
+    let shard = |name: &str, shades| (format!("data/{name}.parquet"), parquet(shades));
+    let files = [shard("train-0-of-2", 0..6), shard("train-1-of-2", 6..10), shard("test-0-of-1", 0..3)];
+    add(&hub, DATASET, &files, card());
+    let url = hub.url();
+    let run = |args: &str| {
+        at(train(root), &url, root)
+            .args("--preset digits --batch-size 2 --set sample.preview_images=0 --set model.base_channels=8")
+            .args("--data hub:someone/pictures")
+            .args(args)
+    };
+    let log = |args: &str| {
+        let output = run(args).output();
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{log}");
+        log
+    };
+    let pinned = format!("hub:someone/pictures@{}", hub.commit(DATASET));
+    let first = log("--out run --steps 1");
+    assert!(first.contains(&format!("10 pictures from {pinned}")), "{first}");
+    // What has come since makes no other run of it.
+    add(&hub, DATASET, &[shard("train-0-of-1", 0..4)], card());
+    // The fake has no history: what is at the old commit is in the cache.
+    drop(hub);
+    let second = log("--out run --steps 2");
+    assert!(second.contains("goes on from step 1") && second.contains(&pinned), "{second}");
+    at(train(root), &url, root).args("--resume run --steps 3").succeed();
+    assert!(root.join("run/checkpoints/step-000003").is_dir());
+}
+
+#[test]
+fn splits_and_columns_can_be_said() {
+    let root = tempfile::tempdir().unwrap();
+    let (hub, root) = (FakeHub::start(), root.path());
+    let files = [("data/train-0.parquet".to_owned(), parquet(0..6)), ("data/test-0.parquet".to_owned(), parquet(0..3))];
+    add(&hub, DATASET, &files, card());
+    let run = |args: &str| {
+        at(train(root), &hub.url(), root)
+            .args("--preset digits --batch-size 2 --steps 1 --set sample.preview_images=0 --out run")
+            .args("--set model.base_channels=8 --data hub:someone/pictures")
+            .args(args)
+    };
+    let error = run("--set data.split=dev").fail(2);
+    assert!(error.contains("data.split") && error.contains("train, test"), "{error}");
+    let error = run("--set data.column=photo").fail(1);
+    assert!(error.contains("expected a column photo") && error.contains("mask, scan"), "{error}");
+    assert!(!root.join("run/config.toml").exists());
+    let output = run("--set data.split=test").output();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && log.contains("3 pictures"), "{log}");
+    let error = at(train(root), &hub.url(), root).args("--data hub:nothing").fail(2);
+    assert!(error.contains("data.path: hub:") && error.contains("found nothing"), "{error}");
+}
+
+#[test]
+fn a_model_begins_a_run_whose_pipeline_is_uploaded() {
+    let root = tempfile::tempdir().unwrap();
+    let (hub, root) = (FakeHub::start(), root.path());
+    add(&hub, MODEL, &pipeline(false), Value::Null);
+    let run = |args: &str| {
+        at(train(root), &hub.url(), root)
+            .args("--data digits --batch-size 2 --steps 1 --set sample.preview_images=0 --out run --init someone/tiny")
+            .args(args)
+    };
+    let error = run("--push-to-hub someone/mine").fail(2);
+    assert!(error.contains("--push-to-hub") && error.contains("set HF_TOKEN"), "{error}");
+    let error = run("--push-to-hub mine").env("HF_TOKEN", TOKEN).fail(2);
+    assert!(error.contains("--push-to-hub: expected OWNER/NAME"), "{error}");
+    let error = at(train(root), &hub.url(), root).args("--push-to-hub someone/mine").env("HF_TOKEN", TOKEN).fail(2);
+    assert!(error.contains("unet2d"), "{error}");
+    assert!(!root.join("run/config.toml").exists());
+    run("--push-to-hub someone/mine").env("HF_TOKEN", TOKEN).succeed();
+    let commits = hub.commits();
+    let paths = |key: &str| {
+        let lines = commits[0].iter().filter(|line| line["key"] == key);
+        lines.map(|line| line["value"]["path"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(paths("file").contains(&"model_index.json".to_owned()), "{commits:?}");
+    assert_eq!(paths("lfsFile"), ["unet/diffusion_pytorch_model.safetensors"]);
+    let weights = fs::read(root.join("run/pipeline/unet/diffusion_pytorch_model.safetensors")).unwrap();
+    assert!(hub.uploads().into_values().any(|uploaded| uploaded == weights));
+    // A run that is done is uploaded again.
+    run("--push-to-hub someone/mine").env("HF_TOKEN", TOKEN).succeed();
+    assert_eq!(hub.commits().len(), 2);
+    let error = at(train(root), &hub.url(), root).args("--out other --init someone/absent").fail(2);
+    assert!(error.contains("--init someone/absent: no such path, so a model of the Hub"), "{error}");
+}
