@@ -13,7 +13,7 @@ use ddpm_schedule::Spacing;
 #[derive(Debug, Parser)]
 #[command(name = "ddpm-sample", version, max_term_width = 100)]
 pub(crate) struct Args {
-    /// A run directory, a checkpoint directory, a model file, a pipeline of diffusers, or OWNER/NAME[@REVISION] of the Hugging Face
+    /// A run directory, a checkpoint directory, a model file, a pipeline of diffusers, or `OWNER/NAME[@REVISION]` of the Hugging Face
     /// Hub [default: the newest run under runs/]
     #[arg(value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,

@@ -21,10 +21,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Pictures: a folder of images, IDX, CIFAR-10 or Parquet files, or one such file, zip or tar; `digits` for the scans
-    /// in the program; hub:OWNER/NAME[@REVISION] for a dataset of the Hugging Face Hub
+    /// in the program; `hub:OWNER/NAME[@REVISION]` for a dataset of the Hugging Face Hub
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
-    /// Begin with the weights of a model: a run, a checkpoint, a model file, a pipeline of diffusers, or OWNER/NAME[@REVISION] of
+    /// Begin with the weights of a model: a run, a checkpoint, a model file, a pipeline of diffusers, or `OWNER/NAME[@REVISION]` of
     /// the Hugging Face Hub. Without --preset the network
     /// and the schedule are that model's too
     #[arg(long, value_name = "MODEL", conflicts_with = "benchmark")]
