@@ -120,8 +120,12 @@ def main():
         schedule = rng.choice(["linear", "scaled_linear", "squaredcos_cap_v2"])
         variance = rng.choice(["fixed_small", "fixed_large"])
         unet = UNet2DModel(**case)
+        prediction = rng.choice(["epsilon", "sample", "v_prediction"])
+        print(f"{schedule}, {variance}, {prediction}")
         # Without the clip a random network's trajectory leaves all bounds.
-        scheduler = DDPMScheduler(beta_schedule=schedule, variance_type=variance, clip_sample=True)
+        scheduler = DDPMScheduler(
+            beta_schedule=schedule, variance_type=variance, clip_sample=True, prediction_type=prediction
+        )
         with tempfile.TemporaryDirectory() as folder:
             work = Path(folder)
             DDPMPipeline(unet, scheduler).save_pretrained(work / "pipeline")

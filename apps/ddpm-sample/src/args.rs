@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// Pictures [default: 16, or as many as --latents holds]
     #[arg(short, long, value_name = "N")]
     pub(crate) number: Option<usize>,
-    /// The sampling procedure; those without a clip in their name bound the predicted picture as the model's own does
+    /// The sampling procedure; all but ddpm and ddpm-clipped bound the predicted picture as the model's own does
     /// [default: the model's]
     #[arg(long)]
     pub(crate) sampler: Option<Sampler>,
