@@ -9,6 +9,15 @@ use std::sync::OnceLock;
 
 use cargo_metadata::Message;
 
+/// Whether two checkpoints hold the same bits of what the run has learnt.
+pub fn same_checkpoint(a: &Path, b: &Path) {
+    for name in ["model.safetensors", "training.safetensors", "state.json"] {
+        let [a, b] = [a, b].map(|checkpoint| checkpoint.join(name));
+        let bytes = |path: &Path| std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(bytes(&a) == bytes(&b), "{} and {} differ", a.display(), b.display());
+    }
+}
+
 /// A program of the workspace, about to be run in a directory of its own.
 #[derive(Debug)]
 pub struct Program {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor, safetensors};
 use ddpm_testkit::assert_close;
-use ddpm_tests::{sample, train};
+use ddpm_tests::{same_checkpoint, sample, train};
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/pipeline")
@@ -128,6 +128,10 @@ fn a_run_leaves_a_pipeline_and_a_pipeline_begins_a_run() {
     fs::remove_dir_all(path("run/checkpoints/step-000002")).unwrap();
     train(root.path()).args("--resume run").succeed();
     assert!(path("run/checkpoints/step-000002").is_dir());
+    // Killed between its configuration and its first checkpoint, it begins there again, whoever resumes it.
+    fs::rename(path("run/checkpoints"), path("whole")).unwrap();
+    train(root.path()).args("--resume run").succeed();
+    same_checkpoint(&path("run/checkpoints/step-000002"), &path("whole/step-000002"));
     // Weights of another network are told apart, all of them at once.
     let error = train(root.path()).args("--out other --init").arg(golden()).args("--preset digits").fail(2);
     assert!(

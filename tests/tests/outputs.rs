@@ -63,6 +63,12 @@ fn configurations_too_large_for_any_machine_are_refused_before_they_are_built() 
 #[test]
 fn errors_of_a_configuration_name_the_field_or_the_file() {
     let root = tempfile::tempdir().unwrap();
+    for (key, known) in
+        [("sample.step=5", "`preview_steps`"), ("diffusion.beta=1", "`beta_start`"), ("train.step=1", "`steps`")]
+    {
+        let error = train(root.path()).args("--dry-run --set").arg(key).fail(2);
+        assert!(error.contains("unknown field") && error.contains(known), "{error}");
+    }
     let error = train(root.path()).args("--set model.channels=-1 --dry-run").fail(2);
     assert!(error.contains("[model]") && error.contains("channels"), "{error}");
     std::fs::write(root.path().join("c.toml"), "model = 1").unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use ddpm_tests::{sample, train};
+use ddpm_tests::{same_checkpoint, sample, train};
 
 /// A network that trains in milliseconds.
 const SMALL: &str = "--set model.base_channels=8 --set model.attention_heads=1 --set model.attention_head_channels=8 \
@@ -30,13 +30,6 @@ fn signal(child: &Child, signal: i32) {
     let sent =
         std::process::Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status().unwrap();
     assert!(sent.success());
-}
-
-/// The files of a checkpoint that hold what the run has learnt.
-fn same_checkpoint(a: &Path, b: &Path) {
-    for name in ["model.safetensors", "training.safetensors", "state.json"] {
-        assert!(bytes(a.join(name)) == bytes(b.join(name)), "{name} of {} and {} differ", a.display(), b.display());
-    }
 }
 
 #[test]

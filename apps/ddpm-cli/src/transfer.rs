@@ -1,8 +1,9 @@
-//! The bar of a download or an upload.
+//! The bar of a download from the Hub, or of an upload.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use ddpm_hub::Watch;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::progress::Progress;
@@ -19,9 +20,10 @@ impl Transfer {
     pub fn new(progress: &Progress) -> Self {
         Self { progress: progress.clone(), bar: Mutex::default() }
     }
+}
 
-    /// Draws the bar of so many bytes; `what` names it.
-    pub fn begin(&self, what: &str, bytes: u64) {
+impl Watch for Transfer {
+    fn begin(&self, what: &str, bytes: u64) {
         let template = "{bar:24} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left  {msg}";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = self.progress.bars().add(ProgressBar::new(bytes).with_style(style).with_message(what.to_owned()));
@@ -29,15 +31,13 @@ impl Transfer {
         *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
     }
 
-    /// Moves it on by so many bytes.
-    pub fn advance(&self, bytes: u64) {
+    fn advance(&self, bytes: u64) {
         if let Some(bar) = &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
             bar.inc(bytes);
         }
     }
 
-    /// Takes it away.
-    pub fn end(&self) {
+    fn end(&self) {
         if let Some(bar) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).take() {
             bar.finish_and_clear();
         }

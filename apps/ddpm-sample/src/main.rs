@@ -1,10 +1,8 @@
 //! `ddpm-sample`: a model in, pictures out.
 //!
-//! Reading order: [`args`], [`plan`], [`sampling`], [`pictures`]; beside them `hub`.
+//! Reading order: [`args`], [`plan`], [`sampling`], [`pictures`].
 
 mod args;
-#[cfg(feature = "hub")]
-mod hub;
 mod pictures;
 mod plan;
 mod sampling;

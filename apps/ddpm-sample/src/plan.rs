@@ -137,13 +137,9 @@ impl Plan {
     }
 }
 
-#[cfg_attr(not(feature = "hub"), expect(unused_variables, reason = "only a download is watched"))]
 fn model_path(given: Option<&Path>, progress: &Progress) -> anyhow::Result<PathBuf> {
     match given {
-        #[cfg(feature = "hub")]
-        Some(path) => crate::hub::model(path, progress),
-        #[cfg(not(feature = "hub"))]
-        Some(path) => Ok(path.to_path_buf()),
+        Some(path) => ddpm_cli::model_path("MODEL", path, progress),
         None => newest_run("runs")?.ok_or_else(|| {
             usage("no MODEL given, and no run with a checkpoint under runs/; train one with ddpm-train")
         }),

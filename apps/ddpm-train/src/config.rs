@@ -1,5 +1,6 @@
 //! The configuration of a run: one TOML document, resolved from preset, file and flags.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
@@ -208,9 +209,23 @@ fn model(document: &mut Table) -> anyhow::Result<NetworkConfig> {
 /// Takes a table out of the document.
 fn table<T: DeserializeOwned>(document: &mut Table, name: &str) -> anyhow::Result<T> {
     let value = document.remove(name).unwrap_or_else(|| Value::Table(Table::new()));
-    value
-        .try_into()
-        .map_err(|error: toml::de::Error| usage(format!("[{name}]: {}", error.to_string().trim().replace('\n', " "))))
+    value.try_into().map_err(|error: toml::de::Error| {
+        let message = error.to_string().trim().replace('\n', " ");
+        // A table that is made of two does not list its keys.
+        let keys =
+            if message.starts_with("unknown field") && !message.contains(", expected") { keys(name) } else { None };
+        usage(format!("[{name}]: {message}{}", keys.map_or(String::new(), |keys| format!(", expected one of {keys}"))))
+    })
+}
+
+/// The keys that a table may have, as those of a preset that is written out.
+fn keys(name: &str) -> Option<String> {
+    let preset: Table = presets::document(default_preset(&Table::new()))?.parse().ok()?;
+    let written: Table = RunConfig::from_document(preset).ok()?.to_toml().ok()?.parse().ok()?;
+    let rules = if name == TABLES[1] { &BETA_PARAMETERS[..] } else { &[] };
+    let keys: BTreeSet<&str> =
+        written.get(name)?.as_table()?.keys().map(String::as_str).chain(rules.iter().copied()).collect();
+    Some(keys.into_iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", "))
 }
 
 /// Puts the keys of `over` into `base`, table by table.

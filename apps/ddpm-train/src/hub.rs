@@ -1,12 +1,12 @@
-//! What comes from the Hugging Face Hub and what goes there: models to begin with, datasets, the pipeline of a run.
+//! What a training has from the Hugging Face Hub and gives to it: datasets, the pipeline of a run.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use ddpm_cli::{Progress, Transfer, usage};
+use ddpm_cli::{Progress, Transfer, hub_error, usage};
 use ddpm_data::{DataConfig, DataError, ImageSource};
-use ddpm_hub::{Hub, HubConfig, HubError, RepoId, Wanted, Watch};
+use ddpm_hub::{Hub, HubConfig, HubError, RepoId, Wanted};
 use ddpm_unet::NetworkConfig;
 use tracing::info;
 
@@ -14,14 +14,6 @@ use crate::config::RunConfig;
 
 /// What `data.path` begins with where the pictures are a dataset of the Hub.
 const PREFIX: &str = "hub:";
-
-/// The path of the model that `--init` names: one that is there, else that of a model of the Hub, downloaded.
-pub(crate) fn model(given: &Path, progress: &Progress) -> anyhow::Result<PathBuf> {
-    let id = given.to_str().filter(|_| !given.exists()).and_then(|text| text.parse::<RepoId>().ok());
-    let Some(id) = id else { return Ok(given.to_owned()) };
-    let found = hub().and_then(|hub| hub.model(&id, &Bar(Transfer::new(progress))).map_err(error));
-    found.with_context(|| format!("--init {}: no such path, so a model of the Hub", given.display()))
-}
 
 /// Whether `data.path` names a dataset of the Hub.
 pub(crate) fn is_dataset(path: &str) -> bool {
@@ -40,7 +32,7 @@ pub(crate) fn pin(data: &mut DataConfig, before: Option<&str>) -> anyhow::Result
         Some(before) => before,
         None => {
             let commit =
-                hub()?.dataset_commit(&id).map_err(error).with_context(|| format!("data.path {}", data.path))?;
+                hub()?.dataset_commit(&id).map_err(hub_error).with_context(|| format!("data.path {}", data.path))?;
             id.at(&commit)?
         }
     };
@@ -56,7 +48,7 @@ pub(crate) fn open(config: &DataConfig, progress: &Progress) -> anyhow::Result<A
         return ddpm_data::open(config).map_err(failed);
     }
     let wanted = Wanted { split: config.split.clone(), subset: config.subset.clone() };
-    let files = hub()?.dataset(&dataset_id(&config.path)?, &wanted, &Bar(Transfer::new(progress))).map_err(error);
+    let files = hub()?.dataset(&dataset_id(&config.path)?, &wanted, &Transfer::new(progress)).map_err(hub_error);
     let files = files.context(context)?;
     let column = config.column.clone().or(files.column);
     ddpm_data::open_files(&DataConfig { column, ..config.clone() }, files.paths).map_err(failed)
@@ -91,7 +83,7 @@ impl Push {
     pub(crate) fn send(&self, run: &Path, step: u64, progress: &Progress) -> anyhow::Result<()> {
         let (pipeline, id) = (run.join("pipeline"), &self.id);
         let summary = format!("After {step} steps of training");
-        let sent = self.hub.push(id, &pipeline, &summary, &Bar(Transfer::new(progress)));
+        let sent = self.hub.push(id, &pipeline, &summary, &Transfer::new(progress));
         let url = sent.with_context(|| {
             format!("the upload of {} (the run is done; --out {} uploads it again)", pipeline.display(), run.display())
         })?;
@@ -101,27 +93,5 @@ impl Push {
 }
 
 fn hub() -> anyhow::Result<Hub> {
-    Ok(Hub::new(HubConfig::from_env().map_err(error)?))
-}
-
-/// What is a matter of what was typed, as such.
-fn error(error: HubError) -> anyhow::Error {
-    if error.is_usage() { usage(error) } else { error.into() }
-}
-
-/// The bar of a download or an upload.
-struct Bar(Transfer);
-
-impl Watch for Bar {
-    fn begin(&self, what: &str, bytes: u64) {
-        self.0.begin(what, bytes);
-    }
-
-    fn advance(&self, bytes: u64) {
-        self.0.advance(bytes);
-    }
-
-    fn end(&self) {
-        self.0.end();
-    }
+    Ok(Hub::new(HubConfig::from_env().map_err(hub_error)?))
 }

@@ -21,12 +21,11 @@ mod watch;
 
 use std::process::ExitCode;
 
-use anyhow::Context;
-use ddpm_checkpoint::find_model;
 use ddpm_cli::{Ended, Progress, usage};
 
 use crate::args::Args;
 use crate::config::RunConfig;
+use crate::model::Init;
 use crate::run_choice::Request;
 
 fn main() -> ExitCode {
@@ -49,12 +48,9 @@ fn run() -> anyhow::Result<Ended> {
         });
     }
     let request = Request::read(&args)?;
-    let init = args
-        .init
-        .as_deref()
-        .map(|path| find_model(hub::model(path, &progress)?).with_context(|| format!("--init {}", path.display())));
-    let init = init.transpose()?;
-    let mut config = RunConfig::resolve(&args, request.saved(&args)?.as_ref(), init.as_ref())?;
+    let init =
+        args.init.as_deref().map(|path| Init::find(ddpm_cli::model_path("--init", path, &progress)?)).transpose()?;
+    let mut config = RunConfig::resolve(&args, request.saved(&args)?.as_ref(), init.as_ref().map(|init| &init.model))?;
     let push = args.push_to_hub.as_deref().map(|id| hub::Push::new(id, &config)).transpose()?;
     if args.dry_run {
         ddpm_cli::print(&config.to_toml()?)?;
@@ -67,6 +63,6 @@ fn run() -> anyhow::Result<Ended> {
     }
     hub::pin(&mut config.data, request.data_before()?.as_deref())?;
     ddpm_cli::on_threads(args.threads, |threads| {
-        session::train(request, &config, init.as_ref(), push.as_ref(), &args.device.open()?, threads, &progress)
+        session::train(request, &config, init, push.as_ref(), &args.device.open()?, threads, &progress)
     })
 }

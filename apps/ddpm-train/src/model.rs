@@ -1,27 +1,45 @@
 //! A network in training and its average, as the trainer wants them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use candle_core::{Device, Tensor, Var};
+use ddpm_checkpoint::find_model;
 use ddpm_cli::usage;
 use ddpm_rng::Stream;
 use ddpm_trainer::Model;
 use ddpm_unet::{Network, NetworkConfig};
 
+/// The model that a run begins with.
+#[derive(Debug)]
+pub(crate) struct Init {
+    /// Where it was found.
+    pub(crate) path: PathBuf,
+    pub(crate) model: ddpm_checkpoint::Model,
+}
+
+impl Init {
+    /// Loads the model at `path`.
+    pub(crate) fn find(path: PathBuf) -> anyhow::Result<Self> {
+        let model = find_model(&path).with_context(|| format!("--init {}", path.display()))?;
+        Ok(Self { path, model })
+    }
+}
+
 /// The network of that configuration with the weights of `init`, or else initial ones of that seed, and an average that begins
 /// with the same.
 pub(crate) fn new_model(
     config: &NetworkConfig,
-    init: Option<&ddpm_checkpoint::Model>,
+    init: Option<&Init>,
     seed: u64,
     device: &Device,
 ) -> anyhow::Result<Model> {
     let initial = match init {
-        Some(init) => {
+        Some(Init { model, .. }) => {
             let shapes = config.parameters()?.into_iter().map(|(name, spec)| (name, spec.shape)).collect();
-            init.check_names(&shapes).map_err(|error| usage(format!("--init: {error}")))?;
-            init.tensors.clone()
+            model.check_names(&shapes).map_err(|error| usage(format!("--init: {error}")))?;
+            model.tensors.clone()
         }
         None => config.initial_weights(seed).context("the network could not be initialised")?,
     };

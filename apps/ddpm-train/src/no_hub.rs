@@ -1,6 +1,6 @@
 //! What the Hugging Face Hub would do in a program that was built without the feature `hub`: a message says so.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -10,12 +10,6 @@ use ddpm_data::{DataConfig, ImageSource};
 use crate::config::RunConfig;
 
 const WITHOUT: &str = "this program was built without the feature `hub`: it does not reach the Hugging Face Hub";
-
-/// The path as it is.
-#[expect(clippy::unnecessary_wraps, reason = "the same signature with the Hub")]
-pub(crate) fn model(given: &Path, _: &Progress) -> anyhow::Result<PathBuf> {
-    Ok(given.to_owned())
-}
 
 /// Whether `data.path` names a dataset of the Hub.
 pub(crate) fn is_dataset(path: &str) -> bool {

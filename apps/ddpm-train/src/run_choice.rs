@@ -132,39 +132,62 @@ fn from_path(path: &Path, out: Option<&Path>) -> anyhow::Result<Request> {
     }
 }
 
-/// In a run that began with a checkpoint of another: where that one lay.
-const ORIGIN_NAME: &str = "began-from";
-
-/// Whether that run began with `path`, or with a checkpoint of the run `path`.
-fn began_from(run: &Path, path: &Path) -> bool {
-    origin(run).is_some_and(|origin| path.canonicalize().is_ok_and(|path| origin.starts_with(path)))
+/// Where the weights of a new run come from: written down, a run that is stopped before its first checkpoint begins there again.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// A checkpoint of another run, with all that the next step depends on.
+    Checkpoint(PathBuf),
+    /// A model: weights alone.
+    Model(PathBuf),
 }
 
-/// Writes down where the first checkpoint of a new run comes from, for [`began_from`].
-pub(crate) fn save_origin(run: &RunDir, checkpoint: Option<&Path>) -> anyhow::Result<()> {
-    let path = run.path().join(ORIGIN_NAME);
-    let Some(checkpoint) = checkpoint else {
-        // Of another run, which was stopped before it had begun.
-        return match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot remove {}", path.display()))
-            }
-            _ => Ok(()),
+impl Origin {
+    /// The file in the run's directory that says which checkpoint it was.
+    const CHECKPOINT_NAME: &str = "began-from";
+    /// The one that says which model it was.
+    const MODEL_NAME: &str = "initialised-from";
+
+    /// Writes down where a new run begins; None is a run that begins with weights of its own.
+    pub(crate) fn save(origin: Option<&Self>, run: &RunDir) -> anyhow::Result<()> {
+        let (name, origin) = match origin {
+            Some(Self::Checkpoint(path)) => (Some(Self::CHECKPOINT_NAME), path.as_path()),
+            Some(Self::Model(path)) => (Some(Self::MODEL_NAME), path.as_path()),
+            None => (None, Path::new("")),
         };
-    };
-    let origin = checkpoint.canonicalize().with_context(|| format!("cannot find {}", checkpoint.display()))?;
-    write_atomically(&path, |out| {
-        out.write_all(origin.as_os_str().as_encoded_bytes())?;
-        out.write_all(b"\n")
-    })?;
-    Ok(())
+        // Of another run, which was stopped before it had begun.
+        for other in [Self::CHECKPOINT_NAME, Self::MODEL_NAME].into_iter().filter(|other| Some(*other) != name) {
+            let path = run.path().join(other);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+                }
+                _ => {}
+            }
+        }
+        let Some(name) = name else { return Ok(()) };
+        let origin = origin.canonicalize().with_context(|| format!("cannot find {}", origin.display()))?;
+        write_atomically(&run.path().join(name), |out| {
+            out.write_all(origin.as_os_str().as_encoded_bytes())?;
+            out.write_all(b"\n")
+        })?;
+        Ok(())
+    }
+
+    /// What a run has written down.
+    fn of(run: &Path) -> Option<Self> {
+        let read = |name| {
+            let mut bytes = std::fs::read(run.join(name)).ok()?;
+            bytes.pop_if(|last| *last == b'\n');
+            String::from_utf8(bytes).ok().map(PathBuf::from)
+        };
+        read(Self::CHECKPOINT_NAME).map(Self::Checkpoint).or_else(|| read(Self::MODEL_NAME).map(Self::Model))
+    }
 }
 
-/// Where the first checkpoint of a run comes from, if it is that of another.
-fn origin(run: &Path) -> Option<PathBuf> {
-    let mut bytes = std::fs::read(run.join(ORIGIN_NAME)).ok()?;
-    bytes.pop_if(|last| *last == b'\n');
-    String::from_utf8(bytes).ok().map(PathBuf::from)
+/// Whether that run began with the checkpoint `path`, or with one of the run `path`.
+fn began_from(run: &Path, path: &Path) -> bool {
+    let Some(Origin::Checkpoint(origin)) = Origin::of(run) else { return false };
+    path.canonicalize().is_ok_and(|path| origin.starts_with(path))
 }
 
 fn same(a: &Path, b: &Path) -> bool {
@@ -189,13 +212,21 @@ fn run_around(checkpoints: &Path) -> Option<PathBuf> {
     })
 }
 
-/// The opened, locked run directory of a request, and the checkpoint to go on from where it is not the newest of the run.
+/// The opened, locked run directory of a request, and where its weights come from where that is not its newest checkpoint.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) run: RunDir,
-    pub(crate) checkpoint: Option<PathBuf>,
+    pub(crate) origin: Option<Origin>,
     /// Whether the run begins now.
     pub(crate) new: bool,
+}
+
+impl Opened {
+    /// A run that goes on; one that was stopped before it had its first checkpoint begins where it was to begin.
+    fn unfinished(run: RunDir) -> anyhow::Result<Self> {
+        let origin = if run.checkpoints()?.is_empty() { Origin::of(run.path()) } else { None };
+        Ok(Self { run, origin, new: false })
+    }
 }
 
 impl Request {
@@ -212,25 +243,25 @@ impl Request {
                         differing.join(", ")
                     )));
                 }
-                // A run that was stopped before it had its first checkpoint begins where it was to begin.
-                let none_yet = checkpoint.is_none() && run.checkpoints()?.is_empty();
-                let checkpoint = if none_yet { origin(run.path()) } else { checkpoint };
-                Ok(Opened { run, checkpoint, new: false })
+                match checkpoint {
+                    Some(path) => Ok(Opened { run, origin: Some(Origin::Checkpoint(path)), new: false }),
+                    None => Opened::unfinished(run),
+                }
             }
             Self::New { run, checkpoint } => match RunDir::create(run) {
                 Err(error @ CheckpointError::AlreadyARun { .. }) => Err(usage(error)),
-                created => Ok(Opened { run: created?, checkpoint, new: true }),
+                created => Ok(Opened { run: created?, origin: checkpoint.map(Origin::Checkpoint), new: true }),
             },
             Self::Named { stem, may_continue } => {
                 if may_continue && let Some(run) = unfinished(&stem, config, total_steps)? {
-                    return Ok(Opened { run, checkpoint: None, new: false });
+                    return Opened::unfinished(run);
                 }
                 let run = RunDir::create_next(RUNS, &stem)?;
                 let taken = Path::new(RUNS).join(&stem);
                 if may_continue && run.path() != taken {
                     tracing::info!("{} and its like are other runs, or done: this is another one", taken.display());
                 }
-                Ok(Opened { run, checkpoint: None, new: true })
+                Ok(Opened { run, origin: None, new: true })
             }
         }
     }

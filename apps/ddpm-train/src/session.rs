@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use candle_core::Device;
-use ddpm_checkpoint::{Checkpoint, Model, ModelDescription, RunDir, write_pipeline};
+use ddpm_checkpoint::{Checkpoint, ModelDescription, RunDir, write_pipeline};
 use ddpm_cli::{Ended, Progress, StopSignal, usage};
 use ddpm_data::{DataError, ImageSource, Loader, LoaderConfig};
 use ddpm_trainer::{Outcome, Preview, Snapshot, Trainer, TrainerError, save_checkpoint};
@@ -14,15 +14,15 @@ use tracing::{info, warn};
 use crate::config::RunConfig;
 use crate::diffusion_config::DiffusionConfig;
 use crate::hub::{self, Push};
-use crate::model::new_model;
-use crate::run_choice::{Opened, Request, save_origin, warn_of_other_length};
+use crate::model::{Init, new_model};
+use crate::run_choice::{Opened, Origin, Request, warn_of_other_length};
 use crate::watch::{Watch, grid_path};
 
 /// Trains as the configuration says, from the beginning or from where the run stopped.
 pub(crate) fn train(
     request: Request,
     config: &RunConfig,
-    init: Option<&Model>,
+    init: Option<Init>,
     push: Option<&Push>,
     device: &Device,
     threads: usize,
@@ -31,28 +31,36 @@ pub(crate) fn train(
     let stop = StopSignal::listen()?;
     let source = hub::open(&config.data, progress)?;
     let total_steps = total_steps(config, source.as_ref())?;
-    let Opened { mut run, checkpoint, new } = request.open(config, total_steps)?;
+    let Opened { mut run, origin, new } = request.open(config, total_steps)?;
     greet(config, source.as_ref(), device, threads, &run)?;
     if !new {
         warn_of_other_length(&run, config)?;
     }
 
+    let (checkpoint, init) = match origin {
+        Some(Origin::Checkpoint(path)) => (Some(path), init),
+        Some(Origin::Model(path)) if init.is_none() => (None, Some(Init::find(path)?)),
+        _ => (None, init),
+    };
     let diffusion = config.diffusion.build()?;
-    let model = new_model(&config.model, init, config.train.seed, device)?;
+    let model = new_model(&config.model, init.as_ref(), config.train.seed, device)?;
     let mut trainer = Trainer::new(config.train.clone(), total_steps, diffusion, model, device.clone())?;
     let restored = restore(&mut trainer, &run, checkpoint.as_deref())?;
     // Not before: a run that cannot begin leaves none behind. It has begun with its configuration; where it is stopped
     // before it has a checkpoint of its own, it begins from its origin again.
     if new {
-        save_origin(&run, checkpoint.as_deref())?;
+        let init = init.as_ref().map(|init| Origin::Model(init.path.clone()));
+        Origin::save(checkpoint.map(Origin::Checkpoint).or(init).as_ref(), &run)?;
     }
     run.save_config(&config.to_toml()?)?;
     match &restored {
         Some(restored) if run.checkpoints()?.is_empty() => drop(run.save_checkpoint(restored)?),
-        None if !new => warn!("{} has no checkpoint: it begins from its first step", run.path().display()),
+        None if !new && init.is_none() => {
+            warn!("{} has no checkpoint: it begins from its first step", run.path().display())
+        }
         _ => {}
     }
-    if let (Some(init), None) = (init, &restored) {
+    if let (Some(init), None) = (&init, &restored) {
         info!("begins with the weights of {}", init.path.display());
         // From here on the run stands on its own.
         save_checkpoint(&trainer, &mut run, &|step| describe(config, step))?;

@@ -9,8 +9,8 @@ use ddpm_rng::Stream;
 
 /// A network in training. Closures of the same form implement it.
 pub trait TrainableDenoiser {
-    /// The prediction (ε̂, or what else the diffusion process says) for noisy images, with the record that gradients are computed from. A tensor that candle tracks is
-    /// one (`Recorded::from`).
+    /// The prediction (ε̂, or what else the diffusion process says) for noisy images, with the record that gradients are
+    /// computed from. A tensor that candle tracks is one (`Recorded::from`).
     ///
     /// # Shapes
     /// `x_t` [batch, channel, height, width]; `t` `[batch]`, f32, time steps from 0. The result has the shape of `x_t`.

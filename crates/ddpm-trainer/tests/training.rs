@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use ddpm_checkpoint::{ModelDescription, RunDir, read_metrics};
 use ddpm_diffusion::{GaussianDiffusion, MeanForm, Method, SamplerConfig};
 use ddpm_rng::{Purpose, Stream};
@@ -166,6 +166,38 @@ fn accumulating_two_batches_is_a_step_on_both() {
     assert!((report.loss - (losses[0] + losses[1]) / 2.0).abs() < 1e-6, "{} {losses:?}", report.loss);
     assert_eq!(one.step(&mut batches(0), &|| false).unwrap().unwrap().loss, losses[0]);
     assert_eq!(parts.state().batches, 2);
+}
+
+/// Of pictures that are all one colour c, every target follows from x_t: a network that gives it has no loss, whatever the noise.
+#[test]
+fn the_target_is_what_the_network_is_to_predict() {
+    const C: f64 = 0.6;
+    let schedule = || Schedule::new(&BetaSchedule::Linear { start: 1e-3, end: 0.2 }, 50).unwrap();
+    let kinds = [Prediction::Epsilon, Prediction::X0, Prediction::V];
+    let loss = |aim: Prediction, given: Prediction| {
+        let oracle = move |x_t: &Tensor, t: &Tensor, _: &mut Stream| -> Result<_> {
+            let alpha_bar = |t: f32| schedule().alpha_bar(t as usize);
+            let alpha_bar: Vec<f64> = t.to_vec1::<f32>()?.into_iter().map(alpha_bar).collect();
+            let alpha_bar = Tensor::from_vec(alpha_bar, (t.dim(0)?, 1, 1, 1), t.device())?;
+            let (signal, noise) = (alpha_bar.sqrt()?, (1.0 - &alpha_bar)?.sqrt()?);
+            let eps = x_t.to_dtype(DType::F64)?.broadcast_sub(&(&signal * C)?)?.broadcast_div(&noise)?;
+            let output = match given {
+                Prediction::Epsilon => eps,
+                Prediction::X0 => eps.ones_like()?.affine(C, 0.0)?,
+                Prediction::V => signal.broadcast_mul(&eps)?.broadcast_sub(&(noise * C)?)?,
+            };
+            Ok(output.to_dtype(DType::F32)?.into())
+        };
+        let model = Model { denoiser: Box::new(oracle), ..model() };
+        let diffusion = GaussianDiffusion::new(schedule()).predicting(aim);
+        let mut trainer = Trainer::new(config(), 12, diffusion, model, Device::Cpu).unwrap();
+        let picture = Tensor::full(C as f32, (4, 1, 2, 2), &Device::Cpu);
+        trainer.step(&mut std::iter::once(picture), &|| false).unwrap().unwrap().loss
+    };
+    for (aim, given) in kinds.into_iter().flat_map(|aim| kinds.map(|given| (aim, given))) {
+        let loss = loss(aim, given);
+        assert_eq!(loss < 1e-8, aim == given, "{aim:?} of a network that gives {given:?}: {loss:e}");
+    }
 }
 
 #[test]
