@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, bail};
 use rayon::prelude::*;
 
 use crate::buffer::Buffer;
-use crate::composed;
+use crate::device::Function;
 use crate::exp::{exp, sigmoid};
 use crate::tape::{Gradients, Tape, Value};
 use crate::vectorise::{Fma, vectorise};
@@ -19,7 +19,7 @@ impl Tape {
     pub fn silu(&self, x: &Value) -> Result<Value> {
         self.each(
             x,
-            Tensor::silu,
+            Function::Silu,
             |fma, x| x * sigmoid(fma, x),
             |fma, x| {
                 let s = sigmoid(fma, x);
@@ -35,7 +35,7 @@ impl Tape {
     pub fn gelu(&self, x: &Value) -> Result<Value> {
         self.each(
             x,
-            Tensor::gelu_erf,
+            Function::Gelu,
             |_, x| x * normal_cdf(x),
             |_, x| {
                 let density = (-0.5 * f64::from(x).powi(2)).exp() / (2.0 * std::f64::consts::PI).sqrt();
@@ -51,7 +51,7 @@ impl Tape {
     pub fn mish(&self, x: &Value) -> Result<Value> {
         self.each(
             x,
-            composed::mish,
+            Function::Mish,
             |fma, x| x * tanh_of_softplus(fma, x),
             |fma, x| {
                 let t = tanh_of_softplus(fma, x);
@@ -65,7 +65,7 @@ impl Tape {
     /// # Errors
     /// When candle's operation fails.
     pub fn relu(&self, x: &Value) -> Result<Value> {
-        self.each(x, Tensor::relu, |_, x| if x > 0.0 { x } else { 0.0 }, |_, x| if x > 0.0 { 1.0 } else { 0.0 })
+        self.each(x, Function::Relu, |_, x| if x > 0.0 { x } else { 0.0 }, |_, x| if x > 0.0 { 1.0 } else { 0.0 })
     }
 
     /// Every element times that of a constant mask.
@@ -76,11 +76,7 @@ impl Tape {
         if mask.len() != x.dims().iter().product::<usize>() {
             bail!("mask: {} factors for {:?}", mask.len(), x.dims());
         }
-        let Some(array) = x.fused().cloned() else {
-            let x = x.composed()?;
-            let mask = Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(x.dtype())?;
-            return Ok(x.mul(&mask)?.into());
-        };
+        let Some(array) = x.fused().cloned() else { return self.device_mask(x, mask) };
         let times = |values: &[f32], mask: &[f32]| {
             let mut out = Buffer::new(values.len());
             out.iter_mut().zip(values).zip(mask).for_each(|((out, value), factor)| *out = value * factor);
@@ -98,11 +94,11 @@ impl Tape {
     fn each(
         &self,
         x: &Value,
-        composed: impl FnOnce(&Tensor) -> Result<Tensor>,
+        on_device: Function,
         function: impl Fn(Fma, f32) -> f32 + Sync,
         slope: impl Fn(Fma, f32) -> f32 + Send + Sync + 'static,
     ) -> Result<Value> {
-        let Some(array) = x.fused().cloned() else { return Ok(composed(&x.composed()?)?.into()) };
+        let Some(array) = x.fused().cloned() else { return self.device_function(x, on_device) };
         let mut out = Buffer::new(array.values.len());
         out.par_chunks_mut(PART).zip(array.values.par_chunks(PART)).for_each(|(out, x)| {
             vectorise(

@@ -10,7 +10,7 @@ use crate::exp::exp;
 use crate::gemm::{Into, Strides, gemm};
 use crate::tape::{Gradients, Tape, Value};
 use crate::vectorise::vectorise;
-use crate::{composed, cpu};
+use crate::cpu;
 
 /// softmax(qᵀ k / √d) applied to v, for each image and head, with d the channels of a head (Vaswani et al. 2017, eq. 1):
 /// [`Tape::attention`] as an operation of candle's.
@@ -37,9 +37,7 @@ impl Tape {
         if heads == 0 || channels == 0 || !channels.is_multiple_of(3 * heads) {
             bail!("attention: {channels} channels do not divide into queries, keys and values of {heads} heads");
         }
-        let Some(array) = qkv.fused().cloned() else {
-            return Ok(composed::attention(&qkv.composed()?, heads)?.into());
-        };
+        let Some(array) = qkv.fused().cloned() else { return self.device_attention(qkv, heads) };
         let op = Attention { heads, head_channels: channels / (3 * heads), positions };
         let out = op.forward(&array.values);
         Ok(self.push(Arc::new(out), &[batch, channels / 3, positions], &[array.node], &[], || {

@@ -2,51 +2,90 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use candle_core::backend::BackendStorage;
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Storage, Tensor, bail};
 
 use crate::buffer::Buffer;
-use crate::cpu;
+use crate::{cpu, device};
 use crate::tape::{Gradients, Kind, Record, Tape, Value, add_to};
+
+/// What a forward pass on a device computes in. Parameters, their gradients, statistics and sums are in f32 in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// f32, rounded to its 24 bits everywhere. On the CPU: the fused kernels of this crate.
+    #[default]
+    F32,
+    /// f32 whose products are rounded to the 11 bits of TF32 on a GPU that has it; f32 elsewhere.
+    Tf32,
+    /// bf16, 8 bits, with products summed in f32.
+    Bf16,
+}
+
+impl Precision {
+    /// What images are computed in, given what they come in.
+    fn dtype(self, given: DType) -> DType {
+        match self {
+            Self::F32 | Self::Tf32 if given == DType::F64 => DType::F64,
+            Self::F32 | Self::Tf32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+}
 
 /// Runs `forward` on `inputs` and returns its result as a tensor, which candle can differentiate: by the inputs and by every
 /// parameter that the operations used.
 ///
-/// f32 tensors on the CPU go through the fused operations of this crate. All others go through candle's, with its gradients.
+/// f32 tensors on the CPU go through the fused operations of this crate; f64, and tensors on a GPU, through those of channels
+/// last.
 ///
 /// # Errors
 /// Whatever `forward` says.
 pub fn fused(inputs: &[&Tensor], forward: impl FnOnce(&Tape, &[Value]) -> Result<Value>) -> Result<Tensor> {
-    recorded(inputs, forward)?.into_tensor()
+    recorded(Precision::F32, inputs, forward)?.into_tensor()
 }
 
-/// The same for those who want the parameters' gradients themselves, without candle's backward pass: [`Recorded::backward`].
+/// The same for those who want the parameters' gradients themselves, without candle's backward pass ([`Recorded::backward`]), or
+/// another precision. The result is of the first input's type.
 ///
 /// # Errors
 /// Whatever `forward` says.
-pub fn recorded(inputs: &[&Tensor], forward: impl FnOnce(&Tape, &[Value]) -> Result<Value>) -> Result<Recorded> {
-    let tape = Tape::default();
-    if !cpu::takes(inputs) {
-        let values: Vec<Value> = inputs.iter().map(|input| Value::from((*input).clone())).collect();
-        return Ok(forward(&tape, &values)?.composed()?.into());
-    }
-    let leaf = |input: &&Tensor| -> Result<Value> {
+pub fn recorded(
+    precision: Precision,
+    inputs: &[&Tensor],
+    forward: impl FnOnce(&Tape, &[Value]) -> Result<Value>,
+) -> Result<Recorded> {
+    let Some(first) = inputs.first() else { bail!("a forward pass of no input") };
+    let on_device = precision == Precision::Bf16 || !cpu::takes(inputs);
+    let dtype = precision.dtype(first.dtype());
+    let tape = Tape::computing_in(dtype);
+    let leaf = |input: &&Tensor| {
+        if on_device {
+            return tape.device_leaf(input, input.track_op());
+        }
         let values = cpu::with_slice(input, |values| Ok(Buffer::copy_of(values)))?;
         Ok(tape.leaf(values, input.dims(), input.track_op()))
     };
     let values = inputs.iter().map(leaf).collect::<Result<Vec<_>>>()?;
-    let node = |(input, value): (&&Tensor, &Value)| Some(((*input).clone(), value.fused()?.node?));
+    let node = |(input, value): (&&Tensor, &Value)| Some(((*input).clone(), value.node()?));
     let leaves = inputs.iter().zip(&values).filter_map(node).collect();
     let out = forward(&tape, &values)?;
     drop(values);
-    let Kind::Fused(out) = out.0 else { bail!("a fused forward pass ended in a composed value") };
-    let values = match Arc::try_unwrap(out.values) {
-        Ok(buffer) => buffer.into_vec(),
-        Err(shared) => shared.to_vec(),
+    let (output, pass) = match out.0 {
+        Kind::Fused(out) => {
+            let values = match Arc::try_unwrap(out.values) {
+                Ok(buffer) => buffer.into_vec(),
+                Err(shared) => shared.to_vec(),
+            };
+            let output = Tensor::from_vec(values, out.dims.as_slice(), &candle_core::Device::Cpu)?;
+            (output, out.node.map(|node| (node, Steps::Fused(tape.finish()))))
+        }
+        Kind::Device(out) => {
+            let output = out.channels_first()?.to_dtype(first.dtype())?;
+            (output, out.node.map(|node| (node, Steps::Device(tape.device.finish(), dtype))))
+        }
     };
-    let output = Tensor::from_vec(values, out.dims.as_slice(), &candle_core::Device::Cpu)?;
-    let pass = out.node.map(|node| Pass { record: tape.finish(), node, leaves });
-    Ok(Recorded { output, pass })
+    Ok(Recorded { output, pass: pass.map(|(node, steps)| Pass { steps, node, leaves }) })
 }
 
 /// What a forward pass came to, with what its gradient needs.
@@ -59,9 +98,37 @@ pub struct Recorded {
 
 #[derive(Debug)]
 struct Pass {
-    record: Record,
+    steps: Steps,
     node: usize,
     leaves: Vec<(Tensor, usize)>,
+}
+
+#[derive(Debug)]
+enum Steps {
+    Fused(Record),
+    /// With the type that images are computed in.
+    Device(Record<Tensor>, DType),
+}
+
+impl Pass {
+    fn parameters(&self) -> &[Tensor] {
+        match &self.steps {
+            Steps::Fused(record) => &record.parameters,
+            Steps::Device(record, _) => &record.parameters,
+        }
+    }
+
+    fn backward(self, gradient: &Tensor) -> Result<Source> {
+        Ok(match self.steps {
+            Steps::Fused(record) => {
+                let gradient = cpu::with_slice(gradient, |values| Ok(Buffer::copy_of(values)))?;
+                Source::Fused(record.backward(self.node, gradient)?)
+            }
+            Steps::Device(record, dtype) => {
+                Source::Device(record.backward(self.node, device::as_computed(gradient, dtype)?)?)
+            }
+        })
+    }
 }
 
 impl From<Tensor> for Recorded {
@@ -82,12 +149,10 @@ impl Recorded {
     /// # Errors
     /// When candle fails.
     pub fn backward(self, gradient: &Tensor) -> Result<ParameterGradients> {
-        let Some(Pass { record, node, .. }) = self.pass else {
-            let gradients = self.output.mul(gradient)?.sum_all()?.backward()?;
-            return Ok(ParameterGradients(Source::Candle(gradients)));
-        };
-        let gradient = cpu::with_slice(gradient, |values| Ok(Buffer::copy_of(values)))?;
-        Ok(ParameterGradients(Source::Tape(record.backward(node, gradient)?)))
+        Ok(ParameterGradients(match self.pass {
+            Some(pass) => pass.backward(gradient)?,
+            None => Source::Candle(self.output.mul(gradient)?.sum_all()?.backward()?),
+        }))
     }
 
     /// The result as a tensor that candle can differentiate.
@@ -97,11 +162,11 @@ impl Recorded {
     pub fn into_tensor(self) -> Result<Tensor> {
         let Self { output, pass: Some(pass) } = self else { return Ok(self.output) };
         let leaves = pass.leaves.iter().map(|(tensor, node)| (tensor.clone(), Some(*node)));
-        let parameters = pass.record.parameters.iter().map(|parameter| (parameter.clone(), None));
+        let parameters = pass.parameters().iter().map(|parameter| (parameter.clone(), None));
         let sources: Vec<_> = leaves.chain(parameters).collect();
         let gradients = Arc::new(Mutex::new(None));
         // A string of empty tensors that every source is tied to: candle reaches the sources through it.
-        let mut string = Tensor::zeros(1, candle_core::DType::F32, &candle_core::Device::Cpu)?;
+        let mut string = Tensor::zeros(1, output.dtype(), output.device())?;
         for (tensor, leaf) in sources {
             string = string.apply_op2(&tensor, Tie { leaf, gradients: gradients.clone() })?;
         }
@@ -115,17 +180,39 @@ pub struct ParameterGradients(Source);
 
 #[derive(Debug)]
 enum Source {
-    Tape(Gradients),
+    Fused(Gradients),
+    Device(Gradients<Tensor>),
     Candle(GradStore),
+}
+
+impl Source {
+    /// The gradient of an input, by its node, or of a parameter, as a tensor like it.
+    fn tensor(&mut self, node: Option<usize>, like: &Tensor) -> Result<Option<Tensor>> {
+        match (self, node) {
+            (Self::Fused(gradients), node) => {
+                let values = match node {
+                    Some(node) => gradients.take(node),
+                    None => gradients.take_parameter(like),
+                };
+                values.map(|values| Tensor::from_vec(values.into_vec(), like.shape(), like.device())).transpose()
+            }
+            (Self::Device(gradients), Some(node)) => {
+                gradients.take(node).map(|gradient| device::as_given(&gradient, like)).transpose()
+            }
+            (Self::Device(gradients), None) => Ok(gradients.take_parameter(like)),
+            (Self::Candle(gradients), _) => Ok(gradients.remove(like)),
+        }
+    }
 }
 
 impl ParameterGradients {
     /// That of one parameter; None where it has none, or it was taken before.
     pub fn take(&mut self, parameter: &Tensor) -> Option<Gradient> {
         match &mut self.0 {
-            Source::Tape(gradients) => {
+            Source::Fused(gradients) => {
                 gradients.take_parameter(parameter).map(|values| Gradient(Values::Buffer(values)))
             }
+            Source::Device(gradients) => gradients.take_parameter(parameter).map(Gradient::from),
             Source::Candle(gradients) => gradients.remove(parameter).map(Gradient::from),
         }
     }
@@ -163,7 +250,7 @@ impl Gradient {
     }
 }
 
-type Shared = Arc<Mutex<Option<Gradients>>>;
+type Shared = Arc<Mutex<Option<Source>>>;
 
 /// Hands a source its gradient.
 struct Tie {
@@ -177,8 +264,19 @@ impl CustomOp2 for Tie {
         "tie"
     }
 
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        cpu::result(vec![0.0], 1)
+    fn cpu_fwd(&self, string: &CpuStorage, l: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        Ok((string.try_clone(l)?, l.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        string: &candle_core::CudaStorage,
+        l: &Layout,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        Ok((string.try_clone(l)?, l.shape().clone()))
     }
 
     fn bwd(
@@ -189,12 +287,8 @@ impl CustomOp2 for Tie {
         _: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let mut gradients = self.gradients.lock().unwrap_or_else(PoisonError::into_inner);
-        let values = gradients.as_mut().and_then(|gradients: &mut Gradients| match self.leaf {
-            Some(node) => gradients.take(node),
-            None => gradients.take_parameter(source),
-        });
-        let tensor = |values: Buffer| Tensor::from_vec(values.into_vec(), source.shape(), source.device());
-        Ok((Some(string.zeros_like()?), values.map(tensor).transpose()?))
+        let gradient = gradients.as_mut().map(|gradients: &mut Source| gradients.tensor(self.leaf, source));
+        Ok((Some(string.zeros_like()?), gradient.transpose()?.flatten()))
     }
 }
 
@@ -211,18 +305,32 @@ impl CustomOp1 for Whole {
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        let values = cpu::with_slice(&self.output, |values| Ok(values.to_vec()))?;
-        cpu::result(values, self.output.shape())
+        let (storage, layout) = self.output.storage_and_layout();
+        match &*storage {
+            Storage::Cpu(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),
+            _ => bail!("a forward pass of another device"),
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        let (storage, layout) = self.output.storage_and_layout();
+        match &*storage {
+            Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),
+            _ => bail!("a forward pass of another device"),
+        }
     }
 
     fn bwd(&self, string: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let pass = self.pass.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Pass { record, node, .. }) = pass else {
+        let Some(pass) = pass else {
             bail!("a fused forward pass can be differentiated once: its record is used up")
         };
-        let gradient = cpu::with_slice(gradient, |values| Ok(Buffer::copy_of(values)))?;
-        let gradients = record.backward(node, gradient)?;
-        *self.gradients.lock().unwrap_or_else(PoisonError::into_inner) = Some(gradients);
+        *self.gradients.lock().unwrap_or_else(PoisonError::into_inner) = Some(pass.backward(gradient)?);
         Ok(Some(string.zeros_like()?))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, bail};
 use rayon::prelude::*;
 
 use crate::buffer::Buffer;
@@ -25,8 +25,7 @@ impl Tape {
             bail!("concat: tensors of shapes {:?}", parts.iter().map(|part| part.dims()).collect::<Vec<_>>());
         }
         let Some(arrays) = parts.iter().map(|part| part.fused().cloned()).collect::<Option<Vec<_>>>() else {
-            let tensors = parts.iter().map(|part| part.composed()).collect::<Result<Vec<_>>>()?;
-            return Ok(Tensor::cat(&tensors, 1)?.into());
+            return self.device_concat(parts);
         };
         let images: Vec<usize> = arrays.iter().map(|array| array.values.len() / batch.max(1)).collect();
         let image: usize = images.iter().sum();

@@ -13,7 +13,7 @@ use crate::planes::{Arrange, Input, Output, Part};
 use crate::reduce::sum_of;
 use crate::tape::{Array, Gradients, Tape, Value};
 use crate::vectorise::vectorise;
-use crate::{amx, composed, conv2d_amx, conv2d_gemm, conv2d_pointwise, conv2d_winograd, cpu};
+use crate::{amx, conv2d_amx, conv2d_gemm, conv2d_pointwise, conv2d_winograd, cpu};
 
 /// Group normalisation after a convolution, followed by SiLU.
 #[derive(Debug, Clone, Copy)]
@@ -129,36 +129,6 @@ impl Conv2d<'_> {
         }
         let geometry = Geometry { channels_in, channels_out, height: height_out, width: width_out, kernel };
         Ok(Shapes { images, height, width, first, second, geometry })
-    }
-
-    fn composed(&self, padding: usize) -> Result<Value> {
-        let mut x = self.input.composed()?;
-        if let Some(skip) = self.skip {
-            x = Tensor::cat(&[x, skip.composed()?], 1)?;
-        }
-        if let Some(added) = self.added {
-            x = composed::add_per_channel(&x, &added.composed()?)?;
-        }
-        x = match self.arrange {
-            Arrange::AsIs => x,
-            Arrange::UpsampleNearest2x => composed::upsample_nearest_2x(&x)?,
-            Arrange::PixelUnshuffle2x => composed::pixel_unshuffle_2x(&x)?,
-        };
-        let weight = match *self.weight.dims() {
-            [channels_out, channels_in] => &self.weight.reshape((channels_out, channels_in, 1, 1))?,
-            _ => self.weight,
-        };
-        x = composed::conv2d(&x, weight, self.bias, padding)?;
-        if let Some(bias) = self.image_bias {
-            x = composed::add_per_channel(&x, &bias.composed()?)?;
-        }
-        if let Some(norm) = self.norm {
-            x = composed::group_norm(&x, norm.groups, norm.weight, norm.bias, norm.eps)?.silu()?;
-        }
-        Ok(match self.residual {
-            Some(residual) => (x + residual.composed()?)?.into(),
-            None => x.into(),
-        })
     }
 }
 
@@ -302,7 +272,7 @@ impl Tape {
             op.norm.map(|norm| GroupNorm::new(norm.groups, geometry.channels_out, geometry.plane(), norm.eps, true));
         let norm = norm.transpose()?;
         let optional = |value: Option<&Value>| value.map(|value| value.fused().cloned());
-        let Some(input) = op.input.fused().cloned() else { return op.composed(geometry.padding()) };
+        let Some(input) = op.input.fused().cloned() else { return self.device_conv2d(op) };
         let (skip, added) = (optional(op.skip).flatten(), optional(op.added).flatten());
         let (image_bias, residual) = (optional(op.image_bias).flatten(), optional(op.residual).flatten());
         let saved = Saved { shapes, arrange: op.arrange, input, skip, added, image_bias };

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use candle_core::{CpuStorage, DType, Error, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, DType, Error, Layout, Result, Tensor};
 use rayon::prelude::*;
 
 /// Whether the fused CPU kernels take these tensors: all f32 and on the CPU.
@@ -47,11 +47,6 @@ pub(crate) fn with_slices<const N: usize, R>(
         }
     }
     f(slices)
-}
-
-/// Wraps what a kernel computed as the result of a custom op.
-pub(crate) fn result(values: Vec<f32>, shape: impl Into<Shape>) -> Result<(CpuStorage, Shape)> {
-    Ok((CpuStorage::F32(values), shape.into()))
 }
 
 macro_rules! scratch {

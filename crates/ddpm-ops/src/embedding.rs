@@ -22,9 +22,7 @@ impl Tape {
             bail!("embedding: expected rows from 0 to {}, found {row}", count.saturating_sub(1));
         }
         if like.fused().is_none() {
-            let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
-            let rows = Tensor::new(rows, table.device())?;
-            return Ok(table.index_select(&rows, 0)?.into());
+            return self.device_embedding(table, rows);
         }
         let mut out = Buffer::new(rows.len() * features);
         cpu::with_slice(table, |table| {

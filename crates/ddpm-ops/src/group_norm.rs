@@ -10,7 +10,7 @@ use crate::exp::sigmoid;
 use crate::reduce::{sum_of, sum_of_pairs};
 use crate::tape::{Gradients, Tape, Value};
 use crate::vectorise::{Fma, vectorise};
-use crate::{composed, cpu};
+use crate::cpu;
 
 /// Normalises each group of channels of each image to mean 0 and variance 1 (biased, plus `eps`), then scales and shifts
 /// each channel (Wu & He 2018): [`Tape::group_norm`] as an operation of candle's.
@@ -53,8 +53,7 @@ impl Tape {
             bail!("group_norm: expected weight and bias of [{channels}], found {:?}, {:?}", weight.dims(), bias.dims());
         }
         let Some(array) = x.fused().cloned() else {
-            let normalised = composed::group_norm(&x.composed()?, groups, weight, bias, eps)?;
-            return Ok(if silu { normalised.silu()? } else { normalised }.into());
+            return self.device_group_norm(x, groups, weight, bias, eps, silu);
         };
         let image = norm.image();
         let images = array.values.len() / image.max(1);

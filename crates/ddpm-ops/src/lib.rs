@@ -29,6 +29,7 @@ mod conv2d_gemm;
 mod conv2d_pointwise;
 mod conv2d_winograd;
 mod cpu;
+mod device;
 mod embedding;
 mod exp;
 mod gemm;
@@ -51,7 +52,7 @@ mod vectorise;
 mod winograd;
 
 pub use attention::attention;
-pub use candle_op::{Gradient, ParameterGradients, Recorded, fused, recorded};
+pub use candle_op::{Gradient, ParameterGradients, Precision, Recorded, fused, recorded};
 pub use conv2d::{Conv2d, Norm, conv2d};
 pub use group_norm::{group_norm, group_norm_silu};
 pub use loss::mean_squared_error;

@@ -23,9 +23,7 @@ impl Tape {
             bail!("linear: an input of {:?}, a weight of {:?}, a bias of {:?}", x.dims(), weight.dims(), bias.dims());
         }
         let batch = x.dims()[0];
-        let Some(array) = x.fused().cloned() else {
-            return Ok(x.composed()?.matmul(&weight.t()?)?.broadcast_add(bias)?.into());
-        };
+        let Some(array) = x.fused().cloned() else { return self.device_linear(x, weight, bias) };
         let (row_in, row_out) = (Strides::row_major(features_in), Strides::row_major(features_out));
         let turned_in = Strides::transposed(features_in);
         let mut out = Buffer::new(batch * features_out);

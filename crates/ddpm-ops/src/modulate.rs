@@ -6,7 +6,6 @@ use candle_core::{Result, bail};
 use rayon::prelude::*;
 
 use crate::buffer::Buffer;
-use crate::composed;
 use crate::reduce::{sum_of, sum_of_pairs};
 use crate::tape::{Gradients, Tape, Value};
 use crate::vectorise::vectorise;
@@ -26,7 +25,7 @@ impl Tape {
             bail!("modulate: expected scales and shifts of [{batch}, {}], found {found:?}", 2 * channels);
         }
         let (Some(array), Some(by)) = (x.fused().cloned(), scale_and_shift.fused().cloned()) else {
-            return Ok(composed::modulate(&x.composed()?, &scale_and_shift.composed()?)?.into());
+            return self.device_modulate(x, scale_and_shift);
         };
         let plane: usize = rest.iter().product();
         let image = channels * plane;
@@ -82,7 +81,7 @@ impl Tape {
     /// # Errors
     /// When candle's operation fails.
     pub fn affine(&self, x: &Value, scale: f64, shift: f64) -> Result<Value> {
-        let Some(array) = x.fused().cloned() else { return Ok(x.composed()?.affine(scale, shift)?.into()) };
+        let Some(array) = x.fused().cloned() else { return self.device_affine(x, scale, shift) };
         let (scale, shift) = (scale as f32, shift as f32);
         let mut out = Buffer::new(array.values.len());
         out.par_chunks_mut(PART).zip(array.values.par_chunks(PART)).for_each(|(out, x)| {
@@ -123,7 +122,7 @@ impl Tape {
             bail!("add: tensors of shapes {:?} and {:?}", x.dims(), y.dims());
         }
         let (Some(a), Some(b)) = (x.fused().cloned(), y.fused().cloned()) else {
-            return Ok((x.composed()? + y.composed()?)?.into());
+            return self.device_add(x, y);
         };
         let mut out = Buffer::copy_of(&a.values);
         crate::tape::add_to(&mut out, &b.values);

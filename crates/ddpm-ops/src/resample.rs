@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, bail};
 use rayon::prelude::*;
 
 use crate::buffer::Buffer;
-use crate::composed;
 use crate::tape::{Gradients, Tape, Value};
 
 /// A way to another height and width.
@@ -36,7 +35,7 @@ impl Tape {
         if how != Resample::Nearest && !(height.is_multiple_of(2) && width.is_multiple_of(2)) {
             bail!("resample: expected an even height and width, found {height}×{width}");
         }
-        let Some(array) = x.fused().cloned() else { return Ok(how.composed(&x.composed()?)?.into()) };
+        let Some(array) = x.fused().cloned() else { return self.device_resample(x, how) };
         let (to_height, to_width) = match how {
             Resample::Nearest => (2 * height, 2 * width),
             _ => (height / 2, width / 2),
@@ -58,16 +57,6 @@ impl Tape {
 }
 
 impl Resample {
-    fn composed(self, x: &Tensor) -> Result<Tensor> {
-        let offset = match self {
-            Self::Nearest => return composed::upsample_nearest_2x(x),
-            Self::Mean => return composed::mean_2x(x),
-            Self::Even => 0,
-            Self::Odd => 1,
-        };
-        composed::every_second(x, offset)
-    }
-
     /// One plane, of lines of `width`.
     fn forward(self, from: &[f32], width: usize, to: &mut [f32]) {
         match self {

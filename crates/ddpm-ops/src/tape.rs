@@ -8,10 +8,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use candle_core::{Device, Result, Tensor, TensorId, bail};
+use candle_core::{DType, Result, Tensor, TensorId, bail};
 use rayon::prelude::*;
 
 use crate::buffer::Buffer;
+use crate::device::{DeviceArray, OnDevice};
 use crate::vectorise::vectorise;
 
 /// A tensor on its way through a network.
@@ -23,8 +24,8 @@ pub struct Value(pub(crate) Kind);
 pub(crate) enum Kind {
     /// f32 on the CPU: the fused ones of this crate.
     Fused(Array),
-    /// Anything else: candle's, with candle's gradients.
-    Composed(Tensor),
+    /// Those of this crate on tensors, channels last: on a GPU, or in another precision.
+    Device(DeviceArray),
 }
 
 /// f32 values on the CPU, row-major.
@@ -41,7 +42,7 @@ impl Value {
     pub fn dims(&self) -> &[usize] {
         match &self.0 {
             Kind::Fused(array) => &array.dims,
-            Kind::Composed(tensor) => tensor.dims(),
+            Kind::Device(array) => &array.dims,
         }
     }
 
@@ -62,7 +63,7 @@ impl Value {
     /// When the number of elements differs.
     pub fn reshape(&self, dims: &[usize]) -> Result<Self> {
         Ok(Self(match &self.0 {
-            Kind::Composed(tensor) => Kind::Composed(tensor.reshape(dims)?),
+            Kind::Device(array) => Kind::Device(array.reshape(dims)?),
             Kind::Fused(array) => {
                 if array.values.len() != dims.iter().product::<usize>() {
                     bail!("cannot see {:?} as {dims:?}", array.dims);
@@ -72,43 +73,37 @@ impl Value {
         }))
     }
 
-    /// The fused array; None where candle's operations are to be used.
+    /// The place of its gradient.
+    pub(crate) fn node(&self) -> Option<usize> {
+        match &self.0 {
+            Kind::Fused(array) => array.node,
+            Kind::Device(array) => array.node,
+        }
+    }
+
+    /// The fused array; None for one on a device.
     pub(crate) fn fused(&self) -> Option<&Array> {
         match &self.0 {
             Kind::Fused(array) => Some(array),
-            Kind::Composed(_) => None,
+            Kind::Device(_) => None,
         }
-    }
-
-    /// As a tensor of candle's, for its operations.
-    pub(crate) fn composed(&self) -> Result<Tensor> {
-        match &self.0 {
-            Kind::Composed(tensor) => Ok(tensor.clone()),
-            Kind::Fused(array) => Tensor::from_slice(&array.values, array.dims.as_slice(), &Device::Cpu),
-        }
-    }
-}
-
-impl From<Tensor> for Value {
-    fn from(tensor: Tensor) -> Self {
-        Self(Kind::Composed(tensor))
     }
 }
 
 /// What an operation does with the gradient of its output.
-pub(crate) type Backward = Box<dyn FnOnce(Buffer, &mut Gradients) -> Result<()> + Send>;
+pub(crate) type Backward<G = Buffer> = Box<dyn FnOnce(G, &mut Gradients<G>) -> Result<()> + Send>;
 
 /// Operations in the order they were done.
 #[derive(Default)]
 pub struct Tape {
     record: RefCell<Record>,
+    pub(crate) device: OnDevice,
 }
 
-/// What a tape holds.
-#[derive(Default)]
-pub(crate) struct Record {
+/// What a tape holds, with gradients of one kind.
+pub(crate) struct Record<G = Buffer> {
     nodes: usize,
-    operations: Vec<(usize, Backward)>,
+    operations: Vec<(usize, Backward<G>)>,
     /// The parameters that the operations used and that want a gradient, once each.
     pub(crate) parameters: Vec<Tensor>,
     known: HashMap<TensorId, ()>,
@@ -120,16 +115,27 @@ impl std::fmt::Debug for Tape {
     }
 }
 
-impl std::fmt::Debug for Record {
+impl<G> Default for Record<G> {
+    fn default() -> Self {
+        Self { nodes: 0, operations: Vec::new(), parameters: Vec::new(), known: HashMap::new() }
+    }
+}
+
+impl<G> std::fmt::Debug for Record<G> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Record").field("operations", &self.operations.len()).finish_non_exhaustive()
     }
 }
 
 impl Tape {
+    /// A tape that computes images on a device in that type.
+    pub(crate) fn computing_in(dtype: DType) -> Self {
+        Self { device: OnDevice::computing_in(dtype), ..Self::default() }
+    }
+
     /// A value that no operation made; its gradient is kept where `tracked`.
     pub(crate) fn leaf(&self, values: Buffer, dims: &[usize], tracked: bool) -> Value {
-        let node = tracked.then(|| self.node());
+        let node = tracked.then(|| self.record.borrow_mut().node());
         Value(Kind::Fused(Array { values: Arc::new(values), dims: dims.to_vec(), node }))
     }
 
@@ -139,19 +145,13 @@ impl Tape {
     /// When candle cannot convert it.
     pub fn constant(&self, tensor: &Tensor, like: &Value) -> Result<Value> {
         match &like.0 {
-            Kind::Composed(like) => Ok(Value(Kind::Composed(tensor.to_device(like.device())?.to_dtype(like.dtype())?))),
+            Kind::Device(like) => self.device_constant(tensor, like),
             Kind::Fused(_) => {
                 let tensor = tensor.to_dtype(candle_core::DType::F32)?;
                 let values = crate::cpu::with_slice(&tensor, |values| Ok(Buffer::copy_of(values)))?;
                 Ok(self.leaf(values, tensor.dims(), false))
             }
         }
-    }
-
-    fn node(&self) -> usize {
-        let mut record = self.record.borrow_mut();
-        record.nodes += 1;
-        record.nodes - 1
     }
 
     /// Records an operation whose output is `values`: `backward` where any input or parameter wants a gradient.
@@ -163,78 +163,129 @@ impl Tape {
         parameters: &[&Tensor],
         backward: impl FnOnce() -> Backward,
     ) -> Value {
-        let tracked: Vec<_> = parameters.iter().filter(|p| p.track_op()).collect();
-        let mut node = None;
-        if !tracked.is_empty() || inputs.iter().any(Option::is_some) {
-            let at = self.node();
-            let mut record = self.record.borrow_mut();
-            for parameter in tracked {
-                if record.known.insert(parameter.id(), ()).is_none() {
-                    record.parameters.push((*parameter).clone());
-                }
-            }
-            record.operations.push((at, backward()));
-            node = Some(at);
-        }
+        let node = self.record.borrow_mut().push(inputs, parameters, backward);
         Value(Kind::Fused(Array { values, dims: dims.to_vec(), node }))
     }
 
-    /// The record, which the tape begins anew.
+    /// The record.
     pub(crate) fn finish(self) -> Record {
         self.record.into_inner()
     }
 }
 
-impl Record {
+impl<G: Sum> Record<G> {
+    /// The place of one more gradient.
+    pub(crate) fn node(&mut self) -> usize {
+        self.nodes += 1;
+        self.nodes - 1
+    }
+
+    /// Records an operation where any input or parameter wants a gradient; the place of its output's gradient.
+    pub(crate) fn push(
+        &mut self,
+        inputs: &[Option<usize>],
+        parameters: &[&Tensor],
+        backward: impl FnOnce() -> Backward<G>,
+    ) -> Option<usize> {
+        let tracked: Vec<_> = parameters.iter().filter(|p| p.track_op()).collect();
+        if tracked.is_empty() && inputs.iter().all(Option::is_none) {
+            return None;
+        }
+        let at = self.node();
+        for parameter in tracked {
+            if self.known.insert(parameter.id(), ()).is_none() {
+                self.parameters.push((*parameter).clone());
+            }
+        }
+        self.operations.push((at, backward()));
+        Some(at)
+    }
+
     /// Gradients of everything that the operations were given, from the gradient of the last one's output. Each operation's
     /// saved values are freed when it has been gone through.
-    pub(crate) fn backward(self, output: usize, gradient: Buffer) -> Result<Gradients> {
-        let mut gradients = Gradients { nodes: (0..self.nodes).map(|_| None).collect(), parameters: HashMap::new() };
+    pub(crate) fn backward(self, output: usize, gradient: G) -> Result<Gradients<G>> {
+        let nodes = (0..self.nodes).map(|_| None).collect();
+        let mut gradients = Gradients { nodes, parameters: HashMap::new(), failed: Ok(()) };
         gradients.nodes[output] = Some(gradient);
         for (node, backward) in self.operations.into_iter().rev() {
             if let Some(gradient) = gradients.nodes[node].take() {
                 backward(gradient, &mut gradients)?;
+                std::mem::replace(&mut gradients.failed, Ok(()))?;
             }
         }
         Ok(gradients)
     }
 }
 
-/// Gradients on the way back.
-#[derive(Debug)]
-pub(crate) struct Gradients {
-    nodes: Vec<Option<Buffer>>,
-    parameters: HashMap<TensorId, Buffer>,
+/// What gradients are sums of.
+pub(crate) trait Sum: Sized {
+    /// `self += more`
+    fn add(&mut self, more: Self) -> Result<()>;
 }
 
-impl Gradients {
+impl Sum for Buffer {
+    fn add(&mut self, more: Self) -> Result<()> {
+        add_to(self, &more);
+        Ok(())
+    }
+}
+
+impl Sum for Tensor {
+    fn add(&mut self, more: Self) -> Result<()> {
+        *self = (&*self + &more)?;
+        Ok(())
+    }
+}
+
+/// Gradients on the way back.
+#[derive(Debug)]
+pub(crate) struct Gradients<G = Buffer> {
+    nodes: Vec<Option<G>>,
+    parameters: HashMap<TensorId, G>,
+    /// The first sum that could not be made.
+    failed: Result<()>,
+}
+
+impl<G: Sum> Gradients<G> {
     /// Adds to the gradient of a value, if it wants one.
-    pub(crate) fn add(&mut self, node: Option<usize>, gradient: Buffer) {
+    pub(crate) fn add(&mut self, node: Option<usize>, gradient: G) {
         let Some(node) = node else { return };
         match &mut self.nodes[node] {
             slot @ None => *slot = Some(gradient),
-            Some(sum) => add_to(sum, &gradient),
+            Some(sum) => {
+                let added = sum.add(gradient);
+                self.note(added);
+            }
         }
     }
 
     /// Adds to the gradient of a parameter, if it wants one.
-    pub(crate) fn add_parameter(&mut self, parameter: &Tensor, gradient: Buffer) {
+    pub(crate) fn add_parameter(&mut self, parameter: &Tensor, gradient: G) {
         if !parameter.track_op() {
             return;
         }
         match self.parameters.entry(parameter.id()) {
             std::collections::hash_map::Entry::Vacant(slot) => drop(slot.insert(gradient)),
-            std::collections::hash_map::Entry::Occupied(mut sum) => add_to(sum.get_mut(), &gradient),
+            std::collections::hash_map::Entry::Occupied(mut sum) => {
+                let added = sum.get_mut().add(gradient);
+                self.note(added);
+            }
+        }
+    }
+
+    fn note(&mut self, added: Result<()>) {
+        if self.failed.is_ok() {
+            self.failed = added;
         }
     }
 
     /// What is left of a leaf.
-    pub(crate) fn take(&mut self, node: usize) -> Option<Buffer> {
+    pub(crate) fn take(&mut self, node: usize) -> Option<G> {
         self.nodes[node].take()
     }
 
     /// What a parameter got.
-    pub(crate) fn take_parameter(&mut self, parameter: &Tensor) -> Option<Buffer> {
+    pub(crate) fn take_parameter(&mut self, parameter: &Tensor) -> Option<G> {
         self.parameters.remove(&parameter.id())
     }
 }

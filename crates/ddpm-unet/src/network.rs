@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use ddpm_ops::Recorded;
+use ddpm_ops::{Precision, Recorded};
 use ddpm_rng::Stream;
 use serde::{Deserialize, Serialize};
 
@@ -120,6 +120,14 @@ impl Network {
         match config {
             NetworkConfig::NoiseNet(config) => NoiseNet::new(config, weights).map(Self::NoiseNet),
             NetworkConfig::UNet2d(config) => UNet2d::new(config, weights).map(Self::UNet2d),
+        }
+    }
+
+    /// The network, computing in that precision: f32 before.
+    pub fn computing_in(self, precision: Precision) -> Self {
+        match self {
+            Self::NoiseNet(network) => Self::NoiseNet(network.computing_in(precision)),
+            Self::UNet2d(network) => Self::UNet2d(network.computing_in(precision)),
         }
     }
 

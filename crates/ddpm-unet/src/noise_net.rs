@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
-use ddpm_ops::{Recorded, Value};
+use ddpm_ops::{Precision, Recorded, Value};
 use ddpm_rng::Stream;
 
 use crate::UnetError;
@@ -31,6 +31,7 @@ pub struct NoiseNet {
     ups: Vec<UpBlock>,
     output_res: ResnetBlock,
     output_conv: Conv2d,
+    precision: Precision,
 }
 
 impl NoiseNet {
@@ -76,6 +77,11 @@ impl NoiseNet {
         Ok(initial_weights(&Self::parameters(config)?, seed)?)
     }
 
+    /// The network, computing in that precision: f32 before.
+    pub fn computing_in(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
     /// The configuration it was built from.
     pub fn config(&self) -> &NoiseNetConfig {
         &self.config
@@ -117,7 +123,7 @@ impl NoiseNet {
         }
         self.config.check_divides(height, width)?;
 
-        Ok(ddpm_ops::recorded(&[x_t], |tape, values| {
+        Ok(ddpm_ops::recorded(self.precision, &[x_t], |tape, values| {
             let time = tape.silu(&self.time_embedding.forward(tape, t, &values[0])?)?;
             let dropout = dropout.map(|stream| (self.config.dropout, RefCell::new(stream)));
             self.unet(&values[0], &Context { tape, time, dropout })
@@ -145,6 +151,7 @@ impl NoiseNet {
         let lowest = levels.last().map_or(base, |level| level.channels_out);
         Ok(Self {
             config: config.clone(),
+            precision: Precision::F32,
             time_embedding: TimeEmbedding::new(base, &p.at("time_embedding"))?,
             input_conv: Conv2d::new(config.channels, base, 7, &p.at("input_conv"))?,
             downs: downs.collect::<Result<_>>()?,

@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Result, Tensor, bail};
-use ddpm_ops::{Recorded, Tape, Value};
+use ddpm_ops::{Precision, Recorded, Tape, Value};
 use ddpm_rng::Stream;
 
 use self::config::{ClassEmbedType, MidBlockType, UNet2dConfig};
@@ -41,6 +41,7 @@ pub struct UNet2d {
     up_blocks: Vec<Up>,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
+    precision: Precision,
 }
 
 /// Two fully connected layers with SiLU between them.
@@ -140,6 +141,11 @@ impl UNet2d {
         Ok(initial_weights(&Self::parameters(config)?, seed)?)
     }
 
+    /// The network, computing in that precision: f32 before.
+    pub fn computing_in(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
     /// The configuration it was built from.
     pub fn config(&self) -> &UNet2dConfig {
         &self.config
@@ -195,7 +201,7 @@ impl UNet2d {
             return Err(candle_core::Error::Msg(message).into());
         }
         config.check_divides(height, width)?;
-        Ok(ddpm_ops::recorded(&[x_t], |tape, values| {
+        Ok(ddpm_ops::recorded(self.precision, &[x_t], |tape, values| {
             let x = &values[0];
             let mut time = self.time_embedding.forward(tape, t, config, x)?;
             match (&self.class_embedding, classes) {
@@ -241,6 +247,7 @@ impl UNet2d {
         let ups = config.up_block_types.iter().zip(&up_levels).enumerate();
         Ok(Self {
             config: config.clone(),
+            precision: Precision::F32,
             conv_in: Conv2d::new(config.in_channels, first, 3, &p.at("conv_in"))?,
             time_embedding: TimeMlp::new(config, &p.at("time_embedding"))?,
             class_embedding: ClassEmbedding::new(config, &p.at("class_embedding"))?,
