@@ -6,11 +6,11 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::buffer::Buffer;
+use crate::cpu;
 use crate::exp::exp;
 use crate::gemm::{Into, Strides, gemm};
 use crate::tape::{Gradients, Tape, Value};
 use crate::vectorise::vectorise;
-use crate::cpu;
 
 /// softmax(qᵀ k / √d) applied to v, for each image and head, with d the channels of a head (Vaswani et al. 2017, eq. 1):
 /// [`Tape::attention`] as an operation of candle's.

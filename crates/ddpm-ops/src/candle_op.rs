@@ -7,8 +7,8 @@ use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Storage, Tensor, bail};
 
 use crate::buffer::Buffer;
-use crate::{cpu, device};
 use crate::tape::{Gradients, Kind, Record, Tape, Value, add_to};
+use crate::{cpu, device};
 
 /// What a forward pass on a device computes in. Parameters, their gradients, statistics and sums are in f32 in any case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -313,11 +313,7 @@ impl CustomOp1 for Whole {
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        _: &candle_core::CudaStorage,
-        _: &Layout,
-    ) -> Result<(candle_core::CudaStorage, Shape)> {
+    fn cuda_fwd(&self, _: &candle_core::CudaStorage, _: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
         let (storage, layout) = self.output.storage_and_layout();
         match &*storage {
             Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),
@@ -327,9 +323,7 @@ impl CustomOp1 for Whole {
 
     fn bwd(&self, string: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let pass = self.pass.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(pass) = pass else {
-            bail!("a fused forward pass can be differentiated once: its record is used up")
-        };
+        let Some(pass) = pass else { bail!("a fused forward pass can be differentiated once: its record is used up") };
         *self.gradients.lock().unwrap_or_else(PoisonError::into_inner) = Some(pass.backward(gradient)?);
         Ok(Some(string.zeros_like()?))
     }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 /// Whether the fused CPU kernels take these tensors: all f32 and on the CPU.
 pub(crate) fn takes(tensors: &[&Tensor]) -> bool {
-    tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
+    !crate::device::emulated() && tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
 }
 
 /// The elements of a contiguous f32 storage, in row-major order.

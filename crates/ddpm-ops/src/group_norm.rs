@@ -6,11 +6,11 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::buffer::Buffer;
+use crate::cpu;
 use crate::exp::sigmoid;
 use crate::reduce::{sum_of, sum_of_pairs};
 use crate::tape::{Gradients, Tape, Value};
 use crate::vectorise::{Fma, vectorise};
-use crate::cpu;
 
 /// Normalises each group of channels of each image to mean 0 and variance 1 (biased, plus `eps`), then scales and shifts
 /// each channel (Wu & He 2018): [`Tape::group_norm`] as an operation of candle's.

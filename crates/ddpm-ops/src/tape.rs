@@ -232,7 +232,8 @@ impl Sum for Buffer {
 
 impl Sum for Tensor {
     fn add(&mut self, more: Self) -> Result<()> {
-        *self = (&*self + &more)?;
+        // The same values may have been seen in two shapes.
+        *self = (&*self + &more.reshape(self.shape())?)?;
         Ok(())
     }
 }

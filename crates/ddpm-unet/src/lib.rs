@@ -31,6 +31,7 @@ mod unet2d;
 mod up_block;
 mod upsample;
 
+pub use ddpm_ops::Precision;
 pub use error::UnetError;
 pub use image_size::ImageSize;
 pub use network::{Network, NetworkConfig};

@@ -155,7 +155,7 @@ fn names_are_the_articles_module_paths() {
 }
 
 #[test]
-fn f64_runs_on_the_composed_operations_and_agrees_more_closely() {
+fn f64_runs_with_channels_last_and_agrees_more_closely() {
     let golden = Golden::load(&golden_names("noise_net")[0]);
     let config: NoiseNetConfig = serde_json::from_str(&golden.config).unwrap();
     let weights = golden.with_prefix("param.").into_iter().map(|(n, t)| (n, t.to_dtype(DType::F64).unwrap())).collect();

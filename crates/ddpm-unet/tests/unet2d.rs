@@ -44,7 +44,7 @@ fn values_and_every_gradient_equal_diffusers() {
 }
 
 #[test]
-fn f64_runs_on_the_composed_operations_and_agrees_more_closely() {
+fn f64_runs_with_channels_last_and_agrees_more_closely() {
     for name in golden_names("unet2d") {
         let golden = Golden::load(&name);
         let wide = |t: &Tensor| t.to_dtype(DType::F64).unwrap();

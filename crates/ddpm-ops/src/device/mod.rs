@@ -7,6 +7,7 @@
 mod attention;
 mod convolution;
 mod features;
+mod kernels;
 mod normalisation;
 mod planes;
 mod pointwise;
@@ -71,6 +72,12 @@ fn to_channels_first(tensor: &Tensor) -> Result<Tensor> {
     tensor.permute(axes)?.contiguous()
 }
 
+/// Whether the kernels of a GPU are to be tried on the CPU: f32 then goes through the operations of this module too.
+pub(crate) fn emulated() -> bool {
+    static EMULATED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    cfg!(feature = "emulated-kernels") && *EMULATED.get_or_init(|| std::env::var_os("DDPM_EMULATE_CUDA").is_some())
+}
+
 /// The type of vectors, statistics and sums beside values of `dtype`.
 fn wide(dtype: DType) -> DType {
     if dtype == DType::F64 { DType::F64 } else { DType::F32 }
@@ -111,7 +118,7 @@ fn on_tape(tensor: &Tensor, dtype: DType) -> Result<Tensor> {
 
 /// A gradient in the form of what it is the gradient of.
 pub(crate) fn as_given(gradient: &Tensor, like: &Tensor) -> Result<Tensor> {
-    to_channels_first(gradient)?.to_dtype(like.dtype())
+    to_channels_first(&gradient.reshape(channels_last(like.dims()))?)?.to_dtype(like.dtype())
 }
 
 /// The gradient of a pass's output in the form that its record takes.
@@ -135,7 +142,12 @@ impl Tape {
         parameters: &[&Tensor],
         backward: impl FnOnce() -> Backward<Tensor>,
     ) -> Value {
-        let node = self.device.record.borrow_mut().push(inputs, parameters, backward);
+        let shape = tensor.shape().clone();
+        let node = self.device.record.borrow_mut().push(inputs, parameters, || {
+            let backward = backward();
+            // Whoever saw the output in another shape gives its gradient in that one.
+            Box::new(move |grad: Tensor, gradients: &mut Gradients<Tensor>| backward(grad.reshape(shape)?, gradients))
+        });
         let mut dims = tensor.dims().to_vec();
         if dims.len() > 2 {
             dims[1..].rotate_right(1);

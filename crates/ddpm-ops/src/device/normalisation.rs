@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::primitives;
+use super::{kernels, primitives};
 use crate::tape::{Gradients, Tape, Value};
 
 /// What surrounds a normalisation: silu(norm(y + offset)) + residual.
@@ -22,6 +22,8 @@ pub(super) struct Surroundings<'a> {
 /// What a normalisation's gradient needs besides its input.
 #[derive(Debug)]
 pub(super) enum Statistics {
+    /// What the kernels kept.
+    Kept(kernels::Statistics),
     /// Nothing: it is computed again.
     Again,
 }
@@ -55,7 +57,8 @@ impl Tape {
         Ok(self.push_device(out, &[node], &[weight, bias], || {
             let (weight, bias) = (weight.clone(), bias.clone());
             Box::new(move |grad: Tensor, gradients: &mut Gradients<Tensor>| {
-                let around = Surroundings { groups, eps, silu, weight: &scale, bias: &shift, offset: None, residual: None };
+                let around =
+                    Surroundings { groups, eps, silu, weight: &scale, bias: &shift, offset: None, residual: None };
                 let by = primitives::normalisation_by_all(&x.tensor, &around, &statistics, &grad)?;
                 gradients.add_parameter(&weight, by.weight.to_dtype(weight.dtype())?);
                 gradients.add_parameter(&bias, by.bias.to_dtype(bias.dtype())?);

@@ -4,11 +4,14 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::normalisation::{Gradient, Statistics, Surroundings};
 use super::pointwise::Function;
-use super::reference;
+use super::{kernels, reference};
 
 /// A weight [out, in, k, k], or [out, in] of one tap, as [out, k, k, in] of that type.
 pub(super) fn kernel(weight: &Tensor, dtype: DType) -> Result<Tensor> {
     match *weight.dims() {
+        [_, _, _, _] if kernels::take(weight) && weight.dtype() == DType::F32 => {
+            kernels::kernel_of_weight(weight, dtype)
+        }
         [out, channels] => weight.to_dtype(dtype)?.reshape((out, 1, 1, channels)),
         [_, _, _, _] => weight.to_dtype(dtype)?.permute((0, 2, 3, 1))?.contiguous(),
         _ => bail!("conv2d: expected a weight of two or four axes, found {:?}", weight.dims()),
@@ -17,6 +20,9 @@ pub(super) fn kernel(weight: &Tensor, dtype: DType) -> Result<Tensor> {
 
 /// The gradient of [`kernel`] by the weight.
 pub(super) fn kernel_by_weight(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    if weight.rank() == 4 && weight.dtype() == DType::F32 && kernels::take(grad) {
+        return kernels::weight_of_kernel(grad);
+    }
     let grad = if weight.rank() == 4 { grad.permute((0, 3, 1, 2))?.contiguous()? } else { grad.clone() };
     grad.reshape(weight.shape())?.to_dtype(weight.dtype())
 }
@@ -61,17 +67,28 @@ pub(super) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// Sums over the positions of each channel of each image, wide: [batch, channel].
 pub(super) fn sums_over_positions(x: &Tensor) -> Result<Tensor> {
-    reference::sums_over_positions(x)
+    if kernels::take(x) { kernels::sums_over_positions(x) } else { reference::sums_over_positions(x) }
 }
 
 /// `y` + offset + residual, each where it is given: offset [batch, channel], wide, over all positions.
 pub(super) fn raised(y: Tensor, offset: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
-    if offset.is_none() && residual.is_none() { Ok(y) } else { reference::raised(&y, offset, residual) }
+    if offset.is_none() && residual.is_none() {
+        Ok(y)
+    } else if kernels::take(&y) {
+        kernels::raised(&y, offset, residual)
+    } else {
+        reference::raised(&y, offset, residual)
+    }
 }
 
 /// Group normalisation with its surroundings.
 pub(super) fn normalisation(y: &Tensor, around: &Surroundings<'_>) -> Result<(Tensor, Statistics)> {
-    reference::normalisation(y, around)
+    if kernels::take(y) {
+        let (out, statistics) = kernels::normalisation(y, around)?;
+        Ok((out, Statistics::Kept(statistics)))
+    } else {
+        reference::normalisation(y, around)
+    }
 }
 
 /// Its gradient by everything that was given.
@@ -82,26 +99,31 @@ pub(super) fn normalisation_by_all(
     grad: &Tensor,
 ) -> Result<Gradient> {
     match statistics {
+        Statistics::Kept(statistics) => kernels::normalisation_by_all(y, around, statistics, grad),
         Statistics::Again => reference::normalisation_by_all(y, around, grad),
     }
 }
 
 /// softmax(scale · s) over the last axis.
 pub(super) fn softmax(s: &Tensor, scale: f64) -> Result<Tensor> {
-    reference::softmax(s, scale)
+    if kernels::take(s) { kernels::softmax(s, scale) } else { reference::softmax(s, scale) }
 }
 
 /// Its gradient by s, from its result.
 pub(super) fn softmax_by_input(p: &Tensor, grad: &Tensor, scale: f64) -> Result<Tensor> {
-    reference::softmax_by_input(p, grad, scale)
+    if kernels::take(p) {
+        kernels::softmax_by_input(p, grad, scale)
+    } else {
+        reference::softmax_by_input(p, grad, scale)
+    }
 }
 
 /// f of every element.
 pub(super) fn function(f: Function, x: &Tensor) -> Result<Tensor> {
-    reference::function(f, x)
+    if kernels::take(x) { kernels::function(f, x) } else { reference::function(f, x) }
 }
 
 /// grad · f′(x), element by element.
 pub(super) fn function_by_input(f: Function, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
-    reference::function_by_input(f, x, grad)
+    if kernels::take(x) { kernels::function_by_input(f, x, grad) } else { reference::function_by_input(f, x, grad) }
 }

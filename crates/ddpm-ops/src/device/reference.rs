@@ -47,8 +47,13 @@ pub(super) fn convolution_by_kernel(x: &Tensor, grad: &Tensor, side: usize) -> R
 
 /// Sums over the positions of each channel of each image, wide: [batch, channel].
 pub(super) fn sums_over_positions(x: &Tensor) -> Result<Tensor> {
+    widened(x)?.reshape(image_by_image(x)?)?.sum(1)
+}
+
+/// [batch, position, channel] of [batch, …, channel].
+fn image_by_image(x: &Tensor) -> Result<(usize, usize, usize)> {
     let (batch, channels) = (x.dim(0)?, x.dim(D::Minus1)?);
-    widened(x)?.reshape((batch, (), channels))?.sum(1)
+    Ok((batch, x.dims()[1..x.rank() - 1].iter().product(), channels))
 }
 
 /// `y` [batch, …, channel] + offset [batch, channel] + residual.
@@ -73,9 +78,9 @@ fn over_positions(values: &Tensor, like: &Tensor) -> Result<Tensor> {
 
 /// Normalised values [batch, position, group, channel of the group] and 1/σ [batch, 1, group, 1].
 fn normalised(y: &Tensor, around: &Surroundings<'_>) -> Result<(Tensor, Tensor)> {
-    let (batch, channels) = (y.dim(0)?, y.dim(D::Minus1)?);
+    let (batch, positions, channels) = image_by_image(y)?;
     let y = raised(&widened(y)?, around.offset, None)?;
-    let grouped = y.reshape((batch, (), around.groups, channels / around.groups))?;
+    let grouped = y.reshape((batch, positions, around.groups, channels / around.groups))?;
     let mean = grouped.mean_keepdim(3)?.mean_keepdim(1)?;
     let centred = grouped.broadcast_sub(&mean)?;
     let variance = centred.sqr()?.mean_keepdim(3)?.mean_keepdim(1)?;
@@ -120,8 +125,8 @@ pub(super) fn normalisation_by_all(
 
 /// softmax(scale · s) over the last axis.
 pub(super) fn softmax(s: &Tensor, scale: f64) -> Result<Tensor> {
-    let s = (widened(s)? * scale)?;
-    let exp = s.broadcast_sub(&s.max_keepdim(D::Minus1)?)?.exp()?;
+    let scaled = (widened(s)? * scale)?;
+    let exp = scaled.broadcast_sub(&scaled.max_keepdim(D::Minus1)?)?.exp()?;
     exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)?.to_dtype(s.dtype())
 }
 

@@ -1,0 +1,484 @@
+// Kernels over images [batch, position, channel] of element type T, VEC neighbouring channels at a time.
+//
+// They are in the common part of C and CUDA C++: a GPU compiles them when they are first called (nvrtc, with no header at hand),
+// and the tests compile them for the CPU, where a block's threads take turns (on_cpu.c). Every kernel takes one structure, which
+// the caller lays out the same way. Sums are in f32 and in an order that depends on the shapes alone: twice the same input, twice
+// the same bits.
+//
+// T is `float`, or bf16 where BF16 is defined.
+
+#ifdef BF16
+typedef unsigned short T;
+__device__ static float value_of(T x) { return __uint_as_float((unsigned)x << 16); }
+__device__ static T rounded(float x) {
+  unsigned bits = __float_as_uint(x);
+  // What is not a number stays so: rounding up could make it an infinity.
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return (T)((bits >> 16) | 0x40u);
+  return (T)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+#else
+typedef float T;
+__device__ static float value_of(T x) { return x; }
+__device__ static T rounded(float x) { return x; }
+#endif
+
+typedef struct ALIGNED(sizeof(T) * VEC) {
+  T of[VEC];
+} Pack;
+
+#define THREADS 256
+#define LOOP(i) for (int i = 0; i < VEC; i++)
+
+// Threads side by side take packs of channels, threads below each other positions. A block has `rows` positions of one image.
+typedef struct {
+  int positions, channels, rows;
+} Image;
+
+typedef struct {
+  long long base;         // Of the image's first element.
+  int channel, from, to;  // The first channel of the thread's pack; the positions of its block.
+  int here;               // Whether there are such channels.
+} Place;
+
+__device__ static Place place_of(Image image) {
+  Place at;
+  at.channel = (blockIdx.x * blockDim.x + threadIdx.x) * VEC;
+  at.base = (long long)blockIdx.z * image.positions * image.channels;
+  at.from = blockIdx.y * image.rows;
+  at.to = at.from + image.rows < image.positions ? at.from + image.rows : image.positions;
+  at.here = at.channel < image.channels;
+  return at;
+}
+
+__device__ static float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+// Adds what the threads below each other hold and writes two sums of each channel: [image, block, channel, 2].
+__device__ static void add_up(Image image, Place at, const float *first, const float *second, float *partial) {
+  __shared__ float sums[2 * VEC * THREADS];
+  const int lane = threadIdx.y * blockDim.x + threadIdx.x;
+  LOOP(i) {
+    sums[(2 * i) * THREADS + lane] = first[i];
+    sums[(2 * i + 1) * THREADS + lane] = second[i];
+  }
+  __syncthreads();
+  if (threadIdx.y == 0 && at.here) {
+    LOOP(i) {
+      float a = 0.0f, b = 0.0f;
+      for (int y = 0; y < (int)blockDim.y; y++) {
+        a += sums[(2 * i) * THREADS + y * blockDim.x + threadIdx.x];
+        b += sums[(2 * i + 1) * THREADS + y * blockDim.x + threadIdx.x];
+      }
+      float *to = partial + (((long long)blockIdx.z * gridDim.y + blockIdx.y) * image.channels + at.channel + i) * 2;
+      to[0] = a;
+      to[1] = b;
+    }
+  }
+}
+
+// The sum over a block of its threads' numbers, for all of them.
+__device__ static float over_block(float x) {
+  __shared__ float sums[THREADS];
+  __syncthreads();
+  sums[threadIdx.x] = x;
+  for (int half = blockDim.x / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if ((int)threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
+  }
+  __syncthreads();
+  return sums[0];
+}
+
+// ---- Group normalisation: out = silu(norm(y + offset)) + residual.
+
+typedef struct {
+  const T *y, *residual, *grad;  // residual: null where there is none.
+  T *out;
+  const float *offset;         // [image, channel], or null.
+  const float *weight, *bias;  // [channel]
+  float *partial;              // [image, block, channel, 2]
+  float *means;                // [image, channel], with the offset
+  float *groups;               // [image, group, 2]: mean, 1 / deviation
+  float *sums;                 // [image, channel, 2]: of the gradient g by the normalised value and weight; of g times that value
+  float *along;                // [image, group, 2]: means of weight g and of weight g times the normalised value
+  float *by_offset;            // [image, channel]
+  Image image;
+  int group_channels, blocks, silu;
+  float eps;
+} Norm;
+
+// Sums of y - y_0 and of its square, for each channel: y_0 is the image's first position, so that nothing cancels.
+KERNEL(norm_sums, Norm) {
+  const Place at = place_of(a.image);
+  float sum[VEC], squares[VEC];
+  LOOP(i) sum[i] = squares[i] = 0.0f;
+  if (at.here) {
+    const T *y = a.y + at.base + at.channel;
+    const Pack first = *(const Pack *)y;
+    for (int p = at.from + threadIdx.y; p < at.to; p += blockDim.y) {
+      const Pack here = *(const Pack *)(y + (long long)p * a.image.channels);
+      LOOP(i) {
+        const float d = value_of(here.of[i]) - value_of(first.of[i]);
+        sum[i] += d;
+        squares[i] += d * d;
+      }
+    }
+  }
+  add_up(a.image, at, sum, squares, a.partial);
+}
+
+// One block for each group of each image.
+KERNEL(norm_statistics, Norm) {
+  const int group = blockIdx.x, image = blockIdx.y, groups = gridDim.x;
+  const float n = (float)a.image.positions;
+  const T *first = a.y + (long long)image * a.image.positions * a.image.channels;
+  float of_means = 0.0f;
+  for (int i = threadIdx.x; i < a.group_channels; i += blockDim.x) {
+    const int channel = group * a.group_channels + i;
+    const long long at = (long long)image * a.image.channels + channel;
+    float sum = 0.0f;
+    for (int b = 0; b < a.blocks; b++)
+      sum += a.partial[(((long long)image * a.blocks + b) * a.image.channels + channel) * 2];
+    const float mean = value_of(first[channel]) + sum / n + (a.offset ? a.offset[at] : 0.0f);
+    a.means[at] = mean;
+    of_means += mean;
+  }
+  const float mean = over_block(of_means) / (float)a.group_channels;
+  float of_squares = 0.0f;
+  for (int i = threadIdx.x; i < a.group_channels; i += blockDim.x) {
+    const int channel = group * a.group_channels + i;
+    float sum = 0.0f, squares = 0.0f;
+    for (int b = 0; b < a.blocks; b++) {
+      const float *partial = a.partial + (((long long)image * a.blocks + b) * a.image.channels + channel) * 2;
+      sum += partial[0];
+      squares += partial[1];
+    }
+    const float away = a.means[(long long)image * a.image.channels + channel] - mean;
+    of_squares += squares - sum * (sum / n) + n * away * away;
+  }
+  const float variance = over_block(of_squares) / (n * (float)a.group_channels);
+  if (threadIdx.x == 0) {
+    float *to = a.groups + ((long long)image * groups + group) * 2;
+    to[0] = mean;
+    to[1] = 1.0f / sqrtf((variance > 0.0f ? variance : 0.0f) + a.eps);
+  }
+}
+
+// What takes y to the normalised value, normal = y * factor + shift, for a channel of an image.
+__device__ static void normal_of(Norm a, int image, int channel, float *factor, float *shift) {
+  const int groups = a.image.channels / a.group_channels;
+  const float *of_group = a.groups + ((long long)image * groups + channel / a.group_channels) * 2;
+  const float offset = a.offset ? a.offset[(long long)image * a.image.channels + channel] : 0.0f;
+  *factor = of_group[1];
+  *shift = (offset - of_group[0]) * of_group[1];
+}
+
+KERNEL(norm_apply, Norm) {
+  const Place at = place_of(a.image);
+  if (!at.here) return;
+  float factor[VEC], shift[VEC];
+  LOOP(i) {
+    const int channel = at.channel + i;
+    normal_of(a, blockIdx.z, channel, &factor[i], &shift[i]);
+    factor[i] *= a.weight[channel];
+    shift[i] = shift[i] * a.weight[channel] + a.bias[channel];
+  }
+  for (int p = at.from + threadIdx.y; p < at.to; p += blockDim.y) {
+    const long long place = at.base + (long long)p * a.image.channels + at.channel;
+    const Pack y = *(const Pack *)(a.y + place);
+    Pack out, residual;
+    if (a.residual) residual = *(const Pack *)(a.residual + place);
+    LOOP(i) {
+      float z = value_of(y.of[i]) * factor[i] + shift[i];
+      if (a.silu) z *= sigmoid(z);
+      if (a.residual) z += value_of(residual.of[i]);
+      out.of[i] = rounded(z);
+    }
+    *(Pack *)(a.out + place) = out;
+  }
+}
+
+// The gradient by z = weight normal + bias of silu(z), from that of the result.
+__device__ static float by_scaled(Norm a, float normal, float weight, float bias, float grad) {
+  if (!a.silu) return grad;
+  const float z = normal * weight + bias, s = sigmoid(z);
+  return grad * s * (1.0f + z * (1.0f - s));
+}
+
+KERNEL(norm_grad_sums, Norm) {
+  const Place at = place_of(a.image);
+  float plain[VEC], along[VEC], factor[VEC], shift[VEC];
+  LOOP(i) plain[i] = along[i] = 0.0f;
+  if (at.here) {
+    LOOP(i) normal_of(a, blockIdx.z, at.channel + i, &factor[i], &shift[i]);
+    for (int p = at.from + threadIdx.y; p < at.to; p += blockDim.y) {
+      const long long place = at.base + (long long)p * a.image.channels + at.channel;
+      const Pack y = *(const Pack *)(a.y + place), grad = *(const Pack *)(a.grad + place);
+      LOOP(i) {
+        const int channel = at.channel + i;
+        const float normal = value_of(y.of[i]) * factor[i] + shift[i];
+        const float g = by_scaled(a, normal, a.weight[channel], a.bias[channel], value_of(grad.of[i]));
+        plain[i] += g;
+        along[i] += g * normal;
+      }
+    }
+  }
+  add_up(a.image, at, plain, along, a.partial);
+}
+
+// One block for each group of each image.
+KERNEL(norm_grad_statistics, Norm) {
+  const int group = blockIdx.x, image = blockIdx.y, groups = gridDim.x;
+  const float n = (float)a.image.positions;
+  float of_plain = 0.0f, of_along = 0.0f;
+  for (int i = threadIdx.x; i < a.group_channels; i += blockDim.x) {
+    const int channel = group * a.group_channels + i;
+    float plain = 0.0f, along = 0.0f;
+    for (int b = 0; b < a.blocks; b++) {
+      const float *partial = a.partial + (((long long)image * a.blocks + b) * a.image.channels + channel) * 2;
+      plain += partial[0];
+      along += partial[1];
+    }
+    float *to = a.sums + ((long long)image * a.image.channels + channel) * 2;
+    to[0] = plain;
+    to[1] = along;
+    of_plain += plain * a.weight[channel];
+    of_along += along * a.weight[channel];
+  }
+  const float plain = over_block(of_plain) / (n * (float)a.group_channels);
+  const float along = over_block(of_along) / (n * (float)a.group_channels);
+  const float *of_group = a.groups + ((long long)image * groups + group) * 2;
+  // The sum over a channel of the gradient by y: the offset's.
+  for (int i = threadIdx.x; i < a.group_channels; i += blockDim.x) {
+    const int channel = group * a.group_channels + i;
+    const long long at = (long long)image * a.image.channels + channel;
+    const float normals = n * (a.means[at] - of_group[0]) * of_group[1];
+    a.by_offset[at] = of_group[1] * (a.weight[channel] * a.sums[at * 2] - n * plain - along * normals);
+  }
+  if (threadIdx.x == 0) {
+    float *to = a.along + ((long long)image * groups + group) * 2;
+    to[0] = plain;
+    to[1] = along;
+  }
+}
+
+typedef struct {
+  const float *sums;     // [image, channel, 2]
+  float *weight, *bias;  // [channel]
+  int channels, images;
+} Vectors;
+
+// The gradients by weight and bias: sums over the images.
+KERNEL(norm_grad_vectors, Vectors) {
+  const int channel = blockIdx.x * blockDim.x + threadIdx.x;
+  if (channel >= a.channels) return;
+  float plain = 0.0f, along = 0.0f;
+  for (int image = 0; image < a.images; image++) {
+    const float *sums = a.sums + ((long long)image * a.channels + channel) * 2;
+    plain += sums[0];
+    along += sums[1];
+  }
+  a.weight[channel] = along;
+  a.bias[channel] = plain;
+}
+
+KERNEL(norm_grad_apply, Norm) {
+  const Place at = place_of(a.image);
+  if (!at.here) return;
+  const int groups = a.image.channels / a.group_channels;
+  float factor[VEC], shift[VEC];
+  LOOP(i) normal_of(a, blockIdx.z, at.channel + i, &factor[i], &shift[i]);
+  for (int p = at.from + threadIdx.y; p < at.to; p += blockDim.y) {
+    const long long place = at.base + (long long)p * a.image.channels + at.channel;
+    const Pack y = *(const Pack *)(a.y + place), grad = *(const Pack *)(a.grad + place);
+    Pack out;
+    LOOP(i) {
+      const int channel = at.channel + i;
+      const float *along = a.along + ((long long)blockIdx.z * groups + channel / a.group_channels) * 2;
+      const float normal = value_of(y.of[i]) * factor[i] + shift[i];
+      const float g = by_scaled(a, normal, a.weight[channel], a.bias[channel], value_of(grad.of[i]));
+      out.of[i] = rounded(factor[i] * (a.weight[channel] * g - along[0] - normal * along[1]));
+    }
+    *(Pack *)(a.out + place) = out;
+  }
+}
+
+// ---- Sums over positions, and what is added at all of them.
+
+typedef struct {
+  const T *x, *residual;  // residual: null where there is none.
+  T *out;
+  const float *offset;  // [image, channel], or null.
+  float *partial;       // [image, block, channel, 2]
+  float *sums;          // [image, channel]
+  Image image;
+  int blocks, images;
+} Planes;
+
+KERNEL(plane_sums, Planes) {
+  const Place at = place_of(a.image);
+  float sum[VEC], nothing[VEC];
+  LOOP(i) sum[i] = nothing[i] = 0.0f;
+  if (at.here) {
+    for (int p = at.from + threadIdx.y; p < at.to; p += blockDim.y) {
+      const Pack x = *(const Pack *)(a.x + at.base + (long long)p * a.image.channels + at.channel);
+      LOOP(i) sum[i] += value_of(x.of[i]);
+    }
+  }
+  add_up(a.image, at, sum, nothing, a.partial);
+}
+
+KERNEL(plane_totals, Planes) {
+  const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= (long long)a.images * a.image.channels) return;
+  const long long image = i / a.image.channels, channel = i % a.image.channels;
+  float sum = 0.0f;
+  for (int b = 0; b < a.blocks; b++) sum += a.partial[((image * a.blocks + b) * a.image.channels + channel) * 2];
+  a.sums[i] = sum;
+}
+
+KERNEL(plane_raise, Planes) {
+  const Place at = place_of(a.image);
+  if (!at.here) return;
+  float offset[VEC];
+  LOOP(i) offset[i] = a.offset ? a.offset[(long long)blockIdx.z * a.image.channels + at.channel + i] : 0.0f;
+  for (int p = at.from + threadIdx.y; p < at.to; p += blockDim.y) {
+    const long long place = at.base + (long long)p * a.image.channels + at.channel;
+    const Pack x = *(const Pack *)(a.x + place);
+    Pack out, residual;
+    if (a.residual) residual = *(const Pack *)(a.residual + place);
+    LOOP(i) {
+      float sum = value_of(x.of[i]) + offset[i];
+      if (a.residual) sum += value_of(residual.of[i]);
+      out.of[i] = rounded(sum);
+    }
+    *(Pack *)(a.out + place) = out;
+  }
+}
+
+// ---- Softmax of scale * s over rows: one block each.
+
+typedef struct {
+  const T *s, *p, *grad;
+  T *out;
+  int columns;
+  float scale;
+} Softmax;
+
+__device__ static float largest_of_block(float x) {
+  __shared__ float largest[THREADS];
+  __syncthreads();
+  largest[threadIdx.x] = x;
+  for (int half = blockDim.x / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if ((int)threadIdx.x < half && largest[threadIdx.x + half] > largest[threadIdx.x])
+      largest[threadIdx.x] = largest[threadIdx.x + half];
+  }
+  __syncthreads();
+  return largest[0];
+}
+
+KERNEL(softmax, Softmax) {
+  const long long row = (long long)blockIdx.x * a.columns;
+  float largest = value_of(a.s[row]);
+  for (int i = threadIdx.x; i < a.columns; i += blockDim.x) {
+    const float x = value_of(a.s[row + i]);
+    if (x > largest) largest = x;
+  }
+  largest = largest_of_block(largest);
+  float sum = 0.0f;
+  for (int i = threadIdx.x; i < a.columns; i += blockDim.x) sum += expf(a.scale * (value_of(a.s[row + i]) - largest));
+  const float inverse = 1.0f / over_block(sum);
+  for (int i = threadIdx.x; i < a.columns; i += blockDim.x)
+    a.out[row + i] = rounded(expf(a.scale * (value_of(a.s[row + i]) - largest)) * inverse);
+}
+
+KERNEL(softmax_grad, Softmax) {
+  const long long row = (long long)blockIdx.x * a.columns;
+  float sum = 0.0f;
+  for (int i = threadIdx.x; i < a.columns; i += blockDim.x) sum += value_of(a.p[row + i]) * value_of(a.grad[row + i]);
+  sum = over_block(sum);
+  for (int i = threadIdx.x; i < a.columns; i += blockDim.x)
+    a.out[row + i] = rounded(a.scale * value_of(a.p[row + i]) * (value_of(a.grad[row + i]) - sum));
+}
+
+// ---- Functions of one number: 0 SiLU, 1 GELU, 2 Mish, 3 ReLU.
+
+typedef struct {
+  const T *x, *grad;
+  T *out;
+  long long count;
+  int which;
+} Each;
+
+__device__ static float tanh_of_softplus(float x) {
+  // u (u + 2) / (u (u + 2) + 2) with u = e^x; from 20 on it is 1.
+  const float u = expf(x > 20.0f ? 20.0f : x), v = u * (u + 2.0f);
+  return v / (v + 2.0f);
+}
+
+__device__ static float function_of(int which, float x) {
+  switch (which) {
+    case 0: return x * sigmoid(x);
+    case 1: return 0.5f * x * erfcf(-0.70710678f * x);
+    case 2: return x * tanh_of_softplus(x);
+    default: return x > 0.0f ? x : 0.0f;
+  }
+}
+
+__device__ static float slope_of(int which, float x) {
+  switch (which) {
+    case 0: {
+      const float s = sigmoid(x);
+      return s * (1.0f + x * (1.0f - s));
+    }
+    case 1: return 0.5f * erfcf(-0.70710678f * x) + x * 0.39894228f * expf(-0.5f * x * x);
+    case 2: {
+      const float t = tanh_of_softplus(x);
+      return t + x * (1.0f - t * t) * sigmoid(x);
+    }
+    default: return x > 0.0f ? 1.0f : 0.0f;
+  }
+}
+
+KERNEL(each, Each) {
+  const long long at = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * VEC;
+  if (at >= a.count) return;
+  const Pack x = *(const Pack *)(a.x + at);
+  Pack out;
+  LOOP(i) out.of[i] = rounded(function_of(a.which, value_of(x.of[i])));
+  *(Pack *)(a.out + at) = out;
+}
+
+KERNEL(each_grad, Each) {
+  const long long at = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * VEC;
+  if (at >= a.count) return;
+  const Pack x = *(const Pack *)(a.x + at), grad = *(const Pack *)(a.grad + at);
+  Pack out;
+  LOOP(i) out.of[i] = rounded(value_of(grad.of[i]) * slope_of(a.which, value_of(x.of[i])));
+  *(Pack *)(a.out + at) = out;
+}
+
+// ---- A convolution's weight [out, in, taps] in f32 and its kernel [out, taps, in], either way.
+
+typedef struct {
+  float *weight;
+  T *kernel;
+  int channels, taps;
+  long long count;
+} Taps;
+
+KERNEL(kernel_of_weight, Taps) {
+  const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= a.count) return;
+  const int channel = (int)(i % a.channels);
+  const long long rest = i / a.channels, tap = rest % a.taps, out = rest / a.taps;
+  a.kernel[i] = rounded(a.weight[(out * a.channels + channel) * a.taps + tap]);
+}
+
+KERNEL(weight_of_kernel, Taps) {
+  const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= a.count) return;
+  const int tap = (int)(i % a.taps);
+  const long long rest = i / a.taps, channel = rest % a.channels, out = rest / a.channels;
+  a.weight[i] = value_of(a.kernel[(out * a.taps + tap) * a.channels + channel]);
+}

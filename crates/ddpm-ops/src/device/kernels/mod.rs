@@ -1,0 +1,29 @@
+//! Our kernels: on a GPU, and for tests on the CPU.
+//!
+//! `kernels.cu` is the source of both. A structure there has its twin here, field by field, with `repr(C)`; addresses are
+//! numbers, 0 for none.
+
+#[cfg(feature = "emulated-kernels")]
+mod emulated;
+mod launch;
+mod normalisation;
+#[cfg(feature = "cuda")]
+mod on_gpu;
+mod pointwise;
+mod softmax;
+mod weights;
+
+use candle_core::{DType, Tensor};
+
+pub(super) use self::normalisation::{Statistics, normalisation, normalisation_by_all};
+pub(super) use self::pointwise::{function, function_by_input, raised, sums_over_positions};
+pub(super) use self::softmax::{softmax, softmax_by_input};
+pub(super) use self::weights::{kernel_of_weight, weight_of_kernel};
+
+/// Whether there are kernels for values like these.
+pub(super) fn take(tensor: &Tensor) -> bool {
+    let device = tensor.device();
+    let there = cfg!(feature = "cuda") && device.is_cuda()
+        || cfg!(feature = "emulated-kernels") && device.is_cpu() && crate::device::emulated();
+    there && matches!(tensor.dtype(), DType::F32 | DType::BF16) && tensor.elem_count() > 0
+}
