@@ -2,14 +2,17 @@
 
 use std::str::FromStr;
 
-use candle_core::Device;
+use anyhow::anyhow;
+use candle_core::{DType, Device, Tensor};
+use tracing::warn;
 
-use crate::usage;
+use crate::gpu_failure::GpuFailure;
+use crate::{gpu, usage};
 
 /// `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The first GPU where the program was built for one and there is one, else the CPU.
+    /// The first GPU where the program was built for one and it can be used, else the CPU.
     Auto,
     /// The CPU.
     Cpu,
@@ -34,23 +37,47 @@ impl FromStr for DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// The device itself.
+    /// The device itself. Where `auto` finds a GPU that it cannot use, or none in a program built for one, a warning says why
+    /// it is the CPU.
     ///
     /// # Errors
-    /// When a GPU is asked for by a program built without CUDA, or there is none of that number.
+    /// When a GPU is asked for by a program built without CUDA, there is none of that number, or it cannot be used.
     pub fn open(self) -> anyhow::Result<Device> {
+        let built_for_gpus = candle_core::utils::cuda_is_available();
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Auto if !candle_core::utils::cuda_is_available() => Ok(Device::Cpu),
-            Self::Auto => Ok(Device::new_cuda(0).unwrap_or(Device::Cpu)),
-            Self::Cuda(_) if !candle_core::utils::cuda_is_available() => {
+            Self::Auto if !built_for_gpus => Ok(Device::Cpu),
+            Self::Auto => Ok(open_gpu(0).unwrap_or_else(|failure| {
+                warn!("computes on the CPU, as cuda:0 cannot be used: {failure}");
+                Device::Cpu
+            })),
+            Self::Cuda(_) if !built_for_gpus => {
                 Err(usage("--device cuda: expected auto or cpu: this program has no CUDA in it"))
             }
-            Self::Cuda(number) => {
-                Device::new_cuda(number).map_err(|error| usage(format!("--device cuda:{number}: {error}")))
-            }
+            Self::Cuda(number) => open_gpu(number).map_err(|failure| {
+                let line = format!("--device cuda:{number}: {failure}");
+                match failure {
+                    GpuFailure::Absent(_) => usage(line),
+                    GpuFailure::Unusable(_) => anyhow!(line),
+                }
+            }),
         }
     }
+}
+
+fn open_gpu(number: usize) -> Result<Device, GpuFailure> {
+    let failure = |error: candle_core::Error| GpuFailure::of(&error.to_string());
+    match gpu::count().map_err(failure)? {
+        0 => return Err(GpuFailure::of("CUDA_ERROR_NO_DEVICE")),
+        there if number >= there => return Err(GpuFailure::beyond(there)),
+        _ => {}
+    }
+    // One stream for all threads: those of a thread's own would not wait for each other.
+    let device = Device::new_cuda_with_stream(number).map_err(failure)?;
+    // A driver or a GPU too old for the kernels in this program is noticed by the first of them that runs, not before.
+    let first = || Tensor::zeros(1, DType::F32, &device)?.affine(1.0, 1.0)?.to_vec1::<f32>();
+    first().map_err(failure)?;
+    Ok(device)
 }
 
 #[cfg(test)]

@@ -2,19 +2,28 @@
 //! exit codes.
 //!
 //! It leaves out everything about diffusion. With the feature `hub`, [`model_path`] knows the
-//! Hugging Face Hub, and `Transfer` draws what it sends. Reading order: [`arguments`], [`exit`], [`DeviceChoice`], [`Verbosity`],
+//! Hugging Face Hub, and `Transfer` draws what it sends; with the feature `cuda`, [`DeviceChoice`] opens NVIDIA GPUs. Reading order:
+//! [`arguments`], [`exit`], [`DeviceChoice`], [`device_name`](crate::device_name()), [`is_out_of_memory`], [`Verbosity`],
 //! [`Progress`], [`StopSignal`], [`print`](crate::print()), [`completions`].
 
 mod arguments;
 mod completions;
 mod device;
+mod device_name;
 mod exit;
+#[cfg(feature = "cuda")]
+mod gpu;
+#[cfg(not(feature = "cuda"))]
+#[path = "no_gpu.rs"]
+mod gpu;
+mod gpu_failure;
 #[cfg(feature = "hub")]
 mod hub;
 #[cfg(not(feature = "hub"))]
 #[path = "no_hub.rs"]
 mod hub;
 mod logging;
+mod out_of_memory;
 mod progress;
 mod signals;
 mod stdout;
@@ -25,11 +34,13 @@ mod transfer;
 pub use arguments::arguments;
 pub use completions::completions;
 pub use device::DeviceChoice;
+pub use device_name::{device_in_words, device_label, device_name};
 pub use exit::{Ended, UsageError, exit, usage};
 #[cfg(feature = "hub")]
 pub use hub::hub_error;
 pub use hub::model_path;
 pub use logging::Verbosity;
+pub use out_of_memory::is_out_of_memory;
 pub use progress::Progress;
 pub use signals::StopSignal;
 pub use stdout::print;

@@ -1,15 +1,16 @@
 //! `ddpm-sample`: a model in, pictures out.
 //!
-//! Reading order: [`args`], [`plan`], [`sampling`], [`pictures`].
+//! Reading order: [`args`], [`plan`], [`sampling`], [`pictures`]; beside them [`out_of_memory`].
 
 mod args;
+mod out_of_memory;
 mod pictures;
 mod plan;
 mod sampling;
 
 use std::process::ExitCode;
 
-use ddpm_cli::{Ended, Progress, StopSignal};
+use ddpm_cli::{Ended, Progress, StopSignal, device_in_words};
 use tracing::info;
 
 use crate::args::Args;
@@ -39,12 +40,13 @@ fn draw(args: &Args, threads: usize, progress: &Progress) -> anyhow::Result<Ende
     let plan = Plan::new(args, &device, progress)?;
     pictures::prepare(args, &plan)?;
     info!("{}, step {}", plan.model_path.display(), plan.step);
-    let on = if device.is_cpu() { format!("the CPU, {threads} threads") } else { format!("{:?}", device.location()) };
+    let on = device_in_words(&device, threads);
     info!("{} pictures in {} steps, on {on}", plan.images(), plan.sampler.steps);
     stop.defer();
     let mut pictures = Pictures::new(args, &plan, &stop);
     let mut take = |from, images: &_| pictures.take(from, images);
-    match sampling::sample_all(&plan, &device, progress, &stop, &mut take)? {
+    let sampled = sampling::sample_all(&plan, &device, progress, &stop, &mut take);
+    match sampled.map_err(|error| out_of_memory::advise(error, &device, &plan))? {
         Some(moments) => pictures.finish(&moments)?,
         None => pictures.stopped(),
     }

@@ -34,7 +34,7 @@ pub(crate) struct Plan {
     latents: Option<Tensor>,
     /// Whether the pictures lie between the first and the one after it. All their noise does, not x_T alone: ancestral
     /// sampling has forgotten x_T long before its end.
-    between: bool,
+    pub(crate) between: bool,
     number: usize,
     /// [channel, height, width].
     pub(crate) image_shape: [usize; 3],

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use candle_core::{Device, Result, Tensor};
-use ddpm_cli::Ended;
+use ddpm_cli::{Ended, device_name};
 use ddpm_rng::{Purpose, Stream};
 use ddpm_trainer::Trainer;
 use serde::Serialize;
@@ -59,7 +59,7 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
         train_step_ms,
         predict_ms,
         peak_rss_mib,
-        device: if device.is_cpu() { "cpu".into() } else { format!("{:?}", device.location()) },
+        device: device_name(device),
         threads,
     };
     let text = serde_json::to_string(&report).context("could not write the report")?;

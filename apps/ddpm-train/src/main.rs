@@ -1,7 +1,7 @@
 //! `ddpm-train`: pictures in, a model and pictures out.
 //!
 //! Reading order: [`args`], [`config`], [`run_choice`], [`session`]; beside them [`presets`], [`sample_config`], [`model`],
-//! [`watch`], [`benchmark`], [`hub`].
+//! [`watch`], [`benchmark`], [`hub`], [`out_of_memory`].
 
 mod args;
 mod benchmark;
@@ -13,6 +13,7 @@ mod hub;
 #[path = "no_hub.rs"]
 mod hub;
 mod model;
+mod out_of_memory;
 mod presets;
 mod run_choice;
 mod sample_config;
@@ -44,7 +45,9 @@ fn run() -> anyhow::Result<Ended> {
     if let Some(steps) = args.benchmark {
         let config = RunConfig::resolve(&args, None, None)?;
         return ddpm_cli::on_threads(args.threads, |threads| {
-            benchmark::benchmark(&config, steps, &args.device.open()?, threads)
+            let device = args.device.open()?;
+            let timed = benchmark::benchmark(&config, steps, &device, threads);
+            timed.map_err(|error| out_of_memory::advise(error, &device, &config.train))
         });
     }
     let request = Request::read(&args)?;
@@ -63,6 +66,8 @@ fn run() -> anyhow::Result<Ended> {
     }
     hub::pin(&mut config.data, request.data_before()?.as_deref())?;
     ddpm_cli::on_threads(args.threads, |threads| {
-        session::train(request, &config, init, push.as_ref(), &args.device.open()?, threads, &progress)
+        let device = args.device.open()?;
+        let trained = session::train(request, &config, init, push.as_ref(), &device, threads, &progress);
+        trained.map_err(|error| out_of_memory::advise(error, &device, &config.train))
     })
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use candle_core::Device;
 use ddpm_checkpoint::{Checkpoint, ModelDescription, RunDir, write_pipeline};
-use ddpm_cli::{Ended, Progress, StopSignal, usage};
+use ddpm_cli::{Ended, Progress, StopSignal, device_in_words, usage};
 use ddpm_data::{DataError, ImageSource, Loader, LoaderConfig};
 use ddpm_trainer::{Outcome, Preview, Snapshot, Trainer, TrainerError, save_checkpoint};
 use ddpm_unet::NetworkConfig;
@@ -188,9 +188,7 @@ fn greet(
         _ => "colour with alpha",
     };
     info!("{} pictures from {}, as {size} in {colour}", source.len(), config.data.path);
-    let device =
-        if device.is_cpu() { format!("the CPU, {threads} threads") } else { format!("{:?}", device.location()) };
-    info!("{} parameters, on {device}", grouped(parameters));
+    info!("{} parameters, on {}", grouped(parameters), device_in_words(device, threads));
     info!("writes to {}", run.path().display());
     Ok(())
 }
