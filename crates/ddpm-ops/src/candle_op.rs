@@ -59,6 +59,11 @@ pub fn recorded(
     let on_device = precision == Precision::Bf16 || !cpu::takes(inputs);
     let dtype = precision.dtype(first.dtype());
     let tape = Tape::computing_in(dtype);
+    #[cfg(feature = "cuda")]
+    if first.device().is_cuda() {
+        // Of matrices and, in `device::cudnn`, of convolutions.
+        candle_core::cuda_backend::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
+    }
     let leaf = |input: &&Tensor| {
         if on_device {
             return tape.device_leaf(input, input.track_op());

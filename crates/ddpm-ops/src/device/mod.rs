@@ -6,6 +6,8 @@
 
 mod attention;
 mod convolution;
+#[cfg(feature = "cuda")]
+mod cudnn;
 mod features;
 mod kernels;
 mod normalisation;

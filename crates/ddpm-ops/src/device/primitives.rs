@@ -2,6 +2,8 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
+#[cfg(feature = "cuda")]
+use super::cudnn;
 use super::normalisation::{Gradient, Statistics, Surroundings};
 use super::pointwise::Function;
 use super::{kernels, reference};
@@ -31,6 +33,12 @@ pub(super) fn kernel_by_weight(grad: &Tensor, weight: &Tensor) -> Result<Tensor>
 pub(super) fn convolution(x: &Tensor, kernel: &Tensor) -> Result<Tensor> {
     let (batch, height, width, channels) = x.dims4()?;
     if kernel.dim(1)? > 1 {
+        #[cfg(feature = "cuda")]
+        if cudnn::takes(x)
+            && let Some(out) = cudnn::convolution(x, kernel)?
+        {
+            return Ok(out);
+        }
         return reference::convolution(x, kernel);
     }
     let out = kernel.dim(0)?;
@@ -42,6 +50,12 @@ pub(super) fn convolution(x: &Tensor, kernel: &Tensor) -> Result<Tensor> {
 pub(super) fn convolution_by_input(grad: &Tensor, kernel: &Tensor) -> Result<Tensor> {
     let (batch, height, width, out) = grad.dims4()?;
     if kernel.dim(1)? > 1 {
+        #[cfg(feature = "cuda")]
+        if cudnn::takes(grad)
+            && let Some(out) = cudnn::convolution_by_input(grad, kernel)?
+        {
+            return Ok(out);
+        }
         return reference::convolution_by_input(grad, kernel);
     }
     let channels = kernel.dim(3)?;
@@ -53,6 +67,12 @@ pub(super) fn convolution_by_input(grad: &Tensor, kernel: &Tensor) -> Result<Ten
 pub(super) fn convolution_by_kernel(x: &Tensor, grad: &Tensor, side: usize) -> Result<Tensor> {
     let (batch, height, width, channels) = x.dims4()?;
     if side > 1 {
+        #[cfg(feature = "cuda")]
+        if cudnn::takes(x)
+            && let Some(out) = cudnn::convolution_by_kernel(x, grad, side)?
+        {
+            return Ok(out);
+        }
         return reference::convolution_by_kernel(x, grad, side);
     }
     let (positions, out) = (batch * height * width, grad.dim(3)?);

@@ -82,7 +82,7 @@ impl Division {
 }
 
 /// A number as kernels have it.
-pub(super) fn number(n: usize) -> Result<i32> {
+pub(in crate::device) fn number(n: usize) -> Result<i32> {
     i32::try_from(n).map_err(|_| candle_core::Error::msg(format!("{n} is more than a kernel counts")))
 }
 
@@ -97,7 +97,7 @@ pub(super) fn rows_of(rows: usize, length: usize) -> Result<([u32; 3], [u32; 2])
 }
 
 /// Memory that a kernel fills.
-pub(super) fn unwritten(shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
+pub(in crate::device) fn unwritten(shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
     // SAFETY: all that is made here is written by a kernel before anything reads it.
     #[allow(unsafe_code, reason = "zeros would be written only to be overwritten")]
     unsafe {
@@ -106,7 +106,7 @@ pub(super) fn unwritten(shape: impl Into<Shape>, dtype: DType, device: &Device) 
 }
 
 /// Where a tensor's elements are, to be read. It is contiguous.
-pub(super) fn address(tensor: &Tensor) -> Result<u64> {
+pub(in crate::device) fn address(tensor: &Tensor) -> Result<u64> {
     let (storage, layout) = tensor.storage_and_layout();
     let Some((start, _)) = layout.contiguous_offsets() else { bail!("a kernel's input is not contiguous") };
     let size = tensor.dtype().size_in_bytes();
@@ -126,7 +126,7 @@ pub(super) fn optional(tensor: Option<&Tensor>) -> Result<u64> {
 }
 
 /// Where a tensor's elements are, to be written: one of [`unwritten`], or one that is updated in place.
-pub(super) fn address_to_write(tensor: &Tensor) -> Result<u64> {
+pub(in crate::device) fn address_to_write(tensor: &Tensor) -> Result<u64> {
     struct Address(Mutex<u64>);
 
     impl Address {

@@ -15,6 +15,8 @@ mod weights;
 
 use candle_core::{DType, Tensor};
 
+#[cfg(feature = "cuda")]
+pub(super) use self::launch::{address, address_to_write, number, unwritten};
 pub(super) use self::normalisation::{Statistics, normalisation, normalisation_by_all};
 pub(super) use self::pointwise::{function, function_by_input, raised, sums_over_positions};
 pub(super) use self::softmax::{softmax, softmax_by_input};

@@ -1,0 +1,342 @@
+//! Convolutions by cuDNN, with the channels last.
+//!
+//! For each shape and pass the algorithms are timed once, on the tensors of the first call, and the fastest of those that give the
+//! same bits each time is kept. Two runs may time differently and choose differently: between them results agree up to rounding.
+#![allow(unsafe_code, reason = "calls of cuDNN")]
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+use std::ptr::{from_ref, null_mut};
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::cuda_backend::cudarc::cudnn::{CudnnError, result, sys};
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtrMut};
+use candle_core::cuda_backend::{DeviceId, gemm_reduced_precision_f32};
+use candle_core::{CudaDevice, DType, Device, Error, Result, Tensor, bail};
+
+use super::kernels::{address, address_to_write, number, unwritten};
+
+/// Whether cuDNN convolves images like these.
+pub(super) fn takes(x: &Tensor) -> bool {
+    x.device().is_cuda() && matches!(x.dtype(), DType::F32 | DType::BF16) && x.elem_count() > 0
+}
+
+/// The convolution of `x` [batch, height, width, in] with `kernel` [out, k, k, in]. None, as of the gradients, where cuDNN has no
+/// algorithm for it.
+pub(super) fn convolution(x: &Tensor, kernel: &Tensor) -> Result<Option<Tensor>> {
+    let (batch, height, width, _) = x.dims4()?;
+    let out = unwritten((batch, height, width, kernel.dim(0)?), x.dtype(), x.device())?;
+    let shape = Shape::of(x, kernel.dim(0)?, kernel.dim(1)?)?;
+    let operands = Operands { x: address(x)?, kernel: address(kernel)?, y: address_to_write(&out)? };
+    Ok(run(Pass::Forward, x.device(), operands, shape)?.then_some(out))
+}
+
+/// Its gradient by `x`.
+pub(super) fn convolution_by_input(grad: &Tensor, kernel: &Tensor) -> Result<Option<Tensor>> {
+    let (batch, height, width, _) = grad.dims4()?;
+    let out = unwritten((batch, height, width, kernel.dim(3)?), grad.dtype(), grad.device())?;
+    let shape = Shape::of(&out, kernel.dim(0)?, kernel.dim(1)?)?;
+    let operands = Operands { x: address_to_write(&out)?, kernel: address(kernel)?, y: address(grad)? };
+    Ok(run(Pass::ByInput, grad.device(), operands, shape)?.then_some(out))
+}
+
+/// Its gradient by a kernel of that side.
+pub(super) fn convolution_by_kernel(x: &Tensor, grad: &Tensor, side: usize) -> Result<Option<Tensor>> {
+    let out = unwritten((grad.dim(3)?, side, side, x.dim(3)?), x.dtype(), x.device())?;
+    let shape = Shape::of(x, grad.dim(3)?, side)?;
+    let operands = Operands { x: address(x)?, kernel: address_to_write(&out)?, y: address(grad)? };
+    Ok(run(Pass::ByKernel, x.device(), operands, shape)?.then_some(out))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Pass {
+    Forward,
+    ByInput,
+    ByKernel,
+}
+
+/// Everything that the speed of an algorithm depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Shape {
+    batch: c_int,
+    height: c_int,
+    width: c_int,
+    channels_in: c_int,
+    channels_out: c_int,
+    side: c_int,
+    bf16: bool,
+    /// Whether products of f32 may be rounded to TF32.
+    tf32: bool,
+}
+
+impl Shape {
+    fn of(x: &Tensor, channels_out: usize, side: usize) -> Result<Self> {
+        let (batch, height, width, channels_in) = x.dims4()?;
+        Ok(Self {
+            batch: number(batch)?,
+            height: number(height)?,
+            width: number(width)?,
+            channels_in: number(channels_in)?,
+            channels_out: number(channels_out)?,
+            side: number(side)?,
+            bf16: x.dtype() == DType::BF16,
+            tf32: gemm_reduced_precision_f32(),
+        })
+    }
+}
+
+/// Where a convolution's tensors are: what a pass does not write it reads.
+#[derive(Debug, Clone, Copy)]
+struct Operands {
+    x: u64,
+    kernel: u64,
+    y: u64,
+}
+
+/// cuDNN's descriptions of a convolution. They live as long as the process: there is one for each shape and pass.
+#[derive(Debug)]
+struct Descriptors {
+    x: sys::cudnnTensorDescriptor_t,
+    kernel: sys::cudnnFilterDescriptor_t,
+    convolution: sys::cudnnConvolutionDescriptor_t,
+    y: sys::cudnnTensorDescriptor_t,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Algorithm {
+    Forward(sys::cudnnConvolutionFwdAlgo_t),
+    ByInput(sys::cudnnConvolutionBwdDataAlgo_t),
+    ByKernel(sys::cudnnConvolutionBwdFilterAlgo_t),
+}
+
+#[derive(Debug)]
+struct Plan {
+    descriptors: Descriptors,
+    algorithm: Algorithm,
+    /// Bytes.
+    workspace: usize,
+}
+
+/// Bytes to look for algorithms with: the most that there is room for.
+const SEARCH_BYTES: [usize; 4] = [1 << 30, 1 << 28, 1 << 26, 1 << 22];
+
+/// What belongs to one GPU.
+struct Library {
+    handle: sys::cudnnHandle_t,
+    /// None where there is no algorithm.
+    plans: HashMap<(Shape, Pass), Option<Plan>>,
+    /// As large as any plan so far has wanted it.
+    workspace: Option<CudaSlice<u8>>,
+}
+
+// SAFETY: cuDNN's handles and descriptors may be used by any thread, one at a time: they are behind a mutex.
+unsafe impl Send for Library {}
+
+static LIBRARIES: Mutex<Option<HashMap<DeviceId, Library>>> = Mutex::new(None);
+
+fn failed(what: &str) -> impl Fn(CudnnError) -> Error + '_ {
+    move |error| Error::msg(format!("cuDNN, {what}: {error:?}"))
+}
+
+/// Whether there was an algorithm to do it with.
+fn run(pass: Pass, device: &Device, operands: Operands, shape: Shape) -> Result<bool> {
+    let device = device.as_cuda_device()?;
+    let mut libraries = LIBRARIES.lock().unwrap_or_else(PoisonError::into_inner);
+    let library = match libraries.get_or_insert_default().entry(device.id()) {
+        Entry::Occupied(entry) => entry.into_mut(),
+        Entry::Vacant(entry) => entry.insert(Library::new(device)?),
+    };
+    library.run(device, pass, operands, shape)
+}
+
+impl Library {
+    fn new(device: &CudaDevice) -> Result<Self> {
+        let handle = result::create_handle().map_err(failed("at its start"))?;
+        // SAFETY: both have just been made, and live as long as the device.
+        unsafe { result::set_stream(handle, device.cuda_stream().cu_stream().cast()) }.map_err(failed("its stream"))?;
+        Ok(Self { handle, plans: HashMap::new(), workspace: None })
+    }
+
+    fn run(&mut self, device: &CudaDevice, pass: Pass, operands: Operands, shape: Shape) -> Result<bool> {
+        if !self.plans.contains_key(&(shape, pass)) {
+            let plan = self.plan(device, pass, operands, shape)?;
+            self.plans.insert((shape, pass), plan);
+        }
+        let Some(Some(plan)) = self.plans.get(&(shape, pass)) else { return Ok(false) };
+        if self.workspace.as_ref().map_or(0, CudaSlice::len) < plan.workspace {
+            // The old one first: there may be no room for both.
+            self.workspace = None;
+            // SAFETY: a workspace is written before it is read.
+            self.workspace = Some(unsafe { device.alloc::<u8>(plan.workspace) }?);
+        }
+        let workspace = match &mut self.workspace {
+            Some(workspace) if plan.workspace > 0 => workspace.device_ptr_mut(&device.cuda_stream()).0 as *mut c_void,
+            _ => null_mut(),
+        };
+        let Descriptors { x, kernel, convolution, y } = plan.descriptors;
+        let (one, zero) = (1f32, 0f32);
+        let (one, zero) = (from_ref(&one).cast(), from_ref(&zero).cast());
+        let Operands { x: at_x, kernel: at_kernel, y: at_y } = operands;
+        let (handle, size) = (self.handle, plan.workspace);
+        // SAFETY: the descriptors say the shapes of the tensors at these addresses, whose owners live until the call returns;
+        // what the GPU frees later waits for what was called before.
+        unsafe {
+            match plan.algorithm {
+                Algorithm::Forward(algorithm) => result::convolution_forward(
+                    handle,
+                    one,
+                    x,
+                    at_x as _,
+                    kernel,
+                    at_kernel as _,
+                    convolution,
+                    algorithm,
+                    workspace,
+                    size,
+                    zero,
+                    y,
+                    at_y as _,
+                ),
+                Algorithm::ByInput(algorithm) => result::convolution_backward_data(
+                    handle,
+                    one,
+                    kernel,
+                    at_kernel as _,
+                    y,
+                    at_y as _,
+                    convolution,
+                    algorithm,
+                    workspace,
+                    size,
+                    zero,
+                    x,
+                    at_x as _,
+                ),
+                Algorithm::ByKernel(algorithm) => result::convolution_backward_filter(
+                    handle,
+                    one,
+                    x,
+                    at_x as _,
+                    y,
+                    at_y as _,
+                    convolution,
+                    algorithm,
+                    workspace,
+                    size,
+                    zero,
+                    kernel,
+                    at_kernel as _,
+                ),
+            }
+        }
+        .map_err(failed("a convolution"))?;
+        Ok(true)
+    }
+
+    /// Times the algorithms for that shape.
+    fn plan(&mut self, device: &CudaDevice, pass: Pass, operands: Operands, shape: Shape) -> Result<Option<Plan>> {
+        let descriptors = Descriptors::new(shape).map_err(failed("a convolution's description"))?;
+        self.workspace = None;
+        // SAFETY: a workspace is written before it is read.
+        let room = |bytes: &usize| unsafe { device.alloc::<u8>(*bytes) }.ok();
+        let Some(mut workspace) = SEARCH_BYTES.iter().find_map(room) else {
+            bail!("CUDA_ERROR_OUT_OF_MEMORY: no room for the workspace of a convolution")
+        };
+        let size = workspace.len();
+        let at = workspace.device_ptr_mut(&device.cuda_stream()).0 as *mut c_void;
+        let Descriptors { x, kernel, convolution, y } = descriptors;
+        let Operands { x: at_x, kernel: at_kernel, y: at_y } = operands;
+        let handle = self.handle;
+        // The fastest that is to be had: cuDNN sorts them by time.
+        macro_rules! fastest {
+            ($find:ident, $Timed:ty, $way:path, ($($argument:expr),*)) => {{
+                const MOST: usize = 16;
+                let (mut found, mut timed) = (0, [const { MaybeUninit::<$Timed>::uninit() }; MOST]);
+                // SAFETY: as in `run`; `timed` has room for as many as are asked for.
+                let status = unsafe {
+                    sys::$find(handle, $($argument,)* MOST as c_int, &mut found, timed.as_mut_ptr().cast(), at, size)
+                };
+                if status != sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS {
+                    return Ok(None);
+                }
+                let timed = timed.iter().take(usize::try_from(found).unwrap_or(0));
+                // SAFETY: cuDNN has written the first `found`.
+                let usable: Vec<$Timed> = timed.map(|timed| unsafe { timed.assume_init() }).filter(|timed| {
+                    timed.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS && timed.memory <= size
+                }).collect();
+                let same_bits = |timed: &&$Timed| timed.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC;
+                let best = usable.iter().find(same_bits).or(usable.first());
+                best.map(|best| ($way(best.algo), best.memory, best.mathType))
+            }};
+        }
+        let best = match pass {
+            Pass::Forward => fastest!(
+                cudnnFindConvolutionForwardAlgorithmEx,
+                sys::cudnnConvolutionFwdAlgoPerf_t,
+                Algorithm::Forward,
+                (x, at_x as _, kernel, at_kernel as _, convolution, y, at_y as _)
+            ),
+            Pass::ByInput => fastest!(
+                cudnnFindConvolutionBackwardDataAlgorithmEx,
+                sys::cudnnConvolutionBwdDataAlgoPerf_t,
+                Algorithm::ByInput,
+                (kernel, at_kernel as _, y, at_y as _, convolution, x, at_x as _)
+            ),
+            Pass::ByKernel => fastest!(
+                cudnnFindConvolutionBackwardFilterAlgorithmEx,
+                sys::cudnnConvolutionBwdFilterAlgoPerf_t,
+                Algorithm::ByKernel,
+                (x, at_x as _, y, at_y as _, convolution, kernel, at_kernel as _)
+            ),
+        };
+        let Some((algorithm, workspace, math)) = best else { return Ok(None) };
+        // SAFETY: the description is this plan's own.
+        unsafe { result::set_convolution_math_type(convolution, math) }.map_err(failed("a kind of product"))?;
+        Ok(Some(Plan { descriptors, algorithm, workspace }))
+    }
+}
+
+impl Descriptors {
+    fn new(shape: Shape) -> std::result::Result<Self, CudnnError> {
+        use sys::cudnnDataType_t::{CUDNN_DATA_BFLOAT16, CUDNN_DATA_FLOAT};
+        use sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
+        let Shape { batch, height, width, channels_in, channels_out, side, bf16, tf32 } = shape;
+        let data = if bf16 { CUDNN_DATA_BFLOAT16 } else { CUDNN_DATA_FLOAT };
+        let math = match (bf16, tf32) {
+            (true, _) => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
+            // Which is TF32 where the GPU has it.
+            (false, true) => sys::cudnnMathType_t::CUDNN_DEFAULT_MATH,
+            (false, false) => sys::cudnnMathType_t::CUDNN_FMA_MATH,
+        };
+        let descriptors = Self {
+            x: result::create_tensor_descriptor()?,
+            kernel: result::create_filter_descriptor()?,
+            convolution: result::create_convolution_descriptor()?,
+            y: result::create_tensor_descriptor()?,
+        };
+        let Self { x, kernel, convolution, y } = descriptors;
+        let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
+        // SAFETY: all four have just been made. Sums are in f32, whatever the data are in.
+        unsafe {
+            result::set_tensor4d_descriptor(x, CUDNN_TENSOR_NHWC, data, [batch, channels_in, height, width])?;
+            result::set_tensor4d_descriptor(y, CUDNN_TENSOR_NHWC, data, [batch, channels_out, height, width])?;
+            result::set_filter4d_descriptor(kernel, data, CUDNN_TENSOR_NHWC, [channels_out, channels_in, side, side])?;
+            let (padding, one) = (side / 2, 1);
+            result::set_convolution2d_descriptor(
+                convolution,
+                padding,
+                padding,
+                one,
+                one,
+                one,
+                one,
+                mode,
+                CUDNN_DATA_FLOAT,
+            )?;
+            result::set_convolution_math_type(convolution, math)?;
+        }
+        Ok(descriptors)
+    }
+}
