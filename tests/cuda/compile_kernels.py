@@ -1,0 +1,58 @@
+"""Compiles the GPU's kernels with NVRTC, for which no GPU is needed, and says what they take of a multiprocessor.
+
+usage: python tests/cuda/compile_kernels.py [sm_90 ...]
+needs: pip install --no-deps nvidia-cuda-nvrtc==13.0.88
+"""
+
+import ctypes
+import pathlib
+import re
+import sys
+import sysconfig
+
+KERNELS = pathlib.Path(__file__).parents[2] / "crates/ddpm-ops/src/device/kernels"
+SETS = [("f32", 1), ("f32", 4), ("bf16", 1), ("bf16", 8)]
+
+
+def prelude():
+    """The definitions that on_gpu.rs puts before the kernels."""
+    source = (KERNELS / "on_gpu.rs").read_text()
+    text = re.search(r'const PRELUDE: &str = "(.*?)";', source, re.S).group(1)
+    return re.sub(r"\\\n\s*", "", text).replace('\\"', '"').replace("\\n", "\n")
+
+
+def compile_set(nvrtc, source, options):
+    """The compiler's log; a RuntimeError where it refuses."""
+    program = ctypes.c_void_p()
+    nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None)
+    array = (ctypes.c_char_p * len(options))(*[option.encode() for option in options])
+    code = nvrtc.nvrtcCompileProgram(program, len(options), array)
+    size = ctypes.c_size_t()
+    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, log)
+    if code != 0:
+        raise RuntimeError(log.value.decode())
+    return log.value.decode()
+
+
+def main():
+    root = pathlib.Path(sysconfig.get_paths()["purelib"]) / "nvidia"
+    # NVRTC looks for its second library by name alone.
+    ctypes.CDLL(str(next(root.glob("**/libnvrtc-builtins.so.*"))))
+    nvrtc = ctypes.CDLL(str(next(root.glob("**/libnvrtc.so.*"))))
+    source = prelude() + (KERNELS / "kernels.cu").read_text()
+    for gpu in sys.argv[1:] or ["sm_80", "sm_90"]:
+        for dtype, pack in SETS:
+            options = [f"--gpu-architecture={gpu}", f"-DVEC={pack}", "--ptxas-options=-v"]
+            options += ["-DBF16"] if dtype == "bf16" else []
+            log = compile_set(nvrtc, source, options)
+            print(f"{gpu} {dtype} x {pack}")
+            for name, spills, registers in re.findall(
+                r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores.*?Used (\d+) registers", log, re.S
+            ):
+                print(f"  {name:24} {registers:>3} registers, {spills} bytes spilled")
+
+
+if __name__ == "__main__":
+    main()
