@@ -11,6 +11,14 @@ use crate::exp::{exp, sigmoid};
 use crate::tape::{Gradients, Tape, Value};
 use crate::vectorise::{Fma, vectorise};
 
+/// Where dropout has its randomness from.
+pub trait DropoutSource {
+    /// Whether the next element is dropped, with probability `rate`.
+    fn drops(&mut self, rate: f64) -> bool;
+    /// A seed of 64 random bits, for all elements of a tensor.
+    fn seed(&mut self) -> u64;
+}
+
 impl Tape {
     /// SiLU, x ↦ x σ(x), of every element.
     ///
@@ -66,6 +74,22 @@ impl Tape {
     /// When candle's operation fails.
     pub fn relu(&self, x: &Value) -> Result<Value> {
         self.each(x, Function::Relu, |_, x| if x > 0.0 { x } else { 0.0 }, |_, x| if x > 0.0 { 1.0 } else { 0.0 })
+    }
+
+    /// Each element with probability `rate` 0, else by 1 / (1 − rate) larger (Srivastava et al. 2014).
+    ///
+    /// On the CPU `source` says of each element in turn whether it is dropped; on a device which ones are is a function of one
+    /// seed of it.
+    ///
+    /// # Errors
+    /// When candle's operation fails.
+    pub fn dropout(&self, x: &Value, rate: f64, source: &mut impl DropoutSource) -> Result<Value> {
+        if x.fused().is_none() {
+            return self.device_dropout(x, rate, source.seed());
+        }
+        let kept = (1.0 / (1.0 - rate)) as f32;
+        let elements: usize = x.dims().iter().product();
+        self.mask(x, (0..elements).map(|_| if source.drops(rate) { 0.0 } else { kept }).collect())
     }
 
     /// Every element times that of a constant mask.

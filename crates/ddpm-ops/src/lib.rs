@@ -51,11 +51,13 @@ mod turn;
 mod vectorise;
 mod winograd;
 
+pub use activation::DropoutSource;
 pub use attention::attention;
 pub use candle_op::{Gradient, ParameterGradients, Precision, Recorded, fused, recorded};
 pub use conv2d::{Conv2d, Norm, conv2d};
+pub use device::{DeviceUpdate, UpdateRecord, UpdateStep, Updated};
 pub use group_norm::{group_norm, group_norm_silu};
-pub use loss::mean_squared_error;
+pub use loss::{mean_squared_error, mean_squared_error_and_gradient};
 pub use optimiser::{AdamStep, AdamUpdate, adam_step, ema_step, sums_of_squares};
 pub use planes::Arrange;
 pub use resample::Resample;

@@ -101,6 +101,21 @@ impl Adam {
         self.step
     }
 
+    /// The constants.
+    pub fn config(&self) -> AdamConfig {
+        self.config
+    }
+
+    /// First and second moment of that parameter, for updates that are made elsewhere and told of with [`Adam::count`].
+    pub fn moments(&self, name: &str) -> Option<(&Var, &Var)> {
+        self.moments.get(name).map(|moments| (&moments.first, &moments.second))
+    }
+
+    /// Counts a step that was made elsewhere.
+    pub fn count(&mut self) {
+        self.step += 1;
+    }
+
     /// The moments, as `adam.first.NAME` and `adam.second.NAME`.
     pub fn state(&self) -> BTreeMap<String, Tensor> {
         let named = |(name, moments): (&String, &Moments)| {

@@ -40,6 +40,11 @@ impl Ema {
         Ok(())
     }
 
+    /// Counts an update that was made elsewhere.
+    pub fn count(&mut self) {
+        self.updates += 1;
+    }
+
     /// Updates taken in.
     pub fn updates(&self) -> u64 {
         self.updates

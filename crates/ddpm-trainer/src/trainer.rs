@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Tensor, Var};
-use ddpm_diffusion::{Denoiser, GaussianDiffusion, simple_loss};
-use ddpm_ops::{Gradient, ParameterGradients};
+use candle_core::{DType, Device, Tensor, Var};
+use ddpm_diffusion::{Denoiser, GaussianDiffusion};
+use ddpm_ops::{
+    DeviceUpdate, Gradient, ParameterGradients, UpdateRecord, UpdateStep, Updated, mean_squared_error_and_gradient,
+};
 use ddpm_rng::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
 
-use crate::adam::Adam;
+use crate::adam::{Adam, AdamConfig, Optimizer};
 use crate::ema::Ema;
 use crate::gradient_clip::{clip_scale, global_norm};
 use crate::model::Model;
@@ -72,11 +74,20 @@ pub struct Snapshot {
 
 /// What the batches of one step come to.
 struct Accumulated {
-    /// Mean over the batches.
-    loss: f64,
+    /// Mean over the batches, a scalar on the device.
+    loss: Option<Tensor>,
     /// Of that mean, by parameter.
     gradients: BTreeMap<String, Gradient>,
     /// Time spent waiting for the batches.
+    waited: Duration,
+}
+
+/// A step whose record is not read yet.
+#[derive(Debug)]
+struct Begun {
+    step: u64,
+    learning_rate: f64,
+    start: Instant,
     waited: Duration,
 }
 
@@ -90,6 +101,11 @@ pub struct Trainer {
     model: Model,
     adam: Adam,
     ema: Ema,
+    /// On a GPU: clipping, Adam and the average, of which the CPU hears later.
+    on_device: Option<DeviceUpdate>,
+    /// What the steps since the last report came to, where it is known at once.
+    records: Vec<UpdateRecord>,
+    begun: Vec<Begun>,
     state: TrainingState,
 }
 
@@ -118,7 +134,9 @@ impl Trainer {
             seed: config.seed,
             batch_size: config.batch_size,
         };
-        Ok(Self { config, total_steps, diffusion, device, model, adam, ema, state })
+        let on_device = on_device(&model, &adam, &ema)?;
+        let (records, begun) = (Vec::new(), Vec::new());
+        Ok(Self { config, total_steps, diffusion, device, model, adam, ema, on_device, records, begun, state })
     }
 
     /// One step on the next `gradient_accumulation_steps` batches of `batches`, each [batch, channel, height, width] in
@@ -139,36 +157,106 @@ impl Trainer {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        Ok(if self.begin(batches, stop)? { self.reports()?.pop() } else { None })
+    }
+
+    /// [`Trainer::step`] but for its report, which [`Trainer::reports`] gives. On a GPU it has perhaps only been asked for; up to
+    /// [`Trainer::MOST_BEGUN`] steps may be, and then nothing else may be asked of the trainer before their reports.
+    pub(crate) fn begin<E>(
+        &mut self,
+        batches: &mut dyn Iterator<Item = Result<Tensor, E>>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<bool, TrainerError>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let rates = self.config.learning_rate_schedule;
         let share = rates.share(self.state.step, self.config.warmup_steps, self.total_steps);
         let learning_rate = self.config.learning_rate * share;
-
         let start = Instant::now();
-        let Some(Accumulated { loss, gradients, waited }) = self.accumulate(batches, stop)? else { return Ok(None) };
-        let gradient_norm = global_norm(&gradients)?;
-        let skipped = !(loss.is_finite() && gradient_norm.is_finite());
-        if skipped {
-            self.state.skipped += 1;
-            self.state.skipped_in_a_row += 1;
-        } else {
-            let scale = clip_scale(gradient_norm, self.config.max_norm());
-            self.adam.update(&self.model.parameters, &gradients, learning_rate, scale)?;
-            self.ema.update(&self.model.parameters)?;
-            self.state.skipped_in_a_row = 0;
+        let Some(Accumulated { loss, gradients, waited }) = self.accumulate(batches, stop)? else { return Ok(false) };
+        let Some(loss) = loss else { return Err(candle_core::Error::msg("a step of no batch").into()) };
+        match &mut self.on_device {
+            Some(update) => update.step(
+                &in_order(&self.model.parameters, gradients),
+                &loss,
+                &UpdateStep { learning_rate, ..update_step(&self.config) },
+            )?,
+            None => self.update(&loss, &gradients, learning_rate)?,
         }
         self.state.step += 1;
-        let seconds = start.elapsed().as_secs_f64().max(1e-9);
+        self.begun.push(Begun { step: self.state.step, learning_rate, start, waited });
+        Ok(true)
+    }
+
+    /// Clipping, Adam and the average, at once.
+    fn update(
+        &mut self,
+        loss: &Tensor,
+        gradients: &BTreeMap<String, Gradient>,
+        learning_rate: f64,
+    ) -> Result<(), TrainerError> {
+        let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        let gradient_norm = global_norm(gradients)?;
+        let skipped = !(loss.is_finite() && gradient_norm.is_finite());
+        if !skipped {
+            let scale = clip_scale(gradient_norm, self.config.max_norm());
+            self.adam.update(&self.model.parameters, gradients, learning_rate, scale)?;
+            self.ema.update(&self.model.parameters)?;
+        }
+        self.records.push(UpdateRecord { loss, gradient_norm, skipped });
+        Ok(())
+    }
+
+    /// Whether steps run ahead of their reports.
+    pub(crate) fn runs_ahead(&self) -> bool {
+        self.on_device.is_some()
+    }
+
+    /// Steps that may have begun before their reports are asked for.
+    pub(crate) const MOST_BEGUN: usize = DeviceUpdate::MOST_PENDING;
+
+    /// Steps that have begun since the last reports.
+    pub(crate) fn begun(&self) -> usize {
+        self.begun.len()
+    }
+
+    /// The reports of the steps that have begun, in their order. Waits for them to be done.
+    pub(crate) fn reports(&mut self) -> Result<Vec<StepReport>, TrainerError> {
+        let records = match &mut self.on_device {
+            Some(update) => update.records()?,
+            None => std::mem::take(&mut self.records),
+        };
+        let begun = std::mem::take(&mut self.begun);
+        // Of steps that ran into each other only the mean time is known.
+        let seconds =
+            begun.first().map_or(0.0, |first| first.start.elapsed().as_secs_f64()) / begun.len().max(1) as f64;
+        let seconds = seconds.max(1e-9);
         let images = self.config.batch_size * self.config.gradient_accumulation_steps;
-        Ok(Some(StepReport {
-            step: self.state.step,
-            loss,
-            learning_rate,
-            gradient_norm,
-            skipped,
-            skipped_in_a_row: self.state.skipped_in_a_row,
-            images_per_sec: images as f64 / seconds,
-            data_wait_share: waited.as_secs_f64() / seconds,
-        }))
+        let report = |(begun, record): (Begun, UpdateRecord)| {
+            let UpdateRecord { loss, gradient_norm, skipped } = record;
+            if skipped {
+                self.state.skipped += 1;
+                self.state.skipped_in_a_row += 1;
+            } else {
+                self.state.skipped_in_a_row = 0;
+                if self.on_device.is_some() {
+                    self.adam.count();
+                    self.ema.count();
+                }
+            }
+            StepReport {
+                step: begun.step,
+                loss,
+                learning_rate: begun.learning_rate,
+                gradient_norm,
+                skipped,
+                skipped_in_a_row: self.state.skipped_in_a_row,
+                images_per_sec: images as f64 / seconds,
+                data_wait_share: (begun.waited.as_secs_f64() / seconds).min(1.0),
+            }
+        };
+        Ok(begun.into_iter().zip(records).map(report).collect())
     }
 
     /// Goes through the step's batches; None where `stop` said so before the last of them was done.
@@ -181,7 +269,7 @@ impl Trainer {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let parts = self.config.gradient_accumulation_steps;
-        let mut sum = Accumulated { loss: 0.0, gradients: BTreeMap::new(), waited: Duration::ZERO };
+        let mut sum = Accumulated { loss: None, gradients: BTreeMap::new(), waited: Duration::ZERO };
         for part in 0..parts {
             if part > 0 && stop() {
                 return Ok(None);
@@ -196,7 +284,11 @@ impl Trainer {
             };
             sum.waited += asked.elapsed();
             let (loss, mut of_batch) = self.loss_and_gradients(&x_0, index)?;
-            sum.loss += loss / parts as f64;
+            let loss = (loss / parts as f64)?;
+            sum.loss = Some(match sum.loss {
+                Some(sum) => (sum + loss)?,
+                None => loss,
+            });
             for (name, parameter) in &self.model.parameters {
                 let Some(gradient) = of_batch.take(parameter.as_tensor()) else { continue };
                 match sum.gradients.get_mut(name) {
@@ -211,7 +303,7 @@ impl Trainer {
 
     /// L_simple of the batch at position `index` (Ho et al. 2020, eq. 14), in what the network predicts, and its gradient as a part
     /// of the step's: t uniform over the steps, ε normal, each from the stream of that position.
-    fn loss_and_gradients(&self, x_0: &Tensor, index: u64) -> Result<(f64, ParameterGradients), TrainerError> {
+    fn loss_and_gradients(&self, x_0: &Tensor, index: u64) -> Result<(Tensor, ParameterGradients), TrainerError> {
         let stream = |purpose| Stream::new(self.state.seed, purpose, index);
         let steps = self.diffusion.schedule().len() as u64;
         let mut time_steps = stream(Purpose::TimeSteps);
@@ -221,16 +313,9 @@ impl Trainer {
         let target = self.diffusion.target(x_0, &eps, &t)?;
         let t = self.diffusion.network_time(&t, &self.device)?;
         let prediction = self.model.denoiser.predict_train(&x_t, &t, &mut stream(Purpose::Dropout))?;
-        // candle differentiates the loss by the prediction; what lies before it is the record's.
-        let output = Var::from_tensor(&prediction.output())?;
-        let loss = simple_loss(output.as_tensor(), &target)?;
+        let (loss, by_output) = mean_squared_error_and_gradient(&prediction.output(), &target)?;
         let part = 1.0 / self.config.gradient_accumulation_steps as f64;
-        let by_output = (&loss * part)?.backward()?.remove(output.as_tensor());
-        let Some(by_output) = by_output else {
-            return Err(candle_core::Error::msg("the loss has no gradient by its prediction").into());
-        };
-        let loss = loss.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
-        Ok((loss, prediction.backward(&by_output)?))
+        Ok((loss, prediction.backward(&(by_output * part)?)?))
     }
 
     /// The run's configuration.
@@ -294,9 +379,49 @@ impl Trainer {
         restore_vars(self.ema.averages(), "", &snapshot.averages)?;
         self.adam.restore(saved.optimizer_steps, &snapshot.training)?;
         self.ema.restore(saved.ema_updates);
+        if let Some(update) = &mut self.on_device {
+            update.restore(saved.optimizer_steps, saved.ema_updates)?;
+        }
         self.state = saved.clone();
         Ok(())
     }
+}
+
+/// The updates on a device, where there are kernels for them.
+fn on_device(model: &Model, adam: &Adam, ema: &Ema) -> Result<Option<DeviceUpdate>, TrainerError> {
+    if !model.parameters.values().all(|parameter| DeviceUpdate::takes(parameter)) {
+        return Ok(None);
+    }
+    let updated = |(name, parameter): (&String, &Var)| {
+        let (moment1, moment2) = adam.moments(name)?;
+        let average = ema.averages().get(name)?.clone();
+        Some(Updated { parameter: parameter.clone(), moment1: moment1.clone(), moment2: moment2.clone(), average })
+    };
+    let all: Option<Vec<Updated>> = model.parameters.iter().map(updated).collect();
+    let all = all.ok_or_else(|| TrainerError::State("a parameter has no average".into()))?;
+    Ok(if all.is_empty() { None } else { Some(DeviceUpdate::new(all)?) })
+}
+
+/// The numbers of an update, but for its learning rate.
+fn update_step(config: &TrainConfig) -> UpdateStep {
+    let AdamConfig { optimizer, beta1, beta2, epsilon, weight_decay } = config.adam();
+    let decay_if = |wanted| if optimizer == wanted { weight_decay } else { 0.0 };
+    UpdateStep {
+        learning_rate: 0.0,
+        beta1,
+        beta2,
+        epsilon,
+        coupled_weight_decay: decay_if(Optimizer::Adam),
+        decoupled_weight_decay: decay_if(Optimizer::AdamW),
+        max_norm: config.max_norm(),
+        ema_decay: config.ema_decay,
+        ema_warmup: config.ema_warmup,
+    }
+}
+
+/// The gradient of each parameter, in their order.
+fn in_order(parameters: &BTreeMap<String, Var>, mut gradients: BTreeMap<String, Gradient>) -> Vec<Option<Gradient>> {
+    parameters.keys().map(|name| gradients.remove(name)).collect()
 }
 
 fn restore_vars(

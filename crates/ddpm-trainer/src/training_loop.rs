@@ -79,34 +79,46 @@ where
     let mut metrics = run.metrics(trainer.state().step)?;
     run.discard_checkpoints_after(trainer.state().step)?;
 
-    let mut checkpoint_due = false;
+    let (mut checkpoint_due, total_steps) = (false, trainer.total_steps());
     while trainer.state().step < trainer.total_steps() {
-        let Some(report) = trainer.step(batches, &|| observer.should_stop())? else {
+        let begun = trainer.begin(batches, &|| observer.should_stop())?;
+        let step = trainer.state().step;
+        let last = step == trainer.total_steps();
+        let due = |every: u64, step: u64| every > 0 && step.is_multiple_of(every);
+        // The first and the last too: a short run leaves a curve as well.
+        let logged = |step: u64| due(config.log_every_steps, step) || step == 1 || step == total_steps;
+        let stop = observer.should_stop();
+        checkpoint_due |= begun && due(config.checkpoint_every_steps, step);
+        let drawn = begun && preview.images > 0 && (due(config.sample_every_steps, step) || last);
+        // What nobody asks for yet can wait, and the GPU need not.
+        let wanted = !begun || logged(step) || stop || checkpoint_due || drawn;
+        if trainer.runs_ahead() && !wanted && trainer.begun() < Trainer::MOST_BEGUN {
+            continue;
+        }
+        let mut skipped = false;
+        for report in trainer.reports()? {
+            if logged(report.step) {
+                metrics.append(&report)?;
+                observer.event(Event::Logged(&report)).map_err(TrainerError::Observer)?;
+            }
+            observer.event(Event::Step(&report)).map_err(TrainerError::Observer)?;
+            if report.skipped_in_a_row >= config.max_skipped_steps {
+                let last_good = run.latest_valid()?.map(|entry| entry.path);
+                return Err(TrainerError::Diverged { step: report.step, skipped: report.skipped_in_a_row, last_good });
+            }
+            skipped = report.skipped;
+        }
+        if !begun {
             save_checkpoint(trainer, run, describe)?;
             return Ok(Outcome::Stopped);
-        };
-        let step = report.step;
-        let last = step == trainer.total_steps();
-        let due = |every: u64| every > 0 && step.is_multiple_of(every);
-
-        // The first and the last too: a short run leaves a curve as well.
-        if due(config.log_every_steps) || step == 1 || last {
-            metrics.append(&report)?;
-            observer.event(Event::Logged(&report)).map_err(TrainerError::Observer)?;
-        }
-        observer.event(Event::Step(&report)).map_err(TrainerError::Observer)?;
-        if report.skipped_in_a_row >= config.max_skipped_steps {
-            let last_good = run.latest_valid()?.map(|entry| entry.path);
-            return Err(TrainerError::Diverged { step, skipped: report.skipped_in_a_row, last_good });
         }
 
-        let stop = observer.should_stop();
+        let stop = stop || observer.should_stop();
         // While steps are skipped the weights may be beyond repair: the checkpoint that is due waits for a step that is not, and
         // takes no older one's place before.
-        checkpoint_due |= due(config.checkpoint_every_steps);
-        if (checkpoint_due && !report.skipped) || last || stop {
+        if (checkpoint_due && !skipped) || last || stop {
             let path = save_checkpoint(trainer, run, describe)?;
-            if !report.skipped {
+            if !skipped {
                 run.prune(&retention)?;
             }
             checkpoint_due = false;
@@ -116,7 +128,7 @@ where
             return Ok(Outcome::Stopped);
         }
 
-        if preview.images > 0 && (due(config.sample_every_steps) || last) {
+        if drawn {
             match preview.draw(trainer, &|| observer.should_stop())? {
                 Some(images) => {
                     let event = Event::Preview { step, images: &images };

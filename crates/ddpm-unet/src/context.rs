@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use candle_core::Result;
-use ddpm_ops::{Tape, Value};
+use ddpm_ops::{DropoutSource, Tape, Value};
 use ddpm_rng::Stream;
 
 /// The time embedding and the source of dropout masks of one forward pass.
@@ -24,9 +24,19 @@ impl Context<'_> {
         if *rate == 0.0 {
             return Ok(x);
         }
-        let kept = (1.0 / (1.0 - rate)) as f32;
-        let mut stream = stream.borrow_mut();
-        let elements = x.dims().iter().product();
-        self.tape.mask(&x, (0..elements).map(|_| if stream.bernoulli(*rate) { 0.0 } else { kept }).collect())
+        self.tape.dropout(&x, *rate, &mut Source(&mut stream.borrow_mut()))
+    }
+}
+
+/// A stream as what dropout draws from.
+struct Source<'a>(&'a mut Stream);
+
+impl DropoutSource for Source<'_> {
+    fn drops(&mut self, rate: f64) -> bool {
+        self.0.bernoulli(rate)
+    }
+
+    fn seed(&mut self) -> u64 {
+        self.0.below(u64::MAX)
     }
 }

@@ -21,6 +21,7 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Result, Tensor, TensorId, bail};
 
+pub use self::kernels::{DeviceUpdate, UpdateRecord, UpdateStep, Updated};
 pub(crate) use self::pointwise::Function;
 use crate::tape::{Backward, Gradients, Kind, Record, Tape, Value};
 

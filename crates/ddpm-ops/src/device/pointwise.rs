@@ -22,6 +22,12 @@ impl Tape {
         Ok(self.push_unary(&x, out, move |grad| primitives::function_by_input(f, &input, &grad)))
     }
 
+    pub(crate) fn device_dropout(&self, x: &Value, rate: f64, seed: u64) -> Result<Value> {
+        let x = x.device()?;
+        let out = primitives::dropout(&x.tensor, rate, seed)?;
+        Ok(self.push_unary(x, out, move |grad| primitives::dropout(&grad, rate, seed)))
+    }
+
     /// `mask` in the order of [batch, channel, …].
     pub(crate) fn device_mask(&self, x: &Value, mask: Vec<f32>) -> Result<Value> {
         let x = x.device()?;

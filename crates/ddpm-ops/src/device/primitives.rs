@@ -147,3 +147,8 @@ pub(super) fn function(f: Function, x: &Tensor) -> Result<Tensor> {
 pub(super) fn function_by_input(f: Function, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
     if kernels::take(x) { kernels::function_by_input(f, x, grad) } else { reference::function_by_input(f, x, grad) }
 }
+
+/// Each element with probability `rate` 0, else by 1 / (1 − rate) larger: which ones is a function of `seed` and the shape.
+pub(super) fn dropout(x: &Tensor, rate: f64, seed: u64) -> Result<Tensor> {
+    if kernels::take(x) { kernels::dropout(x, rate, seed) } else { reference::dropout(x, rate, seed) }
+}

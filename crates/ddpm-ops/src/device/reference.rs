@@ -176,3 +176,18 @@ pub(super) fn function_by_input(f: Function, x: &Tensor, grad: &Tensor) -> Resul
     };
     (widened(grad)? * slope)?.to_dtype(grad.dtype())
 }
+
+/// x by 0 or 1 / (1 − rate): uniform numbers of SplitMix (Steele, Lea & Flood 2014) at `seed`, one an element, decide.
+pub(super) fn dropout(x: &Tensor, rate: f64, seed: u64) -> Result<Tensor> {
+    let kept = (1.0 / (1.0 - rate)) as f32;
+    let factor = |i: u64| {
+        let mut z = seed.wrapping_add((i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let uniform = ((z ^ (z >> 31)) >> 40) as f32 / (1u32 << 24) as f32;
+        if uniform < rate as f32 { 0.0 } else { kept }
+    };
+    let mask: Vec<f32> = (0..x.elem_count() as u64).map(factor).collect();
+    let mask = Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(wide(x.dtype()))?;
+    (widened(x)? * mask)?.to_dtype(x.dtype())
+}

@@ -482,3 +482,119 @@ KERNEL(weight_of_kernel, Taps) {
   const long long rest = i / a.taps, channel = rest % a.channels, out = rest / a.channels;
   a.weight[i] = value_of(a.kernel[(out * a.taps + tap) * a.channels + channel]);
 }
+
+// ---- Dropout: what is kept of element i is a function of (seed, i), so that the gradient needs no mask.
+
+typedef struct {
+  const T *x;
+  T *out;
+  unsigned long long seed;
+  long long count;
+  float rate, kept;  // kept: what is not dropped is multiplied by it.
+} Dropout;
+
+// Uniform over [0, 1) in steps of 2^-24 (Steele, Lea & Flood 2014, "SplitMix").
+__device__ static float uniform(unsigned long long seed, unsigned long long i) {
+  unsigned long long z = seed + (i + 1) * 0x9e3779b97f4a7c15ull;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+  return (float)((z ^ (z >> 31)) >> 40) * (1.0f / 16777216.0f);
+}
+
+KERNEL(dropout, Dropout) {
+  const long long at = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * VEC;
+  if (at >= a.count) return;
+  const Pack x = *(const Pack *)(a.x + at);
+  Pack out;
+  LOOP(i) out.of[i] = uniform(a.seed, at + i) < a.rate ? rounded(0.0f) : rounded(value_of(x.of[i]) * a.kept);
+  *(Pack *)(a.out + at) = out;
+}
+
+// ---- One step of Adam or AdamW and of the average, over all parameters, in f32: without the CPU knowing loss or norm.
+
+// A part of one parameter with what belongs to it; gradient null where it has none.
+typedef struct {
+  float *parameter, *first, *second, *average;
+  const float *gradient;
+  long long count;
+} Chunk;
+
+// What a step's kernels hand to each other.
+typedef struct {
+  float skipped, scale, size, epsilon, kept, average;
+} Numbers;
+
+typedef struct {
+  const Chunk *chunks;
+  float *partial;     // [chunk]
+  const float *loss;  // One number.
+  float *counts;      // Steps of Adam, updates of the average: kept from step to step.
+  Numbers *numbers;
+  float *record;  // Loss, norm of the gradient, whether the step was skipped.
+  double learning_rate, beta1, beta2, epsilon, coupled, decoupled, most_norm, decay;
+  int count, warmup;
+} Update;
+
+// Sums of squares of the gradient: one block for each chunk.
+KERNEL(update_squares, Update) {
+  const Chunk chunk = a.chunks[blockIdx.x];
+  float sum = 0.0f;
+  if (chunk.gradient)
+    for (long long i = threadIdx.x; i < chunk.count; i += blockDim.x) sum += chunk.gradient[i] * chunk.gradient[i];
+  sum = over_block(sum);
+  if (threadIdx.x == 0) a.partial[blockIdx.x] = sum;
+}
+
+__device__ static int is_finite(double x) { return x - x == 0.0; }
+
+// One block: whether the step is taken, and its numbers.
+KERNEL(update_numbers, Update) {
+  __shared__ double sums[THREADS];
+  double sum = 0.0;
+  for (int i = threadIdx.x; i < a.count; i += blockDim.x) sum += a.partial[i];
+  sums[threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  sum = 0.0;
+  for (int i = 0; i < (int)blockDim.x; i++) sum += sums[i];
+  const double norm = sqrt(sum), loss = a.loss[0];
+  const int taken = is_finite(norm) && is_finite(loss);
+  a.record[0] = (float)loss;
+  a.record[1] = (float)norm;
+  a.record[2] = taken ? 0.0f : 1.0f;
+  a.numbers->skipped = a.record[2];
+  if (!taken) return;
+  const double steps = a.counts[0] + 1.0, updates = a.counts[1];
+  a.counts[0] = (float)steps;
+  a.counts[1] = (float)(updates + 1.0);
+  const double correction1 = 1.0 - pow(a.beta1, steps), correction2 = sqrt(1.0 - pow(a.beta2, steps));
+  const double warm = 1.0 - pow(1.0 + updates, -2.0 / 3.0);
+  const double clipped = a.most_norm / (norm + 1e-6);
+  a.numbers->scale = (float)(a.most_norm > 0.0 && clipped < 1.0 ? clipped : 1.0);
+  a.numbers->size = (float)(a.learning_rate / correction1 * correction2);
+  a.numbers->epsilon = (float)(a.epsilon * correction2);
+  a.numbers->kept = (float)(1.0 - a.learning_rate * a.decoupled);
+  a.numbers->average = (float)(1.0 - (a.warmup && warm < a.decay ? warm : a.decay));
+}
+
+// One block for each chunk.
+KERNEL(update_apply, Update) {
+  const Numbers by = *a.numbers;
+  if (by.skipped != 0.0f) return;
+  const Chunk chunk = a.chunks[blockIdx.x];
+  const float beta1 = (float)a.beta1, beta2 = (float)a.beta2, rest1 = (float)(1.0 - a.beta1), rest2 = (float)(1.0 - a.beta2);
+  const float coupled = (float)a.coupled;
+  for (long long i = threadIdx.x; i < chunk.count; i += blockDim.x) {
+    float p = chunk.parameter[i];
+    if (chunk.gradient) {
+      const float g = chunk.gradient[i] * by.scale + p * coupled;
+      const float m = chunk.first[i] * beta1 + g * rest1, v = chunk.second[i] * beta2 + g * g * rest2;
+      chunk.first[i] = m;
+      chunk.second[i] = v;
+      p = p * by.kept - by.size * m / (sqrtf(v) + by.epsilon);
+      chunk.parameter[i] = p;
+    }
+    // At weight 1 this is the parameter to the bit.
+    chunk.average[i] = chunk.average[i] * (1.0f - by.average) + p * by.average;
+  }
+}

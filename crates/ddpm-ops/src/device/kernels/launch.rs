@@ -113,6 +113,7 @@ pub(in crate::device) fn address(tensor: &Tensor) -> Result<u64> {
     let base = match &*storage {
         Storage::Cpu(CpuStorage::F32(values)) => values.as_ptr() as u64,
         Storage::Cpu(CpuStorage::BF16(values)) => values.as_ptr() as u64,
+        Storage::Cpu(CpuStorage::I64(values)) => values.as_ptr() as u64,
         #[cfg(feature = "cuda")]
         Storage::Cuda(storage) => super::on_gpu::address(storage)?,
         _ => bail!("no kernel reads {:?} there", tensor.dtype()),

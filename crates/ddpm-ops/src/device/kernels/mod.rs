@@ -3,6 +3,7 @@
 //! `kernels.cu` is the source of both. A structure there has its twin here, field by field, with `repr(C)`; addresses are
 //! numbers, 0 for none.
 
+mod dropout;
 #[cfg(feature = "emulated-kernels")]
 mod emulated;
 mod launch;
@@ -11,15 +12,18 @@ mod normalisation;
 mod on_gpu;
 mod pointwise;
 mod softmax;
+mod update;
 mod weights;
 
 use candle_core::{DType, Tensor};
 
+pub(super) use self::dropout::dropout;
 #[cfg(feature = "cuda")]
 pub(super) use self::launch::{address, address_to_write, number, unwritten};
 pub(super) use self::normalisation::{Statistics, normalisation, normalisation_by_all};
 pub(super) use self::pointwise::{function, function_by_input, raised, sums_over_positions};
 pub(super) use self::softmax::{softmax, softmax_by_input};
+pub use self::update::{DeviceUpdate, UpdateRecord, UpdateStep, Updated};
 pub(super) use self::weights::{kernel_of_weight, weight_of_kernel};
 
 /// Whether there are kernels for values like these.

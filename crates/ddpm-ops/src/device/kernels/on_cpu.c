@@ -49,7 +49,8 @@ static const void *arguments;
   X(norm_sums, Norm) X(norm_statistics, Norm) X(norm_apply, Norm) X(norm_grad_sums, Norm) X(norm_grad_statistics, Norm) \
   X(norm_grad_vectors, Vectors) \
   X(norm_grad_apply, Norm) X(plane_sums, Planes) X(plane_totals, Planes) X(plane_raise, Planes) X(softmax, Softmax) \
-  X(softmax_grad, Softmax) X(each, Each) X(each_grad, Each) X(kernel_of_weight, Taps) X(weight_of_kernel, Taps)
+  X(softmax_grad, Softmax) X(each, Each) X(each_grad, Each) X(kernel_of_weight, Taps) X(weight_of_kernel, Taps) \
+  X(dropout, Dropout) X(update_squares, Update) X(update_numbers, Update) X(update_apply, Update)
 EVERY(ENTRY)
 
 static void begin(void) {

@@ -70,6 +70,7 @@ pub(super) fn address(storage: &CudaStorage) -> Result<u64> {
     Ok(match &storage.slice {
         CudaStorageSlice::F32(slice) => slice.device_ptr(&stream).0,
         CudaStorageSlice::BF16(slice) => slice.device_ptr(&stream).0,
+        CudaStorageSlice::I64(slice) => slice.device_ptr(&stream).0,
         _ => bail!("no kernel reads that type"),
     })
 }
