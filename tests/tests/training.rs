@@ -344,6 +344,37 @@ fn a_run_from_anothers_checkpoint_goes_on_with_the_same_command() {
     assert!(error.contains("already holds a run"), "{error}");
 }
 
+/// A run of before there was train.precision goes on; bf16 trains, and its memory can be traded for time.
+#[test]
+fn precision_and_recomputation_are_a_matter_of_configuration() {
+    let root = tempfile::tempdir().unwrap();
+    let quiet = "--set train.sample_every_steps=0 --set sample.preview_images=0";
+    train(root.path()).args(SMALL).args(quiet).args("--steps 1 --out run").succeed();
+    let config = root.path().join("run/config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    assert!(text.contains("precision = \"f32\"\n") && text.contains("recompute = false\n"), "{text}");
+    fs::write(&config, text.replace("precision = \"f32\"\n", "").replace("recompute = false\n", "")).unwrap();
+    train(root.path()).args(SMALL).args(quiet).args("--steps 2 --out run").succeed();
+    let error =
+        train(root.path()).args(SMALL).args(quiet).args("--steps 3 --out run --set train.precision=bf16").fail(2);
+    assert!(error.contains("train.precision (was \"f32\", is \"bf16\")"), "{error}");
+    let narrow = "--steps 1 --out narrow --set train.precision=bf16 --set train.recompute=true";
+    train(root.path()).args(SMALL).args(quiet).args(narrow).succeed();
+    let sampled = |out: &str, more: &str| {
+        sample(root.path())
+            .arg("narrow")
+            .args("-n 1 --steps 2 --grid-only -q --save-tensors")
+            .arg(out)
+            .args(more)
+            .succeed();
+        let tensors = candle_core::safetensors::load(root.path().join(out), &candle_core::Device::Cpu).unwrap();
+        tensors["samples"].flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    let (wide, narrow) = (sampled("wide", ""), sampled("narrow.st", "--precision bf16"));
+    let largest = wide.iter().zip(&narrow).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(largest > 0.0 && largest < 0.1, "{largest}");
+}
+
 /// Killed at any moment of its beginning, the same command begins it again: with the configuration and the state of the run
 /// that it goes on from.
 #[test]

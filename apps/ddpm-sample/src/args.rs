@@ -6,6 +6,7 @@ use clap::{Parser, ValueEnum};
 use ddpm_cli::{DeviceChoice, Verbosity};
 use ddpm_diffusion::{EpsAfterClip, MeanForm, Method, ReverseVariance};
 use ddpm_schedule::Spacing;
+use ddpm_unet::Precision;
 
 /// Generate pictures with a trained denoising diffusion model.
 ///
@@ -56,6 +57,9 @@ pub(crate) struct Args {
     /// Where the pictures go, each as it is finished; grid.png shows the first 4096. A directory that holds files already is added to, and files of the same names are replaced
     #[arg(long, value_name = "DIR", default_value = "samples")]
     pub(crate) out: PathBuf,
+    /// What the network computes in; tf32 and bf16 are for GPUs, and change pictures a little
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t = ComputeType::F32)]
+    pub(crate) precision: ComputeType,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     pub(crate) device: DeviceChoice,
@@ -114,6 +118,27 @@ impl Sampler {
             Self::DpmSolver => (Method::DpmSolver, own),
             Self::DpmSolverSde => (Method::DpmSolverSde, own),
             Self::Heun => (Method::Heun, own),
+        }
+    }
+}
+
+/// What the network computes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ComputeType {
+    /// 24 bits
+    F32,
+    /// Products of 11 bits where a GPU has them, f32 elsewhere
+    Tf32,
+    /// 8 bits, sums in f32
+    Bf16,
+}
+
+impl From<ComputeType> for Precision {
+    fn from(of: ComputeType) -> Self {
+        match of {
+            ComputeType::F32 => Self::F32,
+            ComputeType::Tf32 => Self::Tf32,
+            ComputeType::Bf16 => Self::Bf16,
         }
     }
 }

@@ -100,7 +100,9 @@ impl Plan {
         let weights: BTreeMap<String, Tensor> = model.tensors.iter().map(on_device).collect::<anyhow::Result<_>>()?;
         Ok(Self {
             step: model.step(),
-            network: Network::new(&config, &weights).with_context(|| model.path.display().to_string())?,
+            network: Network::new(&config, &weights)
+                .with_context(|| model.path.display().to_string())?
+                .computing_in(args.precision.into()),
             model_path: model.path,
             diffusion,
             sampler,

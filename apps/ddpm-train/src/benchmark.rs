@@ -27,6 +27,9 @@ struct Report {
     threads: usize,
 }
 
+/// Steps on a GPU that are timed as one.
+const STEPS_TOGETHER: u64 = 10;
+
 /// Steps and predictions before the ones that count.
 const WARM_UP: u64 = 2;
 
@@ -37,14 +40,16 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
     let x = Stream::new(config.train.seed, Purpose::Synthetic, 0).normal(shape, device)?.clamp(-1.0, 1.0)?;
     let mut batches = std::iter::repeat_with(|| Result::<Tensor>::Ok(x.clone()));
 
-    let model = new_model(&config.model, None, config.train.seed, device)?;
+    let model = new_model(&config.model, None, &config.train, device)?;
     let diffusion = config.diffusion.build()?;
-    let total = steps.saturating_add(WARM_UP);
+    let total = steps.saturating_add(WARM_UP * STEPS_TOGETHER);
     let mut trainer = Trainer::new(config.train.clone(), total, diffusion, model, device.clone())?;
-    let train_step_ms = median_ms(steps, || {
-        trainer.step(&mut batches, &|| false)?;
+    // On a GPU steps run into each other, as they do in a training.
+    let together = if device.is_cpu() { 1 } else { STEPS_TOGETHER.min(steps) };
+    let train_step_ms = median_ms(steps / together, || {
+        trainer.steps(together, &mut batches, &|| false)?;
         Ok(())
-    })?;
+    })? / together as f64;
     let peak_rss_mib = peak_rss_mib();
     let t = Tensor::full(config.diffusion.schedule.timesteps as f32 / 2.0, config.train.batch_size, device)?;
     let predict_ms = median_ms(steps, || {

@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor, Var};
 use ddpm_checkpoint::find_model;
 use ddpm_cli::usage;
 use ddpm_rng::Stream;
-use ddpm_trainer::Model;
+use ddpm_trainer::{Model, TrainConfig};
 use ddpm_unet::{Network, NetworkConfig};
 
 /// The model that a run begins with.
@@ -27,12 +27,12 @@ impl Init {
     }
 }
 
-/// The network of that configuration with the weights of `init`, or else initial ones of that seed, and an average that begins
+/// The network of that configuration with the weights of `init`, or else initial ones of the seed, and an average that begins
 /// with the same.
 pub(crate) fn new_model(
     config: &NetworkConfig,
     init: Option<&Init>,
-    seed: u64,
+    train: &TrainConfig,
     device: &Device,
 ) -> anyhow::Result<Model> {
     let initial = match init {
@@ -41,7 +41,7 @@ pub(crate) fn new_model(
             model.check_names(&shapes).map_err(|error| usage(format!("--init: {error}")))?;
             model.tensors.clone()
         }
-        None => config.initial_weights(seed).context("the network could not be initialised")?,
+        None => config.initial_weights(train.seed).context("the network could not be initialised")?,
     };
     let variables = || -> anyhow::Result<BTreeMap<String, Var>> {
         let var =
@@ -49,12 +49,10 @@ pub(crate) fn new_model(
         initial.iter().map(var).collect()
     };
     let (parameters, averages) = (variables()?, variables()?);
-    let network = |vars: &BTreeMap<String, Var>| {
-        Network::new(config, &vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect())
-    };
-    let trained = network(&parameters)?;
+    let weights = parameters.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
+    let trained = Network::new(config, &weights)?.computing_in(train.precision).recomputing(train.recompute);
     // Previews need no gradient: over detached tensors, which share their memory with the variables, nothing is recorded.
-    let averaged = Network::new(config, &detached(&averages))?;
+    let averaged = Network::new(config, &detached(&averages))?.computing_in(train.precision);
     Ok(Model {
         denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {
             trained.forward_train(x_t, t, dropout).map_err(candle_core::Error::wrap)

@@ -327,6 +327,11 @@ fn differing_keys(run: &RunDir, config: &RunConfig) -> anyhow::Result<Vec<String
         return Ok(Vec::new());
     }
     let saved = read_document(&run.config_path())?;
+    // With the keys that have come since the run began, as what they are where they are left out.
+    let saved = match RunConfig::from_document(saved.clone()).and_then(|saved| saved.to_toml()) {
+        Ok(text) => text.parse().unwrap_or(saved),
+        Err(_) => saved,
+    };
     let now: Table = config.to_toml()?.parse().context("the configuration does not read back")?;
     let mut keys = Vec::new();
     for (table, now) in &now {

@@ -43,7 +43,7 @@ pub(crate) fn train(
         _ => (None, init),
     };
     let diffusion = config.diffusion.build()?;
-    let model = new_model(&config.model, init.as_ref(), config.train.seed, device)?;
+    let model = new_model(&config.model, init.as_ref(), &config.train, device)?;
     let mut trainer = Trainer::new(config.train.clone(), total_steps, diffusion, model, device.clone())?;
     let restored = restore(&mut trainer, &run, checkpoint.as_deref())?;
     // Not before: a run that cannot begin leaves none behind. It has begun with its configuration; where it is stopped

@@ -5,13 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::backend::BackendStorage;
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Storage, Tensor, bail};
+use serde::{Deserialize, Serialize};
 
 use crate::buffer::Buffer;
 use crate::tape::{Gradients, Kind, Record, Tape, Value, add_to};
 use crate::{cpu, device};
 
 /// What a forward pass on a device computes in. Parameters, their gradients, statistics and sums are in f32 in any case.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+///
+/// With serde: `"f32"`, `"tf32"`, `"bf16"`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// f32, rounded to its 24 bits everywhere. On the CPU: the fused kernels of this crate.
     #[default]
@@ -241,6 +245,17 @@ impl From<Tensor> for Gradient {
 }
 
 impl Gradient {
+    /// As a tensor like its parameter.
+    ///
+    /// # Errors
+    /// When the parameter is another one's.
+    pub fn to_tensor(&self, parameter: &Tensor) -> Result<Tensor> {
+        match &self.0 {
+            Values::Buffer(values) => Tensor::from_slice(values, parameter.shape(), parameter.device()),
+            Values::Tensor(tensor) => tensor.reshape(parameter.shape()),
+        }
+    }
+
     /// Adds another gradient of the same parameter.
     ///
     /// # Errors

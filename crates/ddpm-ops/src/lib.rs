@@ -42,6 +42,7 @@ mod modulate;
 mod optimiser;
 mod padded_planes;
 mod planes;
+mod recompute;
 mod reduce;
 mod resample;
 mod split;

@@ -107,6 +107,8 @@ pub(crate) struct Record<G = Buffer> {
     /// The parameters that the operations used and that want a gradient, once each.
     pub(crate) parameters: Vec<Tensor>,
     known: HashMap<TensorId, ()>,
+    /// Whether the parameters are all that is noted.
+    quiet: bool,
 }
 
 impl std::fmt::Debug for Tape {
@@ -117,7 +119,7 @@ impl std::fmt::Debug for Tape {
 
 impl<G> Default for Record<G> {
     fn default() -> Self {
-        Self { nodes: 0, operations: Vec::new(), parameters: Vec::new(), known: HashMap::new() }
+        Self { nodes: 0, operations: Vec::new(), parameters: Vec::new(), known: HashMap::new(), quiet: false }
     }
 }
 
@@ -131,6 +133,20 @@ impl Tape {
     /// A tape that computes images on a device in that type.
     pub(crate) fn computing_in(dtype: DType) -> Self {
         Self { device: OnDevice::computing_in(dtype), ..Self::default() }
+    }
+
+    /// A tape of its own for a part of this one's pass; a quiet one records nothing.
+    pub(crate) fn alike(&self, quiet: bool) -> Self {
+        let record = if quiet { Record::quiet() } else { Record::default() };
+        Self { record: RefCell::new(record), device: self.device.alike(quiet) }
+    }
+
+    /// A new place for the gradient of a value of that kind.
+    pub(crate) fn place_like(&self, value: &Value) -> usize {
+        match value.0 {
+            Kind::Fused(_) => self.record.borrow_mut().node(),
+            Kind::Device(_) => self.device.node(),
+        }
     }
 
     /// A value that no operation made; its gradient is kept where `tracked`.
@@ -174,6 +190,11 @@ impl Tape {
 }
 
 impl<G: Sum> Record<G> {
+    /// One that notes no operation, and of the parameters which were used.
+    pub(crate) fn quiet() -> Self {
+        Self { quiet: true, ..Self::default() }
+    }
+
     /// The place of one more gradient.
     pub(crate) fn node(&mut self) -> usize {
         self.nodes += 1;
@@ -191,12 +212,15 @@ impl<G: Sum> Record<G> {
         if tracked.is_empty() && inputs.iter().all(Option::is_none) {
             return None;
         }
-        let at = self.node();
         for parameter in tracked {
             if self.known.insert(parameter.id(), ()).is_none() {
                 self.parameters.push((*parameter).clone());
             }
         }
+        if self.quiet {
+            return None;
+        }
+        let at = self.node();
         self.operations.push((at, backward()));
         Some(at)
     }
@@ -270,6 +294,19 @@ impl<G: Sum> Gradients<G> {
             std::collections::hash_map::Entry::Occupied(mut sum) => {
                 let added = sum.get_mut().add(gradient);
                 self.note(added);
+            }
+        }
+    }
+
+    /// Adds the gradients of parameters of a part of the pass.
+    pub(crate) fn take_in_parameters(&mut self, part: Self) {
+        for (id, gradient) in part.parameters {
+            match self.parameters.entry(id) {
+                std::collections::hash_map::Entry::Vacant(slot) => drop(slot.insert(gradient)),
+                std::collections::hash_map::Entry::Occupied(mut sum) => {
+                    let added = sum.get_mut().add(gradient);
+                    self.note(added);
+                }
             }
         }
     }

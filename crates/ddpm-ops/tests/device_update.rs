@@ -41,9 +41,8 @@ fn vars() -> Vec<[Var; 4]> {
 /// Step k's gradients; the last parameter has none in the second step.
 fn gradients(k: usize) -> Vec<Option<Tensor>> {
     let scale = if k == 0 { 1e-3 } else { 1.0 };
-    let gradient = |(i, shape): (usize, &&[usize])| {
-        (k != 1 || i != 2).then(|| (numbers(shape, 10 * k + i + 3) * scale).unwrap())
-    };
+    let gradient =
+        |(i, shape): (usize, &&[usize])| (k != 1 || i != 2).then(|| (numbers(shape, 10 * k + i + 3) * scale).unwrap());
     SHAPES.iter().enumerate().map(gradient).collect()
 }
 

@@ -1,5 +1,6 @@
 //! What the `[train]` table of a configuration says.
 
+use ddpm_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::adam::{AdamConfig, Optimizer};
@@ -39,6 +40,14 @@ pub struct TrainConfig {
     pub gradient_clip_norm: f64,
     /// Batches whose gradients are averaged into one step, from 1.
     pub gradient_accumulation_steps: usize,
+    /// What the network computes in: `f32`, `tf32` or `bf16`; weights, moments and averages are f32 in any case. `f32` if left
+    /// out. On the CPU the others are there to be tried, and slower.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Whether the activations of residual blocks are computed again for the gradient rather than kept: less memory, more time.
+    /// False if left out.
+    #[serde(default)]
+    pub recompute: bool,
     /// Decay of the averaged weights, in [0, 1).
     pub ema_decay: f64,
     /// Whether the average follows the weights more closely at first: see [`crate::ema_decay`].

@@ -160,6 +160,33 @@ impl Trainer {
         Ok(if self.begin(batches, stop)? { self.reports()?.pop() } else { None })
     }
 
+    /// That many steps, which on a GPU run into each other, and their reports; fewer where `stop` said so.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::step`].
+    pub fn steps<E>(
+        &mut self,
+        count: u64,
+        batches: &mut dyn Iterator<Item = Result<Tensor, E>>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Vec<StepReport>, TrainerError>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let mut reports = Vec::new();
+        for _ in 0..count {
+            let begun = self.begin(batches, stop)?;
+            if !begun || !self.runs_ahead() || self.begun() == Self::MOST_BEGUN {
+                reports.extend(self.reports()?);
+            }
+            if !begun {
+                return Ok(reports);
+            }
+        }
+        reports.extend(self.reports()?);
+        Ok(reports)
+    }
+
     /// [`Trainer::step`] but for its report, which [`Trainer::reports`] gives. On a GPU it has perhaps only been asked for; up to
     /// [`Trainer::MOST_BEGUN`] steps may be, and then nothing else may be asked of the trainer before their reports.
     pub(crate) fn begin<E>(

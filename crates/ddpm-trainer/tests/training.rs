@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use ddpm_checkpoint::{ModelDescription, RunDir, read_metrics};
 use ddpm_diffusion::{GaussianDiffusion, MeanForm, Method, SamplerConfig};
+use ddpm_ops::Precision;
 use ddpm_rng::{Purpose, Stream};
 use ddpm_schedule::{BetaSchedule, Prediction, Schedule, Spacing, VarianceKind};
 use ddpm_trainer::{
@@ -30,6 +31,8 @@ fn config() -> TrainConfig {
         weight_decay: 0.0,
         gradient_clip_norm: 1.0,
         gradient_accumulation_steps: 1,
+        precision: Precision::F32,
+        recompute: false,
         ema_decay: 0.9,
         ema_warmup: true,
         checkpoint_every_steps: 5,

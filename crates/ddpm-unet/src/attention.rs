@@ -8,7 +8,7 @@ use crate::noise_net_config::{EPS, NoiseNetConfig};
 use crate::parameters::Parameters;
 
 /// The article's Attention: normalise, project to queries, keys and values, attend, project back.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Attention {
     norm: GroupNorm,
     to_qkv: Conv2d,

@@ -8,7 +8,7 @@ use crate::noise_net_config::EPS;
 use crate::parameters::Parameters;
 
 /// The article's ConvBlock: a 3 × 3 convolution, then normalisation, then SiLU.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ConvBlock {
     conv: Conv2d,
     norm: GroupNorm,

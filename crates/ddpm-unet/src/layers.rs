@@ -6,7 +6,7 @@ use ddpm_ops::{Tape, Value};
 use crate::parameters::{Init, Parameters};
 
 /// A convolution that keeps height and width, with an odd square kernel.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Conv2d {
     weight: Tensor,
     bias: Option<Tensor>,
@@ -53,7 +53,7 @@ fn fan_in(inputs: usize) -> Init {
 }
 
 /// Group normalisation with a learnt scale and shift a channel.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct GroupNorm {
     weight: Tensor,
     bias: Tensor,
@@ -83,7 +83,7 @@ impl GroupNorm {
 }
 
 /// x Wᵀ + b.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Linear {
     weight: Tensor,
     bias: Tensor,

@@ -131,6 +131,14 @@ impl Network {
         }
     }
 
+    /// The network with its residual blocks computed again for the gradient: [`NoiseNet::recomputing`].
+    pub fn recomputing(self, recompute: bool) -> Self {
+        match self {
+            Self::NoiseNet(network) => Self::NoiseNet(network.recomputing(recompute)),
+            Self::UNet2d(network) => Self::UNet2d(network.recomputing(recompute)),
+        }
+    }
+
     /// Its prediction for noisy pictures: [`NoiseNet::forward`].
     ///
     /// # Errors

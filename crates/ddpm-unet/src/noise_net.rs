@@ -32,6 +32,7 @@ pub struct NoiseNet {
     output_res: ResnetBlock,
     output_conv: Conv2d,
     precision: Precision,
+    recompute: bool,
 }
 
 impl NoiseNet {
@@ -82,6 +83,12 @@ impl NoiseNet {
         Self { precision, ..self }
     }
 
+    /// The network with the activations of its residual blocks computed again for the gradient rather than kept: in training it
+    /// takes less memory and more time, and comes to the same up to the order of sums.
+    pub fn recomputing(self, recompute: bool) -> Self {
+        Self { recompute, ..self }
+    }
+
     /// The configuration it was built from.
     pub fn config(&self) -> &NoiseNetConfig {
         &self.config
@@ -125,8 +132,9 @@ impl NoiseNet {
 
         Ok(ddpm_ops::recorded(self.precision, &[x_t], |tape, values| {
             let time = tape.silu(&self.time_embedding.forward(tape, t, &values[0])?)?;
+            let recompute = self.recompute && dropout.is_some();
             let dropout = dropout.map(|stream| (self.config.dropout, RefCell::new(stream)));
-            self.unet(&values[0], &Context { tape, time, dropout })
+            self.unet(&values[0], &Context { tape, time, recompute, dropout })
         })?)
     }
 
@@ -152,6 +160,7 @@ impl NoiseNet {
         Ok(Self {
             config: config.clone(),
             precision: Precision::F32,
+            recompute: false,
             time_embedding: TimeEmbedding::new(base, &p.at("time_embedding"))?,
             input_conv: Conv2d::new(config.channels, base, 7, &p.at("input_conv"))?,
             downs: downs.collect::<Result<_>>()?,

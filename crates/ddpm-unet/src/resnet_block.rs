@@ -10,7 +10,7 @@ use crate::noise_net_config::NoiseNetConfig;
 use crate::parameters::Parameters;
 
 /// The article's ResnetBlock: conv2(conv1(x + time_fc(silu(t)))) + conv_res(x).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ResnetBlock {
     time_fc: Linear,
     conv1: ConvBlock,
@@ -38,6 +38,12 @@ impl ResnetBlock {
 
     /// The block on `x`, beside `skip` where there is one.
     pub(crate) fn forward(&self, x: &Value, skip: Option<&Value>, context: &Context<'_>) -> Result<Value> {
+        let inputs: Vec<&Value> = [Some(x), skip].into_iter().flatten().collect();
+        let block = self.clone();
+        context.block(&inputs, move |context, inputs| block.run(&inputs[0], inputs.get(1), context))
+    }
+
+    fn run(&self, x: &Value, skip: Option<&Value>, context: &Context<'_>) -> Result<Value> {
         let tape = context.tape;
         let time = self.time_fc.forward(tape, &context.time)?;
         let h = self.conv1.forward(tape, x, |conv| (conv.skip, conv.added) = (skip, Some(&time)))?;

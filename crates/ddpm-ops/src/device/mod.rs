@@ -18,6 +18,7 @@ mod reference;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Result, Tensor, TensorId, bail};
 
@@ -93,12 +94,12 @@ pub(crate) struct OnDevice {
     /// What images are computed in.
     dtype: Cell<DType>,
     /// The weights in the form and type that convolutions want, made once a pass.
-    weights: RefCell<HashMap<TensorId, Tensor>>,
+    weights: Arc<Mutex<HashMap<TensorId, Tensor>>>,
 }
 
 impl Default for OnDevice {
     fn default() -> Self {
-        Self { record: RefCell::default(), dtype: Cell::new(DType::F32), weights: RefCell::default() }
+        Self { record: RefCell::default(), dtype: Cell::new(DType::F32), weights: Arc::default() }
     }
 }
 
@@ -106,6 +107,17 @@ impl OnDevice {
     /// A tape's part for images in that type.
     pub(crate) fn computing_in(dtype: DType) -> Self {
         Self { dtype: Cell::new(dtype), ..Self::default() }
+    }
+
+    /// The same for a part of the pass.
+    pub(crate) fn alike(&self, quiet: bool) -> Self {
+        let record = if quiet { Record::quiet() } else { Record::default() };
+        Self { record: RefCell::new(record), dtype: self.dtype.clone(), weights: self.weights.clone() }
+    }
+
+    /// A new place for a gradient.
+    pub(crate) fn node(&self) -> usize {
+        self.record.borrow_mut().node()
     }
 
     pub(crate) fn finish(self) -> Record<Tensor> {
@@ -132,13 +144,13 @@ pub(crate) fn as_computed(gradient: &Tensor, dtype: DType) -> Result<Tensor> {
 impl Tape {
     /// A value that no operation made; its gradient is kept where `tracked`.
     pub(crate) fn device_leaf(&self, tensor: &Tensor, tracked: bool) -> Result<Value> {
-        let node = tracked.then(|| self.device.record.borrow_mut().node());
+        let node = tracked.then(|| self.device.node());
         let dims = tensor.dims().to_vec();
         Ok(Value(Kind::Device(DeviceArray { tensor: on_tape(tensor, self.device.dtype.get())?, dims, node })))
     }
 
     /// Records an operation whose output is `tensor`, [batch, …, channel].
-    fn push_device(
+    pub(crate) fn push_device(
         &self,
         tensor: Tensor,
         inputs: &[Option<usize>],
@@ -181,11 +193,12 @@ impl Tape {
 
     /// A convolution's weight [channel_out, channel_in, k, k] as [channel_out, k, k, channel_in] in the compute type.
     fn kernel(&self, weight: &Tensor) -> Result<Tensor> {
-        if let Some(made) = self.device.weights.borrow().get(&weight.id()) {
+        let mut weights = self.device.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = weights.get(&weight.id()) {
             return Ok(made.clone());
         }
         let made = primitives::kernel(&weight.detach(), self.device.dtype.get())?;
-        self.device.weights.borrow_mut().insert(weight.id(), made.clone());
+        weights.insert(weight.id(), made.clone());
         Ok(made)
     }
 }

@@ -8,7 +8,7 @@ use crate::layers::{Conv2d, GroupNorm};
 use crate::parameters::Parameters;
 
 /// Ho et al. 2020, appendix B: x + out(attention(q, k, v of norm(x))).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct SelfAttention {
     group_norm: Option<GroupNorm>,
     to_q: Conv2d,

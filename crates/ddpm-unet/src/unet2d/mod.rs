@@ -42,6 +42,7 @@ pub struct UNet2d {
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
     precision: Precision,
+    recompute: bool,
 }
 
 /// Two fully connected layers with SiLU between them.
@@ -146,6 +147,12 @@ impl UNet2d {
         Self { precision, ..self }
     }
 
+    /// The network with the activations of its residual blocks computed again for the gradient rather than kept: in training it
+    /// takes less memory and more time, and comes to the same up to the order of sums.
+    pub fn recomputing(self, recompute: bool) -> Self {
+        Self { recompute, ..self }
+    }
+
     /// The configuration it was built from.
     pub fn config(&self) -> &UNet2dConfig {
         &self.config
@@ -213,8 +220,9 @@ impl UNet2d {
                 (None, Some(_)) => bail!("this network is not conditioned on classes"),
             }
             let time = activated(tape, config.act_fn, &time)?;
+            let recompute = self.recompute && dropout.is_some();
             let dropout = dropout.map(|stream| (config.dropout, RefCell::new(stream)));
-            let context = Context { tape, time, dropout };
+            let context = Context { tape, time, recompute, dropout };
             if config.center_input_sample {
                 self.unet(&tape.affine(x, 2.0, -1.0)?, &context)
             } else {
@@ -248,6 +256,7 @@ impl UNet2d {
         Ok(Self {
             config: config.clone(),
             precision: Precision::F32,
+            recompute: false,
             conv_in: Conv2d::new(config.in_channels, first, 3, &p.at("conv_in"))?,
             time_embedding: TimeMlp::new(config, &p.at("time_embedding"))?,
             class_embedding: ClassEmbedding::new(config, &p.at("class_embedding"))?,

@@ -10,7 +10,7 @@ use crate::parameters::Parameters;
 
 /// Ho et al. 2020, appendix B: conv2(act(norm2(conv1(act(norm1(x))) + time))) + x, with what became of it since: another size,
 /// scale and shift by the time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ResnetBlock {
     norm1: GroupNorm,
     conv1: Conv2d,
@@ -65,6 +65,11 @@ impl ResnetBlock {
     }
 
     pub(crate) fn forward(&self, x: &Value, context: &Context<'_>) -> Result<Value> {
+        let block = self.clone();
+        context.block(&[x], move |context, inputs| block.run(&inputs[0], context))
+    }
+
+    fn run(&self, x: &Value, context: &Context<'_>) -> Result<Value> {
         let tape = context.tape;
         let h = normalised(tape, &self.norm1, self.act, x)?;
         let (h, arrange) = match self.resample {

@@ -1,0 +1,69 @@
+//! Blocks that are computed again for their gradient: the same output, the same gradients, the same dropout.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor, Var};
+use ddpm_rng::{Purpose, Stream};
+use ddpm_unet::{Network, NetworkConfig, Precision};
+
+fn bits(tensor: &Tensor) -> Vec<f32> {
+    tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// The output, every parameter's gradient, and what the stream of dropout draws next.
+fn run(
+    config: &NetworkConfig,
+    precision: Precision,
+    recompute: bool,
+) -> (Vec<f32>, BTreeMap<String, Option<Vec<f32>>>, u64) {
+    let vars: BTreeMap<String, Var> = config
+        .initial_weights(3)
+        .unwrap()
+        .into_iter()
+        .map(|(name, tensor)| (name, Var::from_tensor(&tensor).unwrap()))
+        .collect();
+    let weights = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
+    let network = Network::new(config, &weights).unwrap().computing_in(precision).recomputing(recompute);
+    let x = Stream::new(1, Purpose::Synthetic, 0).normal((2, 3, 8, 8), &Device::Cpu).unwrap();
+    let t = Tensor::new(&[3f32, 700.0], &Device::Cpu).unwrap();
+    let mut dropout = Stream::new(1, Purpose::Dropout, 0);
+    let pass = network.forward_train(&x, &t, &mut dropout).unwrap();
+    let out = bits(&pass.output());
+    let mut gradients = pass.backward(&x).unwrap();
+    let gradient = |(name, var): (&String, &Var)| {
+        // As a tensor of candle's, whatever it is kept as.
+        let gradient =
+            gradients.take(var.as_tensor()).map(|gradient| bits(&gradient.to_tensor(var.as_tensor()).unwrap()));
+        (name.clone(), gradient)
+    };
+    let gradients = vars.iter().map(gradient).collect();
+    (out, gradients, dropout.below(1 << 60))
+}
+
+#[test]
+fn it_comes_to_the_same() {
+    let noise_net = r#"{ "kind": "noise-net", "channels": 3, "image_size": 8, "base_channels": 8,
+        "channel_multipliers": [1, 2], "attention_resolutions": [4], "norm_groups": 4, "dropout": 0.3 }"#;
+    let unet2d = r#"{ "kind": "unet2d", "sample_size": 8, "block_out_channels": [8, 8], "norm_num_groups": 4,
+        "down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+        "dropout": 0.3 }"#;
+    for config in [noise_net, unet2d] {
+        let config: NetworkConfig = serde_json::from_str(config).unwrap();
+        for precision in [Precision::F32, Precision::Bf16] {
+            let (kept, again) = (run(&config, precision, false), run(&config, precision, true));
+            assert_eq!(kept.0, again.0);
+            assert_eq!(kept.2, again.2, "dropout goes on from another place");
+            // A value that two blocks use has the sums of its gradient in another order: that is all that differs.
+            let all = |gradients: &BTreeMap<String, Option<Vec<f32>>>| -> Vec<f64> {
+                gradients.values().flatten().flatten().map(|value| f64::from(*value)).collect()
+            };
+            let (kept, again) = (all(&kept.1), all(&again.1));
+            assert_eq!(kept.len(), config.parameter_count().unwrap());
+            let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+            let error = norm(&mut kept.iter().zip(&again).map(|(a, b)| a - b)) / norm(&mut kept.iter().copied());
+            let bound = if precision == Precision::F32 { 1e-5 } else { 1e-2 };
+            assert!(error < bound, "{precision:?}: {error:e}");
+        }
+    }
+}
