@@ -27,7 +27,9 @@ impl SampleConfig {
             // The pictures would be refused after hours of training.
             match (SamplerConfig { steps, ..self.sampler }).walk(diffusion) {
                 Ok(_) => {}
-                Err(error @ DiffusionError::NoSignal { .. }) => return Err(format!("{field}: {error}")),
+                Err(error @ DiffusionError::NoSignal { .. }) => {
+                    return Err(format!("{field}: {error} (sample.spacing)"));
+                }
                 Err(error) => return Err(format!("sample.{error}")),
             }
         }
