@@ -21,6 +21,7 @@ def main():
     scheduler = DDPMScheduler(variance_type="fixed_large")
     DDPMPipeline(unet, scheduler).save_pretrained(HERE)
     torch.save(unet.state_dict(), HERE / "diffusion_pytorch_model.bin")
+    torch.save({"w": torch.tensor([1.0, float("nan")])}, HERE / "not_finite.bin")
 
     latents = torch.randn(2, 3, 8, 8)
     # f64: the truth for these latents.

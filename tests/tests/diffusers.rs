@@ -132,10 +132,10 @@ fn a_run_leaves_a_pipeline_and_a_pipeline_begins_a_run() {
     fs::rename(path("run/checkpoints"), path("whole")).unwrap();
     train(root.path()).args("--resume run").succeed();
     same_checkpoint(&path("run/checkpoints/step-000002"), &path("whole/step-000002"));
-    // Weights of another network are told apart, all of them at once.
+    // Weights of another kind of network are told apart.
     let error = train(root.path()).args("--out other --init").arg(golden()).args("--preset digits").fail(2);
     assert!(
-        error.contains("--init") && error.contains("input_conv.weight") && error.contains("conv_in.weight"),
+        error.contains("--init: expected a network of model.kind noise-net") && error.contains("found unet2d"),
         "{error}"
     );
     assert!(!path("other/config.toml").exists());
@@ -160,8 +160,8 @@ fn what_is_not_supported_is_named() {
     let refused = |file: &str, field: &str, value, said: &str| refuse(1, file, field, value, said);
     let (unet, scheduler) = ("unet/config.json", "scheduler/scheduler_config.json");
     refused(unet, "_class_name", "UNet2DConditionModel".into(), "expected one of UNet2DModel");
-    refused(unet, "time_embedding_type", "fourier".into(), "time_embedding_type: unknown variant `fourier`");
-    refused(unet, "down_block_types", vec!["SkipDownBlock2D"; 2].into(), "down_block_types: unknown variant");
+    refused(unet, "time_embedding_type", "fourier".into(), "`time_embedding_type`: unknown variant `fourier`");
+    refused(unet, "down_block_types", vec!["SkipDownBlock2D"; 2].into(), "`down_block_types`: unknown variant");
     refused(unet, "sample_size", serde_json::Value::Null, "sample_size");
     refused(unet, "out_channels", 7.into(), "out_channels");
     refused(scheduler, "_class_name", "PNDMScheduler".into(), "expected one of DDPMScheduler");
@@ -174,8 +174,10 @@ fn what_is_not_supported_is_named() {
         "learned is for networks with 6 channels of output, found 3",
     );
     refused(scheduler, "beta_schedule", 5.into(), "`beta_schedule`");
-    refuse(2, scheduler, "clip_sample_range", 0.into(), "clip_range: expected a finite number above 0");
-    refuse(2, scheduler, "solver_order", 4.into(), "order: expected 1, 2 or 3");
+    let said = "learned-range is for networks with 6 channels of output, found 3";
+    refuse(2, scheduler, "variance_type", "learned_range".into(), said);
+    refused(scheduler, "clip_sample_range", 0.into(), "`clip_sample_range`: expected a finite number above 0");
+    refused(unet, "class_embed_type", "timestep".into(), "`class_embed_type`: expected null, found \"timestep\"");
     // Every difference of the weights at once.
     let mut wrong = weights();
     wrong.remove("conv_in.bias");
@@ -217,12 +219,14 @@ fn every_scheduler_and_a_learnt_variance_sample() {
         ("DDPMScheduler", "variance_type", "fixed_large_log"),
     ] {
         let before = fs::read_to_string(pipeline.join(scheduler)).unwrap();
+        write("model_index.json", &|document| document["scheduler"][1] = class.into());
         write(scheduler, &|document| {
             document["_class_name"] = class.into();
             document[field] = value.into();
         });
         results.push(sampled(""));
         fs::write(pipeline.join(scheduler), before).unwrap();
+        write("model_index.json", &|document| document["scheduler"][1] = "DDPMScheduler".into());
     }
     results.extend(["--sampler dpm-solver --order 3", "--sampler heun --eps-after-clip predicted"].map(sampled));
     for (i, result) in results.iter().enumerate() {
@@ -245,4 +249,66 @@ fn every_scheduler_and_a_learnt_variance_sample() {
     assert_close("learnt", &file(&learnt), &file(&small), 1e-5);
     let error = train(root.path()).args("--data digits --init").arg(&pipeline).fail(2);
     assert!(error.contains("a learnt variance can be sampled, not trained"), "{error}");
+}
+
+/// A run that begins with a pipeline takes over what its scheduler says, however few steps that has.
+#[test]
+fn a_run_takes_over_the_models_sampler() {
+    let root = tempfile::tempdir().unwrap();
+    let pipeline = copy(root.path());
+    safetensors::save(&weights(), pipeline.join("unet/diffusion_pytorch_model.safetensors")).unwrap();
+    let path = pipeline.join("scheduler/scheduler_config.json");
+    let mut document: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    document["num_train_timesteps"] = 40.into();
+    document["clip_sample_range"] = 2.0.into();
+    document["timestep_spacing"] = "trailing".into();
+    document["prediction_type"] = "v_prediction".into();
+    fs::write(&path, document.to_string()).unwrap();
+    let data = "--set data.fit=stretch --batch-size 2 --steps 1 --set sample.preview_images=0";
+    let config: toml::Table =
+        train(root.path()).args(data).args("--dry-run --init").arg(&pipeline).succeed().parse().unwrap();
+    let sample = config["sample"].as_table().unwrap();
+    assert_eq!((sample["steps"].as_integer(), sample["preview_steps"].as_integer()), (Some(40), Some(40)));
+    assert_eq!((sample["clip_range"].as_float(), sample["spacing"].as_str()), (Some(2.0), Some("trailing")));
+    assert_eq!((sample["mean"].as_str(), sample["variance"].as_str()), (Some("clipped-x0"), Some("fixed-large")));
+
+    // A preset says something else of what the network predicts.
+    let said = |args: &str, model: &Path| {
+        let output = train(root.path()).args(args).arg(model).output();
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let warned = said("--preset ddpm-cifar10 --data x --dry-run --init", &pipeline);
+    assert!(
+        warned.contains("diffusion.prediction is Epsilon") && warned.contains("[diffusion] is another"),
+        "{warned}"
+    );
+    assert!(!said("--dry-run --init", &pipeline).contains("WARN"));
+
+    // A run that has begun elsewhere does not begin again.
+    fs::create_dir(root.path().join("pictures")).unwrap();
+    for name in ["a.png", "b.png"] {
+        let picture = ddpm_data::Picture { width: 8, height: 8, channels: 3, samples: vec![9; 192] };
+        ddpm_data::save_png(&root.path().join("pictures").join(name), &picture).unwrap();
+    }
+    let run = format!("--data pictures --out run {data} --init");
+    assert!(!said(&run, &pipeline).contains("no effect"));
+    assert!(!said(&run.replace("--steps 1", "--steps 2"), &pipeline).contains("no effect"));
+    let warned = said(&run.replace("--steps 1", "--steps 3"), &golden());
+    assert!(warned.contains("--init has no effect"), "{warned}");
+}
+
+/// Where no scheduler is, the one that is assumed is said; what the model says itself is one line.
+#[test]
+fn what_a_model_says_itself_is_told() {
+    let root = tempfile::tempdir().unwrap();
+    let said = |model: &Path| {
+        let output = sample(root.path()).arg(model).args("-n 1 --steps 1 --grid-only").output();
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let own = "own: ddpm in 1000 steps, leading, x_0 clipped to ±1; it predicts epsilon; schedule linear, 1000 steps";
+    let whole = said(&golden());
+    assert!(whole.contains(own) && !whole.contains("WARN"), "{whole}");
+    let alone = said(&golden().join("unet"));
+    assert!(alone.contains("scheduler_config.json is not there: assumed are beta linear"), "{alone}");
 }

@@ -91,7 +91,7 @@ fn variance_spacing_and_procedure_change_the_pictures_and_off_a_terminal_no_bar_
         let args = format!("runs/a -n 1 --steps 10 --grid-only --save-tensors s.safetensors {args}");
         let output = sample(root.path()).args(&args).output();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success() && !said.contains(['\r', '\u{1b}']) && said.lines().count() <= 3, "{said}");
+        assert!(output.status.success() && !said.contains(['\r', '\u{1b}']) && said.lines().count() <= 4, "{said}");
         values(&samples(root.path().join("s.safetensors")))
     };
     assert_ne!(run("--variance fixed-large"), run("--variance fixed-small"));
@@ -156,6 +156,12 @@ fn what_is_read_is_not_written_over() {
     sample(root.path()).args("lone.safetensors -n 2 --steps 2 --save-tensors s.safetensors").succeed();
     let latents = HashMap::from([("latents".to_string(), samples(root.path().join("s.safetensors")))]);
     safetensors::save(&latents, root.path().join("l.safetensors")).unwrap();
+    for name in ["000000.png", "./grid.png", "denoising.png"] {
+        let args = "lone.safetensors -n 2 --steps 2 --out new --save-tensors";
+        let error = sample(root.path()).args(args).arg(Path::new("new").join(name)).fail(2);
+        assert!(error.contains("which is the name of a picture of --out"), "{error}");
+        assert!(!root.path().join("new").exists());
+    }
     for file in ["lone.safetensors", "./l.safetensors", "runs/a/checkpoints/step-000002/training.safetensors"] {
         let before = fs::read(root.path().join(file)).unwrap();
         let args = "lone.safetensors --latents l.safetensors --steps 2 --grid-only --save-tensors";
@@ -249,6 +255,14 @@ fn what_is_no_model_is_refused() {
         ("--batch-size 0", "--batch-size"),
         ("-n 3 --first 18446744073709551613", "--first: expected at most 18446744073709551612"),
         ("--sampler best", "best"),
+        ("--sampler ddim --eta -1", "eta: expected a share in [0, 1], found -1"),
+        ("--sampler ddpm --eta 0.5", "--eta: it has an effect with ddim, found ddpm, --sampler"),
+        ("--sampler heun --order 3", "--order: it has an effect with dpm-solver and dpm-solver-sde, found heun"),
+        ("--sampler ddim --variance fixed-small", "--variance: it has an effect with ddpm, found ddim"),
+        (
+            "--eps-after-clip predicted",
+            "--eps-after-clip: it has an effect with ddim and heun, found ddpm, the model's",
+        ),
     ] {
         assert!(sample(root.path()).args(args).fail(2).contains(said), "{args}");
     }

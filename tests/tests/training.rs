@@ -222,6 +222,9 @@ fn wrong_usage_says_what_is_wrong_and_writes_nothing() {
         ("--resume absent", "found nothing there"),
         ("--resume .", "expected auto, never, or a run or checkpoint directory, found neither"),
         ("--set model.channels=2", "model.channels"),
+        ("--set sample.threshold_max=inf", "sample.threshold_max: expected a finite number from 1, found inf"),
+        ("--set sample.eta=much", "sample.eta: "),
+        ("--set diffusion.beta_end=[1]", "diffusion.beta_end: "),
     ] {
         let error = train(root.path()).args(args).fail(2);
         assert!(error.contains(said), "{args}: {error}");

@@ -52,13 +52,19 @@ fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();
+        let cause = without_backtrace(&cause);
         if line.is_empty() {
-            line = cause;
-        } else if !line.contains(&cause) {
+            line = cause.to_owned();
+        } else if !line.contains(cause) {
             line = format!("{line}: {cause}");
         }
     }
     line.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
+/// What the message of an error of candle says before its backtrace, which it has where `RUST_BACKTRACE` is set.
+pub(crate) fn without_backtrace(message: &str) -> &str {
+    message.split_once("\n   0: ").map_or(message, |(said, _)| said)
 }
 
 #[cfg(test)]
@@ -72,6 +78,13 @@ mod tests {
         assert_eq!(one_line(&error), "in x.toml: steps: expected 1, found 0");
         let error = Err::<(), _>(usage("inner")).context("outer, because inner").unwrap_err();
         assert_eq!(one_line(&error), "outer, because inner");
+    }
+
+    #[test]
+    fn a_backtrace_is_left_out() {
+        let error =
+            anyhow::anyhow!("no such tensor\n   0: candle_core::error::Error::bt\n             at error.rs:260:25\n");
+        assert_eq!(one_line(&error.context("m.bin")), "m.bin: no such tensor");
     }
 
     #[test]

@@ -6,6 +6,8 @@ use clap::Args;
 use indicatif::MultiProgress;
 use tracing_subscriber::EnvFilter;
 
+use crate::exit::without_backtrace;
+
 /// `-v` and `-q`.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct Verbosity {
@@ -60,7 +62,7 @@ impl Write for AboveBars {
 /// An event, which comes whole, with what would break its line escaped: it may name a file.
 fn one_line(event: &str) -> String {
     let (line, end) = event.strip_suffix('\n').map_or((event, ""), |line| (line, "\n"));
-    line.replace('\n', "\\n").replace('\r', "\\r") + end
+    without_backtrace(line).replace('\n', "\\n").replace('\r', "\\r") + end
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) sampler: Option<Sampler>,
     /// Of ddim: how much noise a step adds, from none at 0 to that of ddpm at 1 [default: the model's]
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     pub(crate) eta: Option<f64>,
     /// Of dpm-solver and dpm-solver-sde: 1, 2 or 3 [default: the model's]
     #[arg(long, value_name = "N")]

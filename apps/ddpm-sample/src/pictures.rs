@@ -50,11 +50,25 @@ fn check_save_tensors(path: &Path, args: &Args, plan: &Plan) -> anyhow::Result<(
     if folder.is_some_and(is_checkpoint) {
         return wrong(format!("{} of a checkpoint", path.display()));
     }
+    // A folder that is not there yet has no canonical form.
+    let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+    let folder = path.parent().map(|folder| if folder == Path::new("") { Path::new(".") } else { folder });
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if folder.and_then(place) == place(&args.out) && is_picture(name) {
+        return wrong(format!("{}, which is the name of a picture of --out", path.display()));
+    }
     let most = MOST_VALUES / plan.image_shape.iter().product::<usize>().max(1);
     if plan.images() > most {
         return Err(usage(format!("--save-tensors: expected at most {most} pictures, found {}", plan.images())));
     }
     Ok(())
+}
+
+/// Whether a file of that name in `--out` may be one of the pictures.
+fn is_picture(name: &str) -> bool {
+    let stem = name.strip_suffix(".png").unwrap_or_default();
+    let is_index = stem.len() >= 6 && stem.bytes().all(|byte| byte.is_ascii_digit());
+    is_index || ["grid.png", "denoising.png", "denoising.gif", "interpolation.png"].contains(&name)
 }
 
 /// Takes pictures as they are finished, and writes what was asked for.

@@ -7,7 +7,7 @@ use anyhow::Context;
 use candle_core::{Device, Tensor};
 use ddpm_checkpoint::{CheckpointError, Model, find_model, newest_run, read_tensors};
 use ddpm_cli::{Progress, usage};
-use ddpm_diffusion::{DiffusionError, GaussianDiffusion, Method, ReverseVariance, SamplerConfig};
+use ddpm_diffusion::{DiffusionError, GaussianDiffusion, MeanForm, Method, ReverseVariance, SamplerConfig};
 use ddpm_rng::{ImageNoise, Purpose};
 use ddpm_schedule::ScheduleConfig;
 use ddpm_unet::{Network, NetworkConfig};
@@ -57,8 +57,11 @@ impl Plan {
         let (config, schedule): (NetworkConfig, ScheduleConfig) = (model.network()?, model.diffusion()?);
         let parameters = config.parameters().with_context(|| format!("{file}: field `network`"))?;
         check_description(&model, &config)?;
+        model.check_without_classes()?;
+        check_channels(&model)?;
         let shapes = parameters.into_iter().map(|(name, spec)| (name, spec.shape)).collect();
         model.check_names(&shapes)?;
+        tell_own(&model, &schedule)?;
         let schedule = schedule.build().with_context(|| format!("{file}: field `diffusion`"))?;
         let diffusion = GaussianDiffusion::new(schedule).predicting(model.description.prediction);
         let sampler = sampler(args, &model, &diffusion)?;
@@ -66,8 +69,9 @@ impl Plan {
         let (channels, out) = (config.channels(), config.out_channels());
         if sampler.method == Method::Ddpm && learnt && out != 2 * channels {
             let from = if args.variance.is_some() { "--variance" } else { "field `sampler`: variance" };
+            let kind = if sampler.variance == ReverseVariance::Learned { "learned" } else { "learned-range" };
             return Err(usage(format!(
-                "{file}: {from}: learned is for networks with {} channels of output, found {out}; fixed-small and \
+                "{file}: {from}: {kind} is for networks with {} channels of output, found {out}; fixed-small and \
                  fixed-large are for any",
                 2 * channels
             )));
@@ -170,11 +174,74 @@ fn check_description(model: &Model, config: &NetworkConfig) -> anyhow::Result<()
     Ok(())
 }
 
+/// Whether there are pictures of that many channels.
+fn check_channels(model: &Model) -> anyhow::Result<()> {
+    let (channels, file) = (model.description.channels, model.network_path.display());
+    let field = if model.network_path == model.path { "channels" } else { "in_channels" };
+    anyhow::ensure!(
+        [1, 3, 4].contains(&channels),
+        "{file}: field `{field}`: expected 1, 3 or 4, the channels of a picture, found {channels}"
+    );
+    Ok(())
+}
+
+/// Whether what was typed means something to the method that samples.
+fn check_options(args: &Args, method: Method) -> anyhow::Result<()> {
+    let noiseless = matches!(method, Method::Ddim | Method::Heun);
+    for (flag, typed, read, methods) in [
+        ("--eta", args.eta.is_some(), method == Method::Ddim, "ddim"),
+        ("--order", args.order.is_some(), method.is_dpm_solver(), "dpm-solver and dpm-solver-sde"),
+        ("--variance", args.variance.is_some(), method == Method::Ddpm, "ddpm"),
+        ("--eps-after-clip", args.eps_after_clip.is_some(), noiseless, "ddim and heun"),
+    ] {
+        if typed && !read {
+            let (found, from) =
+                (name(method), if args.sampler.is_some() { "--sampler" } else { "the model's sampler" });
+            return Err(usage(format!("{flag}: it has an effect with {methods}, found {found}, {from}")));
+        }
+    }
+    Ok(())
+}
+
+/// A choice of a configuration as it is written there: `DpmSolver` is `dpm-solver`.
+fn name(choice: impl std::fmt::Debug) -> String {
+    let mut name = String::new();
+    for c in format!("{choice:?}").chars() {
+        if c.is_uppercase() && !name.is_empty() {
+            name.push('-');
+        }
+        name.extend(c.to_lowercase());
+    }
+    name
+}
+
+/// One line of what the model says itself, to which flags are exceptions.
+fn tell_own(model: &Model, config: &ScheduleConfig) -> anyhow::Result<()> {
+    let own: SamplerConfig = model.sampler()?;
+    let bound = match own.mean {
+        MeanForm::ClippedX0 => format!("x_0 clipped to ±{}", own.clip_range),
+        MeanForm::ThresholdedX0 => format!("x_0 thresholded at {} up to {}", own.threshold_quantile, own.threshold_max),
+        _ => "x_0 not clipped".to_owned(),
+    };
+    let zero = if config.zero_terminal_snr { ", zero terminal SNR" } else { "" };
+    info!(
+        "the model's own: {} in {} steps, {}, {bound}; it predicts {}; schedule {}, {} steps{zero}",
+        name(own.method),
+        own.steps,
+        name(own.spacing),
+        name(model.description.prediction),
+        name(config.beta_schedule),
+        config.timesteps
+    );
+    Ok(())
+}
+
 /// The model's own sampler with what was typed over it.
 fn sampler(args: &Args, model: &Model, diffusion: &GaussianDiffusion) -> anyhow::Result<SamplerConfig> {
     let timesteps = diffusion.schedule().len();
     let own: SamplerConfig = model.sampler()?;
     let (method, mean) = args.sampler.map_or((own.method, own.mean), |sampler| sampler.method_and_mean(own.mean));
+    check_options(args, method)?;
     let sampler = SamplerConfig {
         method,
         eta: args.eta.unwrap_or(own.eta),

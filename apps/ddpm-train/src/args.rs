@@ -25,8 +25,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
     /// Begin with the weights of a model: a run, a checkpoint, a model file, a pipeline of diffusers, or `OWNER/NAME[@REVISION]` of
-    /// the Hugging Face Hub. Without --preset the network
-    /// and the schedule are that model's too
+    /// the Hugging Face Hub. Without --preset the network,
+    /// the schedule and the sampler are that model's too
     #[arg(long, value_name = "MODEL", conflicts_with = "benchmark")]
     pub(crate) init: Option<PathBuf>,
     /// The run directory [default: runs/PRESET, or the next free runs/PRESET-N]

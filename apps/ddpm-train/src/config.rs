@@ -8,6 +8,8 @@ use anyhow::Context;
 use ddpm_checkpoint::Model;
 use ddpm_cli::usage;
 use ddpm_data::DataConfig;
+use ddpm_diffusion::SamplerConfig;
+use ddpm_schedule::ScheduleConfig;
 use ddpm_trainer::TrainConfig;
 use ddpm_unet::{NetworkConfig, NoiseNetConfig, UNet2dConfig};
 use serde::de::DeserializeOwned;
@@ -39,7 +41,8 @@ impl RunConfig {
     /// The configuration that `args` ask for: the base, then `--config`, then flags and `--set`.
     ///
     /// The base is the preset; where none is named and `saved` holds the configuration of a run that is continued, it is
-    /// that one. Of a new run that begins with `init` and names no preset, the network and the schedule are that model's.
+    /// that one. Of a new run that begins with `init` and names no preset, the network, the schedule and the sampler are that
+    /// model's.
     pub(crate) fn resolve(args: &Args, saved: Option<&Table>, init: Option<&Model>) -> anyhow::Result<Self> {
         let over = overlay(args)?;
         let mut document = match (&args.preset, saved) {
@@ -60,7 +63,9 @@ impl RunConfig {
                     document.insert(TABLES[0].into(), Value::try_from(init.network::<NetworkConfig>()?)?);
                     let diffusion =
                         DiffusionConfig { schedule: init.diffusion()?, prediction: init.description.prediction };
+                    let timesteps = diffusion.schedule.timesteps;
                     document.insert(TABLES[1].into(), Value::try_from(diffusion)?);
+                    take_sampler(&mut document, init.sampler()?, timesteps)?;
                 }
                 document
             }
@@ -68,6 +73,9 @@ impl RunConfig {
         merge(&mut document, over);
         let config = Self::from_document(document)?;
         config.validate()?;
+        if let (Some(init), None) = (init, saved) {
+            config.warn_of_other_diffusion(init)?;
+        }
         for field in config.diffusion.schedule.unused_fields() {
             tracing::warn!(
                 "diffusion.{field} has no effect: the rule that diffusion.beta_schedule names does not read it"
@@ -89,6 +97,22 @@ impl RunConfig {
             Some(key) => Err(usage(format!("{key}: no such table; the tables are {}", TABLES.join(", ")))),
             None => Ok(config),
         }
+    }
+
+    /// Weights mean something else where they are told of another prediction or other noise than they were trained with.
+    fn warn_of_other_diffusion(&self, init: &Model) -> anyhow::Result<()> {
+        let (own, trained) = (self.diffusion.prediction, init.description.prediction);
+        if own != trained {
+            tracing::warn!(
+                "diffusion.prediction is {own:?}, and the model of --init was trained to predict {trained:?}: its network has to \
+                 learn anew what it says; leave out --preset, or set diffusion.prediction"
+            );
+        }
+        let trained: ScheduleConfig = init.diffusion()?;
+        if self.diffusion.schedule.build().ok() != trained.build().ok() {
+            tracing::warn!("[diffusion] is another schedule than the one that the model of --init was trained with");
+        }
+        Ok(())
     }
 
     /// Checks every table before anything is loaded.
@@ -138,6 +162,18 @@ impl RunConfig {
     pub(crate) fn to_toml(&self) -> anyhow::Result<String> {
         toml::to_string(self).context("could not write the configuration as TOML")
     }
+}
+
+/// Puts a model's sampler in place of that of the document; its previews take no more steps than there are.
+fn take_sampler(document: &mut Table, own: SamplerConfig, timesteps: usize) -> anyhow::Result<()> {
+    let Some(Value::Table(sample)) = document.get_mut(TABLES[4]) else { return Ok(()) };
+    if let Value::Table(own) = Value::try_from(own)? {
+        sample.extend(own);
+    }
+    if let Some(Value::Integer(steps)) = sample.get_mut("preview_steps") {
+        *steps = (*steps).min(i64::try_from(timesteps)?);
+    }
+    Ok(())
 }
 
 /// What `--config`, flags and `--set` say, in this order.
@@ -209,13 +245,29 @@ fn model(document: &mut Table) -> anyhow::Result<NetworkConfig> {
 /// Takes a table out of the document.
 fn table<T: DeserializeOwned>(document: &mut Table, name: &str) -> anyhow::Result<T> {
     let value = document.remove(name).unwrap_or_else(|| Value::Table(Table::new()));
-    value.try_into().map_err(|error: toml::de::Error| {
+    value.clone().try_into().map_err(|error: toml::de::Error| {
         let message = error.to_string().trim().replace('\n', " ");
+        // Of a table that is made of two, a wrong type does not say either which key has it.
+        if let Some((key, found)) = wrong_key::<T>(name, &value).filter(|(key, _)| !message.contains(key.as_str())) {
+            return usage(format!("{name}.{key}: {message}, found {found}"));
+        }
         // A table that is made of two does not list its keys.
         let keys =
             if message.starts_with("unknown field") && !message.contains(", expected") { keys(name) } else { None };
         usage(format!("[{name}]: {message}{}", keys.map_or(String::new(), |keys| format!(", expected one of {keys}"))))
     })
+}
+
+/// The first key of a table whose value is not read, in a table where all others are.
+fn wrong_key<T: DeserializeOwned>(name: &str, written: &Value) -> Option<(String, Value)> {
+    let preset: Table = presets::document(default_preset(&Table::new()))?.parse().ok()?;
+    let whole = preset.get(name)?.as_table()?;
+    let is_wrong = |(key, value): &(&String, &Value)| {
+        let mut table = whole.clone();
+        table.insert((*key).clone(), (*value).clone());
+        Value::Table(table).try_into::<T>().is_err()
+    };
+    written.as_table()?.iter().find(is_wrong).map(|(key, value)| (key.clone(), value.clone()))
 }
 
 /// The keys that a table may have, as those of a preset that is written out.

@@ -22,7 +22,9 @@ pub(crate) struct Init {
 impl Init {
     /// Loads the model at `path`.
     pub(crate) fn find(path: PathBuf) -> anyhow::Result<Self> {
-        let model = find_model(&path).with_context(|| format!("--init {}", path.display()))?;
+        let model = find_model(&path)
+            .and_then(|model| model.check_without_classes().map(|()| model))
+            .with_context(|| format!("--init {}", path.display()))?;
         Ok(Self { path, model })
     }
 }
@@ -37,6 +39,14 @@ pub(crate) fn new_model(
 ) -> anyhow::Result<Model> {
     let initial = match init {
         Some(Init { model, .. }) => {
+            let own = model.network::<NetworkConfig>()?;
+            if own.kind() != config.kind() {
+                let (expected, found) = (config.kind(), own.kind());
+                return Err(usage(format!(
+                    "--init: expected a network of model.kind {expected}, as the configuration has, found {found} in {}",
+                    model.path.display()
+                )));
+            }
             let shapes = config.parameters()?.into_iter().map(|(name, spec)| (name, spec.shape)).collect();
             model.check_names(&shapes).map_err(|error| usage(format!("--init: {error}")))?;
             model.tensors.clone()

@@ -184,6 +184,11 @@ impl Origin {
     }
 }
 
+/// Whether that run began with the weights of the model at `path`.
+pub(crate) fn initialised_from(run: &Path, path: &Path) -> bool {
+    matches!(Origin::of(run), Some(Origin::Model(origin)) if same(&origin, path))
+}
+
 /// Whether that run began with the checkpoint `path`, or with one of the run `path`.
 fn began_from(run: &Path, path: &Path) -> bool {
     let Some(Origin::Checkpoint(origin)) = Origin::of(run) else { return false };

@@ -27,12 +27,8 @@ impl SampleConfig {
             // The pictures would be refused after hours of training.
             match (SamplerConfig { steps, ..self.sampler }).walk(diffusion) {
                 Ok(_) => {}
-                Err(DiffusionError::NoSignal { .. }) => {
-                    return Err(format!(
-                        "{field}: with diffusion.zero_terminal_snr the last of these {steps} steps has no signal to find \
-                         x_0 from; expected sample.spacing = \"leading\" and fewer steps than diffusion.timesteps, or \
-                         diffusion.prediction = \"v\""
-                    ));
+                Err(error @ DiffusionError::NoSignal { .. }) => {
+                    return Err(format!("{field}: {error} (sample.spacing)"));
                 }
                 Err(error) => return Err(format!("sample.{error}")),
             }

@@ -15,7 +15,7 @@ use crate::config::RunConfig;
 use crate::diffusion_config::DiffusionConfig;
 use crate::hub::{self, Push};
 use crate::model::{Init, new_model};
-use crate::run_choice::{Opened, Origin, Request, warn_of_other_length};
+use crate::run_choice::{Opened, Origin, Request, initialised_from, warn_of_other_length};
 use crate::watch::{Watch, grid_path};
 
 /// Trains as the configuration says, from the beginning or from where the run stopped.
@@ -64,6 +64,14 @@ pub(crate) fn train(
         info!("begins with the weights of {}", init.path.display());
         // From here on the run stands on its own.
         save_checkpoint(&trainer, &mut run, &|step| describe(config, step))?;
+    }
+    if let (Some(init), Some(restored), false) = (&init, &restored, new)
+        && !initialised_from(run.path(), &init.path)
+    {
+        let (run, step) = (run.path().display(), restored.step);
+        warn!(
+            "--init has no effect: {run} goes on from its own step {step}; give another --out to begin with that model"
+        );
     }
     drop(restored);
     let first_step = trainer.state().step;

@@ -59,7 +59,7 @@ impl Checkpoint {
         let target = checkpoints.join(step_name(self.step));
         if self.description.training_step != self.step {
             let problem = format!("expected the checkpoint's {}, found {}", self.step, self.description.training_step);
-            return Err(CheckpointError::WrongField { path: target, field: "training_step", problem });
+            return Err(CheckpointError::WrongField { path: target, field: "training_step".into(), problem });
         }
         let description = self.description.to_json(&target.join(MODEL_NAME))?;
         let state = StateDocument { format_version: FORMAT_VERSION, step: self.step, state: &self.state };

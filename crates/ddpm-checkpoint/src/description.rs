@@ -125,7 +125,9 @@ impl ModelDescription {
     }
 
     fn validate(&self, path: &Path) -> Result<()> {
-        let wrong = |field, problem| Err(CheckpointError::WrongField { path: path.to_owned(), field, problem });
+        let wrong = |field: &'static str, problem| {
+            Err(CheckpointError::WrongField { path: path.to_owned(), field: field.into(), problem })
+        };
         let [low, high] = self.data_range;
         if self.format_version != FORMAT_VERSION {
             return wrong("format_version", format!("expected {FORMAT_VERSION}, found {}", self.format_version));
@@ -152,7 +154,7 @@ fn from_value<T: DeserializeOwned>(value: &Value, field: &'static str, path: &Pa
 }
 
 fn wrong_field(path: &Path, field: &'static str, error: &serde_json::Error) -> CheckpointError {
-    CheckpointError::WrongField { path: path.to_owned(), field, problem: error.to_string() }
+    CheckpointError::WrongField { path: path.to_owned(), field: field.into(), problem: error.to_string() }
 }
 
 #[cfg(test)]

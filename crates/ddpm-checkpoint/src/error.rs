@@ -1,5 +1,6 @@
 //! The crate's error: what was being done, to which file, what was expected and what was found.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -77,8 +78,8 @@ pub enum CheckpointError {
         /// The type found.
         found: String,
     },
-    /// Tensors do not fit the network: every difference.
-    #[error("{} does not fit the network: {}", path.display(), differences.join("; "))]
+    /// Tensors do not fit the network: every difference, of which the message has the first ones.
+    #[error("{} does not fit the network: {}", path.display(), beginning(differences))]
     WrongTensors {
         /// The file.
         path: PathBuf,
@@ -97,7 +98,7 @@ pub enum CheckpointError {
         /// The file read or being written.
         path: PathBuf,
         /// The field's name.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// The expected and the found.
         problem: String,
     },
@@ -145,6 +146,17 @@ pub enum CheckpointError {
         /// The path.
         path: PathBuf,
         /// What is there instead.
+        found: String,
+    },
+    /// A UNet of the Python library diffusers without weights in a form this library reads.
+    #[error(
+        "{}: expected weights as diffusion_pytorch_model.safetensors, .bin or an index of their shards, found {found}",
+        path.display()
+    )]
+    NoWeights {
+        /// The UNet's directory.
+        path: PathBuf,
+        /// What there is instead.
         found: String,
     },
     /// The run has not saved anything yet.
@@ -199,6 +211,15 @@ impl CheckpointError {
             source = error.source();
         }
         text
+    }
+}
+
+/// The first of a list: nobody reads hundreds.
+fn beginning(differences: &[String]) -> String {
+    const MOST: usize = 10;
+    match differences.len().checked_sub(MOST) {
+        None | Some(0) => differences.join("; "),
+        Some(more) => format!("{}; and {more} more", differences[..MOST].join("; ")),
     }
 }
 

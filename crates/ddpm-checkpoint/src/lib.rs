@@ -40,11 +40,14 @@
 mod error;
 
 mod fields;
+mod pipeline_index;
 mod pipeline_reader;
+mod pipeline_weights;
 mod pipeline_writer;
 mod plain_name;
 mod scheduler_reader;
 mod temporary;
+mod unet_reader;
 
 mod digest;
 mod versioned_json;

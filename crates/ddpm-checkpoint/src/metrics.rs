@@ -44,7 +44,7 @@ impl MetricsLog {
     /// [`CheckpointError::WrongField`] when `line` is no JSON object; [`CheckpointError::Io`], after which the file ends
     /// with its last whole line as far as the system lets it.
     pub fn append(&mut self, line: &impl Serialize) -> Result<()> {
-        let wrong = |problem| CheckpointError::WrongField { path: self.path.clone(), field: "line", problem };
+        let wrong = |problem| CheckpointError::WrongField { path: self.path.clone(), field: "line".into(), problem };
         let mut text = serde_json::to_string(line).map_err(|error| wrong(error.to_string()))?;
         if !text.starts_with('{') {
             return Err(wrong(format!("expected an object, found {text}")));

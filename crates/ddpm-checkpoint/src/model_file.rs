@@ -21,6 +21,8 @@ pub struct Model {
     pub tensors: Tensors,
     /// The file that they come from.
     pub path: PathBuf,
+    /// The file that says what their network is: the same one, or `config.json` of a UNet of the Python library diffusers.
+    pub network_path: PathBuf,
 }
 
 impl Model {
@@ -51,6 +53,24 @@ impl Model {
     /// [`CheckpointError::WrongField`] naming the file and `sampler`.
     pub fn sampler<T: DeserializeOwned>(&self) -> Result<T> {
         self.description.sampler(&self.path)
+    }
+
+    /// Refuses a network that is told classes: the programs have none to tell.
+    ///
+    /// # Errors
+    /// [`CheckpointError::WrongField`] naming the file of the network and the field.
+    pub fn check_without_classes(&self) -> Result<()> {
+        for field in ["num_class_embeds", "class_embed_type"] {
+            let found = &self.description.network[field];
+            if !found.is_null() {
+                return Err(CheckpointError::WrongField {
+                    path: self.network_path.clone(),
+                    field: field.into(),
+                    problem: format!("expected null, found {found}: networks that are told a class are not supported"),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Compares the tensors' names and shapes with those that the network has.
@@ -92,7 +112,7 @@ pub(crate) fn read_model_stream(reader: &mut dyn Read, length: u64, path: &Path)
     let (description, tensors) = read_stream(reader, length, path)?;
     let json = description.ok_or_else(|| CheckpointError::NoDescription { path: path.to_owned() })?;
     let description = ModelDescription::from_json(&json, path)?;
-    Ok(Model { description, tensors, path: path.to_owned() })
+    Ok(Model { description, tensors, path: path.to_owned(), network_path: path.to_owned() })
 }
 
 #[cfg(test)]

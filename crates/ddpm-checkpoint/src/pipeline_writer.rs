@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::atomic_file::{replace_file, write_atomically};
 use crate::description::ModelDescription;
 use crate::error::{CheckpointError, IoContext, Result};
-use crate::pipeline_reader::{CONFIG_NAME, INDEX_NAME, SCHEDULER_CONFIG_NAME, SCHEDULER_NAME, UNET_NAME, WEIGHTS_NAME};
+use crate::pipeline_reader::{CONFIG_NAME, INDEX_NAME, SCHEDULER_CONFIG_NAME, SCHEDULER_NAME, UNET_NAME};
+use crate::pipeline_weights::WEIGHTS_NAME;
 use crate::tensor_file::{Tensors, write_stream};
 
 /// The version of diffusers whose form this is.
@@ -56,7 +57,7 @@ fn network(description: &ModelDescription, path: &Path) -> Result<Value> {
         Value::Object(fields) if fields.get("kind").and_then(Value::as_str) == Some("unet2d") => fields,
         _ => {
             let problem = "expected kind unet2d, found another: diffusers has no such network".to_owned();
-            return Err(CheckpointError::WrongField { path: path.to_owned(), field: "network", problem });
+            return Err(CheckpointError::WrongField { path: path.to_owned(), field: "network".into(), problem });
         }
     };
     fields.remove("kind");
@@ -99,7 +100,8 @@ fn scheduler_config(description: &ModelDescription, path: &Path) -> Result<Value
     let cosine = (schedule.cosine_offset.unwrap_or(0.008), schedule.max_beta.unwrap_or(0.999));
     let name = match schedule.beta_schedule {
         BetaScheduleName::Linear => Some("linear"),
-        BetaScheduleName::ScaledLinear => Some("scaled_linear"),
+        // The same sequence under two names.
+        BetaScheduleName::ScaledLinear | BetaScheduleName::Quadratic => Some("scaled_linear"),
         BetaScheduleName::Sigmoid => Some("sigmoid"),
         BetaScheduleName::Cosine if cosine == (0.008, 0.999) => Some("squaredcos_cap_v2"),
         _ => None,
@@ -114,7 +116,7 @@ fn scheduler_config(description: &ModelDescription, path: &Path) -> Result<Value
         None => {
             let built = schedule.build().map_err(|error| CheckpointError::WrongField {
                 path: path.to_owned(),
-                field: "diffusion",
+                field: "diffusion".into(),
                 problem: error.to_string(),
             })?;
             config["trained_betas"] = built.betas().into();

@@ -53,4 +53,14 @@ mod tests {
                     `d` [1] is not part of the network";
         assert_eq!(error.to_string(), text);
     }
+
+    #[test]
+    fn a_long_list_is_told_by_its_beginning() {
+        let names: Vec<String> = (10..22).map(|i| format!("w{i}")).collect();
+        let shapes: Vec<(&str, &[usize])> = names.iter().map(|name| (name.as_str(), &[1][..])).collect();
+        let error = check_names(&zeros(&shapes), &BTreeMap::new(), Path::new("m")).expect_err("twelve differences");
+        let text = error.to_string();
+        assert!(text.contains("`w19`") && !text.contains("`w20`") && text.ends_with("; and 2 more"), "{text}");
+        assert!(matches!(error, CheckpointError::WrongTensors { differences, .. } if differences.len() == 12));
+    }
 }

@@ -136,7 +136,7 @@ fn write_tensor(out: &mut dyn Write, name: &str, tensor: &Tensor, path: &Path) -
 }
 
 /// `start` is the index of the first of `values` in the tensor.
-fn check_finite(values: &[f32], start: usize, name: &str, path: &Path) -> Result<()> {
+pub(crate) fn check_finite(values: &[f32], start: usize, name: &str, path: &Path) -> Result<()> {
     let Some(at) = values.iter().position(|value| !value.is_finite()) else { return Ok(()) };
     Err(CheckpointError::NotFinite {
         path: path.to_owned(),

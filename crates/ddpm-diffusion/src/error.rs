@@ -12,16 +12,24 @@ pub enum DiffusionError {
         /// The steps of the schedule.
         len: usize,
     },
-    /// A step whose coefficients no tensor can hold: nothing of x_0 is left in x_t, so a prediction of ε says nothing of it.
+    /// A step whose coefficients no tensor can hold: nothing of x_0 is left in x_t, so a prediction of ε says nothing of it, and
+    /// Heun's method cannot divide by √ᾱ.
     #[error(
-        "time step {timestep}: alpha_bar is {alpha_bar:e}, expected enough signal to find x_0 from a predicted noise; \
-             with zero_terminal_snr, sample with spacing \"leading\", which leaves the last step out, or train with prediction \"v\""
+        "time step {timestep}: alpha_bar is {alpha_bar:e}, expected more: {}; spacing \"leading\" with fewer steps than the \
+         schedule's leaves the last of them out",
+        if *heun {
+            "heun divides by its root, another method does not where the network predicts v or x_0"
+        } else {
+            "a predicted noise says nothing of x_0 there, as a prediction of v or x_0 would"
+        }
     )]
     NoSignal {
         /// The index in the schedule that the network was trained with.
         timestep: usize,
         /// ᾱ there: 0, or so small that its reciprocal is no f32.
         alpha_bar: f64,
+        /// Whether Heun's method was to divide by its root.
+        heun: bool,
     },
     /// A field of a sampler's configuration is out of its range.
     #[error("{field}: expected {expected}, found {found}")]

@@ -127,7 +127,7 @@ impl GaussianDiffusion {
         // Infinite at α or ᾱ = 0; carried on, it would be pictures of NaN.
         if let Some(at) = values.iter().position(|value| !(*value as f32).is_finite()) {
             let (timestep, alpha_bar) = (self.schedule.timestep(t[at]), self.schedule.alpha_bar(t[at]));
-            return Err(DiffusionError::NoSignal { timestep, alpha_bar });
+            return Err(DiffusionError::NoSignal { timestep, alpha_bar, heun: false });
         }
         Ok(column(values, like)?)
     }

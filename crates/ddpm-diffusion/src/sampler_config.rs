@@ -80,6 +80,7 @@ pub enum ReverseVariance {
     Learned,
     /// ln σ² = u ln β + (1 − u) ln β̃ (Nichol & Dhariwal 2021, eq. 15), with u from the second half of the output channels, −1
     /// for β̃ and 1 for β.
+    #[serde(alias = "learned_range")]
     LearnedRange,
 }
 
@@ -113,7 +114,7 @@ pub struct SamplerConfig {
     /// Of [`MeanForm::ThresholdedX0`]: which quantile of |x̂_0| the bound is, in [0, 1]. 0.995 if left out.
     #[serde(default = "published::quantile")]
     pub threshold_quantile: f64,
-    /// Of [`MeanForm::ThresholdedX0`]: the largest bound, at least 1. 1 if left out, which makes it a plain clip.
+    /// Of [`MeanForm::ThresholdedX0`]: the largest bound, finite and at least 1. 1 if left out, which makes it a plain clip.
     #[serde(default = "published::one")]
     pub threshold_max: f64,
     /// Of [`Method::Ddim`] and [`Method::Heun`]: the ε̂ of a clipped x̂_0. Rederived if left out.
@@ -177,7 +178,8 @@ impl SamplerConfig {
         let divides = prediction == Prediction::Epsilon || self.method == Method::Heun;
         if divides && !(schedule.sqrt_alpha_bar(last).recip() as f32).is_finite() {
             let (timestep, alpha_bar) = (schedule.timestep(last), schedule.alpha_bar(last));
-            return Err(DiffusionError::NoSignal { timestep, alpha_bar });
+            let heun = self.method == Method::Heun;
+            return Err(DiffusionError::NoSignal { timestep, alpha_bar, heun });
         }
         Ok(GaussianDiffusion::new(schedule).predicting(prediction))
     }
@@ -201,7 +203,12 @@ impl SamplerConfig {
             ("order", "1, 2 or 3", order as f64, (1..=3).contains(&order)),
             ("clip_range", "a finite number above 0", clip_range, positive),
             ("threshold_quantile", "a share in [0, 1]", threshold_quantile, (0.0..=1.0).contains(&threshold_quantile)),
-            ("threshold_max", "a number from 1", threshold_max, threshold_max >= 1.0),
+            (
+                "threshold_max",
+                "a finite number from 1",
+                threshold_max,
+                threshold_max >= 1.0 && threshold_max.is_finite(),
+            ),
         ] {
             if !holds {
                 return Err(DiffusionError::Option { field, expected, found });

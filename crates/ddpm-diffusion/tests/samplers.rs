@@ -184,7 +184,11 @@ fn options_out_of_range_are_named() {
         (SamplerConfig { order: 4, ..plain }, "order: expected 1, 2 or 3, found 4"),
         (SamplerConfig { clip_range: 0.0, ..plain }, "clip_range: expected a finite number above 0, found 0"),
         (SamplerConfig { threshold_quantile: 2.0, ..plain }, "threshold_quantile: expected a share in [0, 1], found 2"),
-        (SamplerConfig { threshold_max: 0.5, ..plain }, "threshold_max: expected a number from 1, found 0.5"),
+        (SamplerConfig { threshold_max: 0.5, ..plain }, "threshold_max: expected a finite number from 1, found 0.5"),
+        (
+            SamplerConfig { threshold_max: f64::INFINITY, ..plain },
+            "threshold_max: expected a finite number from 1, found inf",
+        ),
         (SamplerConfig { steps: 2000, ..plain }, "2000"),
         (
             SamplerConfig { method: Method::Ddpm, variance: ReverseVariance::Learned, ..plain },

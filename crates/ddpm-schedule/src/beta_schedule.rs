@@ -53,7 +53,7 @@ pub enum BetaSchedule {
     },
     /// Every β given, one a step.
     Given {
-        /// T values in (0, 1).
+        /// T values in (0, 1); the last may be 1, which is zero terminal SNR.
         betas: Vec<f64>,
     },
 }

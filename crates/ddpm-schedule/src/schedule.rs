@@ -35,28 +35,26 @@ impl Schedule {
     ///
     /// # Errors
     /// When `timesteps` is 0 or above [`MAX_TIMESTEPS`], when a parameter of the rule is out of its range (each is said
-    /// at [`BetaSchedule`]), or when a β is not in (0, 1).
+    /// at [`BetaSchedule`]), or when a β is not in (0, 1) (the last given one may be 1).
     pub fn new(rule: &BetaSchedule, timesteps: usize) -> Result<Self, ScheduleError> {
         Self::from_betas(&rule.betas(timesteps)?)
     }
 
-    /// The schedule of the given β, one a step.
+    /// The schedule of the given β, one a step. The last may be 1, which is zero terminal SNR.
     ///
     /// # Errors
-    /// When there are none, more than [`MAX_TIMESTEPS`], or one of them is not a number in (0, 1).
+    /// When there are none, more than [`MAX_TIMESTEPS`], or one of them is not a number in (0, 1), nor 1 at the last step.
     ///
     /// # Examples
     /// ```
     /// use ddpm_schedule::{Schedule, ScheduleError};
     ///
     /// assert_eq!(Schedule::from_betas(&[0.5, 0.5]).unwrap().alpha_bars(), [0.5, 0.25]);
-    /// assert_eq!(Schedule::from_betas(&[0.5, 1.0]), Err(ScheduleError::Beta { index: 1, value: 1.0 }));
+    /// assert_eq!(Schedule::from_betas(&[0.5, 1.0]).unwrap().alpha_bars(), [0.5, 0.0]);
+    /// assert_eq!(Schedule::from_betas(&[1.0, 0.5]), Err(ScheduleError::Beta { index: 0, value: 1.0 }));
     /// ```
     pub fn from_betas(betas: &[f64]) -> Result<Self, ScheduleError> {
         check_timesteps(betas.len())?;
-        if let Some(index) = betas.iter().position(|&beta| !(beta > 0.0 && beta < 1.0)) {
-            return Err(ScheduleError::Beta { index, value: betas[index] });
-        }
         Self::from_validated(betas.to_vec(), (0..betas.len()).collect(), betas.len())
     }
 

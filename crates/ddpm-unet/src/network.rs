@@ -22,6 +22,14 @@ pub enum NetworkConfig {
 }
 
 impl NetworkConfig {
+    /// The name of its kind, as the field `kind` has it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NoiseNet(_) => "noise-net",
+            Self::UNet2d(_) => "unet2d",
+        }
+    }
+
     /// Channels of a picture.
     pub fn channels(&self) -> usize {
         match self {

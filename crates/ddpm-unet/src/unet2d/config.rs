@@ -328,8 +328,7 @@ impl UNet2dConfig {
         }
         within("in_channels", self.in_channels, 1)?;
         within("out_channels", self.out_channels, 1)?;
-        within("layers_per_block", self.layers_per_block, 1)?;
-        if self.layers_per_block > MOST_LAYERS {
+        if !(1..=MOST_LAYERS).contains(&self.layers_per_block) {
             let expected = format!("a number from 1 to {MOST_LAYERS}");
             return Err(UnetError::config("layers_per_block", expected, self.layers_per_block));
         }
