@@ -19,6 +19,12 @@ pub fn device_name(device: &Device) -> String {
     gpu::model(device).map_or(label.clone(), |model| format!("{label} ({model})"))
 }
 
+/// How much of a GPU's memory is held, by this process and others, in MiB: what was needed at once since the process began, as
+/// memory that was freed is kept for the next use. None of the CPU.
+pub fn gpu_memory_mib(device: &Device) -> Option<f64> {
+    gpu::memory_held(device)
+}
+
 /// For people: the device that computes, the CPU with its threads.
 pub fn device_in_words(device: &Device, threads: usize) -> String {
     if device.is_cpu() { format!("the CPU, {threads} threads") } else { device_name(device) }

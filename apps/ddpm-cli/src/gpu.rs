@@ -12,6 +12,13 @@ pub(crate) fn count() -> Result<usize> {
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
+/// How much of its memory is held, by this process and others, in MiB; None of a device that is no GPU.
+pub(crate) fn memory_held(device: &Device) -> Option<f64> {
+    device.as_cuda_device().ok()?;
+    let (free, total) = candle_core::cuda_backend::cudarc::driver::result::mem_get_info().ok()?;
+    Some(total.saturating_sub(free) as f64 / (1u64 << 20) as f64)
+}
+
 /// What its maker calls it; None of a device that is no GPU, or that does not answer any more.
 pub(crate) fn model(device: &Device) -> Option<String> {
     device.as_cuda_device().ok()?.cuda_stream().context().name().ok()

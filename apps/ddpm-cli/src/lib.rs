@@ -34,7 +34,7 @@ mod transfer;
 pub use arguments::arguments;
 pub use completions::completions;
 pub use device::DeviceChoice;
-pub use device_name::{device_in_words, device_label, device_name};
+pub use device_name::{device_in_words, device_label, device_name, gpu_memory_mib};
 pub use exit::{Ended, UsageError, exit, usage};
 #[cfg(feature = "hub")]
 pub use hub::hub_error;

@@ -10,6 +10,11 @@ pub(crate) fn count() -> Result<usize> {
     Err(Error::NotCompiledWithCudaSupport)
 }
 
+/// How much of its memory is held: None, as it is no GPU.
+pub(crate) fn memory_held(_: &Device) -> Option<f64> {
+    None
+}
+
 /// What its maker calls it: None, as it is no GPU.
 pub(crate) fn model(_: &Device) -> Option<String> {
     None

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use candle_core::{Device, Result, Tensor};
-use ddpm_cli::{Ended, device_name};
+use ddpm_cli::{Ended, device_name, gpu_memory_mib};
 use ddpm_rng::{Purpose, Stream};
 use ddpm_trainer::Trainer;
 use serde::Serialize;
@@ -23,6 +23,9 @@ struct Report {
     predict_ms: f64,
     /// Most memory the process held while it trained; absent where the system does not tell.
     peak_rss_mib: Option<f64>,
+    /// Memory of the GPU that was held after training; absent on the CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu_memory_mib: Option<f64>,
     device: String,
     threads: usize,
 }
@@ -50,7 +53,7 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
         trainer.steps(together, &mut batches, &|| false)?;
         Ok(())
     })? / together as f64;
-    let peak_rss_mib = peak_rss_mib();
+    let (peak_rss_mib, gpu_memory_mib) = (peak_rss_mib(), gpu_memory_mib(device));
     let t = Tensor::full(config.diffusion.schedule.timesteps as f32 / 2.0, config.train.batch_size, device)?;
     let predict_ms = median_ms(steps, || {
         // Reading a value back waits for the device.
@@ -64,6 +67,7 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
         train_step_ms,
         predict_ms,
         peak_rss_mib,
+        gpu_memory_mib,
         device: device_name(device),
         threads,
     };
