@@ -20,6 +20,7 @@ mod digest;
 mod download;
 mod endpoint;
 mod error;
+mod front_matter;
 mod glob;
 mod hub;
 mod lfs;
