@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hf_hub::RepoType;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::client::Client;
 use crate::config::HubConfig;
@@ -12,6 +12,7 @@ use crate::dataset_files::{Wanted, dataset_files};
 use crate::error::{HubError, Result};
 use crate::model_files::{model_files, shards};
 use crate::push::push;
+use crate::push_right::check_right;
 use crate::repo_id::RepoId;
 use crate::snapshot::Snapshot;
 use crate::watch::Watch;
@@ -94,11 +95,28 @@ impl Hub {
         Ok(DatasetFiles { paths, column: chosen.column, commit: snapshot.listing.commit.clone() })
     }
 
-    /// Whether an upload may be begun at all: there is a token, and the network is not forbidden.
+    /// Whether an upload may be begun at all: there is a token, it may write to that owner's models, and the branch
+    /// exists. Where the Hub cannot be asked now, a warning says so: it may be there when the upload begins.
     ///
     /// # Errors
-    /// [`HubError::PushWithoutToken`], [`HubError::OfflinePush`].
+    /// Those of an upload without a token or network, [`HubError::TokenRefused`], [`HubError::PushNotAllowed`],
+    /// [`HubError::NoBranch`].
     pub fn check_push(&self, id: &RepoId) -> Result<()> {
+        self.check_push_here(id)?;
+        match check_right(&self.client, id) {
+            Ok(()) => Ok(()),
+            Err(
+                error @ (HubError::TokenRefused { .. } | HubError::PushNotAllowed { .. } | HubError::NoBranch { .. }),
+            ) => Err(error),
+            Err(error) => {
+                warn!("{error}: whether the upload will be allowed is not known yet");
+                Ok(())
+            }
+        }
+    }
+
+    /// What can be told without the Hub.
+    fn check_push_here(&self, id: &RepoId) -> Result<()> {
         let what = id.to_string();
         if self.config.offline {
             return Err(HubError::OfflinePush { what });
@@ -113,7 +131,7 @@ impl Hub {
     /// [`HubError::PushWithoutToken`], [`HubError::OfflinePush`], and everything that may go wrong on the way: see
     /// [`HubError`].
     pub fn push(&self, id: &RepoId, folder: &Path, summary: &str, watch: &dyn Watch) -> Result<String> {
-        self.check_push(id)?;
+        self.check_push_here(id)?;
         push(&self.client, id, folder, summary, watch)?;
         Ok(self.client.url(id.name()))
     }

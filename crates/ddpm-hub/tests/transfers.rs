@@ -484,6 +484,28 @@ fn a_folder_becomes_a_commit() {
 }
 
 #[test]
+fn whether_an_upload_is_allowed_is_known_before() {
+    let world = World::new();
+    let check = |token: &str, name: &str| world.with_token(token).check_push(&id(name)).map_err(|e| e.to_string());
+    check(TOKEN, "someone/new").unwrap();
+    check(TOKEN, "some-people/new").unwrap();
+    check(TOKEN, "someone/model@main").unwrap();
+    let error = check(TOKEN, "else/new").unwrap_err();
+    assert!(error.contains("is of someone, who is not of else") && !error.contains("hf_"), "{error}");
+    for name in ["someone/model@dev", "someone/new@dev", &format!("someone/model@{}", world.server.commit(MODEL))] {
+        let error = check(TOKEN, name).unwrap_err();
+        assert!(error.contains(name) && error.contains("a branch that exists"), "{error}");
+    }
+    world.server.trouble(Some(Trouble::ReadOnly));
+    assert!(check(TOKEN, "someone/new").unwrap_err().contains("may read only"));
+    world.server.trouble(Some(Trouble::Private));
+    assert!(check("hf_wrong", "someone/new").unwrap_err().contains("refuses the token (401)"));
+    // What cannot be known now may be well when the upload begins.
+    world.server.trouble(Some(Trouble::Status(503, 99)));
+    check(TOKEN, "someone/new").unwrap();
+}
+
+#[test]
 fn redirects_of_uploads_lose_nothing() {
     let world = World::new();
     let folder = world.root.path().join("pipeline");
