@@ -84,8 +84,9 @@ pub(crate) fn dataset_files(listing: &Listing, wanted: &Wanted, id: &RepoId) -> 
         }
     };
     if found.is_empty() {
-        let of =
-            format!(" in its split {split}{}", wanted.subset.as_ref().map_or(String::new(), |s| format!(" of {s}")));
+        let subset = wanted.subset.as_ref().map_or(String::new(), |subset| format!(" of {subset}"));
+        let why = if why.is_empty() { why } else { format!(" ({why})") };
+        let of = format!(" in its split {split}{subset}{why}");
         return Err(HubError::NoPictures { repository: id.to_string(), of, found: some_names(&all) });
     }
     let paths: Vec<String> = found.into_iter().map(str::to_owned).collect();
@@ -140,7 +141,12 @@ fn by_names<'a>(names: Vec<&'a str>, skipped: usize, split: &str) -> (Vec<&'a st
         let mut words: Vec<String> = of_kind.iter().filter_map(said).collect();
         words.sort();
         words.dedup();
-        let found = of_kind.into_iter().filter(|name| said(name).is_some()).collect();
+        let found: Vec<&str> = of_kind.iter().copied().filter(|name| said(name).is_some()).collect();
+        if found.is_empty() {
+            let word = |words: &&[&str]| of_kind.iter().find_map(|name| says(&name[skipped..], words[0]));
+            let others: Vec<String> = SPLITS.iter().filter_map(word).collect();
+            return (found, format!("some names say {}", others.join(" and ")));
+        }
         return (found, format!("by the word {} in their names", words.join(" or ")));
     }
     (Vec::new(), String::new())
@@ -239,7 +245,10 @@ mod tests {
         assert_eq!(paths(&["faces.zip", "README.md", "cover.png"], None), ["faces.zip"]);
         assert_eq!(paths(&["train/a.png", "val/b.png", "train/c.JPG"], None), ["train/a.png", "train/c.JPG"]);
         let only_test = chosen(&["test.parquet"], Value::Null, None, None).expect_err("no training set").to_string();
-        assert!(only_test.contains("split train") && only_test.contains("test.parquet"), "{only_test}");
+        assert!(
+            only_test.contains("split train (some names say test)") && only_test.contains("test.parquet"),
+            "{only_test}"
+        );
         assert!(chosen(&["a.csv"], Value::Null, None, None).is_err());
         // Digits are between words; a whole name may have them.
         assert_eq!(paths(&["train1.parquet", "test1.parquet", "trainer.parquet"], None), ["train1.parquet"]);

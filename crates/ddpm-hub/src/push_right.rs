@@ -33,6 +33,17 @@ struct AccessToken {
     role: Option<String>,
 }
 
+fn owner_of(name: &str) -> &str {
+    name.split('/').next().unwrap_or_default()
+}
+
+/// The owner of a model that was renamed, which the Hub leads to under its new name.
+fn owner_now(client: &Client, id: &RepoId) -> Option<String> {
+    let url = client.url(&format!("api/models/{}", id.name()));
+    let model: serde_json::Value = client.get_json(&url, &about(id, RepoType::Model, "")).ok()?;
+    Some(owner_of(model.get("id")?.as_str()?).to_owned())
+}
+
 /// Asks whose the token is and whether the branch exists, where one is said.
 ///
 /// A fine-grained token may have rights that this does not tell: it is only then refused when the upload begins.
@@ -44,10 +55,12 @@ pub(crate) fn check_right(client: &Client, id: &RepoId) -> Result<()> {
     if role == "read" {
         return refused("that of HF_TOKEN may read only".to_owned());
     }
-    let owner = id.name().split('/').next().unwrap_or_default();
-    let is_owner = |name: &str| name.eq_ignore_ascii_case(owner);
-    let belongs = is_owner(&who.name) || who.orgs.is_none_or(|orgs| orgs.iter().any(|org| is_owner(&org.name)));
-    if role == "write" && !belongs {
+    let is = |owner: &str, name: &str| name.eq_ignore_ascii_case(owner);
+    let may = |owner: &str| {
+        is(owner, &who.name) || who.orgs.as_ref().is_some_and(|orgs| orgs.iter().any(|org| is(owner, &org.name)))
+    };
+    let owner = owner_of(id.name());
+    if role == "write" && !may(owner) && !owner_now(client, id).is_some_and(|owner| may(&owner)) {
         return refused(format!("that of HF_TOKEN is of {}, who is not of {owner}", who.name.escape_debug()));
     }
     if !id.has_revision() {

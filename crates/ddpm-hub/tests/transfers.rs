@@ -191,6 +191,9 @@ fn each_refusal_has_its_own_message() {
     world.server.trouble(Some(Trouble::Gated));
     fs::remove_dir_all(world.root.path().join("hub")).unwrap();
     says(&nobody, "someone/model", &["is gated"]);
+    // Its list may be seen, its files not: nothing of them is left.
+    says(&world.with_token(TOKEN), "someone/model", &["file", "is gated"]);
+    assert_eq!(world.blobs(), Vec::<PathBuf>::new());
     world.server.trouble(Some(Trouble::NoList(403, &[], "{\"error\": \"ask your admin\"}")));
     says(&nobody, "someone/model", &["forbids it (403): ask your admin"]);
     let disabled = &[("X-Error-Message", "Access to this resource is disabled.")];
@@ -492,6 +495,8 @@ fn whether_an_upload_is_allowed_is_known_before() {
     check(TOKEN, "someone/model@main").unwrap();
     let error = check(TOKEN, "else/new").unwrap_err();
     assert!(error.contains("is of someone, who is not of else") && !error.contains("hf_"), "{error}");
+    world.server.rename("before/model", "someone/model");
+    check(TOKEN, "before/model").unwrap();
     for name in ["someone/model@dev", "someone/new@dev", &format!("someone/model@{}", world.server.commit(MODEL))] {
         let error = check(TOKEN, name).unwrap_err();
         assert!(error.contains(name) && error.contains("a branch that exists"), "{error}");

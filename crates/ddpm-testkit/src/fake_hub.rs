@@ -340,7 +340,8 @@ fn route(asked: &Asked, elsewhere: bool, at: [SocketAddr; 2], state: &mut State)
             }
         });
         let files: Vec<Value> = files.collect();
-        return json(json!({ "sha": repository.commit, "siblings": files, "cardData": repository.card }));
+        let id = name.split_once('/').map_or("", |(_, id)| id);
+        return json(json!({ "id": id, "sha": repository.commit, "siblings": files, "cardData": repository.card }));
     }
     let Some((name, file)) = path[1..].split_once("/resolve/") else { return not_found("") };
     let key = if name.starts_with("datasets/") { name.to_owned() } else { format!("models/{name}") };
