@@ -75,7 +75,10 @@ fn a_model_of_the_hub_is_sampled_and_then_without_a_network() {
     assert!(root.join("hf/hub/models--someone--tiny/refs/main").is_file());
     // As the first pipelines are, whose parts lie at the top.
     add(&hub, "models/someone/flat", &pipeline(true), Value::Null);
-    compare(root, at(sample(root), &url, root).arg("someone/flat"));
+    compare(root, at(sample(root), &url, root).arg("hub:someone/flat"));
+    compare(root, at(sample(root), &url, root).arg("https://huggingface.co/someone/flat"));
+    let error = at(sample(root), &url, root).arg("hub:flat").fail(2);
+    assert!(error.contains("MODEL hub:flat: expected OWNER/NAME"), "{error}");
     // A path that is there goes before.
     fs::create_dir_all(root.join("someone/tiny")).unwrap();
     let error = run().fail(1);
@@ -102,10 +105,13 @@ fn what_goes_wrong_is_one_line_that_says_what() {
     let error = run("someone/absent").fail(2);
     assert!(error.contains("MODEL someone/absent") && error.contains("no such model (404)"), "{error}");
     hub.trouble(Some(Trouble::Private));
-    assert!(run("someone/tiny").fail(1).contains("set HF_TOKEN"));
-    let error = run("someone/tiny").env("HF_TOKEN", "hf_wrong").fail(1);
+    // What the Hub answers to a name that does not exist, too: a path was typed wrong, more likely than not.
+    let error = run("someone/tiny").fail(2);
+    assert!(error.contains("MODEL someone/tiny: no such path, and the Hub shows no such model"), "{error}");
+    assert!(error.contains("set HF_TOKEN"), "{error}");
+    let error = run("someone/tiny").env("HF_TOKEN", "hf_wrong").fail(2);
     assert!(error.contains("refuses the token") && !error.contains("hf_wrong"), "{error}");
-    hub.trouble(Some(Trouble::OtherBytes));
+    hub.trouble(Some(Trouble::OtherBytes(u32::MAX)));
     assert!(run("someone/tiny").fail(1).contains("is damaged: expected "));
     // The token of the file that `hf auth login` writes. The debug log does not have it.
     hub.trouble(Some(Trouble::Private));
@@ -178,6 +184,11 @@ fn a_dataset_is_trained_with_and_a_run_goes_on_with_the_same_pictures() {
     let pinned = format!("hub:someone/pictures@{}", hub.commit(DATASET));
     let first = log("--out run --steps 1");
     assert!(first.contains(&format!("10 pictures from {pinned}")), "{first}");
+    assert!(first.contains("split train, as the metadata of default say: 2 files; left out 1"), "{first}");
+    assert!(first.contains("downloading 2 files"), "{first}");
+    // The branch is remembered as well, for a time without a network.
+    let offline = run("--out offline --steps 1").env("HF_HUB_OFFLINE", "1").output();
+    assert!(String::from_utf8(offline.stderr).unwrap().contains(&format!("10 pictures from {pinned}")));
     // What has come since makes no other run of it.
     add(&hub, DATASET, &[shard("train-0-of-1", 0..4)], card());
     // The fake has no history: what is at the old commit is in the cache.
@@ -209,7 +220,11 @@ fn splits_and_columns_can_be_said() {
     let log = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && log.contains("3 pictures"), "{log}");
     let error = at(train(root), &hub.url(), root).args("--data hub:nothing").fail(2);
-    assert!(error.contains("data.path: hub:") && error.contains("found nothing"), "{error}");
+    assert!(error.contains("data.path: hub:nothing: expected OWNER/NAME"), "{error}");
+    for typed in ["someone/pictures", "https://huggingface.co/datasets/someone/pictures"] {
+        let error = at(train(root), &hub.url(), root).arg("--data").arg(typed).fail(2);
+        assert!(error.contains("found nothing there; a dataset of the Hub is hub:someone/pictures"), "{error}");
+    }
 }
 
 #[test]
@@ -226,6 +241,13 @@ fn a_model_begins_a_run_whose_pipeline_is_uploaded() {
     assert!(error.contains("--push-to-hub") && error.contains("set HF_TOKEN"), "{error}");
     let error = run("--push-to-hub mine").env("HF_TOKEN", TOKEN).fail(2);
     assert!(error.contains("--push-to-hub: expected OWNER/NAME"), "{error}");
+    hub.trouble(Some(Trouble::Private));
+    let error = run("--push-to-hub someone/mine").env("HF_TOKEN", "hf_wrong").fail(2);
+    assert!(error.contains("refuses the token (401)"), "{error}");
+    hub.trouble(Some(Trouble::ReadOnly));
+    let error = run("--push-to-hub someone/mine").env("HF_TOKEN", TOKEN).fail(2);
+    assert!(error.contains("--push-to-hub: someone/mine: an upload needs another token"), "{error}");
+    hub.trouble(None);
     let error = at(train(root), &hub.url(), root).args("--push-to-hub someone/mine").env("HF_TOKEN", TOKEN).fail(2);
     assert!(error.contains("unet2d"), "{error}");
     assert!(!root.join("run/config.toml").exists());
@@ -243,5 +265,5 @@ fn a_model_begins_a_run_whose_pipeline_is_uploaded() {
     run("--push-to-hub someone/mine").env("HF_TOKEN", TOKEN).succeed();
     assert_eq!(hub.commits().len(), 2);
     let error = at(train(root), &hub.url(), root).args("--out other --init someone/absent").fail(2);
-    assert!(error.contains("--init someone/absent: no such path, so a model of the Hub"), "{error}");
+    assert!(error.contains("--init someone/absent: no such path, and the Hub shows no such model"), "{error}");
 }

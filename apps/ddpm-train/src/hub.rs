@@ -1,7 +1,7 @@
 //! What a training has from the Hugging Face Hub and gives to it: datasets, the pipeline of a run.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use ddpm_cli::{Progress, Transfer, hub_error, usage};
@@ -56,7 +56,12 @@ pub(crate) fn open(config: &DataConfig, progress: &Progress) -> anyhow::Result<A
 
 fn dataset_id(path: &str) -> anyhow::Result<RepoId> {
     let id = path.strip_prefix(PREFIX).unwrap_or(path);
-    id.parse().map_err(|error| usage(format!("data.path: {PREFIX}: {error}")))
+    id.parse().map_err(|error| usage(format!("data.path: {path}: {error}")))
+}
+
+/// What may have been meant by a `data.path` where nothing is: an end of a sentence, perhaps an empty one.
+pub(crate) fn hint(path: &str) -> String {
+    RepoId::typed(path).map_or(String::new(), |id| format!("; a dataset of the Hub is {PREFIX}{id}"))
 }
 
 /// An upload that can be made when the run is done.
@@ -69,7 +74,7 @@ pub(crate) struct Push {
 impl Push {
     /// Checks, before anything is trained, what can be checked of an upload.
     pub(crate) fn new(id: &str, config: &RunConfig) -> anyhow::Result<Self> {
-        let flag = |error: HubError| usage(format!("--push-to-hub: {error}"));
+        let flag = |error: HubError| hub_error(error).context("--push-to-hub");
         let id: RepoId = id.parse().map_err(flag)?;
         if !matches!(config.model, NetworkConfig::UNet2d(_)) {
             return Err(usage("--push-to-hub: expected model.kind unet2d, found another: only that one is a pipeline"));
@@ -92,6 +97,12 @@ impl Push {
     }
 }
 
+/// The one that this process asks: it remembers between [`pin`] and [`open`] which revision the commit is of.
 fn hub() -> anyhow::Result<Hub> {
-    Ok(Hub::new(HubConfig::from_env().map_err(hub_error)?))
+    static HUB: OnceLock<Hub> = OnceLock::new();
+    if let Some(hub) = HUB.get() {
+        return Ok(hub.clone());
+    }
+    let hub = Hub::new(HubConfig::from_env().map_err(hub_error)?);
+    Ok(HUB.get_or_init(|| hub).clone())
 }

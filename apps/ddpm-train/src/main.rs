@@ -62,7 +62,8 @@ fn run() -> anyhow::Result<Ended> {
     // A path that was typed wrong is a matter of usage; what lies behind one that exists is not.
     let data = &config.data.path;
     if data != "digits" && !hub::is_dataset(data) && !std::path::Path::new(data).exists() {
-        return Err(usage(format!("data.path: expected pictures at {data}, found nothing there")));
+        let hint = hub::hint(data);
+        return Err(usage(format!("data.path: expected pictures at {data}, found nothing there{hint}")));
     }
     hub::pin(&mut config.data, request.data_before()?.as_deref())?;
     ddpm_cli::on_threads(args.threads, |threads| {

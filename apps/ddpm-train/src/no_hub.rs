@@ -16,6 +16,11 @@ pub(crate) fn is_dataset(path: &str) -> bool {
     path.starts_with("hub:") && !Path::new(path).exists()
 }
 
+/// What may have been meant by a `data.path` where nothing is: nothing that this program knows.
+pub(crate) fn hint(_: &str) -> String {
+    String::new()
+}
+
 /// Refuses datasets of the Hub.
 pub(crate) fn pin(data: &mut DataConfig, _: Option<&str>) -> anyhow::Result<()> {
     if is_dataset(&data.path) { Err(usage(format!("data.path: {WITHOUT}"))) } else { Ok(()) }

@@ -46,6 +46,7 @@ fn read(path: &Path, named: Option<&str>) -> Result<ByteStore, DataError> {
     let sizes = groups.iter().filter_map(|group| group.columns().get(column)).map(|chunk| chunk.uncompressed_size());
     check_ratio(path, packed, sizes.fold(0, |sum: u64, size| sum.saturating_add(size.unsigned_abs())))?;
 
+    let has_paths = has_paths(reader.metadata().file_metadata(), column);
     let mut store = ByteStore::new();
     for group in 0..groups.len() {
         let group = reader.get_row_group(group).map_err(broken)?;
@@ -61,7 +62,10 @@ fn read(path: &Path, named: Option<&str>) -> Result<ByteStore, DataError> {
             if rows == 0 {
                 break;
             }
-            let own = format!("{}, row {}", path.display(), store.len());
+            let nothing = row.first().is_none_or(|bytes| bytes.is_empty());
+            let elsewhere =
+                if nothing && has_paths { ": the picture is not in the file, only a path of it" } else { "" };
+            let own = format!("{}, row {}{elsewhere}", path.display(), store.len());
             // An empty row is kept: it is reported like any other picture that cannot be decoded.
             let bytes = row.first().map_or(&[][..], |bytes| bytes.data());
             if bytes.len() as u64 > MAX_ENCODED {
@@ -71,7 +75,17 @@ fn read(path: &Path, named: Option<&str>) -> Result<ByteStore, DataError> {
             store.push(own, bytes)?;
         }
     }
+    if has_paths && store.len() > 0 && store.bytes() == 0 {
+        return Err(damaged("expected pictures, found only paths of pictures, which are not in the file".into()));
+    }
     Ok(store)
+}
+
+/// Whether the structs of that column have a path beside the bytes: some datasets have nothing but it in some rows.
+fn has_paths(file: &FileMetaData, column: usize) -> bool {
+    let columns = file.schema_descr().columns();
+    let parts = columns[column].path().parts();
+    parts.len() == 2 && columns.iter().any(|leaf| leaf.path().parts() == [parts[0].as_str(), "path"])
 }
 
 /// The index of the leaf column with the pictures, or what is there instead.

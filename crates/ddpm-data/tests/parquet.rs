@@ -121,8 +121,15 @@ fn structs_and_plain_columns_are_read_in_order() {
             // A row without a picture is one that cannot be decoded, by its name.
             let error = source.decode(2).unwrap_err().to_string();
             assert!(error.contains("a.parquet, row 2:"), "{error}");
+            let is_elsewhere = matches!(column, Column::Structs(_));
+            assert_eq!(error.contains("the picture is not in the file, only a path of it"), is_elsewhere, "{error}");
         }
     }
+    // Where no row has a picture, the file holds none.
+    let column = Column::Structs(vec![None, None]);
+    fs::write(&path, parquet(&[("image", column)], Compression::UNCOMPRESSED)).unwrap();
+    let error = opened(&path).unwrap_err().to_string();
+    assert!(error.contains("a.parquet") && error.contains("found only paths of pictures"), "{error}");
 }
 
 #[test]

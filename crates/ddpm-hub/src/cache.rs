@@ -91,12 +91,12 @@ impl CachedRepo {
         }
         let saved = fs::read(self.listing_path(&commit)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let own = saved.filter(|listing: &Listing| listing.commit == commit).and_then(|own| own.checked(&self.id).ok());
-        own.or_else(|| {
+        own.map(|own| Listing { whole: true, ..own }).or_else(|| {
             let snapshot = self.snapshot(&commit);
             let mut files = Vec::new();
             names_below(&snapshot, "", &mut files);
             files.sort_by(|a, b| a.path.cmp(&b.path));
-            (!files.is_empty()).then_some(Listing { commit, files, card: serde_json::Value::Null })
+            (!files.is_empty()).then_some(Listing { commit, files, card: serde_json::Value::Null, whole: false })
         })
     }
 
@@ -104,14 +104,12 @@ impl CachedRepo {
         self.root.join("ddpm-listings").join(format!("{commit}.json"))
     }
 
-    /// Remembers the list, and that the revision was at its commit: to be called when the files are there.
-    pub(crate) fn remember(&self, listing: &Listing) -> Result<()> {
+    /// Remembers the list, and that these branches or tags were at its commit: to be called when the files are there.
+    pub(crate) fn remember(&self, listing: &Listing, revisions: &[String]) -> Result<()> {
         let text = serde_json::to_vec(listing).unwrap_or_default();
         write_whole(&self.listing_path(&listing.commit), &text)?;
-        if self.id.commit().is_none() {
-            write_whole(&self.root.join("refs").join(self.id.revision()), listing.commit.as_bytes())?;
-        }
-        Ok(())
+        let refs = self.root.join("refs");
+        revisions.iter().try_for_each(|revision| write_whole(&refs.join(revision), listing.commit.as_bytes()))
     }
 }
 
@@ -131,6 +129,10 @@ fn link_or_copy(target: &Path, blob: &Path, place: &Path) -> std::io::Result<()>
 
 /// Writes a file that is there whole or not at all.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    // Where nothing is new, a cache will do that cannot be written to.
+    if fs::read(path).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
     let directory = path.parent().unwrap_or(path);
     fs::create_dir_all(directory).on("create directory", directory)?;
     let mut file = tempfile::Builder::new().prefix(".ddpm-").tempfile_in(directory).on("write in", directory)?;

@@ -6,8 +6,10 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Subset {
     pub(crate) name: String,
-    /// Patterns of paths, by split.
-    pub(crate) splits: Vec<(String, Vec<String>)>,
+    /// Where its files lie, without slashes around; empty where it is the whole repository.
+    pub(crate) directory: String,
+    /// Patterns of paths, by split. None where names tell the split.
+    pub(crate) splits: Option<Vec<(String, Vec<String>)>>,
 }
 
 /// The parts that the metadata name, the one that is meant where nobody says which first.
@@ -20,29 +22,34 @@ pub(crate) fn subsets(card: &Value) -> Vec<Subset> {
 
 fn subset(config: &Value) -> Option<(u8, Subset)> {
     let name = config.get("config_name").and_then(Value::as_str).unwrap_or("default").to_owned();
-    let directory = config.get("data_dir").and_then(Value::as_str).map(|dir| dir.trim_matches('/'));
-    let below = |pattern: String| match directory {
-        Some(directory) if !directory.is_empty() => format!("{directory}/{pattern}"),
-        _ => pattern,
+    let directory = config.get("data_dir").and_then(Value::as_str).unwrap_or_default();
+    let directory = directory.trim_start_matches("./").trim_matches('/').to_owned();
+    let below = |pattern: String| match directory.as_str() {
+        _ if pattern.contains("://") => pattern,
+        "" => pattern,
+        directory => format!("{directory}/{pattern}"),
     };
-    let splits = match config.get("data_files") {
-        None => return None,
+    let splits: Option<Vec<(String, Vec<String>)>> = match config.get("data_files") {
+        None | Some(Value::Null) => None,
         // With names of splits.
-        Some(Value::Array(files)) if files.iter().any(Value::is_object) => files
-            .iter()
-            .filter_map(|file| Some((file.get("split")?.as_str()?.to_owned(), patterns(file.get("path")?))))
-            .collect(),
-        Some(Value::Object(files)) => files.iter().map(|(split, path)| (split.clone(), patterns(path))).collect(),
-        Some(files) => vec![("train".to_owned(), patterns(files))],
+        Some(Value::Array(files)) if files.iter().any(Value::is_object) => Some(
+            files
+                .iter()
+                .filter_map(|file| Some((file.get("split")?.as_str()?.to_owned(), patterns(file.get("path")?))))
+                .collect(),
+        ),
+        Some(Value::Object(files)) => Some(files.iter().map(|(split, path)| (split.clone(), patterns(path))).collect()),
+        Some(files) => Some(vec![("train".to_owned(), patterns(files))]),
     };
-    let splits =
-        splits.into_iter().map(|(split, paths): (String, Vec<String>)| (split, paths.into_iter().map(below).collect()));
+    let splits = splits.map(|splits| {
+        splits.into_iter().map(|(split, paths)| (split, paths.into_iter().map(below).collect())).collect()
+    });
     let rank = match config.get("default") {
         Some(Value::Bool(true)) => 0,
         _ if name == "default" => 1,
         _ => 2,
     };
-    Some((rank, Subset { name, splits: splits.collect() }))
+    Some((rank, Subset { name, directory, splits }))
 }
 
 fn patterns(value: &Value) -> Vec<String> {
@@ -85,7 +92,7 @@ mod tests {
                     { "split": "test", "path": "a/test-*" },
                 ] },
                 { "config_name": "default", "data_dir": "d/", "data_files": ["x.zip", "y.zip"] },
-                { "config_name": "empty" },
+                { "config_name": "below", "data_dir": "./e/" },
             ],
             "dataset_info": [
                 { "config_name": "small", "features": [{ "name": "picture", "dtype": "image" }] },
@@ -96,10 +103,13 @@ mod tests {
             ],
         });
         let found = subsets(&card);
-        assert_eq!(found.iter().map(|subset| subset.name.as_str()).collect::<Vec<_>>(), ["full", "default", "small"]);
-        assert_eq!(found[0].splits[0], ("train".into(), vec!["a/train-*".into(), "b/train-*".into()]));
-        assert_eq!(found[0].splits[1], ("test".into(), vec!["a/test-*".into()]));
-        assert_eq!(found[1].splits, [("train".into(), vec!["d/x.zip".into(), "d/y.zip".into()])]);
+        let names: Vec<_> = found.iter().map(|subset| subset.name.as_str()).collect();
+        assert_eq!(names, ["full", "default", "small", "below"]);
+        let splits = |i: usize| found[i].splits.clone().expect("with files");
+        assert_eq!(splits(0)[0], ("train".into(), vec!["a/train-*".into(), "b/train-*".into()]));
+        assert_eq!(splits(0)[1], ("test".into(), vec!["a/test-*".into()]));
+        assert_eq!(splits(1), [("train".into(), vec!["d/x.zip".into(), "d/y.zip".into()])]);
+        assert_eq!((found[3].directory.as_str(), &found[3].splits), ("e", &None));
         assert_eq!(image_column(&card, Some("full")).as_deref(), Some("img"));
         assert_eq!(image_column(&card, None).as_deref(), Some("picture"));
         assert_eq!(image_column(&card, Some("other")), None);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use tracing::{debug, info};
-use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, ETAG, LOCATION, RANGE, RETRY_AFTER};
+use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, ETAG, LINK, LOCATION, RANGE, RETRY_AFTER};
 use ureq::http::{HeaderMap, Method, Request, Response, StatusCode};
 use ureq::{Agent, AsSendBody, Body};
 
@@ -21,7 +21,7 @@ const MOST_REDIRECTS: usize = 8;
 /// The largest answer other than a file: the list of a dataset of some hundred thousand files.
 const MOST_ANSWER_BYTES: u64 = 256 << 20;
 /// A Hub that wants a longer pause is asked no more.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -97,18 +97,21 @@ impl Client {
             if !response.status().is_redirection() {
                 return Ok(Answer { response, digest });
             }
-            let location = text(response.headers(), LOCATION.as_str());
-            url = Endpoint::redirect(&url, location).ok_or_else(|| HubError::BadAnswer {
-                what: about.what(),
-                problem: "a redirect to no address, or from https to http".to_owned(),
-            })?;
+            url = next(&url, &response, about)?;
         }
-        Err(HubError::BadAnswer { what: about.what(), problem: format!("more than {MOST_REDIRECTS} redirects") })
+        Err(too_many_redirects(about))
     }
 
     /// Gets a document of JSON.
     pub(crate) fn get_json<T: DeserializeOwned>(&self, url: &str, about: &About<'_>) -> Result<T> {
-        read_json(self.get(url, None, about)?.response, about)
+        read_json(self.get(url, None, about)?.response, url, about)
+    }
+
+    /// Gets a page of a list, and the address of the next one, where there is one.
+    pub(crate) fn get_page<T: DeserializeOwned>(&self, url: &str, about: &About<'_>) -> Result<(T, Option<String>)> {
+        let response = self.get(url, None, about)?.response;
+        let next = next_page(text(response.headers(), LINK.as_str())).and_then(|next| Endpoint::redirect(url, next));
+        Ok((read_json(response, url, about)?, next))
     }
 
     /// Sends JSON, lines of it or one document, and reads a document.
@@ -120,7 +123,41 @@ impl Client {
         about: &About<'_>,
     ) -> Result<T> {
         let headers = [(CONTENT_TYPE.as_str(), content_type), ("Accept", accept_of(content_type))];
-        read_json(self.ask(Method::POST, url, &headers, &|| body, about)?, about)
+        read_json(self.send(Method::POST, url, &headers, &|| body, about)?, url, about)
+    }
+
+    /// Sends a body, to where the Hub says that it is wanted: a model that was renamed redirects.
+    ///
+    /// # Errors
+    /// As [`Client::ask`]; and where a redirect would lose the body, or take a question of the endpoint's elsewhere.
+    pub(crate) fn send<B: AsSendBody>(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &dyn Fn() -> B,
+        about: &About<'_>,
+    ) -> Result<Response<Body>> {
+        let mut url = url.to_owned();
+        for _ in 0..=MOST_REDIRECTS {
+            let response = self.ask(method.clone(), &url, headers, body, about)?;
+            let status = response.status();
+            if !status.is_redirection() {
+                return Ok(response);
+            }
+            let bad = |problem: String| HubError::BadAnswer { what: about.what(), problem };
+            // After any other a client gets what is there and sends nothing: that is no upload.
+            if !matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
+                return Err(bad(format!("expected 307 or 308 to redirect a {method}, found {}", status.as_u16())));
+            }
+            let next = next(&url, &response, about)?;
+            let own = |url: &str| self.config.endpoint.owns(url);
+            if method == Method::POST && own(&url) && !own(&next) {
+                return Err(bad(format!("a redirect of a {method} to another host, {}", host(&next))));
+            }
+            url = next;
+        }
+        Err(too_many_redirects(about))
     }
 
     /// One question, tried again while the Hub is busy. The token goes along where the address is the endpoint's own.
@@ -168,12 +205,14 @@ impl Client {
             if !(status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()) {
                 return Err(self.refusal(response, url, token.is_some(), about));
             }
-            let wanted = text(response.headers(), RETRY_AFTER.as_str()).parse().ok().map(Duration::from_secs);
-            let pause = wanted.unwrap_or_default().max(self.pause(tries));
-            if tries == TRIES || pause > LONGEST_PAUSE.max(self.pause(tries)) {
-                return Err(HubError::Busy { what: about.what(), status: status.as_u16(), tries });
+            let wanted = wanted_pause(response.headers());
+            if tries == TRIES || wanted.is_some_and(|wanted| wanted > LONGEST_PAUSE) {
+                let wanted_secs = wanted.map(|wanted| wanted.as_secs());
+                return Err(HubError::Busy { what: about.what(), status: status.as_u16(), tries, wanted_secs });
             }
-            info!("the Hub is busy ({}): once more in {:.1} s", status.as_u16(), pause.as_secs_f64());
+            let pause = wanted.unwrap_or_default().max(self.pause(tries));
+            let (what, status, secs) = (about.what(), status.as_u16(), pause.as_secs_f64());
+            info!("{what}: the Hub is busy ({status}): waiting {secs:.1} s, then once more");
             sleep(pause);
         }
     }
@@ -183,18 +222,21 @@ impl Client {
         let (what, repository) = (about.what(), about.repository.to_owned());
         let code = text(response.headers(), "X-Error-Code").to_owned();
         let own = self.config.endpoint.owns(url);
+        let message = message(response);
         match (status, code.as_str()) {
             (401 | 403, "GatedRepo") => HubError::Gated { what },
+            // It has no code of its own.
+            (403, _) if own && message.contains("resource is disabled") => HubError::Disabled { what },
             (401, _) if own && had_token => HubError::TokenRefused { what },
             (401, _) if own => HubError::TokenMissing { what },
-            (403, _) if own => HubError::Forbidden { what },
+            (403, _) if own => HubError::Forbidden { what, message },
             (404, "RevisionNotFound") => HubError::NoRevision { repository, revision: about.revision.to_owned() },
             (404, "EntryNotFound") => HubError::NoFile { repository, file: about.file.escape_debug().collect() },
             (404, _) if own && (about.file.is_empty() || code == "RepoNotFound") => {
                 HubError::NoRepository { repository, kind: about.kind }
             }
             (404, _) if own => HubError::NoFile { repository, file: about.file.escape_debug().collect() },
-            _ => HubError::Refused { what, host: host(url), status, message: message(response) },
+            _ => HubError::Refused { what, host: host(url), status, message },
         }
     }
 }
@@ -203,25 +245,57 @@ impl Client {
 fn message(response: Response<Body>) -> String {
     const MOST_CHARACTERS: usize = 200;
     let header = text(response.headers(), "X-Error-Message").to_owned();
-    if !header.is_empty() {
-        return header;
-    }
     let mut bytes = Vec::new();
     let _ = response.into_body().into_reader().take(4096).read_to_end(&mut bytes);
     let own = serde_json::from_slice::<serde_json::Value>(&bytes).ok();
     let own = own.as_ref().and_then(|value| value.get("error")).and_then(serde_json::Value::as_str);
-    own.unwrap_or_default().chars().take(MOST_CHARACTERS).flat_map(char::escape_debug).collect()
+    let said = if header.is_empty() { own.unwrap_or_default() } else { &header };
+    let plain = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    said.chars().take(MOST_CHARACTERS).map(plain).collect()
+}
+
+/// The address that a redirect leads to.
+fn next(url: &str, response: &Response<Body>, about: &About<'_>) -> Result<String> {
+    Endpoint::redirect(url, text(response.headers(), LOCATION.as_str())).ok_or_else(|| HubError::BadAnswer {
+        what: about.what(),
+        problem: "a redirect to no address, or from https to http".to_owned(),
+    })
+}
+
+fn too_many_redirects(about: &About<'_>) -> HubError {
+    HubError::BadAnswer { what: about.what(), problem: format!("more than {MOST_REDIRECTS} redirects") }
+}
+
+/// The address of a header `Link` that is called next.
+fn next_page(link: &str) -> Option<&str> {
+    let mut links = link.split('<').filter_map(|link| link.split_once('>'));
+    links.find(|(_, rest)| rest.contains("rel=\"next\"")).map(|(url, _)| url)
+}
+
+/// The pause that a busy Hub wants: `Retry-After`, or the `t` of a `RateLimit` of which nothing remains.
+fn wanted_pause(headers: &HeaderMap) -> Option<Duration> {
+    let after = text(headers, RETRY_AFTER.as_str()).trim().parse().ok();
+    let limits = text(headers, "RateLimit").split(',').filter_map(|limit| {
+        let mut parts = limit.split(';').map(str::trim);
+        let spent = parts.clone().any(|part| part == "r=0");
+        parts.find_map(|part| part.strip_prefix("t=")?.parse().ok()).filter(|_| spent)
+    });
+    after.into_iter().chain(limits).max().map(Duration::from_secs)
 }
 
 fn accept_of(content_type: &str) -> &str {
     if content_type == "application/x-ndjson" { "application/json" } else { content_type }
 }
 
-fn read_json<T: DeserializeOwned>(response: Response<Body>, about: &About<'_>) -> Result<T> {
+fn read_json<T: DeserializeOwned>(response: Response<Body>, url: &str, about: &About<'_>) -> Result<T> {
     let bad = |problem: String| HubError::BadAnswer { what: about.what(), problem };
+    let is_page = text(response.headers(), CONTENT_TYPE.as_str()).starts_with("text/html");
     let mut bytes = Vec::new();
     let body = response.into_body().into_with_config().limit(MOST_ANSWER_BYTES).reader().read_to_end(&mut bytes);
     body.map_err(|error| bad(format!("it broke off: {error}")))?;
+    if is_page || bytes.trim_ascii_start().starts_with(b"<") {
+        return Err(HubError::NotAHub { what: about.what(), host: host(url) });
+    }
     serde_json::from_slice(&bytes).map_err(|error| bad(format!("expected JSON: {error}")))
 }
 

@@ -1,6 +1,7 @@
 //! What the environment says about the Hub.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,14 +29,19 @@ pub struct HubConfig {
 impl HubConfig {
     /// As the environment says, with the meaning that these variables have for `huggingface_hub`: `HF_ENDPOINT`,
     /// `HF_HUB_CACHE` (else `hub` in `HF_HOME`, else in `~/.cache/huggingface`), `HF_TOKEN` (else the file `HF_TOKEN_PATH`,
-    /// else `HF_HOME/token`), `HF_HUB_OFFLINE`.
+    /// else `HF_HOME/token`), `HF_HUB_OFFLINE`. The older names `HUGGINGFACE_HUB_CACHE` and `HUGGING_FACE_HUB_TOKEN`
+    /// come after these; `~` at the beginning of a path is the user's home.
     ///
     /// # Errors
     /// [`HubError::BadEndpoint`], [`HubError::BadToken`], [`HubError::NoHome`].
     pub fn from_env() -> Result<Self> {
-        let endpoint = Endpoint::new(&text("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned()))?;
-        let home = home();
-        let cache = match (path("HF_HUB_CACHE"), &home) {
+        Self::from_variables(&Variables { get: &|name| env::var_os(name), user: env::home_dir() })
+    }
+
+    fn from_variables(variables: &Variables<'_>) -> Result<Self> {
+        let endpoint = Endpoint::new(&variables.text("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned()))?;
+        let home = variables.home();
+        let cache = match (variables.path("HF_HUB_CACHE").or_else(|| variables.path("HUGGINGFACE_HUB_CACHE")), &home) {
             (Some(cache), _) => cache,
             // As hf-hub has it, its name beside the token.
             (None, Some(home)) => hf_hub::Cache::new(home.join("hub")).path().clone(),
@@ -44,43 +50,85 @@ impl HubConfig {
         Ok(Self {
             endpoint,
             cache,
-            token: token(home.as_deref())?,
-            offline: is_offline(),
+            token: variables.token(home.as_deref())?,
+            offline: variables.is_offline(),
             pause: Duration::from_secs(1),
         })
     }
 }
 
-fn token(home: Option<&Path>) -> Result<Option<Token>> {
-    if let Some(token) = text("HF_TOKEN") {
-        return Token::new(&token, "HF_TOKEN");
+/// An environment.
+struct Variables<'a> {
+    get: &'a dyn Fn(&str) -> Option<OsString>,
+    /// The user's home.
+    user: Option<PathBuf>,
+}
+
+impl Variables<'_> {
+    fn token(&self, home: Option<&Path>) -> Result<Option<Token>> {
+        for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] {
+            if let Some(token) = self.text(name) {
+                return Token::new(&token, name);
+            }
+        }
+        let file = self.path("HF_TOKEN_PATH").or_else(|| home.map(|home| home.join("token")));
+        let Some(file) = file else { return Ok(None) };
+        match std::fs::read_to_string(&file) {
+            Ok(text) => Token::new(&text, &file.display().to_string()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).on("read", &file),
+        }
     }
-    let Some(file) = path("HF_TOKEN_PATH").or_else(|| home.map(|home| home.join("token"))) else { return Ok(None) };
-    match std::fs::read_to_string(&file) {
-        Ok(text) => Token::new(&text, &file.display().to_string()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).on("read", &file),
+
+    /// `HF_HOME`, else where the user's caches are.
+    fn home(&self) -> Option<PathBuf> {
+        self.path("HF_HOME").or_else(|| {
+            let caches = self.path("XDG_CACHE_HOME").or_else(|| self.user.as_ref().map(|user| user.join(".cache")));
+            caches.map(|caches| caches.join("huggingface"))
+        })
+    }
+
+    fn is_offline(&self) -> bool {
+        let says = self.text("HF_HUB_OFFLINE").unwrap_or_default().to_ascii_uppercase();
+        ["1", "ON", "YES", "TRUE"].contains(&says.as_str())
+    }
+
+    /// A variable that is set and not empty.
+    fn text(&self, name: &str) -> Option<String> {
+        (self.get)(name)?.into_string().ok().filter(|value| !value.trim().is_empty())
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        let path = (self.get)(name).filter(|value| !value.is_empty()).map(PathBuf::from)?;
+        Some(match (path.strip_prefix("~"), &self.user) {
+            (Ok(below), Some(user)) => user.join(below),
+            _ => path,
+        })
     }
 }
 
-/// `HF_HOME`, else where the user's caches are.
-fn home() -> Option<PathBuf> {
-    path("HF_HOME").or_else(|| {
-        let caches = path("XDG_CACHE_HOME").or_else(|| env::home_dir().map(|home| home.join(".cache")));
-        caches.map(|caches| caches.join("huggingface"))
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn is_offline() -> bool {
-    let says = text("HF_HUB_OFFLINE").unwrap_or_default().to_ascii_uppercase();
-    ["1", "ON", "YES", "TRUE"].contains(&says.as_str())
-}
-
-/// A variable that is set and not empty.
-fn text(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.trim().is_empty())
-}
-
-fn path(name: &str) -> Option<PathBuf> {
-    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+    #[test]
+    fn the_variables_mean_what_they_mean_in_python() {
+        let config = |set: &[(&str, &str)]| {
+            let get = |name: &str| set.iter().find(|(own, _)| *own == name).map(|(_, value)| OsString::from(value));
+            HubConfig::from_variables(&Variables { get: &get, user: Some("/home/me".into()) }).expect("they are right")
+        };
+        let cache = |set: &[(&str, &str)]| config(set).cache;
+        assert_eq!(cache(&[]), Path::new("/home/me/.cache/huggingface/hub"));
+        assert_eq!(cache(&[("HF_HOME", "~/hf")]), Path::new("/home/me/hf/hub"));
+        assert_eq!(cache(&[("HF_HUB_CACHE", "~"), ("HF_HOME", "/x")]), Path::new("/home/me"));
+        assert_eq!(cache(&[("HF_HUB_CACHE", "~you/x")]), Path::new("~you/x"));
+        assert_eq!(cache(&[("HUGGINGFACE_HUB_CACHE", "/old"), ("HF_HOME", "/x")]), Path::new("/old"));
+        assert_eq!(cache(&[("HUGGINGFACE_HUB_CACHE", "/old"), ("HF_HUB_CACHE", "/new")]), Path::new("/new"));
+        let token = |set: &[(&str, &str)]| config(set).token.map(|token| token.bearer());
+        assert_eq!(token(&[("HUGGING_FACE_HUB_TOKEN", "hf_old")]).as_deref(), Some("Bearer hf_old"));
+        let both = [("HUGGING_FACE_HUB_TOKEN", "hf_old"), ("HF_TOKEN", "hf_new")];
+        assert_eq!(token(&both).as_deref(), Some("Bearer hf_new"));
+        assert_eq!(token(&[("HF_TOKEN_PATH", "/nowhere/at/all")]), None);
+        assert!(config(&[("HF_HUB_OFFLINE", "yes")]).offline && !config(&[("HF_HUB_OFFLINE", "0")]).offline);
+    }
 }

@@ -56,12 +56,16 @@ pub(crate) fn download(
     let directory = blob.parent().unwrap_or(&blob);
     fs::create_dir_all(directory).on("create directory", directory)?;
     let part = directory.join(format!("{}.incomplete", digest.hex()));
-    let begun = fs::metadata(&part).map_or(0, |part| part.len());
-    match fill(client, &part, &digest, source, watch) {
-        // Perhaps what an earlier process left was not of this file.
-        Err(HubError::WrongHash { .. }) if begun > 0 => fill(client, &part, &digest, source, watch)?,
-        filled => filled?,
+    let filled = match fill(client, &part, &digest, source, watch) {
+        // What an earlier process left may not be of this file, or a bit has turned over on the way.
+        Err(HubError::WrongHash { .. }) => fill(client, &part, &digest, source, watch),
+        filled => filled,
+    };
+    if filled.is_err() && fs::metadata(&part).is_ok_and(|part| part.len() == 0) {
+        // There is nothing to go on with.
+        let _ = fs::remove_file(&part);
     }
+    filled?;
     fs::rename(&part, &blob).on("rename", &part)?;
     Ok(blob)
 }
@@ -118,6 +122,7 @@ fn fill(client: &Client, part: &Path, digest: &Digest, source: Source<'_>, watch
     if let Some(expected) = size.filter(|size| *size != at) {
         if at > expected {
             let _ = fs::remove_file(part);
+            return Err(HubError::TooLong { what: source.about.what(), expected });
         }
         return Err(HubError::WrongSize { what: source.about.what(), expected, found: at });
     }

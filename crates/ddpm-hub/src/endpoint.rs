@@ -42,12 +42,23 @@ impl Endpoint {
     /// The address that `location` of a redirect means at `url`. None when it is none, or leads from https to http.
     pub(crate) fn redirect(url: &str, location: &str) -> Option<String> {
         let from = origin(url)?;
-        let next = if location.starts_with('/') && !location.starts_with("//") {
-            let scheme = if from.secure { "https" } else { "http" };
-            format!("{scheme}://{}{location}", url.parse::<Uri>().ok()?.authority()?)
-        } else {
+        let scheme = if from.secure { "https" } else { "http" };
+        let at: Uri = url.parse().ok()?;
+        // A scheme ends before the first slash or question mark.
+        let is_whole = location.split(['/', '?']).next().is_some_and(|first| first.contains(':'));
+        let next = if is_whole {
             location.to_owned()
+        } else if location.starts_with("//") {
+            format!("{scheme}:{location}")
+        } else if location.starts_with('/') {
+            format!("{scheme}://{}{location}", at.authority()?)
+        } else {
+            let directory = at.path().rsplit_once('/').map_or("", |(directory, _)| directory);
+            format!("{scheme}://{}{directory}/{location}", at.authority()?)
         };
+        if location.is_empty() {
+            return None;
+        }
         origin(&next).filter(|to| to.secure || !from.secure).map(|_| next)
     }
 }
@@ -107,7 +118,9 @@ mod tests {
         let at = "https://hub.example/a/b";
         assert_eq!(Endpoint::redirect(at, "/c?d").as_deref(), Some("https://hub.example/c?d"));
         assert_eq!(Endpoint::redirect(at, "https://cdn/x").as_deref(), Some("https://cdn/x"));
-        for bad in ["http://hub.example/a", "//evil/a", "file:///etc/passwd", "c"] {
+        assert_eq!(Endpoint::redirect(at, "//cdn/x").as_deref(), Some("https://cdn/x"));
+        assert_eq!(Endpoint::redirect(at, "c?d=e:f").as_deref(), Some("https://hub.example/a/c?d=e:f"));
+        for bad in ["http://hub.example/a", "//user@evil/a", "file:///etc/passwd", "", "//"] {
             assert_eq!(Endpoint::redirect(at, bad), None, "{bad}");
         }
     }

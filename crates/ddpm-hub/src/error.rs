@@ -46,8 +46,16 @@ pub enum HubError {
         what: String,
     },
     /// 403: the token's owner may not.
-    #[error("{what}: the Hub forbids it (403): the token lacks the right")]
+    #[error("{what}: the Hub forbids it (403): {}", or_right(message))]
     Forbidden {
+        /// The repository, and the file where it is one.
+        what: String,
+        /// What the Hub says of it, if anything.
+        message: String,
+    },
+    /// 403: nobody may.
+    #[error("{what}: the Hub has disabled it (403): nobody can have it")]
+    Disabled {
         /// The repository, and the file where it is one.
         what: String,
     },
@@ -84,7 +92,7 @@ pub enum HubError {
         file: String,
     },
     /// 429 or 5xx, every time.
-    #[error("{what}: the Hub is busy ({status}), {tries} times in a row: try again later")]
+    #[error("{what}: the Hub is busy ({status}), asked {}{}", times(*tries), later(*wanted_secs))]
     Busy {
         /// The repository, and the file where it is one.
         what: String,
@@ -92,6 +100,8 @@ pub enum HubError {
         status: u16,
         /// How often it was asked.
         tries: u32,
+        /// The pause that it wants, in seconds, where it says so.
+        wanted_secs: Option<u64>,
     },
     /// Another status that is none of success.
     #[error("{what}: {host} answers {status}{}", said(message))]
@@ -123,6 +133,17 @@ pub enum HubError {
         /// The expected and the found.
         problem: String,
     },
+    /// A page for people, where an answer for programs was expected.
+    #[error(
+        "{what}: the answer of {host} is not a Hub's: expected JSON, found HTML (HF_ENDPOINT may be wrong, or the \
+         network wants a login first)"
+    )]
+    NotAHub {
+        /// The repository, and the file where it is one.
+        what: String,
+        /// Who was asked.
+        host: String,
+    },
     /// A name that would leave its directory.
     #[error("{repository}: `{name}` is no plain file name: refused")]
     UnsafeName {
@@ -141,7 +162,7 @@ pub enum HubError {
         /// The hash of what came.
         found: String,
     },
-    /// Fewer or more bytes than the Hub lists, every time.
+    /// Fewer bytes than the Hub lists, every time.
     #[error(
         "{what}: expected {expected} bytes, found {found}: the download broke off, the same command goes on with it"
     )]
@@ -152,6 +173,14 @@ pub enum HubError {
         expected: u64,
         /// What came.
         found: u64,
+    },
+    /// More bytes than the Hub lists.
+    #[error("{what}: expected {expected} bytes, found more: it is another file than the Hub lists, and removed")]
+    TooLong {
+        /// The repository and the file.
+        what: String,
+        /// The size that the Hub lists.
+        expected: u64,
     },
     /// Neither lists nor headers tell the hash of a file.
     #[error("{what}: the Hub tells no hash of it, expected X-Linked-ETag or ETag: refused")]
@@ -166,6 +195,33 @@ pub enum HubError {
         what: String,
         /// Where it was looked for.
         cache: PathBuf,
+    },
+    /// The Hub does not give it, and the cache has a part only.
+    #[error("{why}; the cache lacks {missing}")]
+    NotCached {
+        /// Why the Hub does not give it.
+        why: Box<HubError>,
+        /// What is missing.
+        missing: String,
+    },
+    /// The metadata in the cache, where the Hub does not give them.
+    #[error(
+        "{}: the metadata are not understood at {problem}: without the Hub it is not known which files are wanted",
+        path.display()
+    )]
+    BadCard {
+        /// The README.md.
+        path: PathBuf,
+        /// The line.
+        problem: String,
+    },
+    /// Metadata that name files of another place.
+    #[error("{repository}: its metadata name files that are not in it, which is not supported: {pattern}")]
+    Elsewhere {
+        /// The repository.
+        repository: String,
+        /// The address.
+        pattern: String,
     },
     /// Something that needs the network, under HF_HUB_OFFLINE.
     #[error("{what}: HF_HUB_OFFLINE forbids to upload")]
@@ -212,6 +268,20 @@ pub enum HubError {
         /// The repository.
         what: String,
     },
+    /// An upload with a token that does not allow it.
+    #[error("{what}: an upload needs another token: {reason}")]
+    PushNotAllowed {
+        /// The repository.
+        what: String,
+        /// What the token is.
+        reason: String,
+    },
+    /// An upload to what is no branch.
+    #[error("{what}: an upload needs a branch that exists, found none of that name")]
+    NoBranch {
+        /// The repository, with the revision.
+        what: String,
+    },
     /// The system refused.
     #[error("cannot {action} {}", path.display())]
     Io {
@@ -228,21 +298,65 @@ fn said(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
+fn or_right(message: &str) -> &str {
+    if message.is_empty() { "the token lacks the right" } else { message }
+}
+
+fn times(tries: u32) -> String {
+    if tries == 1 { "once".to_owned() } else { format!("{tries} times") }
+}
+
+fn later(wanted_secs: Option<u64>) -> String {
+    wanted_secs.map_or(": try again later".to_owned(), |secs| format!(": it wants a pause of {secs} s, try again then"))
+}
+
 impl HubError {
-    /// Whether the Hub itself could not be asked: what is in the cache may serve then.
+    /// Whether the Hub itself could not be asked.
     pub fn is_network(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Busy { .. })
+        matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::NotAHub { .. })
     }
 
-    /// Whether what was asked for does not exist, or is none: a matter of what was typed.
+    /// Whether the Hub gives nothing, for whatever reason: what is in the cache may serve then. A revision that does
+    /// not exist, or a name that is dangerous, is another matter.
+    pub(crate) fn leaves_the_cache(&self) -> bool {
+        self.is_network()
+            || matches!(
+                self,
+                Self::TokenMissing { .. }
+                    | Self::TokenRefused { .. }
+                    | Self::Forbidden { .. }
+                    | Self::Disabled { .. }
+                    | Self::Gated { .. }
+                    | Self::NoRepository { .. }
+                    | Self::Refused { .. }
+                    | Self::BadAnswer { .. }
+            )
+    }
+
+    /// Whether the Hub has, or shows, no such repository: a name that was typed wrong is answered so.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::NoRepository { .. } | Self::TokenMissing { .. })
+    }
+
+    /// Whether what was asked for does not exist, or is none, or the token does not fit: a matter of what was typed or
+    /// set.
     pub fn is_usage(&self) -> bool {
+        if let Self::NotCached { why, .. } = self {
+            return why.is_usage();
+        }
         matches!(
             self,
             Self::BadId { .. }
                 | Self::BadEndpoint { .. }
+                | Self::BadToken { .. }
+                | Self::TokenMissing { .. }
+                | Self::TokenRefused { .. }
+                | Self::Gated { .. }
                 | Self::NoRepository { .. }
                 | Self::NoRevision { .. }
                 | Self::NoChoice { .. }
+                | Self::NoBranch { .. }
+                | Self::PushNotAllowed { .. }
                 | Self::PushWithoutToken { .. }
                 | Self::OfflinePush { .. }
         )

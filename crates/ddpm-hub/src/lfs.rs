@@ -87,7 +87,7 @@ pub(crate) fn upload_large(
                     if let Some(verify) = &actions.verify {
                         let body = json!({ "oid": file.sha256, "size": file.bytes }).to_string();
                         let headers = [("Content-Type", LFS_JSON), ("Accept", LFS_JSON)];
-                        client.ask(Method::POST, &verify.href, &headers, &|| body.as_str(), &about)?;
+                        client.send(Method::POST, &verify.href, &headers, &|| body.as_str(), &about)?;
                     }
                 }
                 None => watch.advance(file.bytes),
@@ -122,7 +122,7 @@ fn send(client: &Client, file: &LargeFile, upload: &Action, about: &About<'_>, w
     }
     let body = json!({ "oid": file.sha256, "parts": done }).to_string();
     let headers = [("Content-Type", LFS_JSON), ("Accept", LFS_JSON)];
-    client.ask(Method::POST, &upload.href, &headers, &|| body.as_str(), about).map(drop)
+    client.send(Method::POST, &upload.href, &headers, &|| body.as_str(), about).map(drop)
 }
 
 /// Sends a part of a file; the tag that it gets.
@@ -146,7 +146,7 @@ fn put(
         .collect();
     // Each try reads the part anew.
     let body = || SendBody::from_owned_reader(Part::open(file, from, bytes));
-    let response = client.ask(Method::PUT, url, &headers, &body, about)?;
+    let response = client.send(Method::PUT, url, &headers, &body, about)?;
     watch.advance(bytes);
     Ok(text(response.headers(), ETAG.as_str()).to_owned())
 }

@@ -9,7 +9,7 @@
 //! in the cache serves.
 //!
 //! Reading order: [`HubConfig`], [`RepoId`], [`Hub`], [`Wanted`], [`DatasetFiles`]; within: `client`, `listing`, `snapshot`,
-//! `download`, `model_files`, `dataset_files`, `push`.
+//! `download`, `model_files`, `dataset_files`, `push_right`, `push`.
 
 mod cache;
 mod card;
@@ -20,6 +20,7 @@ mod digest;
 mod download;
 mod endpoint;
 mod error;
+mod front_matter;
 mod glob;
 mod hub;
 mod lfs;
@@ -27,6 +28,7 @@ mod listing;
 mod model_files;
 mod plain_path;
 mod push;
+mod push_right;
 mod repo_id;
 mod snapshot;
 mod token;

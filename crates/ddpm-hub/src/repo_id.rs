@@ -9,6 +9,9 @@ use crate::plain_path::check_plain_path;
 /// The longest name of an owner or a repository that the Hub takes, in bytes.
 const MAX_NAME_BYTES: usize = 96;
 
+/// What addresses of the Hub's pages begin with.
+const PAGES: [&str; 2] = ["https://huggingface.co/", "https://hf.co/"];
+
 /// A repository of the Hub at a revision: `OWNER/NAME` or `OWNER/NAME@REVISION`. A revision is a branch, a tag, or the 40
 /// digits of a commit; `main` where none is said.
 ///
@@ -29,6 +32,22 @@ pub struct RepoId {
 }
 
 impl RepoId {
+    /// What people type or paste: `OWNER/NAME`, `hub:OWNER/NAME`, or the address of its page, such as
+    /// `https://huggingface.co/OWNER/NAME/tree/REVISION` or `https://huggingface.co/datasets/OWNER/NAME`.
+    ///
+    /// # Errors
+    /// [`HubError::BadId`].
+    pub fn typed(text: &str) -> Result<Self> {
+        let Some(page) = PAGES.iter().find_map(|page| text.strip_prefix(page)) else {
+            return text.strip_prefix("hub:").unwrap_or(text).parse();
+        };
+        let page = page.strip_prefix("datasets/").unwrap_or(page).trim_end_matches('/');
+        match page.split_once("/tree/") {
+            Some((name, revision)) => format!("{name}@{revision}").parse(),
+            None => page.parse(),
+        }
+    }
+
     /// `OWNER/NAME`.
     pub fn name(&self) -> &str {
         &self.name
@@ -107,6 +126,22 @@ impl fmt::Display for RepoId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_typed_or_pasted() {
+        for (text, id) in [
+            ("a/b@v1", "a/b@v1"),
+            ("hub:a/b", "a/b"),
+            ("https://huggingface.co/a/b/", "a/b"),
+            ("https://huggingface.co/a/b/tree/v1", "a/b@v1"),
+            ("https://hf.co/datasets/a/b", "a/b"),
+        ] {
+            assert_eq!(RepoId::typed(text).expect("an id").to_string(), id);
+        }
+        for text in ["hub:hub:a/b", "https://huggingface.co/a", "https://example.org/a/b", "hub:"] {
+            assert!(RepoId::typed(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn what_is_an_id_and_what_is_not() {

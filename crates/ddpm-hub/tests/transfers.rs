@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ddpm_hub::{Endpoint, Hub, HubConfig, HubError, RepoId, Token, Wanted};
 use ddpm_testkit::{FakeHub, TOKEN, Trouble};
@@ -120,9 +120,18 @@ fn without_hashes_in_the_list_those_of_the_answers_are_taken() {
 fn the_cache_serves_where_the_network_does_not() {
     let world = World::new();
     let path = world.model().unwrap();
-    // Busy, and then gone.
-    world.server.trouble(Some(Trouble::Status(503, 99)));
-    assert_eq!(world.model().unwrap(), path);
+    // Busy, refusing, not a Hub, and then gone.
+    let refusing =
+        [Trouble::Status(503, 99), Trouble::Private, Trouble::NoList(403, &[], ""), Trouble::NoList(404, &[], "")];
+    let no_hub = [Trouble::NoList(200, &[], "<html>"), Trouble::NoList(200, &[], "[]")];
+    for trouble in refusing.into_iter().chain(no_hub) {
+        world.server.trouble(Some(trouble));
+        assert_eq!(world.model().unwrap(), path, "{trouble:?}");
+    }
+    // A revision that does not exist is not in the cache either.
+    world.server.trouble(None);
+    let error = Hub::new(world.config()).model(&id("someone/model@v9"), &()).unwrap_err();
+    assert!(matches!(error, HubError::NoRevision { .. }), "{error}");
     let World { server, root } = world;
     let (config, id) = (World::config(&World { server, root: tempfile::tempdir().unwrap() }), id("someone/model"));
     let config = HubConfig { cache: root.path().join("hub"), ..config };
@@ -131,6 +140,9 @@ fn the_cache_serves_where_the_network_does_not() {
     fs::remove_file(path.join("unet/diffusion_pytorch_model.safetensors")).unwrap();
     let error = Hub::new(config.clone()).model(&id, &()).unwrap_err();
     assert!(error.to_string().contains("127.0.0.1 cannot be reached (connection refused)"), "{error}");
+    assert!(
+        error.to_string().ends_with("the cache lacks someone/model, file unet/diffusion_pytorch_model.safetensors")
+    );
     let error = Hub::new(HubConfig { offline: true, ..config }).model(&id, &()).unwrap_err().to_string();
     assert!(error.contains("HF_HUB_OFFLINE") && error.contains("diffusion_pytorch_model.safetensors"), "{error}");
 }
@@ -147,6 +159,14 @@ fn offline_nothing_is_asked() {
     world.server.requests();
     assert_eq!(offline.model(&id("someone/model"), &()).unwrap(), path);
     assert_eq!(offline.model(&id(&format!("someone/model@{}", world.server.commit(MODEL))), &()).unwrap(), path);
+    // Nor is anything, where a part is missing.
+    let weights = path.join("unet/diffusion_pytorch_model.safetensors");
+    fs::rename(&weights, world.root.path().join("aside")).unwrap();
+    fs::rename(path.join("model_index.json"), world.root.path().join("index")).unwrap();
+    let error = offline.model(&id("someone/model"), &()).unwrap_err().to_string();
+    assert!(error.contains("model_index.json and 1 more") || error.contains("safetensors and 1 more"), "{error}");
+    fs::rename(world.root.path().join("aside"), weights).unwrap();
+    fs::rename(world.root.path().join("index"), path.join("model_index.json")).unwrap();
     // What another program put there, without this one's list, will do as well.
     fs::remove_dir_all(world.root.path().join("hub/models--someone--model/ddpm-listings")).unwrap();
     assert_eq!(offline.model(&id("someone/model"), &()).unwrap(), path);
@@ -169,12 +189,22 @@ fn each_refusal_has_its_own_message() {
     says(&world.with_token("hf_wrong"), "someone/model", &["refuses the token (401)"]);
     check_model(&world.with_token(TOKEN).model(&id("someone/model"), &()).unwrap());
     world.server.trouble(Some(Trouble::Gated));
+    fs::remove_dir_all(world.root.path().join("hub")).unwrap();
     says(&nobody, "someone/model", &["is gated"]);
-    world.server.trouble(Some(Trouble::Status(403, 1)));
-    says(&nobody, "someone/model", &["forbids it (403)"]);
+    // Its list may be seen, its files not: nothing of them is left.
+    says(&world.with_token(TOKEN), "someone/model", &["file", "is gated"]);
+    assert_eq!(world.blobs(), Vec::<PathBuf>::new());
+    world.server.trouble(Some(Trouble::NoList(403, &[], "{\"error\": \"ask your admin\"}")));
+    says(&nobody, "someone/model", &["forbids it (403): ask your admin"]);
+    let disabled = &[("X-Error-Message", "Access to this resource is disabled.")];
+    world.server.trouble(Some(Trouble::NoList(403, disabled, "")));
+    says(&nobody, "someone/model", &["has disabled it (403)"]);
     world.server.trouble(Some(Trouble::Status(418, 1)));
     says(&nobody, "someone/model", &["answers 418: in trouble"]);
-    fs::remove_dir_all(world.root.path().join("hub")).unwrap();
+    world.server.trouble(Some(Trouble::NoList(200, &[("Content-Type", "text/html; charset=utf-8")], "Log in")));
+    says(&nobody, "someone/model", &["the answer of 127.0.0.1 is not a Hub's", "HF_ENDPOINT"]);
+    world.server.trouble(Some(Trouble::NoList(429, &[("Retry-After", "4000")], "")));
+    says(&nobody, "someone/model", &["the Hub is busy (429), asked once: it wants a pause of 4000 s"]);
     for status in [429, 500, 503] {
         world.server.trouble(Some(Trouble::Status(status, 99)));
         says(&nobody, "someone/model", &["the Hub is busy", &status.to_string()]);
@@ -191,6 +221,42 @@ fn a_busy_hub_is_asked_again() {
     let world = World::new();
     world.server.trouble(Some(Trouble::Status(503, 2)));
     check_model(&world.model().unwrap());
+    // The pause that it wants is kept.
+    let limits: [&'static [(&str, &str)]; 2] =
+        [&[("Retry-After", "1")], &[("RateLimit", "\"api\";r=9;t=3000, \"resolvers\";r=0;t=1")]];
+    for headers in limits {
+        world.server.trouble(Some(Trouble::Answer(429, headers, "", 1)));
+        let begun = Instant::now();
+        world.model().unwrap();
+        assert!(begun.elapsed() >= Duration::from_secs(1), "{headers:?}");
+    }
+}
+
+#[test]
+fn a_list_that_is_cut_is_read_in_pages() {
+    for cut in [0, 1000] {
+        let world = World::new();
+        let names: Vec<String> = (0..1200).map(|i| format!("a/{i}.txt")).collect();
+        let mut files: Vec<(&str, Vec<u8>)> = names.iter().map(|name| (name.as_str(), b"x".to_vec())).collect();
+        files.extend(model_files());
+        world.add(MODEL, &files, Value::Null);
+        world.server.trouble(Some(Trouble::CutsList(cut)));
+        check_model(&world.model().unwrap());
+        let pages = world.server.requests().iter().filter(|request| request.contains("/tree/")).count();
+        assert_eq!(pages, 3);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_cache_that_cannot_be_written_to_serves() {
+    let world = World::new();
+    let path = world.model().unwrap();
+    // As root may write anywhere, a file lies where the directory is wanted.
+    let listings = world.root.path().join("hub/models--someone--model/ddpm-listings");
+    fs::remove_dir_all(&listings).unwrap();
+    fs::write(&listings, "").unwrap();
+    assert_eq!(world.model().unwrap(), path);
 }
 
 #[test]
@@ -207,7 +273,15 @@ fn the_token_goes_to_the_endpoint_alone() {
 #[test]
 fn other_bytes_than_listed_are_removed() {
     let world = World::new();
-    world.server.trouble(Some(Trouble::OtherBytes));
+    // Once may be an accident.
+    world.server.trouble(Some(Trouble::OtherBytes(1)));
+    check_model(&world.model().unwrap());
+    let world = World::new();
+    world.server.trouble(Some(Trouble::MoreBytes));
+    let error = world.model().unwrap_err().to_string();
+    assert!(error.contains("bytes, found more") && !error.contains("broke off"), "{error}");
+    assert_eq!(world.blobs(), Vec::<PathBuf>::new());
+    world.server.trouble(Some(Trouble::OtherBytes(u32::MAX)));
     let error = world.model().unwrap_err();
     assert!(matches!(error, HubError::WrongHash { .. }), "{error}");
     let text = error.to_string();
@@ -308,9 +382,68 @@ fn a_split_of_a_dataset_is_downloaded_at_its_commit() {
     assert_eq!(found.commit, world.server.commit("datasets/someone/set"));
     let offline = Hub::new(HubConfig { offline: true, ..world.config() });
     assert_eq!(offline.dataset(&id("someone/set"), &Wanted::default(), &()).unwrap(), found);
+    assert_eq!(offline.dataset_commit(&id("someone/set")).unwrap(), found.commit);
     // An incomplete one is none, though each file that is there is whole.
     fs::remove_file(&found.paths[1]).unwrap();
     assert!(matches!(offline.dataset(&id("someone/set"), &Wanted::default(), &()), Err(HubError::Offline { .. })));
+}
+
+#[test]
+fn a_dataset_that_was_asked_for_by_its_commit_is_found_by_its_branch() {
+    let world = World::new();
+    world.add("datasets/someone/set", &[("a.zip", b"pictures".to_vec())], Value::Null);
+    let hub = Hub::new(world.config());
+    let commit = hub.dataset_commit(&id("someone/set")).unwrap();
+    let reference = world.root.path().join("hub/datasets--someone--set/refs/main");
+    assert!(!reference.exists(), "its files are not there yet");
+    let found = hub.dataset(&id(&format!("someone/set@{commit}")), &Wanted::default(), &()).unwrap();
+    assert_eq!(fs::read_to_string(reference).unwrap(), commit);
+    let offline = Hub::new(HubConfig { offline: true, ..world.config() });
+    assert_eq!(offline.dataset_commit(&id("someone/set")).unwrap(), commit);
+    assert_eq!(offline.dataset(&id("someone/set"), &Wanted::default(), &()).unwrap(), found);
+}
+
+/// What another program leaves, which keeps no list of the Hub's.
+fn filled_by_another(world: &World, files: &[(&str, Vec<u8>)]) -> Hub {
+    world.add("datasets/someone/set", files, Value::Null);
+    let repository = world.root.path().join("hub/datasets--someone--set");
+    let commit = world.server.commit("datasets/someone/set");
+    for (name, bytes) in files {
+        let path = repository.join("snapshots").join(&commit).join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    fs::create_dir_all(repository.join("refs")).unwrap();
+    fs::write(repository.join("refs/main"), commit).unwrap();
+    Hub::new(HubConfig { offline: true, ..world.config() })
+}
+
+#[test]
+fn the_metadata_of_a_cache_that_another_program_filled_count() {
+    let readme = |head: &str| ("README.md", format!("---\n{head}\n---\n").into_bytes());
+    let names = ["x/1.zip", "y/2.zip"].map(|name| (name, name.as_bytes().to_vec()));
+    let with = |readme: (&'static str, Vec<u8>)| [&[readme], &names[..]].concat();
+    let wanted = Wanted::default();
+    let world = World::new();
+    let head =
+        "configs:\n- config_name: c\n  data_files: y/*\ndataset_info:\n  features:\n  - name: img\n    dtype: image";
+    let found = filled_by_another(&world, &with(readme(head))).dataset(&id("someone/set"), &wanted, &()).unwrap();
+    assert_eq!((found.paths.len(), found.column.as_deref()), (1, Some("img")));
+    assert!(found.paths[0].ends_with("y/2.zip"));
+    // Not understood is not the same as not there.
+    let world = World::new();
+    let error = filled_by_another(&world, &with(readme("configs: *c"))).dataset(&id("someone/set"), &wanted, &());
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("README.md: the metadata are not understood at `*c`"), "{error}");
+    // A part of a set is none, where the names tell how many there are.
+    let world = World::new();
+    let shards = ["data/train-00000-of-00003.parquet", "data/train-00002-of-00003.parquet"];
+    let hub = filled_by_another(&world, &shards.map(|name| (name, b"x".to_vec())));
+    let error = hub.dataset(&id("someone/set"), &wanted, &()).unwrap_err().to_string();
+    assert!(error.contains("data/train-00001-of-00003.parquet is not in the cache"), "{error}");
+    let error = hub.dataset(&id("someone/set"), &Wanted { split: Some("test".into()), ..wanted }, &());
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("in its split test") && error.contains("is not in the cache"), "{error}");
 }
 
 #[test]
@@ -330,6 +463,7 @@ fn a_folder_becomes_a_commit() {
     assert!(world.server.requests().is_empty());
     world.server.trouble(Some(Trouble::Private));
     assert!(matches!(push(&world.with_token("hf_wrong")).unwrap_err(), HubError::TokenRefused { .. }));
+    world.server.trouble(Some(Trouble::Private));
     for _ in 0..2 {
         assert_eq!(push(&world.with_token(TOKEN)).unwrap(), format!("{}/someone/new", world.server.url()));
     }
@@ -350,4 +484,49 @@ fn a_folder_becomes_a_commit() {
         // It was sent twice.
         assert!(*uploaded == bytes.repeat(2), "{path}");
     }
+}
+
+#[test]
+fn whether_an_upload_is_allowed_is_known_before() {
+    let world = World::new();
+    let check = |token: &str, name: &str| world.with_token(token).check_push(&id(name)).map_err(|e| e.to_string());
+    check(TOKEN, "someone/new").unwrap();
+    check(TOKEN, "some-people/new").unwrap();
+    check(TOKEN, "someone/model@main").unwrap();
+    let error = check(TOKEN, "else/new").unwrap_err();
+    assert!(error.contains("is of someone, who is not of else") && !error.contains("hf_"), "{error}");
+    world.server.rename("before/model", "someone/model");
+    check(TOKEN, "before/model").unwrap();
+    for name in ["someone/model@dev", "someone/new@dev", &format!("someone/model@{}", world.server.commit(MODEL))] {
+        let error = check(TOKEN, name).unwrap_err();
+        assert!(error.contains(name) && error.contains("a branch that exists"), "{error}");
+    }
+    world.server.trouble(Some(Trouble::ReadOnly));
+    assert!(check(TOKEN, "someone/new").unwrap_err().contains("may read only"));
+    world.server.trouble(Some(Trouble::Private));
+    assert!(check("hf_wrong", "someone/new").unwrap_err().contains("refuses the token (401)"));
+    // What cannot be known now may be well when the upload begins.
+    world.server.trouble(Some(Trouble::Status(503, 99)));
+    check(TOKEN, "someone/new").unwrap();
+}
+
+#[test]
+fn redirects_of_uploads_lose_nothing() {
+    let world = World::new();
+    let folder = world.root.path().join("pipeline");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("w.safetensors"), weights()).unwrap();
+    let push = || world.with_token(TOKEN).push(&id("someone/old"), &folder, "x", &());
+    // A model that was renamed.
+    world.server.rename("someone/old", "someone/model");
+    push().unwrap();
+    assert_eq!(world.server.commits().len(), 1);
+    world.server.trouble(Some(Trouble::SendsOn(307)));
+    push().unwrap();
+    assert!(world.server.uploads().into_values().any(|bytes| bytes == weights().repeat(2)));
+    // A redirect that would turn the upload into a question.
+    world.server.trouble(Some(Trouble::SendsOn(303)));
+    let error = push().unwrap_err().to_string();
+    assert!(error.contains("expected 307 or 308 to redirect a PUT, found 303"), "{error}");
+    assert_eq!(world.server.commits().len(), 2);
 }

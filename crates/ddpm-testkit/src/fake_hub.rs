@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 pub const TOKEN: &str = "hf_right";
 /// Files of at least so many bytes lie elsewhere: on a second port, as large files of the Hub do.
 const LARGE: usize = 1000;
+/// Files on one page of a list.
+const PAGE: usize = 500;
 
 /// A Hub that listens until it is dropped. Files of 1,000 bytes or more are redirected to another port.
 #[derive(Debug)]
@@ -27,8 +29,20 @@ pub struct FakeHub {
 pub enum Trouble {
     /// It answers the next so many questions with this status.
     Status(u16, u32),
-    /// It sends other bytes than it lists, as many.
-    OtherBytes,
+    /// It answers the next so many questions with this status, these headers and this text.
+    Answer(u16, &'static [(&'static str, &'static str)], &'static str, u32),
+    /// It answers so as long as it is so, when it is asked for the list of a repository.
+    NoList(u16, &'static [(&'static str, &'static str)], &'static str),
+    /// It sends other bytes than it lists, as many, the next so many times.
+    OtherBytes(u32),
+    /// It sends one byte more than it lists.
+    MoreBytes,
+    /// The short list of a repository ends after so many files.
+    CutsList(usize),
+    /// Every upload to the second port is sent on to another place there, with this status.
+    SendsOn(u16),
+    /// Its token may read only.
+    ReadOnly,
     /// It closes the connection in the middle of every file, the next so many times.
     BreaksOff(u32),
     /// It lists neither sizes nor hashes.
@@ -42,6 +56,8 @@ pub enum Trouble {
 #[derive(Debug, Default)]
 struct State {
     repositories: BTreeMap<String, Repository>,
+    /// Old names, `OWNER/NAME`, and the new ones.
+    renamed: Vec<(String, String)>,
     troubles: Vec<Trouble>,
     requests: Vec<String>,
     commits: Vec<Vec<Value>>,
@@ -93,6 +109,11 @@ impl FakeHub {
         let files = files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec())).collect();
         let made = Repository { commit: hex(&hash.finalize()), files, card };
         lock(&self.state).repositories.insert(repository.to_owned(), made);
+    }
+
+    /// Sends on from an old name, `OWNER/NAME`, to a new one.
+    pub fn rename(&self, from: &str, to: &str) {
+        lock(&self.state).renamed.push((from.to_owned(), to.to_owned()));
     }
 
     /// The commit that a repository is at.
@@ -181,6 +202,10 @@ fn read(stream: &TcpStream) -> std::io::Result<Asked> {
 
 type Headers = Vec<(&'static str, String)>;
 
+fn owned(headers: &[(&'static str, &'static str)]) -> Headers {
+    headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+}
+
 fn answer(mut stream: TcpStream, elsewhere: bool, at: [SocketAddr; 2], state: &Mutex<State>) -> std::io::Result<()> {
     let asked = read(&stream)?;
     let token = asked.headers.get("authorization").cloned();
@@ -189,7 +214,7 @@ fn answer(mut stream: TcpStream, elsewhere: bool, at: [SocketAddr; 2], state: &M
     let with = if token.is_some() { " with token" } else { "" };
     state.requests.push(format!("{place}{} {}{with}", asked.method, asked.path));
     let mut breaks_off = false;
-    let mut other_bytes = false;
+    let (mut other_bytes, mut more_bytes) = (false, false);
     for trouble in &mut state.troubles {
         match trouble {
             Trouble::Status(status, times) if *times > 0 => {
@@ -204,7 +229,19 @@ fn answer(mut stream: TcpStream, elsewhere: bool, at: [SocketAddr; 2], state: &M
                 return respond(&mut stream, 401, vec![], b"{\"error\": \"Repository not found\"}", false);
             }
             Trouble::BreaksOff(times) if *times > 0 => breaks_off = true,
-            Trouble::OtherBytes => other_bytes = true,
+            Trouble::Answer(status, headers, body, times) if *times > 0 => {
+                *times -= 1;
+                return respond(&mut stream, *status, owned(headers), body.as_bytes(), false);
+            }
+            Trouble::NoList(status, headers, body) if asked.path.contains("/revision/") => {
+                return respond(&mut stream, *status, owned(headers), body.as_bytes(), false);
+            }
+            Trouble::SendsOn(status) if asked.method == "PUT" && !asked.path.contains("/new") => {
+                let location = vec![("Location", format!("{}/new", asked.path))];
+                return respond(&mut stream, *status, location, b"", false);
+            }
+            Trouble::OtherBytes(times) if *times > 0 => other_bytes = true,
+            Trouble::MoreBytes => more_bytes = true,
             _ => {}
         }
     }
@@ -214,9 +251,16 @@ fn answer(mut stream: TcpStream, elsewhere: bool, at: [SocketAddr; 2], state: &M
     if breaks_off && let Some(Trouble::BreaksOff(times)) = state.troubles.first_mut() {
         *times -= 1;
     }
-    drop(state);
-    if is_file && other_bytes {
+    if is_file
+        && other_bytes
+        && let Some(Trouble::OtherBytes(times)) = state.troubles.first_mut()
+    {
+        *times -= 1;
         body.iter_mut().for_each(|byte| *byte ^= 1);
+    }
+    drop(state);
+    if is_file && more_bytes {
+        body.push(0);
     }
     let from =
         asked.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok());
@@ -244,7 +288,9 @@ fn route(asked: &Asked, elsewhere: bool, at: [SocketAddr; 2], state: &mut State)
         |value: Value| (200, vec![("Content-Type", "application/json".to_owned())], value.to_string().into_bytes());
     let path = &decoded(asked.path.split('?').next().unwrap_or_default());
     if elsewhere {
-        let Some(hash) = path.strip_prefix("/large/") else { return not_found("") };
+        let Some(hash) = path.strip_prefix("/large/").and_then(|rest| rest.split('/').next()) else {
+            return not_found("");
+        };
         if asked.method == "PUT" {
             let hash = hash.to_owned();
             state.uploads.entry(hash).or_default().extend(&asked.body);
@@ -257,26 +303,45 @@ fn route(asked: &Asked, elsewhere: bool, at: [SocketAddr; 2], state: &mut State)
             None => not_found(""),
         };
     }
+    if let Some((old, new)) = state.renamed.iter().find(|(old, _)| path.contains(old.as_str())) {
+        return (307, vec![("Location", asked.path.replacen(old, new, 1))], vec![]);
+    }
+    if path == "/api/whoami-v2" {
+        let role = if state.troubles.contains(&Trouble::ReadOnly) { "read" } else { "write" };
+        let access = json!({ "accessToken": { "role": role } });
+        return json(json!({ "name": "someone", "orgs": [{ "name": "some-people" }], "auth": access }));
+    }
     if asked.method == "POST" {
         return post(asked, path, at, state).map_or_else(|| not_found(""), json);
     }
     if let Some(rest) = path.strip_prefix("/api/") {
-        let (name, revision) = rest.split_once("/revision/").unwrap_or((rest, "main"));
+        let (name, revision) =
+            rest.split_once("/revision/").or_else(|| rest.split_once("/tree/")).unwrap_or((rest, "main"));
         let Some(repository) = state.repositories.get(name) else { return not_found("RepoNotFound") };
         if revision != "main" && revision != repository.commit {
             return not_found("RevisionNotFound");
         }
+        if rest.contains("/tree/") {
+            return tree(repository, asked, at);
+        }
+        let most = state.troubles.iter().find_map(|trouble| match trouble {
+            Trouble::CutsList(most) => Some(*most),
+            _ => None,
+        });
         let names_only = state.troubles.contains(&Trouble::ListsNames);
-        let files = repository.files.iter().map(|(path, bytes)| match (names_only, bytes.len() >= LARGE) {
-            (true, _) => json!({ "rfilename": path }),
-            (_, true) => json!({
-                "rfilename": path, "size": bytes.len(), "blobId": git_hash(b"a pointer"),
-                "lfs": { "sha256": sha256(bytes), "size": bytes.len(), "pointerSize": 9 },
-            }),
-            _ => json!({ "rfilename": path, "size": bytes.len(), "blobId": git_hash(bytes) }),
+        let files = repository.files.iter().take(most.unwrap_or(usize::MAX)).map(|(path, bytes)| {
+            match (names_only, bytes.len() >= LARGE) {
+                (true, _) => json!({ "rfilename": path }),
+                (_, true) => json!({
+                    "rfilename": path, "size": bytes.len(), "blobId": git_hash(b"a pointer"),
+                    "lfs": { "sha256": sha256(bytes), "size": bytes.len(), "pointerSize": 9 },
+                }),
+                _ => json!({ "rfilename": path, "size": bytes.len(), "blobId": git_hash(bytes) }),
+            }
         });
         let files: Vec<Value> = files.collect();
-        return json(json!({ "sha": repository.commit, "siblings": files, "cardData": repository.card }));
+        let id = name.split_once('/').map_or("", |(_, id)| id);
+        return json(json!({ "id": id, "sha": repository.commit, "siblings": files, "cardData": repository.card }));
     }
     let Some((name, file)) = path[1..].split_once("/resolve/") else { return not_found("") };
     let key = if name.starts_with("datasets/") { name.to_owned() } else { format!("models/{name}") };
@@ -300,6 +365,27 @@ fn route(asked: &Asked, elsewhere: bool, at: [SocketAddr; 2], state: &mut State)
         ("Location", format!("http://{}/large/{hash}?signed", at[1])),
     ]);
     (302, headers, vec![])
+}
+
+/// A page of the long list, with directories.
+fn tree(repository: &Repository, asked: &Asked, at: [SocketAddr; 2]) -> (u16, Headers, Vec<u8>) {
+    let first = asked.path.split_once("cursor=").and_then(|(_, from)| from.parse().ok()).unwrap_or(0);
+    let files = repository.files.iter().map(|(path, bytes)| match bytes.len() >= LARGE {
+        true => json!({
+            "type": "file", "path": path, "size": bytes.len(), "oid": git_hash(b"a pointer"),
+            "lfs": { "oid": sha256(bytes), "size": bytes.len(), "pointerSize": 9 },
+        }),
+        false => json!({ "type": "file", "path": path, "size": bytes.len(), "oid": git_hash(bytes) }),
+    });
+    let entries = [json!({ "type": "directory", "path": "data", "oid": "0", "size": 0 })].into_iter().chain(files);
+    let page: Vec<Value> = entries.skip(first).take(PAGE).collect();
+    let mut headers = vec![("Content-Type", "application/json".to_owned())];
+    if page.len() == PAGE {
+        let path = asked.path.split('?').next().unwrap_or_default();
+        let next = format!("<http://{}{path}?recursive=true&cursor={}>; rel=\"next\"", at[0], first + PAGE);
+        headers.push(("Link", next));
+    }
+    (200, headers, Value::from(page).to_string().into_bytes())
 }
 
 /// Without the percent signs of an address.
