@@ -248,7 +248,10 @@ fn table<T: DeserializeOwned>(document: &mut Table, name: &str) -> anyhow::Resul
     value.clone().try_into().map_err(|error: toml::de::Error| {
         let message = error.to_string().trim().replace('\n', " ");
         // Of a table that is made of two, a wrong type does not say either which key has it.
-        if let Some((key, found)) = wrong_key::<T>(name, &value).filter(|(key, _)| !message.contains(key.as_str())) {
+        let named = value.as_table().into_iter().flatten().any(|(key, _)| message.contains(&format!("`{key}`")));
+        if !named
+            && let Some((key, found)) = wrong_key::<T>(name, &value).filter(|(key, _)| !message.contains(key.as_str()))
+        {
             return usage(format!("{name}.{key}: {message}, found {found}"));
         }
         // A table that is made of two does not list its keys.

@@ -27,8 +27,9 @@ impl SampleConfig {
             // The pictures would be refused after hours of training.
             match (SamplerConfig { steps, ..self.sampler }).walk(diffusion) {
                 Ok(_) => {}
-                Err(error @ DiffusionError::NoSignal { .. }) => {
-                    return Err(format!("{field}: {error} (sample.spacing)"));
+                Err(error @ DiffusionError::NoSignal { heun, .. }) => {
+                    let or = if heun { "another sample.method" } else { "diffusion.prediction = \"v\"" };
+                    return Err(format!("{field}: {error}; that is sample.spacing = \"leading\", or {or}"));
                 }
                 Err(error) => return Err(format!("sample.{error}")),
             }

@@ -214,9 +214,9 @@ impl CheckpointError {
     }
 }
 
-/// The first of a list: nobody reads hundreds.
+/// All of a list, but for one that nobody would read to its end.
 fn beginning(differences: &[String]) -> String {
-    const MOST: usize = 10;
+    const MOST: usize = 100;
     match differences.len().checked_sub(MOST) {
         None | Some(0) => differences.join("; "),
         Some(more) => format!("{}; and {more} more", differences[..MOST].join("; ")),

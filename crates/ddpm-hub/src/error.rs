@@ -206,7 +206,7 @@ pub enum HubError {
     },
     /// The metadata in the cache, where the Hub does not give them.
     #[error(
-        "{}: the metadata are not understood at {problem}: without the Hub it is not known which files are wanted",
+        "{}: the metadata are not understood, {problem}: without the Hub it is not known which files are wanted",
         path.display()
     )]
     BadCard {

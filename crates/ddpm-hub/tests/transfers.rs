@@ -434,7 +434,7 @@ fn the_metadata_of_a_cache_that_another_program_filled_count() {
     let world = World::new();
     let error = filled_by_another(&world, &with(readme("configs: *c"))).dataset(&id("someone/set"), &wanted, &());
     let error = error.unwrap_err().to_string();
-    assert!(error.contains("README.md: the metadata are not understood at `*c`"), "{error}");
+    assert!(error.contains("README.md: the metadata are not understood, line 1 column 10"), "{error}");
     // A part of a set is none, where the names tell how many there are.
     let world = World::new();
     let shards = ["data/train-00000-of-00003.parquet", "data/train-00002-of-00003.parquet"];

@@ -3,12 +3,13 @@
 //! Owns every tensor operation that a network of this workspace calls in its hot path. A [`Tape`] records operations on
 //! [`Value`]s, and [`fused`] makes of a whole forward pass one operation that candle differentiates; [`recorded`] gives the
 //! parameters' gradients without candle's backward pass. [`conv2d`], [`group_norm`] and [`attention`] are such passes of one
-//! operation. On the CPU in f32 the kernels are our own, multi-threaded with rayon; for every other device and dtype the same
-//! functions compose candle's operations. [`composed`] holds those compositions: they are the reference that the fused forms are
-//! tested against.
+//! operation. On the CPU in f32 the kernels are our own, multi-threaded with rayon; on GPUs, and in other types, images lie channels last
+//! (`device`), with kernels of our own and cuDNN where there are some. [`composed`] holds the same operations composed of candle's:
+//! the reference that both are tested against.
 //!
 //! It leaves out: parameters, configuration, anything that knows what a network is. It is the only crate of the
-//! workspace with `unsafe`, and that in two places: the calls of the `gemm` kernels, and the instructions of the matrix unit.
+//! workspace with `unsafe`: calls of the `gemm` kernels, instructions of the matrix unit, and for GPUs calls of our kernels and of
+//! cuDNN.
 //!
 //! Results are the same bits for the same inputs and thread count on one machine: work is divided by shape and thread
 //! count alone, and partial sums are added in a fixed order.

@@ -1,11 +1,11 @@
 //! The update on a device against Adam, clipping and the average one after the other. With the feature `emulated-kernels` and
-//! DDPM_EMULATE_CUDA set: its kernels on the CPU.
-#![cfg(feature = "emulated-kernels")]
+//! DDPM_EMULATE_CUDA set its kernels are on the CPU; with `cuda` they are where DDPM_TEST_DEVICE says.
+#![cfg(any(feature = "emulated-kernels", feature = "cuda"))]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use ddpm_ops::{AdamStep, AdamUpdate, DeviceUpdate, Gradient, UpdateStep, Updated, adam_step, ema_step};
-use ddpm_testkit::assert_close;
+use ddpm_testkit::{assert_close, device};
 
 const STEP: UpdateStep = UpdateStep {
     learning_rate: 1e-2,
@@ -25,14 +25,14 @@ const SHAPES: [&[usize]; 3] = [&[70_001], &[3, 5], &[1]];
 fn numbers(shape: &[usize], seed: usize) -> Tensor {
     let count: usize = shape.iter().product();
     let values: Vec<f32> = (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1000) as f32 / 500.0 - 1.0).collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    Tensor::from_vec(values, shape, &device()).unwrap()
 }
 
 /// Parameters, moments and averages of each shape.
 fn vars() -> Vec<[Var; 4]> {
     let var = |tensor: &Tensor| Var::from_tensor(tensor).unwrap();
     let all = |(i, shape): (usize, &&[usize])| {
-        let (start, zeros) = (numbers(shape, i), Tensor::zeros(*shape, DType::F32, &Device::Cpu).unwrap());
+        let (start, zeros) = (numbers(shape, i), Tensor::zeros(*shape, DType::F32, &device()).unwrap());
         [var(&start), var(&zeros), var(&zeros), var(&start)]
     };
     SHAPES.iter().enumerate().map(all).collect()
@@ -55,9 +55,9 @@ fn it_is_clipping_adam_and_the_average() {
         moment2: moment2.clone(),
         average: average.clone(),
     };
-    assert!(DeviceUpdate::takes(&found[0][0]), "DDPM_EMULATE_CUDA is not set");
+    assert!(DeviceUpdate::takes(&found[0][0]), "neither DDPM_EMULATE_CUDA nor DDPM_TEST_DEVICE is set");
     let mut update = DeviceUpdate::new(found.iter().map(updated).collect()).unwrap();
-    let loss = |value: f32| Tensor::new(value, &Device::Cpu).unwrap();
+    let loss = |value: f32| Tensor::new(value, &device()).unwrap();
     let mut norms = Vec::new();
     for k in 0..3 {
         let of_step = gradients(k);

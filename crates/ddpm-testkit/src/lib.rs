@@ -32,7 +32,7 @@ impl Golden {
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes)
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let config = header.metadata().as_ref().and_then(|m| m.get("config")).cloned().unwrap_or_default();
-        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
+        let tensors = candle_core::safetensors::load_buffer(&bytes, &device())
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         Self { tensors: tensors.into_iter().collect(), config }
     }
@@ -49,6 +49,23 @@ impl Golden {
     pub fn with_prefix(&self, prefix: &str) -> BTreeMap<String, Tensor> {
         self.tensors.iter().filter_map(|(name, t)| Some((name.strip_prefix(prefix)?.to_string(), t.clone()))).collect()
     }
+}
+
+/// The device that tests are to try: the one that DDPM_TEST_DEVICE names, `cpu` or `cuda:N`, the CPU where it is not set.
+///
+/// # Panics
+/// When there is no such device.
+pub fn device() -> Device {
+    static DEVICE: std::sync::OnceLock<Device> = std::sync::OnceLock::new();
+    let open = || match std::env::var("DDPM_TEST_DEVICE").ok().as_deref() {
+        None | Some("" | "cpu") => Device::Cpu,
+        Some(name) => {
+            let number = name.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+            let number = number.unwrap_or_else(|| panic!("DDPM_TEST_DEVICE: expected cpu or cuda:N, found {name}"));
+            Device::new_cuda_with_stream(number).unwrap_or_else(|error| panic!("DDPM_TEST_DEVICE={name}: {error}"))
+        }
+    };
+    DEVICE.get_or_init(open).clone()
 }
 
 /// Every golden file of a folder under `tests/golden`, by name without ending, sorted.

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use ddpm_rng::{Purpose, Stream};
+use ddpm_testkit::device;
 use ddpm_unet::{Network, NetworkConfig, Precision};
 
 fn bits(tensor: &Tensor) -> Vec<f32> {
@@ -21,12 +22,12 @@ fn run(
         .initial_weights(3)
         .unwrap()
         .into_iter()
-        .map(|(name, tensor)| (name, Var::from_tensor(&tensor).unwrap()))
+        .map(|(name, tensor)| (name, Var::from_tensor(&tensor.to_device(&device()).unwrap()).unwrap()))
         .collect();
     let weights = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
     let network = Network::new(config, &weights).unwrap().computing_in(precision).recomputing(recompute);
-    let x = Stream::new(1, Purpose::Synthetic, 0).normal((2, 3, 8, 8), &Device::Cpu).unwrap();
-    let t = Tensor::new(&[3f32, 700.0], &Device::Cpu).unwrap();
+    let x = Stream::new(1, Purpose::Synthetic, 0).normal((2, 3, 8, 8), &device()).unwrap();
+    let t = Tensor::new(&[3f32, 700.0], &device()).unwrap();
     let mut dropout = Stream::new(1, Purpose::Dropout, 0);
     let pass = network.forward_train(&x, &t, &mut dropout).unwrap();
     let out = bits(&pass.output());

@@ -53,11 +53,11 @@ impl Attention {
         let (batch, positions, _) = grad.dims3()?;
         let grad = grad.reshape((batch, positions, self.heads, self.head_channels))?.transpose(1, 2)?.contiguous()?;
         let weights = self.weights(q, k)?;
-        let by_v = primitives::matmul(&weights.t()?.contiguous()?, &grad)?;
+        let by_v = primitives::matmul(&weights.t()?, &grad)?;
         let by_weights = primitives::matmul(&grad, &v.t()?)?;
         let by_products = primitives::softmax_by_input(&weights, &by_weights, self.scale())?;
         let by_q = primitives::matmul(&by_products, k)?;
-        let by_k = primitives::matmul(&by_products.t()?.contiguous()?, q)?;
+        let by_k = primitives::matmul(&by_products.t()?, q)?;
         let parts = [by_q, by_k, by_v].map(|part| self.together(&part));
         let [q, k, v] = parts;
         Tensor::cat(&[q?, k?, v?], 2)

@@ -18,7 +18,7 @@ impl Tape {
         Ok(self.push_device(out, &[node], &[weight, bias], || {
             let (weight, bias) = (weight.clone(), bias.clone());
             Box::new(move |grad: Tensor, gradients: &mut Gradients<Tensor>| {
-                let by_weight = primitives::matmul(&grad.t()?.contiguous()?, &x.tensor)?;
+                let by_weight = primitives::matmul(&grad.t()?, &x.tensor)?;
                 gradients.add_parameter(&weight, by_weight.to_dtype(weight.dtype())?);
                 gradients.add_parameter(&bias, grad.sum(0)?.to_dtype(bias.dtype())?);
                 if node.is_some() {

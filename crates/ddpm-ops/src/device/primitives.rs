@@ -77,7 +77,7 @@ pub(super) fn convolution_by_kernel(x: &Tensor, grad: &Tensor, side: usize) -> R
     }
     let (positions, out) = (batch * height * width, grad.dim(3)?);
     let (x, grad) = (x.reshape((positions, channels))?, grad.reshape((positions, out))?);
-    matmul(&grad.t()?.contiguous()?, &x)?.reshape((out, 1, 1, channels))
+    matmul(&grad.t()?, &x)?.reshape((out, 1, 1, channels))
 }
 
 /// a · b of matrices, batched or not.

@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Whether a GPU computes what the CPU does: the one command to run where there is one.
+
+    python tests/cuda/verify.py [--device cuda:0]
+
+1. Every operation against f64, every golden network with all its gradients, and the update, on the GPU: `cargo test` with
+   DDPM_TEST_DEVICE set.
+2. Trainings from the same seed on the CPU and on the GPU, in f32, tf32 and bf16: how far their losses are apart.
+3. Two trainings on the GPU, and one that is stopped and resumed: whether their weights are the same to the bit.
+
+Exits with 1 where anything is further off than it may be. Needs what docs/cuda.md says a build with `cuda` needs, and no Python
+package.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+TRAIN = ROOT / "target" / "release" / "ddpm-train"
+TESTS = ["against_composed", "device_update", "golden", "precision", "recompute", "unet2d", "adam_golden"]
+# Mean relative distance of the losses from those of the CPU in f32. The same batches, time steps and noise: only rounding differs.
+BOUNDS = {"f32": 1e-3, "tf32": 1e-2, "bf16": 3e-2}
+
+
+def losses(run):
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def train(out, device, precision, steps, *more):
+    command = [TRAIN, "--preset", "digits", "--out", out, "--device", device, "--steps", steps, "-q"]
+    sets = [f"train.precision={precision}", "train.log_every_steps=1", "sample.preview_images=0", "train.sample_every_steps=0"]
+    command += [word for key in (*sets, *more) for word in ("--set", key)]
+    subprocess.run([str(part) for part in command], check=True)
+    return out
+
+
+def weights(run, steps):
+    checkpoint = run / "checkpoints" / f"step-{steps:06}"
+    return [hashlib.sha256((checkpoint / name).read_bytes()).hexdigest() for name in ("model.safetensors", "training.safetensors")]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--steps", type=int, default=200)
+    args = parser.parse_args()
+    good = True
+
+    def say(what, holds, found):
+        nonlocal good
+        good &= holds
+        print(f"{'ok  ' if holds else 'FAIL'} {what}: {found}", flush=True)
+
+    features = [] if args.device == "cpu" else ["--features", "ddpm-ops/cuda"]
+    packages = ["-p", "ddpm-ops", "-p", "ddpm-unet", "-p", "ddpm-trainer"]
+    tests = [word for test in TESTS for word in ("--test", test)]
+    # One test at a time: what waits for the GPU waits for all of them.
+    run = subprocess.run(
+        ["cargo", "test", "--release", *packages, *features, *tests, "--", "--test-threads", "1"],
+        cwd=ROOT, env={**os.environ, "DDPM_TEST_DEVICE": args.device},
+    )
+    say("operations, networks and gradients", run.returncode == 0, f"cargo test ended with {run.returncode}")
+
+    features = [] if args.device == "cpu" else ["--features", "cuda"]
+    subprocess.run(["cargo", "build", "--release", "-p", "ddpm-train", *features], cwd=ROOT, check=True)
+    with tempfile.TemporaryDirectory() as work:
+        work = pathlib.Path(work)
+        of_cpu = losses(train(work / "cpu", "cpu", "f32", args.steps))
+        for precision, bound in BOUNDS.items():
+            own = losses(train(work / precision, args.device, precision, args.steps))
+            distance = sum(abs(a - b) / b for a, b in zip(own, of_cpu)) / len(of_cpu)
+            say(f"losses in {precision}", len(own) == len(of_cpu) and distance < bound, f"{distance:.1e} apart, at most {bound:.0e}")
+        again = train(work / "again", args.device, "bf16", args.steps)
+        same = weights(again, args.steps) == weights(work / "bf16", args.steps)
+        # Algorithms are chosen by timing them: two processes may choose differently.
+        print(f"     two trainings: {'the same bits' if same else 'equal up to rounding'}")
+        half = args.steps // 2
+        train(work / "parts", args.device, "bf16", half, f"train.checkpoint_every_steps={half}")
+        train(work / "parts", args.device, "bf16", args.steps, f"train.checkpoint_every_steps={half}")
+        same = weights(work / "parts", args.steps) == weights(work / "bf16", args.steps)
+        print(f"     stopped and resumed: {'the same bits' if same else 'equal up to rounding'}")
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()
