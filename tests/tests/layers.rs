@@ -17,7 +17,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("ddpm-trainer", &["ddpm-diffusion", "ddpm-checkpoint", "ddpm-ops", "ddpm-rng", "ddpm-schedule"]),
     ("ddpm-hub", &[]),
     ("ddpm-testkit", &[]),
-    ("ddpm-cli", &["ddpm-hub"]),
+    ("ddpm-cli", &["ddpm-hub", "ddpm-ops"]),
     ("ddpm-train", &APPS),
     ("ddpm-sample", &APPS),
 ];

@@ -72,8 +72,7 @@ fn open_gpu(number: usize) -> Result<Device, GpuFailure> {
         there if number >= there => return Err(GpuFailure::beyond(there)),
         _ => {}
     }
-    // One stream for all threads: those of a thread's own would not wait for each other.
-    let device = Device::new_cuda_with_stream(number).map_err(failure)?;
+    let device = gpu::open(number).map_err(failure)?;
     // A driver or a GPU too old for the kernels in this program is noticed by the first of them that runs, not before.
     let first = || Tensor::zeros(1, DType::F32, &device)?.affine(1.0, 1.0)?.to_vec1::<f32>();
     first().map_err(failure)?;

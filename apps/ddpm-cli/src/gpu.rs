@@ -12,6 +12,14 @@ pub(crate) fn count() -> Result<usize> {
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
+/// The GPU of that number.
+///
+/// # Errors
+/// When there is none, or it does not start.
+pub(crate) fn open(number: usize) -> Result<Device> {
+    ddpm_ops::open_gpu(number)
+}
+
 /// How much of its memory is held, by this process and others, in MiB; None of a device that is no GPU.
 pub(crate) fn memory_held(device: &Device) -> Option<f64> {
     device.as_cuda_device().ok()?;

@@ -10,6 +10,14 @@ pub(crate) fn count() -> Result<usize> {
     Err(Error::NotCompiledWithCudaSupport)
 }
 
+/// The GPU of that number.
+///
+/// # Errors
+/// Always.
+pub(crate) fn open(_: usize) -> Result<Device> {
+    Err(Error::NotCompiledWithCudaSupport)
+}
+
 /// How much of its memory is held: None, as it is no GPU.
 pub(crate) fn memory_held(_: &Device) -> Option<f64> {
     None

@@ -96,14 +96,15 @@ impl GaussianDiffusion {
         Ok((x_t.broadcast_mul(&inverse)? - x_0.broadcast_mul(&ratio)?)?)
     }
 
-    /// What the network is told for those steps: `[batch]`, f32, indices into the schedule that it was trained with.
+    /// What the network is told for those steps: `[batch]`, f32, on the CPU, where networks embed it; indices into the schedule that
+    /// it was trained with.
     ///
     /// # Errors
     /// When an index is not in the schedule.
-    pub fn network_time(&self, t: &[usize], device: &Device) -> Result<Tensor, DiffusionError> {
+    pub fn network_time(&self, t: &[usize]) -> Result<Tensor, DiffusionError> {
         self.check_steps(t)?;
         let times: Vec<f32> = t.iter().map(|i| self.schedule.timestep(*i) as f32).collect();
-        Ok(Tensor::from_vec(times, t.len(), device)?)
+        Ok(Tensor::from_vec(times, t.len(), &Device::Cpu)?)
     }
 
     pub(crate) fn check_steps(&self, t: &[usize]) -> Result<(), DiffusionError> {

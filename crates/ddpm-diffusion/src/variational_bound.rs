@@ -75,7 +75,7 @@ impl GaussianDiffusion {
         let batch = x_0.dim(0)?;
         let t = vec![i; batch];
         let x_t = self.q_sample(x_0, &t, eps)?;
-        let output = denoiser.predict(&x_t, &self.network_time(&t, x_t.device())?)?;
+        let output = denoiser.predict(&x_t, &self.network_time(&t)?)?;
         let eps_hat = self.estimate(&x_t, &t, &output)?.eps;
         let mean = self.model_mean(&x_t, &t, &eps_hat)?;
         let log_variance = self.schedule().log_variance_clipped(variance, i);

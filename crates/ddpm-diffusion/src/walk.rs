@@ -39,7 +39,7 @@ impl<'a> Walk<'a> {
     pub(crate) fn predict(&self, x: &Tensor, i: usize) -> Result<Prediction, DiffusionError> {
         let t = vec![i; x.dim(0)?];
         // Detached: a denoiser over variables would otherwise keep the activations of every step until the last.
-        let output = self.denoiser.predict(x, &self.diffusion.network_time(&t, x.device())?)?.detach();
+        let output = self.denoiser.predict(x, &self.diffusion.network_time(&t)?)?.detach();
         let channels = x.dim(1)?;
         let (output, variance) = match output.dims() {
             [_, twice, ..] if *twice == 2 * channels => {

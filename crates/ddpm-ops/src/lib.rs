@@ -57,6 +57,8 @@ pub use activation::DropoutSource;
 pub use attention::attention;
 pub use candle_op::{Gradient, ParameterGradients, Precision, Recorded, fused, recorded};
 pub use conv2d::{Conv2d, Norm, conv2d};
+#[cfg(feature = "cuda")]
+pub use device::open_gpu;
 pub use device::{DeviceUpdate, UpdateRecord, UpdateStep, Updated};
 pub use group_norm::{group_norm, group_norm_silu};
 pub use loss::{mean_squared_error, mean_squared_error_and_gradient};

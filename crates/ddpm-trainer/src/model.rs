@@ -13,7 +13,7 @@ pub trait TrainableDenoiser {
     /// computed from. A tensor that candle tracks is one (`Recorded::from`).
     ///
     /// # Shapes
-    /// `x_t` [batch, channel, height, width]; `t` `[batch]`, f32, time steps from 0. The result has the shape of `x_t`.
+    /// `x_t` [batch, channel, height, width]; `t` `[batch]`, f32, on the CPU, time steps from 0. The result has the shape of `x_t`.
     ///
     /// # Errors
     /// Whatever the network says.

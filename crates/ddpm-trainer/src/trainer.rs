@@ -338,7 +338,7 @@ impl Trainer {
         let eps = stream(Purpose::TrainingNoise).normal(x_0.shape(), &self.device)?.to_dtype(x_0.dtype())?;
         let x_t = self.diffusion.q_sample(x_0, &t, &eps)?.detach();
         let target = self.diffusion.target(x_0, &eps, &t)?;
-        let t = self.diffusion.network_time(&t, &self.device)?;
+        let t = self.diffusion.network_time(&t)?;
         let prediction = self.model.denoiser.predict_train(&x_t, &t, &mut stream(Purpose::Dropout))?;
         let (loss, by_output) = mean_squared_error_and_gradient(&prediction.output(), &target)?;
         let part = 1.0 / self.config.gradient_accumulation_steps as f64;

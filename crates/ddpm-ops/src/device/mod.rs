@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Result, Tensor, TensorId, bail};
 
+#[cfg(feature = "cuda")]
+pub use self::kernels::open_gpu;
 pub use self::kernels::{DeviceUpdate, UpdateRecord, UpdateStep, Updated};
 pub(crate) use self::pointwise::Function;
 use crate::tape::{Backward, Gradients, Kind, Record, Tape, Value};

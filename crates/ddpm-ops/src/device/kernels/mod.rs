@@ -21,6 +21,8 @@ pub(super) use self::dropout::dropout;
 #[cfg(feature = "cuda")]
 pub(super) use self::launch::{address, address_to_write, number, unwritten};
 pub(super) use self::normalisation::{Statistics, normalisation, normalisation_by_all};
+#[cfg(feature = "cuda")]
+pub use self::on_gpu::open_gpu;
 pub(super) use self::pointwise::{function, function_by_input, raised, sums_over_positions};
 pub(super) use self::softmax::{softmax, softmax_by_input};
 pub use self::update::{DeviceUpdate, UpdateRecord, UpdateStep, Updated};
