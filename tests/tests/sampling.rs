@@ -256,12 +256,18 @@ fn what_is_no_model_is_refused() {
         ("-n 3 --first 18446744073709551613", "--first: expected at most 18446744073709551612"),
         ("--sampler best", "best"),
         ("--sampler ddim --eta -1", "eta: expected a share in [0, 1], found -1"),
-        ("--sampler ddpm --eta 0.5", "--eta: it has an effect with ddim, found ddpm, --sampler"),
-        ("--sampler heun --order 3", "--order: it has an effect with dpm-solver and dpm-solver-sde, found heun"),
-        ("--sampler ddim --variance fixed-small", "--variance: it has an effect with ddpm, found ddim"),
+        ("--sampler ddpm --eta 0.5", "--eta: expected a sampler that it changes (ddim), found --sampler ddpm"),
+        (
+            "--sampler heun --order 3",
+            "--order: expected a sampler that it changes (dpm-solver and dpm-solver-sde), found --sampler heun",
+        ),
+        (
+            "--sampler ddim --variance fixed-small",
+            "--variance: expected a sampler that it changes (ddpm), found --sampler ddim",
+        ),
         (
             "--eps-after-clip predicted",
-            "--eps-after-clip: it has an effect with ddim and heun, found ddpm, the model's",
+            "--eps-after-clip: expected a sampler that it changes (ddim and heun), found the model's own sampler, ddpm",
         ),
     ] {
         assert!(sample(root.path()).args(args).fail(2).contains(said), "{args}");

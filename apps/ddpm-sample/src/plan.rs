@@ -195,9 +195,11 @@ fn check_options(args: &Args, method: Method) -> anyhow::Result<()> {
         ("--eps-after-clip", args.eps_after_clip.is_some(), noiseless, "ddim and heun"),
     ] {
         if typed && !read {
-            let (found, from) =
-                (name(method), if args.sampler.is_some() { "--sampler" } else { "the model's sampler" });
-            return Err(usage(format!("{flag}: it has an effect with {methods}, found {found}, {from}")));
+            let from = if args.sampler.is_some() { "--sampler" } else { "the model's own sampler," };
+            return Err(usage(format!(
+                "{flag}: expected a sampler that it changes ({methods}), found {from} {}",
+                name(method)
+            )));
         }
     }
     Ok(())
