@@ -169,7 +169,11 @@ impl Recorded {
     /// # Errors
     /// When candle fails.
     pub fn into_tensor(self) -> Result<Tensor> {
-        let Self { output, pass: Some(pass) } = self else { return Ok(self.output) };
+        let Self { mut output, pass: Some(pass) } = self else { return Ok(self.output) };
+        // A view of a part: what is handed to candle below is the storage as a whole.
+        if output.layout().start_offset() > 0 {
+            output = output.force_contiguous()?;
+        }
         let leaves = pass.leaves.iter().map(|(tensor, node)| (tensor.clone(), Some(*node)));
         let parameters = pass.parameters().iter().map(|parameter| (parameter.clone(), None));
         let sources: Vec<_> = leaves.chain(parameters).collect();

@@ -310,6 +310,20 @@ fn gradients_predict_finite_differences() {
     }
 }
 
+/// Where everything but the channels is 1, what is left of an image is a part of it in place.
+#[test]
+fn the_smallest_images_are_resampled() {
+    for (how, reference) in [
+        (Resample::Even, (|x| composed::every_second(x, 0)) as fn(&Tensor) -> Result<Tensor>),
+        (Resample::Odd, |x| composed::every_second(x, 1)),
+        (Resample::Mean, composed::mean_2x),
+        (Resample::Nearest, composed::upsample_nearest_2x),
+    ] {
+        let resample = |t: &[Tensor]| ddpm_ops::fused(&[&t[0]], |tape, values| tape.resample(&values[0], how));
+        check("resample", &[values(&[1, 3, 2, 2], 5)], resample, |t| reference(&t[0]));
+    }
+}
+
 #[test]
 fn pixel_unshuffle_orders_channels_as_the_article_does() {
     let x = Tensor::arange(0f32, 16.0, &Device::Cpu).unwrap().reshape((1, 1, 4, 4)).unwrap();

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::normalisation::Surroundings;
-use super::{planes, primitives};
+use super::primitives;
 use crate::conv2d::Conv2d;
 use crate::planes::Arrange;
 use crate::tape::{Gradients, Tape, Value};
@@ -57,18 +57,17 @@ impl Tape {
         };
         let (arrange, own_channels) = (op.arrange, input.dims[1]);
 
-        let mut x = input.tensor;
-        if let Some(skip) = &skip {
-            x = Tensor::cat(&[&x, &skip.tensor], 3)?;
-        }
-        x = primitives::raised(x, added.as_ref().map(|v| &v.tensor), None)?;
-        x = planes::arranged(&x, arrange)?;
+        let batch = input.dims[0];
+        let (skip, added) = (skip.map(|skip| skip.tensor), added.map(|added| added.tensor));
+        let x = match (&skip, &added, arrange) {
+            (None, None, Arrange::AsIs) => input.tensor,
+            _ => primitives::join(&input.tensor, skip.as_ref(), added.as_ref(), arrange)?,
+        };
         let kernel = self.kernel(op.weight)?;
         let y = primitives::convolution(&x, &kernel)?;
 
         // What is added to each channel of each image, of the layer's and the image's own.
         let bias = op.bias.map(|bias| self.vector(bias)).transpose()?;
-        let batch = input.dims[0];
         let offset = match (bias, image_bias) {
             (Some(bias), Some(own)) => Some(own.tensor.broadcast_add(&bias)?),
             (Some(bias), None) => Some(bias.broadcast_as((batch, bias.dim(0)?))?.contiguous()?),
@@ -142,21 +141,20 @@ fn before(
     nodes: Nodes,
     gradients: &mut Gradients<Tensor>,
 ) -> Result<()> {
-    let grad = planes::arranged_by_input(grad, arrange)?;
+    let times = if arrange == Arrange::PixelUnshuffle2x { 4 } else { 1 };
+    let both = grad.dim(3)? / times;
+    let part = |from: usize, channels: usize| primitives::join_by_part(grad, arrange, both, from, channels);
+    let parts = match both - own_channels {
+        0 if arrange == Arrange::AsIs => vec![grad.clone()],
+        0 => vec![part(0, both)?],
+        others => vec![part(0, own_channels)?, part(own_channels, others)?],
+    };
     if nodes.added.is_some() {
-        gradients.add(nodes.added, primitives::sums_over_positions(&grad)?);
+        let sums = parts.iter().map(primitives::sums_over_positions).collect::<Result<Vec<_>>>()?;
+        gradients.add(nodes.added, Tensor::cat(&sums, 1)?);
     }
-    let channels = grad.dim(3)?;
-    if channels == own_channels {
-        gradients.add(nodes.input, grad);
-        return Ok(());
-    }
-    let part = |from: usize, channels: usize| grad.narrow(3, from, channels)?.contiguous();
-    if nodes.input.is_some() {
-        gradients.add(nodes.input, part(0, own_channels)?);
-    }
-    if nodes.skip.is_some() {
-        gradients.add(nodes.skip, part(own_channels, channels - own_channels)?);
+    for (node, part) in [nodes.input, nodes.skip].into_iter().zip(parts) {
+        gradients.add(node, part);
     }
     Ok(())
 }

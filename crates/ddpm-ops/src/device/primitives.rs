@@ -7,6 +7,7 @@ use super::cudnn;
 use super::normalisation::{Gradient, Statistics, Surroundings};
 use super::pointwise::Function;
 use super::{kernels, reference};
+use crate::planes::Arrange;
 
 /// A weight [out, in, k, k], or [out, in] of one tap, as [out, k, k, in] of that type.
 pub(super) fn kernel(weight: &Tensor, dtype: DType) -> Result<Tensor> {
@@ -151,4 +152,33 @@ pub(super) fn function_by_input(f: Function, x: &Tensor, grad: &Tensor) -> Resul
 /// Each element with probability `rate` 0, else by 1 / (1 − rate) larger: which ones is a function of `seed` and the shape.
 pub(super) fn dropout(x: &Tensor, rate: f64, seed: u64) -> Result<Tensor> {
     if kernels::take(x) { kernels::dropout(x, rate, seed) } else { reference::dropout(x, rate, seed) }
+}
+
+/// What a convolution reads: the channels of one tensor or of two, with values of each channel of each image added, rearranged.
+pub(super) fn join(
+    first: &Tensor,
+    second: Option<&Tensor>,
+    added: Option<&Tensor>,
+    arrange: Arrange,
+) -> Result<Tensor> {
+    if kernels::take(first) {
+        kernels::join(first, second, added, arrange)
+    } else {
+        reference::join(first, second, added, arrange)
+    }
+}
+
+/// Its gradient by the part whose channels begin at `from` among `both`.
+pub(super) fn join_by_part(
+    grad: &Tensor,
+    arrange: Arrange,
+    both: usize,
+    from: usize,
+    channels: usize,
+) -> Result<Tensor> {
+    if kernels::take(grad) {
+        kernels::join_by_part(grad, arrange, both, from, channels)
+    } else {
+        reference::join_by_part(grad, arrange, from, channels)
+    }
 }

@@ -4,8 +4,10 @@
 use candle_core::{D, Result, Tensor};
 
 use super::normalisation::{Statistics, Surroundings};
+use super::planes;
 use super::pointwise::Function;
 use super::wide;
+use crate::planes::Arrange;
 
 fn widened(x: &Tensor) -> Result<Tensor> {
     x.to_dtype(wide(x.dtype()))
@@ -190,4 +192,23 @@ pub(super) fn dropout(x: &Tensor, rate: f64, seed: u64) -> Result<Tensor> {
     let mask: Vec<f32> = (0..x.elem_count() as u64).map(factor).collect();
     let mask = Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(wide(x.dtype()))?;
     (widened(x)? * mask)?.to_dtype(x.dtype())
+}
+
+/// What a convolution reads.
+pub(super) fn join(
+    first: &Tensor,
+    second: Option<&Tensor>,
+    added: Option<&Tensor>,
+    arrange: Arrange,
+) -> Result<Tensor> {
+    let x = match second {
+        Some(second) => Tensor::cat(&[first, second], 3)?,
+        None => first.clone(),
+    };
+    planes::arranged(&raised(&x, added, None)?, arrange)
+}
+
+/// The gradient of [`join`] by the part whose channels begin at `from`.
+pub(super) fn join_by_part(grad: &Tensor, arrange: Arrange, from: usize, channels: usize) -> Result<Tensor> {
+    planes::arranged_by_input(grad, arrange)?.narrow(3, from, channels)?.contiguous()
 }

@@ -17,7 +17,7 @@ struct Dropout {
 }
 
 pub(in crate::device) fn dropout(x: &Tensor, rate: f64, seed: u64) -> Result<Tensor> {
-    let elements = Elements::of(x, x.elem_count());
+    let elements = Elements::of(&[x], x.elem_count());
     let out = unwritten(x.shape(), x.dtype(), x.device())?;
     let args = Dropout {
         x: address(x)?,

@@ -598,3 +598,69 @@ KERNEL(update_apply, Update) {
     chunk.average[i] = chunk.average[i] * (1.0f - by.average) + p * by.average;
   }
 }
+
+// ---- What a convolution reads: channels of one tensor or of two, raised, as they are (0), every pixel as a 2 x 2 block (1), or every
+// 2 x 2 block as four channels (2).
+
+typedef struct {
+  const T *first, *second;  // [image, row, column, channel]; second: null where there is none.
+  const float *added;       // [image, channel of both], or null.
+  const T *grad;            // Like what is read.
+  T *out;
+  int first_channels, second_channels, height, width, arrange;  // Height and width of what is read.
+  int part_from, part_channels;                                 // Of the gradient: the part's channels among those of both.
+  long long count;                                              // Of out.
+} Join;
+
+KERNEL(join, Join) {
+  const long long at = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * VEC;
+  if (at >= a.count) return;
+  const int both = a.first_channels + a.second_channels, channels = a.arrange == 2 ? 4 * both : both;
+  const int channel = (int)(at % channels);
+  const long long pixel = at / channels;
+  const int x = (int)(pixel % a.width), y = (int)(pixel / a.width % a.height);
+  const long long image = pixel / a.width / a.height;
+  const int rows = a.arrange == 1 ? a.height / 2 : a.arrange == 2 ? 2 * a.height : a.height;
+  const int columns = a.arrange == 1 ? a.width / 2 : a.arrange == 2 ? 2 * a.width : a.width;
+  Pack out;
+  LOOP(i) {
+    // Channel 4c + 2i + j is row i, column j of a block.
+    const int own = a.arrange == 2 ? (channel + i) / 4 : channel + i;
+    const int row = a.arrange == 1 ? y / 2 : a.arrange == 2 ? 2 * y + (channel + i) / 2 % 2 : y;
+    const int column = a.arrange == 1 ? x / 2 : a.arrange == 2 ? 2 * x + (channel + i) % 2 : x;
+    const long long place = (image * rows + row) * columns + column;
+    T value = own < a.first_channels ? a.first[place * a.first_channels + own]
+                                     : a.second[place * a.second_channels + own - a.first_channels];
+    if (a.added) value = rounded(value_of(value) + a.added[image * both + own]);
+    out.of[i] = value;
+  }
+  *(Pack *)(a.out + at) = out;
+}
+
+// The gradient by one part: out is [image, row, column, channel of the part].
+KERNEL(join_grad, Join) {
+  const long long at = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * VEC;
+  if (at >= a.count) return;
+  const int both = a.first_channels + a.second_channels, channels = a.arrange == 2 ? 4 * both : both;
+  const int rows = a.arrange == 1 ? a.height / 2 : a.arrange == 2 ? 2 * a.height : a.height;
+  const int columns = a.arrange == 1 ? a.width / 2 : a.arrange == 2 ? 2 * a.width : a.width;
+  const long long pixel = at / a.part_channels;
+  const int column = (int)(pixel % columns), row = (int)(pixel / columns % rows);
+  const long long image = pixel / columns / rows;
+  const int first = a.part_from + (int)(at % a.part_channels);
+  Pack out;
+  LOOP(i) {
+    const int own = first + i;
+    if (a.arrange == 1) {
+      const T *grad = a.grad + ((image * a.height + 2 * row) * a.width + 2 * column) * channels + own;
+      const long long below = (long long)a.width * channels;
+      out.of[i] = rounded((value_of(grad[0]) + value_of(grad[channels])) + (value_of(grad[below]) + value_of(grad[below + channels])));
+    } else if (a.arrange == 2) {
+      const long long place = (image * a.height + row / 2) * a.width + column / 2;
+      out.of[i] = a.grad[place * channels + 4 * own + 2 * (row % 2) + column % 2];
+    } else {
+      out.of[i] = a.grad[((image * a.height + row) * a.width + column) * channels + own];
+    }
+  }
+  *(Pack *)(a.out + at) = out;
+}

@@ -16,11 +16,19 @@ pub(super) struct Elements {
 }
 
 impl Elements {
-    /// For rows of that length.
-    pub(super) fn of(tensor: &Tensor, row: usize) -> Self {
-        let bf16 = tensor.dtype() == DType::BF16;
+    /// For rows of that length of tensors of one type.
+    pub(super) fn of(tensors: &[&Tensor], row: usize) -> Self {
+        let bf16 = tensors.first().is_some_and(|tensor| tensor.dtype() == DType::BF16);
         let most = if bf16 { 8 } else { 4 };
-        Self { bf16, pack: if row.is_multiple_of(most) { most } else { 1 } }
+        // A view of a part may begin between two packs.
+        let even = |tensor: &&Tensor| tensor.layout().start_offset().is_multiple_of(most);
+        let packed = row.is_multiple_of(most) && tensors.iter().all(even);
+        Self { bf16, pack: if packed { most } else { 1 } }
+    }
+
+    /// One by one, of that type.
+    pub(super) fn single(dtype: DType) -> Self {
+        Self { bf16: dtype == DType::BF16, pack: 1 }
     }
 }
 
@@ -46,13 +54,15 @@ pub(super) struct Division {
 }
 
 impl Division {
-    /// Of a tensor [batch, …, channel]. A function of its shape and type: sums are in the same order each time.
-    pub(super) fn of(tensor: &Tensor) -> Result<Self> {
+    /// Of a tensor [batch, …, channel] and others of its shape. A function of shape and type: sums are in the same order each
+    /// time.
+    pub(super) fn of(tensor: &Tensor, others: &[Option<&Tensor>]) -> Result<Self> {
         let dims = tensor.dims();
         let [images, inner @ .., channels] = dims else { bail!("expected [batch, …, channel], found {dims:?}") };
         let (images, channels) = (*images, *channels);
         let positions: usize = inner.iter().product();
-        let elements = Elements::of(tensor, channels);
+        let all: Vec<&Tensor> = [Some(tensor)].iter().chain(others).copied().flatten().collect();
+        let elements = Elements::of(&all, channels);
         let packs = channels.div_ceil(elements.pack);
         let across = packs.next_power_of_two().min(32);
         let tiles = packs.div_ceil(across);

@@ -6,6 +6,7 @@
 mod dropout;
 #[cfg(feature = "emulated-kernels")]
 mod emulated;
+mod join;
 mod launch;
 mod normalisation;
 #[cfg(feature = "cuda")]
@@ -18,6 +19,7 @@ mod weights;
 use candle_core::{DType, Tensor};
 
 pub(super) use self::dropout::dropout;
+pub(super) use self::join::{join, join_by_part};
 #[cfg(feature = "cuda")]
 pub(super) use self::launch::{address, address_to_write, number, unwritten};
 pub(super) use self::normalisation::{Statistics, normalisation, normalisation_by_all};

@@ -63,7 +63,7 @@ fn of_groups(division: &Division, groups: usize) -> Result<([u32; 3], [u32; 2])>
 }
 
 pub(in crate::device) fn normalisation(y: &Tensor, around: &Surroundings<'_>) -> Result<(Tensor, Statistics)> {
-    let (device, division) = (y.device(), Division::of(y)?);
+    let (device, division) = (y.device(), Division::of(y, &[around.residual])?);
     let (images, channels) = (division.images, division.channels());
     let wide = |shape: &[usize]| unwritten(shape, DType::F32, device);
     let partial = wide(&[images, division.blocks, channels, 2])?;
@@ -89,7 +89,7 @@ pub(in crate::device) fn normalisation_by_all(
     statistics: &Statistics,
     grad: &Tensor,
 ) -> Result<Gradient> {
-    let (device, division) = (y.device(), Division::of(y)?);
+    let (device, division) = (y.device(), Division::of(y, &[Some(grad)])?);
     let (images, channels) = (division.images, division.channels());
     let wide = |shape: &[usize]| unwritten(shape, DType::F32, device);
     let partial = wide(&[images, division.blocks, channels, 2])?;

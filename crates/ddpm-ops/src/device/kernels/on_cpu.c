@@ -50,7 +50,8 @@ static const void *arguments;
   X(norm_grad_vectors, Vectors) \
   X(norm_grad_apply, Norm) X(plane_sums, Planes) X(plane_totals, Planes) X(plane_raise, Planes) X(softmax, Softmax) \
   X(softmax_grad, Softmax) X(each, Each) X(each_grad, Each) X(kernel_of_weight, Taps) X(weight_of_kernel, Taps) \
-  X(dropout, Dropout) X(update_squares, Update) X(update_numbers, Update) X(update_apply, Update)
+  X(dropout, Dropout) X(update_squares, Update) X(update_numbers, Update) X(update_apply, Update) \
+  X(join, Join) X(join_grad, Join)
 EVERY(ENTRY)
 
 static void begin(void) {

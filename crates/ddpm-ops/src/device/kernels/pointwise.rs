@@ -30,7 +30,7 @@ impl Planes {
 }
 
 pub(in crate::device) fn sums_over_positions(x: &Tensor) -> Result<Tensor> {
-    let (device, division) = (x.device(), Division::of(x)?);
+    let (device, division) = (x.device(), Division::of(x, &[])?);
     let partial = unwritten((division.images, division.blocks, division.channels(), 2), DType::F32, device)?;
     let sums = unwritten((division.images, division.channels()), DType::F32, device)?;
     let (to_partial, to_sums) = (address_to_write(&partial)?, address_to_write(&sums)?);
@@ -41,7 +41,7 @@ pub(in crate::device) fn sums_over_positions(x: &Tensor) -> Result<Tensor> {
 }
 
 pub(in crate::device) fn raised(y: &Tensor, offset: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
-    let (device, division) = (y.device(), Division::of(y)?);
+    let (device, division) = (y.device(), Division::of(y, &[residual])?);
     let out = unwritten(y.shape(), y.dtype(), device)?;
     let (offset, residual) = (optional(offset)?, optional(residual)?);
     let args = Planes { out: address_to_write(&out)?, offset, residual, ..Planes::of(y, &division)? };
@@ -62,7 +62,8 @@ struct Each {
 
 fn each(kernel: &'static str, f: Function, x: &Tensor, grad: Option<&Tensor>) -> Result<Tensor> {
     let (device, count) = (x.device(), x.elem_count());
-    let elements = Elements::of(x, count);
+    let all: Vec<&Tensor> = [Some(x), grad].into_iter().flatten().collect();
+    let elements = Elements::of(&all, count);
     let out = unwritten(x.shape(), x.dtype(), device)?;
     let which = match f {
         Function::Silu => 0,

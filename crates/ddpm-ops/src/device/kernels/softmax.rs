@@ -32,7 +32,7 @@ fn of_rows(
         columns: number(columns)?,
         scale: scale as f32,
     };
-    let elements = Elements { pack: 1, ..Elements::of(like, 1) };
+    let elements = Elements::single(like.dtype());
     launch(like.device(), elements, kernel, rows_of(like.elem_count() / columns, columns)?, &args)?;
     Ok(out)
 }

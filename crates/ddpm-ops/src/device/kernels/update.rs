@@ -202,7 +202,7 @@ impl DeviceUpdate {
             count: number(chunks)?,
             warmup: i32::from(step.ema_warmup),
         };
-        let elements = Elements { bf16: false, pack: 1 };
+        let elements = Elements::single(DType::F32);
         let each = rows_of(chunks, CHUNK)?;
         launch(&device, elements, "update_squares", each, &args)?;
         launch(&device, elements, "update_numbers", rows_of(1, CHUNK)?, &args)?;

@@ -26,7 +26,7 @@ pub(in crate::device) fn kernel_of_weight(weight: &Tensor, dtype: DType) -> Resu
         taps: number(side * side)?,
         count: weight.elem_count() as i64,
     };
-    let elements = Elements { pack: 1, ..Elements::of(&kernel, 1) };
+    let elements = Elements::single(dtype);
     launch(weight.device(), elements, "kernel_of_weight", one_each(weight.elem_count())?, &args)?;
     Ok(kernel)
 }
@@ -42,7 +42,7 @@ pub(in crate::device) fn weight_of_kernel(kernel: &Tensor) -> Result<Tensor> {
         taps: number(side * side)?,
         count: kernel.elem_count() as i64,
     };
-    let elements = Elements { pack: 1, ..Elements::of(kernel, 1) };
+    let elements = Elements::single(kernel.dtype());
     launch(kernel.device(), elements, "weight_of_kernel", one_each(kernel.elem_count())?, &args)?;
     Ok(weight)
 }
