@@ -17,8 +17,9 @@ pub trait Denoiser {
     /// ε_θ(x_t, t); x̂_0 or v̂ of a network that was trained to predict those.
     ///
     /// # Shapes
-    /// `x_t` [batch, channel, height, width]; `t` `[batch]`, f32, on the CPU wherever `x_t` is: indices from 0 into the schedule that the
-    /// network was trained with. The result has the shape of `x_t`, or twice its channels where a variance was learnt beside the prediction (see
+    /// `x_t` [batch, channel, height, width]; `t` `[batch]`, f32, on the CPU wherever `x_t` is: indices from 0 into
+    /// the schedule that the network was trained with.
+    /// The result has the shape of `x_t`, or twice its channels where a variance was learnt beside the prediction (see
     /// [`ReverseVariance`](crate::ReverseVariance)).
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! The operations of this crate composed of candle's, with candle's gradients: the reference that our own are tested against. Shapes and errors are those of the functions they stand in for.
+//! The operations of this crate composed of candle's, with candle's gradients: the reference that our own are tested
+//! against. Shapes and errors are those of the functions they stand in for.
 
 use candle_core::{D, DType, Result, Tensor, bail};
 
