@@ -51,7 +51,7 @@ pub(crate) struct Args {
     /// The index of the first picture: `-n 4 --first 8` gives pictures 8 to 11 of a larger sampling
     #[arg(long, value_name = "I", default_value_t = 0)]
     pub(crate) first: u64,
-    /// Pictures that are computed together; changes memory and speed, and the pictures by rounding alone: some 1e-5 in [-1, 1]
+    /// Pictures that are computed together; changes memory and speed, and the pictures by rounding alone: less than 1e-4 in [-1, 1]
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) batch_size: usize,
     /// Where the pictures go, each as it is finished; grid.png shows the first 4096. A directory that holds files already is added to, and files of the same names are replaced

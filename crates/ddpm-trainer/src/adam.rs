@@ -33,6 +33,18 @@ pub struct AdamConfig {
     pub weight_decay: f64,
 }
 
+impl AdamConfig {
+    /// λ added to the gradient as λ θ.
+    pub(crate) fn coupled_weight_decay(self) -> f64 {
+        if self.optimizer == Optimizer::Adam { self.weight_decay } else { 0.0 }
+    }
+
+    /// λ taken from the parameter as lr λ θ.
+    pub(crate) fn decoupled_weight_decay(self) -> f64 {
+        if self.optimizer == Optimizer::AdamW { self.weight_decay } else { 0.0 }
+    }
+}
+
 /// The optimiser: its moments are named tensors like the parameters, its step a number, so that both can be saved.
 #[derive(Debug)]
 pub struct Adam {
@@ -76,8 +88,7 @@ impl Adam {
         gradient_scale: f64,
     ) -> Result<()> {
         self.step += 1;
-        let AdamConfig { optimizer, beta1, beta2, epsilon, weight_decay } = self.config;
-        let decay_if = |wanted| if optimizer == wanted { weight_decay } else { 0.0 };
+        let AdamConfig { beta1, beta2, epsilon, .. } = self.config;
         let step = AdamStep {
             beta1,
             beta2,
@@ -86,8 +97,8 @@ impl Adam {
             bias_correction1: 1.0 - beta1.powf(self.step as f64),
             bias_correction2: 1.0 - beta2.powf(self.step as f64),
             gradient_scale,
-            coupled_weight_decay: decay_if(Optimizer::Adam),
-            decoupled_weight_decay: decay_if(Optimizer::AdamW),
+            coupled_weight_decay: self.config.coupled_weight_decay(),
+            decoupled_weight_decay: self.config.decoupled_weight_decay(),
         };
         let update = |(name, gradient)| {
             let (parameter, Moments { first, second }) = (parameters.get(name)?, self.moments.get(name)?);
@@ -99,11 +110,6 @@ impl Adam {
     /// Steps taken.
     pub fn steps(&self) -> u64 {
         self.step
-    }
-
-    /// The constants.
-    pub fn config(&self) -> AdamConfig {
-        self.config
     }
 
     /// First and second moment of that parameter, for updates that are made elsewhere and told of with [`Adam::count`].

@@ -11,7 +11,7 @@ use ddpm_ops::{
 use ddpm_rng::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
 
-use crate::adam::{Adam, AdamConfig, Optimizer};
+use crate::adam::Adam;
 use crate::ema::Ema;
 use crate::gradient_clip::{clip_scale, global_norm};
 use crate::model::Model;
@@ -431,15 +431,14 @@ fn on_device(model: &Model, adam: &Adam, ema: &Ema) -> Result<Option<DeviceUpdat
 
 /// The numbers of an update, but for its learning rate.
 fn update_step(config: &TrainConfig) -> UpdateStep {
-    let AdamConfig { optimizer, beta1, beta2, epsilon, weight_decay } = config.adam();
-    let decay_if = |wanted| if optimizer == wanted { weight_decay } else { 0.0 };
+    let adam = config.adam();
     UpdateStep {
         learning_rate: 0.0,
-        beta1,
-        beta2,
-        epsilon,
-        coupled_weight_decay: decay_if(Optimizer::Adam),
-        decoupled_weight_decay: decay_if(Optimizer::AdamW),
+        beta1: adam.beta1,
+        beta2: adam.beta2,
+        epsilon: adam.epsilon,
+        coupled_weight_decay: adam.coupled_weight_decay(),
+        decoupled_weight_decay: adam.decoupled_weight_decay(),
         max_norm: config.max_norm(),
         ema_decay: config.ema_decay,
         ema_warmup: config.ema_warmup,

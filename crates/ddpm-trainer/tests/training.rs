@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use ddpm_checkpoint::{ModelDescription, RunDir, read_metrics};
 use ddpm_diffusion::{GaussianDiffusion, MeanForm, Method, SamplerConfig};
-use ddpm_ops::Precision;
+use ddpm_ops::{DeviceUpdate, Precision};
 use ddpm_rng::{Purpose, Stream};
 use ddpm_schedule::{BetaSchedule, Prediction, Schedule, Spacing, VarianceKind};
 use ddpm_trainer::{
@@ -88,13 +90,20 @@ fn values(trainer: &Trainer) -> Vec<(String, Vec<f32>)> {
 struct Notes {
     steps: Vec<u64>,
     previews: Vec<(u64, Vec<f32>)>,
+    /// Batches that the trainer has taken.
+    taken: Rc<Cell<u64>>,
+    /// Batches taken at the report of each step.
+    taken_at: Vec<u64>,
     stop_after: Option<u64>,
 }
 
 impl Observer for Notes {
     fn event(&mut self, event: Event<'_>) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
         match event {
-            Event::Step(report) => self.steps.push(report.step),
+            Event::Step(report) => {
+                self.steps.push(report.step);
+                self.taken_at.push(self.taken.get());
+            }
             Event::Preview { step, images } => self.previews.push((step, images.flatten_all()?.to_vec1()?)),
             _ => {}
         }
@@ -115,7 +124,8 @@ fn go(trainer: &mut Trainer, run: &mut RunDir, notes: &mut Notes) -> std::result
     };
     let describe =
         |step| Ok(ModelDescription::new(&"net", &"schedule", Prediction::Epsilon, &"sampler", 1, [2, 2], step)?);
-    let mut batches = batches(trainer.state().batches);
+    let taken = notes.taken.clone();
+    let mut batches = batches(trainer.state().batches).inspect(|_| taken.set(taken.get() + 1));
     train(trainer, &mut batches, run, &preview, &describe, notes)
 }
 
@@ -153,6 +163,38 @@ fn stopping_and_resuming_changes_no_bit() {
             .collect();
         assert_eq!(steps, (1..=12).collect::<Vec<_>>());
     }
+}
+
+/// On a GPU steps between two lines of the metrics begin before the reports of those before them: same run, same lines.
+#[test]
+fn steps_that_run_ahead_of_their_reports_are_the_same_steps() {
+    let root = tempfile::tempdir().unwrap();
+    let numbers = |log_every_steps: u64| {
+        let config = TrainConfig { log_every_steps, checkpoint_every_steps: 7, sample_every_steps: 0, ..config() };
+        let mut trainer = trainer(config);
+        let mut run = RunDir::create(root.path().join(log_every_steps.to_string())).unwrap();
+        let mut notes = Notes::default();
+        assert_eq!(go(&mut trainer, &mut run, &mut notes).unwrap(), Outcome::Finished);
+        assert_eq!(notes.steps, (1..=12).collect::<Vec<_>>());
+        assert_eq!(run.load_latest().unwrap().unwrap().step, 12);
+        let mut lines = read_metrics::<serde_json::Value>(run.metrics_path()).unwrap();
+        for line in &mut lines {
+            line["images_per_sec"].take();
+            line["data_wait_share"].take();
+        }
+        (values(&trainer), lines, notes.taken_at)
+    };
+    let (every, all, at_once) = numbers(1);
+    let (fifth, some, later) = numbers(5);
+    assert_eq!(every, fifth);
+    let kept: Vec<_> =
+        all.into_iter().filter(|line| [1, 5, 10, 12].contains(&line["step"].as_u64().unwrap())).collect();
+    assert_eq!(some, kept);
+    assert_eq!(at_once, (1..=12).collect::<Vec<_>>());
+    // Steps 7 and 12 leave checkpoints.
+    let ahead = [1, 5, 5, 5, 5, 7, 7, 10, 10, 10, 12, 12];
+    let runs_ahead = DeviceUpdate::takes(model().parameters["a"].as_tensor());
+    assert_eq!(later, if runs_ahead { ahead.to_vec() } else { at_once });
 }
 
 #[test]

@@ -19,13 +19,16 @@ use candle_core::{CudaDevice, DType, Device, Error, Result, Tensor, bail};
 use super::kernels::{address, address_to_write, number, unwritten};
 
 /// Whether cuDNN convolves images like these.
-pub(super) fn takes(x: &Tensor) -> bool {
+fn takes(x: &Tensor) -> bool {
     x.device().is_cuda() && matches!(x.dtype(), DType::F32 | DType::BF16) && x.elem_count() > 0
 }
 
-/// The convolution of `x` [batch, height, width, in] with `kernel` [out, k, k, in]. None, as of the gradients, where cuDNN has no
-/// algorithm for it.
+/// The convolution of `x` [batch, height, width, in] with `kernel` [out, k, k, in]. None, as of the gradients, where cuDNN does
+/// not take such images or has no algorithm for them.
 pub(super) fn convolution(x: &Tensor, kernel: &Tensor) -> Result<Option<Tensor>> {
+    if !takes(x) {
+        return Ok(None);
+    }
     let (batch, height, width, _) = x.dims4()?;
     let out = unwritten((batch, height, width, kernel.dim(0)?), x.dtype(), x.device())?;
     let shape = Shape::of(x, kernel.dim(0)?, kernel.dim(1)?)?;
@@ -35,6 +38,9 @@ pub(super) fn convolution(x: &Tensor, kernel: &Tensor) -> Result<Option<Tensor>>
 
 /// Its gradient by `x`.
 pub(super) fn convolution_by_input(grad: &Tensor, kernel: &Tensor) -> Result<Option<Tensor>> {
+    if !takes(grad) {
+        return Ok(None);
+    }
     let (batch, height, width, _) = grad.dims4()?;
     let out = unwritten((batch, height, width, kernel.dim(3)?), grad.dtype(), grad.device())?;
     let shape = Shape::of(&out, kernel.dim(0)?, kernel.dim(1)?)?;
@@ -44,6 +50,9 @@ pub(super) fn convolution_by_input(grad: &Tensor, kernel: &Tensor) -> Result<Opt
 
 /// Its gradient by a kernel of that side.
 pub(super) fn convolution_by_kernel(x: &Tensor, grad: &Tensor, side: usize) -> Result<Option<Tensor>> {
+    if !takes(x) {
+        return Ok(None);
+    }
     let out = unwritten((grad.dim(3)?, side, side, x.dim(3)?), x.dtype(), x.device())?;
     let shape = Shape::of(x, grad.dim(3)?, side)?;
     let operands = Operands { x: address(x)?, kernel: address_to_write(&out)?, y: address(grad)? };

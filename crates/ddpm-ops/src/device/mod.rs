@@ -6,7 +6,7 @@
 
 mod attention;
 mod convolution;
-#[cfg(feature = "cuda")]
+#[cfg_attr(not(feature = "cuda"), path = "no_cudnn.rs")]
 mod cudnn;
 mod features;
 mod kernels;

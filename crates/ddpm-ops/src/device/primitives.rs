@@ -2,11 +2,9 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-#[cfg(feature = "cuda")]
-use super::cudnn;
 use super::normalisation::{Gradient, Statistics, Surroundings};
 use super::pointwise::Function;
-use super::{kernels, reference};
+use super::{cudnn, kernels, reference};
 use crate::planes::Arrange;
 
 /// A weight [out, in, k, k], or [out, in] of one tap, as [out, k, k, in] of that type.
@@ -34,13 +32,10 @@ pub(super) fn kernel_by_weight(grad: &Tensor, weight: &Tensor) -> Result<Tensor>
 pub(super) fn convolution(x: &Tensor, kernel: &Tensor) -> Result<Tensor> {
     let (batch, height, width, channels) = x.dims4()?;
     if kernel.dim(1)? > 1 {
-        #[cfg(feature = "cuda")]
-        if cudnn::takes(x)
-            && let Some(out) = cudnn::convolution(x, kernel)?
-        {
-            return Ok(out);
-        }
-        return reference::convolution(x, kernel);
+        return match cudnn::convolution(x, kernel)? {
+            Some(out) => Ok(out),
+            None => reference::convolution(x, kernel),
+        };
     }
     let out = kernel.dim(0)?;
     let x = x.reshape((batch * height * width, channels))?;
@@ -51,13 +46,10 @@ pub(super) fn convolution(x: &Tensor, kernel: &Tensor) -> Result<Tensor> {
 pub(super) fn convolution_by_input(grad: &Tensor, kernel: &Tensor) -> Result<Tensor> {
     let (batch, height, width, out) = grad.dims4()?;
     if kernel.dim(1)? > 1 {
-        #[cfg(feature = "cuda")]
-        if cudnn::takes(grad)
-            && let Some(out) = cudnn::convolution_by_input(grad, kernel)?
-        {
-            return Ok(out);
-        }
-        return reference::convolution_by_input(grad, kernel);
+        return match cudnn::convolution_by_input(grad, kernel)? {
+            Some(out) => Ok(out),
+            None => reference::convolution_by_input(grad, kernel),
+        };
     }
     let channels = kernel.dim(3)?;
     let grad = grad.reshape((batch * height * width, out))?;
@@ -68,13 +60,10 @@ pub(super) fn convolution_by_input(grad: &Tensor, kernel: &Tensor) -> Result<Ten
 pub(super) fn convolution_by_kernel(x: &Tensor, grad: &Tensor, side: usize) -> Result<Tensor> {
     let (batch, height, width, channels) = x.dims4()?;
     if side > 1 {
-        #[cfg(feature = "cuda")]
-        if cudnn::takes(x)
-            && let Some(out) = cudnn::convolution_by_kernel(x, grad, side)?
-        {
-            return Ok(out);
-        }
-        return reference::convolution_by_kernel(x, grad, side);
+        return match cudnn::convolution_by_kernel(x, grad, side)? {
+            Some(out) => Ok(out),
+            None => reference::convolution_by_kernel(x, grad, side),
+        };
     }
     let (positions, out) = (batch * height * width, grad.dim(3)?);
     let (x, grad) = (x.reshape((positions, channels))?, grad.reshape((positions, out))?);

@@ -75,6 +75,16 @@ __device__ static void add_up(Image image, Place at, const float *first, const f
   }
 }
 
+// The two sums of a channel of an image over the `blocks` that `add_up` left.
+__device__ static void over_blocks(Image image, const float *partial, int blocks, int of, int channel, float *first, float *second) {
+  *first = *second = 0.0f;
+  for (int b = 0; b < blocks; b++) {
+    const float *at = partial + (((long long)of * blocks + b) * image.channels + channel) * 2;
+    *first += at[0];
+    *second += at[1];
+  }
+}
+
 // The sum over a block of its threads' numbers, for all of them.
 __device__ static float over_block(float x) {
   __shared__ float sums[THREADS];
@@ -135,9 +145,8 @@ KERNEL(norm_statistics, Norm) {
   for (int i = threadIdx.x; i < a.group_channels; i += blockDim.x) {
     const int channel = group * a.group_channels + i;
     const long long at = (long long)image * a.image.channels + channel;
-    float sum = 0.0f;
-    for (int b = 0; b < a.blocks; b++)
-      sum += a.partial[(((long long)image * a.blocks + b) * a.image.channels + channel) * 2];
+    float sum, squares;
+    over_blocks(a.image, a.partial, a.blocks, image, channel, &sum, &squares);
     const float mean = value_of(first[channel]) + sum / n + (a.offset ? a.offset[at] : 0.0f);
     a.means[at] = mean;
     of_means += mean;
@@ -146,12 +155,8 @@ KERNEL(norm_statistics, Norm) {
   float of_squares = 0.0f;
   for (int i = threadIdx.x; i < a.group_channels; i += blockDim.x) {
     const int channel = group * a.group_channels + i;
-    float sum = 0.0f, squares = 0.0f;
-    for (int b = 0; b < a.blocks; b++) {
-      const float *partial = a.partial + (((long long)image * a.blocks + b) * a.image.channels + channel) * 2;
-      sum += partial[0];
-      squares += partial[1];
-    }
+    float sum, squares;
+    over_blocks(a.image, a.partial, a.blocks, image, channel, &sum, &squares);
     const float away = a.means[(long long)image * a.image.channels + channel] - mean;
     of_squares += squares - sum * (sum / n) + n * away * away;
   }
@@ -232,12 +237,8 @@ KERNEL(norm_grad_statistics, Norm) {
   float of_plain = 0.0f, of_along = 0.0f;
   for (int i = threadIdx.x; i < a.group_channels; i += blockDim.x) {
     const int channel = group * a.group_channels + i;
-    float plain = 0.0f, along = 0.0f;
-    for (int b = 0; b < a.blocks; b++) {
-      const float *partial = a.partial + (((long long)image * a.blocks + b) * a.image.channels + channel) * 2;
-      plain += partial[0];
-      along += partial[1];
-    }
+    float plain, along;
+    over_blocks(a.image, a.partial, a.blocks, image, channel, &plain, &along);
     float *to = a.sums + ((long long)image * a.image.channels + channel) * 2;
     to[0] = plain;
     to[1] = along;
@@ -330,9 +331,8 @@ KERNEL(plane_sums, Planes) {
 KERNEL(plane_totals, Planes) {
   const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= (long long)a.images * a.image.channels) return;
-  const long long image = i / a.image.channels, channel = i % a.image.channels;
-  float sum = 0.0f;
-  for (int b = 0; b < a.blocks; b++) sum += a.partial[((image * a.blocks + b) * a.image.channels + channel) * 2];
+  float sum, nothing;
+  over_blocks(a.image, a.partial, a.blocks, (int)(i / a.image.channels), (int)(i % a.image.channels), &sum, &nothing);
   a.sums[i] = sum;
 }
 

@@ -1,0 +1,15 @@
+//! In the place of `cudnn` where the feature `cuda` is off: nothing is done.
+
+use candle_core::{Result, Tensor};
+
+pub(super) fn convolution(_: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
+    Ok(None)
+}
+
+pub(super) fn convolution_by_input(_: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
+    Ok(None)
+}
+
+pub(super) fn convolution_by_kernel(_: &Tensor, _: &Tensor, _: usize) -> Result<Option<Tensor>> {
+    Ok(None)
+}
