@@ -4,10 +4,11 @@
 //! It leaves out everything about diffusion. With the feature `hub`, [`model_path`] knows the
 //! Hugging Face Hub, and `Transfer` draws what it sends; with the feature `cuda`, [`DeviceChoice`] opens NVIDIA GPUs. Reading order:
 //! [`arguments`], [`exit`], [`DeviceChoice`], [`device_name`](crate::device_name()), [`is_out_of_memory`], [`Verbosity`],
-//! [`Progress`], [`StopSignal`], [`print`](crate::print()), [`completions`].
+//! [`Progress`], [`StopSignal`], [`counted`](crate::counted()), [`print`](crate::print()), [`completions`].
 
 mod arguments;
 mod completions;
+mod counted;
 mod device;
 mod device_name;
 mod exit;
@@ -33,6 +34,7 @@ mod transfer;
 
 pub use arguments::arguments;
 pub use completions::completions;
+pub use counted::counted;
 pub use device::DeviceChoice;
 pub use device_name::{device_in_words, device_label, device_name, gpu_memory_mib};
 pub use exit::{Ended, UsageError, exit, usage};

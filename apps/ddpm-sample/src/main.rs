@@ -10,7 +10,7 @@ mod sampling;
 
 use std::process::ExitCode;
 
-use ddpm_cli::{Ended, Progress, StopSignal, device_in_words};
+use ddpm_cli::{Ended, Progress, StopSignal, counted, device_in_words};
 use tracing::info;
 
 use crate::args::Args;
@@ -41,7 +41,8 @@ fn draw(args: &Args, threads: usize, progress: &Progress) -> anyhow::Result<Ende
     pictures::prepare(args, &plan)?;
     info!("{}, step {}", plan.model_path.display(), plan.step);
     let on = device_in_words(&device, threads);
-    info!("{} pictures in {} steps, on {on}", plan.images(), plan.sampler.steps);
+    let (pictures, steps) = (counted(plan.images(), "picture"), counted(plan.sampler.steps, "step"));
+    info!("{pictures} in {steps}, on {on}");
     stop.defer();
     let mut pictures = Pictures::new(args, &plan, &stop);
     let mut take = |from, images: &_| pictures.take(from, images);

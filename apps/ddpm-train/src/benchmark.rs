@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::config::RunConfig;
 use crate::model::new_model;
+use crate::out_of_memory;
 
 /// What it prints.
 #[derive(Debug, Serialize)]
@@ -49,10 +50,11 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
     let mut trainer = Trainer::new(config.train.clone(), total, diffusion, model, device.clone())?;
     // On a GPU steps run into each other, as they do in a training.
     let together = if device.is_cpu() { 1 } else { STEPS_TOGETHER.min(steps) };
-    let train_step_ms = median_ms(steps / together, || {
+    let timed = median_ms(steps / together, || {
         trainer.steps(together, &mut batches, &|| false)?;
         Ok(())
-    })? / together as f64;
+    });
+    let train_step_ms = timed.map_err(|error| out_of_memory::advise(error, &trainer, config))? / together as f64;
     let (peak_rss_mib, gpu_memory_mib) = (peak_rss_mib(), gpu_memory_mib(device));
     let t = Tensor::full(config.diffusion.schedule.timesteps as f32 / 2.0, config.train.batch_size, &Device::Cpu)?;
     let predict_ms = median_ms(steps, || {

@@ -47,7 +47,7 @@ fn run() -> anyhow::Result<Ended> {
         return ddpm_cli::on_threads(args.threads, |threads| {
             let device = args.device.open()?;
             let timed = benchmark::benchmark(&config, steps, &device, threads);
-            timed.map_err(|error| out_of_memory::advise(error, &device, &config.train))
+            timed.map_err(|error| out_of_memory::advise_at_start(error, &device))
         });
     }
     let request = Request::read(&args)?;
@@ -69,6 +69,6 @@ fn run() -> anyhow::Result<Ended> {
     ddpm_cli::on_threads(args.threads, |threads| {
         let device = args.device.open()?;
         let trained = session::train(request, &config, init, push.as_ref(), &device, threads, &progress);
-        trained.map_err(|error| out_of_memory::advise(error, &device, &config.train))
+        trained.map_err(|error| out_of_memory::advise_at_start(error, &device))
     })
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use candle_core::Device;
 use ddpm_checkpoint::{Checkpoint, ModelDescription, RunDir, write_pipeline};
-use ddpm_cli::{Ended, Progress, StopSignal, device_in_words, usage};
+use ddpm_cli::{Ended, Progress, StopSignal, counted, device_in_words, usage};
 use ddpm_data::{DataError, ImageSource, Loader, LoaderConfig};
 use ddpm_trainer::{Outcome, Preview, Snapshot, Trainer, TrainerError, save_checkpoint};
 use ddpm_unet::NetworkConfig;
@@ -15,6 +15,7 @@ use crate::config::RunConfig;
 use crate::diffusion_config::DiffusionConfig;
 use crate::hub::{self, Push};
 use crate::model::{Init, new_model};
+use crate::out_of_memory;
 use crate::run_choice::{Opened, Origin, Request, initialised_from, warn_of_other_length};
 use crate::watch::{Watch, grid_path};
 
@@ -97,12 +98,14 @@ pub(crate) fn train(
     let describe = |step| describe(config, step);
     let mut watch = Watch::new(&run, first_step, total_steps, progress, stop.clone())?;
     if undrawn {
-        match preview.draw(&trainer, &stopped)? {
+        let drawn = preview.draw(&trainer, &stopped);
+        match drawn.map_err(|error| out_of_memory::advise(error.into(), &trainer, config))? {
             Some(images) => watch.preview(first_step, &images)?,
             None => return Ok(stop.received().map_or(Ended::Done, Ended::BySignal)),
         }
     }
-    let outcome = ddpm_trainer::train(&mut trainer, &mut batches, &mut run, &preview, &describe, &mut watch)?;
+    let outcome = ddpm_trainer::train(&mut trainer, &mut batches, &mut run, &preview, &describe, &mut watch)
+        .map_err(|error| out_of_memory::advise(error.into(), &trainer, config))?;
     if matches!(config.model, NetworkConfig::UNet2d(_)) {
         let snapshot = trainer.snapshot();
         let pipeline = run.path().join("pipeline");
@@ -195,26 +198,8 @@ fn greet(
         3 => "colour",
         _ => "colour with alpha",
     };
-    info!("{} pictures from {}, as {size} in {colour}", source.len(), config.data.path);
-    info!("{} parameters, on {}", grouped(parameters), device_in_words(device, threads));
+    info!("{} from {}, as {size} in {colour}", counted(source.len(), "picture"), config.data.path);
+    info!("{}, on {}", counted(parameters, "parameter"), device_in_words(device, threads));
     info!("writes to {}", run.path().display());
     Ok(())
-}
-
-/// A number with commas between thousands.
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
-    groups.join(",")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::grouped;
-
-    #[test]
-    fn thousands_are_set_apart() {
-        assert_eq!([grouped(7), grouped(698_209), grouped(1_000_000)], ["7", "698,209", "1,000,000"]);
-    }
 }

@@ -201,8 +201,12 @@ impl Trainer {
         let share = rates.share(self.state.step, self.config.warmup_steps, self.total_steps);
         let learning_rate = self.config.learning_rate * share;
         let start = Instant::now();
-        let Some(Accumulated { loss, gradients, waited }) = self.accumulate(batches, stop)? else { return Ok(false) };
+        let parts = self.config.gradient_accumulation_steps;
+        let Some(Accumulated { loss, gradients, waited }) = self.accumulate(parts, batches, stop)? else {
+            return Ok(false);
+        };
         let Some(loss) = loss else { return Err(candle_core::Error::msg("a step of no batch").into()) };
+        self.state.batches += parts as u64;
         match &mut self.on_device {
             Some(update) => update.step(
                 &in_order(&self.model.parameters, gradients),
@@ -214,6 +218,22 @@ impl Trainer {
         self.state.step += 1;
         self.begun.push(Begun { step: self.state.step, learning_rate, start, waited });
         Ok(true)
+    }
+
+    /// Whether the device has room for a step of `parts` batches of that shape, [batch, channel, height, width]: goes through as
+    /// many as are in memory together and changes nothing.
+    ///
+    /// # Errors
+    /// Where it has none, that of the device.
+    pub fn try_step(&self, parts: usize, shape: [usize; 4]) -> Result<(), TrainerError> {
+        let mut grey = std::iter::repeat_with(|| Tensor::zeros(&shape, DType::F32, &Device::Cpu));
+        // The gradients of one batch beside the sum of those before it: a third batch needs no more than the second.
+        let passes = self.accumulate(parts.min(2), &mut grey, &|| false)?;
+        if let Some(loss) = passes.and_then(|passes| passes.loss) {
+            // A device may fail later than it is asked.
+            loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        }
+        Ok(())
     }
 
     /// Clipping, Adam and the average, at once.
@@ -286,16 +306,16 @@ impl Trainer {
         Ok(begun.into_iter().zip(records).map(report).collect())
     }
 
-    /// Goes through the step's batches; None where `stop` said so before the last of them was done.
+    /// Goes through a step's batches, `parts` of them; None where `stop` said so before the last of them was done.
     fn accumulate<E>(
-        &mut self,
+        &self,
+        parts: usize,
         batches: &mut dyn Iterator<Item = Result<Tensor, E>>,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<Accumulated>, TrainerError>
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let parts = self.config.gradient_accumulation_steps;
         let mut sum = Accumulated { loss: None, gradients: BTreeMap::new(), waited: Duration::ZERO };
         for part in 0..parts {
             if part > 0 && stop() {
@@ -310,7 +330,7 @@ impl Trainer {
                 None => return Err(failed("it ended".into())),
             };
             sum.waited += asked.elapsed();
-            let (loss, mut of_batch) = self.loss_and_gradients(&x_0, index)?;
+            let (loss, mut of_batch) = self.loss_and_gradients(&x_0, index, 1.0 / parts as f64)?;
             let loss = (loss / parts as f64)?;
             sum.loss = Some(match sum.loss {
                 Some(sum) => (sum + loss)?,
@@ -324,13 +344,17 @@ impl Trainer {
                 }
             }
         }
-        self.state.batches += parts as u64;
         Ok(Some(sum))
     }
 
-    /// L_simple of the batch at position `index` (Ho et al. 2020, eq. 14), in what the network predicts, and its gradient as a part
-    /// of the step's: t uniform over the steps, ε normal, each from the stream of that position.
-    fn loss_and_gradients(&self, x_0: &Tensor, index: u64) -> Result<(Tensor, ParameterGradients), TrainerError> {
+    /// L_simple of the batch at position `index` (Ho et al. 2020, eq. 14), in what the network predicts, and its gradient times
+    /// `part`: t uniform over the steps, ε normal, each from the stream of that position.
+    fn loss_and_gradients(
+        &self,
+        x_0: &Tensor,
+        index: u64,
+        part: f64,
+    ) -> Result<(Tensor, ParameterGradients), TrainerError> {
         let stream = |purpose| Stream::new(self.state.seed, purpose, index);
         let steps = self.diffusion.schedule().len() as u64;
         let mut time_steps = stream(Purpose::TimeSteps);
@@ -341,7 +365,6 @@ impl Trainer {
         let t = self.diffusion.network_time(&t)?;
         let prediction = self.model.denoiser.predict_train(&x_t, &t, &mut stream(Purpose::Dropout))?;
         let (loss, by_output) = mean_squared_error_and_gradient(&prediction.output(), &target)?;
-        let part = 1.0 / self.config.gradient_accumulation_steps as f64;
         Ok((loss, prediction.backward(&(by_output * part)?)?))
     }
 

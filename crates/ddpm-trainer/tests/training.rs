@@ -246,6 +246,25 @@ fn the_target_is_what_the_network_is_to_predict() {
 }
 
 #[test]
+fn a_step_that_is_only_tried_says_whether_it_fits_and_changes_nothing() {
+    const MOST: usize = 3;
+    let Model { denoiser, parameters, averaged_denoiser, averages } = model();
+    let full = move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| -> Result<_> {
+        if x_t.dim(0)? > MOST {
+            candle_core::bail!("out of memory");
+        }
+        denoiser.predict_train(x_t, t, dropout)
+    };
+    let model = Model { denoiser: Box::new(full), parameters, averaged_denoiser, averages };
+    let diffusion = GaussianDiffusion::new(Schedule::new(&BetaSchedule::Linear { start: 1e-3, end: 0.2 }, 50).unwrap());
+    let trainer = Trainer::new(config(), 12, diffusion, model, Device::Cpu).unwrap();
+    let before = (values(&trainer), trainer.state().clone());
+    assert!(trainer.try_step(1, [4, 1, 2, 2]).unwrap_err().to_string().contains("out of memory"));
+    trainer.try_step(2, [MOST, 1, 2, 2]).unwrap();
+    assert_eq!((values(&trainer), trainer.state().clone()), before);
+}
+
+#[test]
 fn a_batch_that_is_not_finite_is_skipped() {
     let mut trainer = trainer(config());
     let before = values(&trainer);
