@@ -27,6 +27,7 @@ mod concat;
 mod conv2d;
 mod conv2d_amx;
 mod conv2d_gemm;
+mod conv2d_kernel;
 mod conv2d_pointwise;
 mod conv2d_winograd;
 mod cpu;
