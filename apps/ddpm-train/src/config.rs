@@ -1,9 +1,5 @@
 //! The configuration of a run: one TOML document, resolved from preset, file and flags.
 
-use std::collections::BTreeSet;
-use std::io::Read;
-use std::path::Path;
-
 use anyhow::Context;
 use ddpm_checkpoint::Model;
 use ddpm_cli::usage;
@@ -11,13 +7,14 @@ use ddpm_data::DataConfig;
 use ddpm_diffusion::SamplerConfig;
 use ddpm_schedule::ScheduleConfig;
 use ddpm_trainer::TrainConfig;
-use ddpm_unet::{NetworkConfig, NoiseNetConfig, UNet2dConfig};
-use serde::de::DeserializeOwned;
+use ddpm_unet::NetworkConfig;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::args::Args;
+use crate::config_tables::{TABLES, model, table};
 use crate::diffusion_config::DiffusionConfig;
+use crate::overlay::{merge, overlay};
 use crate::presets;
 use crate::sample_config::SampleConfig;
 
@@ -30,12 +27,6 @@ pub(crate) struct RunConfig {
     pub(crate) train: TrainConfig,
     pub(crate) sample: SampleConfig,
 }
-
-/// The tables of the document, in the order they are written.
-const TABLES: [&str; 5] = ["model", "diffusion", "data", "train", "sample"];
-
-/// The keys of `[diffusion]` that belong to one rule or another.
-const BETA_PARAMETERS: [&str; 5] = ["beta_start", "beta_end", "cosine_offset", "max_beta", "betas"];
 
 impl RunConfig {
     /// The configuration that `args` ask for: the base, then `--config`, then flags and `--set`.
@@ -176,189 +167,7 @@ fn take_sampler(document: &mut Table, own: SamplerConfig, timesteps: usize) -> a
     Ok(())
 }
 
-/// What `--config`, flags and `--set` say, in this order.
-pub(crate) fn overlay(args: &Args) -> anyhow::Result<Table> {
-    let mut over = match &args.config {
-        Some(path) => read_overlay(path)?,
-        None => Table::new(),
-    };
-    for (key, value) in flags(args)? {
-        set(&mut over, &key, value)?;
-    }
-    Ok(over)
-}
-
 /// The preset to begin with where none is named.
 pub(crate) fn default_preset(over: &Table) -> &'static str {
     presets::default_name(over.get("data").and_then(|data| data.get("path")).and_then(Value::as_str))
-}
-
-/// A document of some keys.
-fn read_overlay(path: &Path) -> anyhow::Result<Table> {
-    let over = read_document(path)?;
-    let shown = path.display();
-    if let Some((name, value)) = over.iter().find(|(_, value)| !value.is_table()) {
-        return Err(usage(format!("{shown}: {name}: expected a table, found {}", value.type_str())));
-    }
-    let train = over.get("train").and_then(Value::as_table);
-    if train.is_some_and(|train| train.contains_key("steps") && train.contains_key("epochs")) {
-        return Err(usage(format!("{shown}: train: expected one of steps and epochs, found both")));
-    }
-    Ok(over)
-}
-
-/// A list of betas for a million steps fits in.
-const MOST_BYTES: u64 = 32 << 20;
-
-/// Reads a TOML document.
-pub(crate) fn read_document(path: &Path) -> anyhow::Result<Table> {
-    let mut text = String::new();
-    let opened = std::fs::File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_string(&mut text));
-    let read = opened.map_err(|error| usage(format!("the configuration {}: {error}", path.display())))?;
-    if read as u64 > MOST_BYTES {
-        return Err(usage(format!("{}: expected at most {MOST_BYTES} bytes, found more", path.display())));
-    }
-    text.parse().map_err(|error: toml::de::Error| {
-        let before = error.span().map_or(0, |span| span.start.min(text.len()));
-        let line = 1 + text.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count();
-        usage(format!("{}, line {line}: {}", path.display(), error.message()))
-    })
-}
-
-/// Takes the network out of the document.
-fn model(document: &mut Table) -> anyhow::Result<NetworkConfig> {
-    let written = document.get(TABLES[0]).and_then(Value::as_table).cloned();
-    table(document, TABLES[0]).map_err(|error| {
-        // An error of a tagged enum does not say which key it is about, that of the variant's own type does.
-        let Some(mut fields) = written else { return error };
-        let kind = fields.remove("kind");
-        let mut alone = Table::from_iter([(TABLES[0].to_string(), Value::Table(fields))]);
-        let own = match kind.as_ref().and_then(Value::as_str) {
-            Some("noise-net") => table::<NoiseNetConfig>(&mut alone, TABLES[0]).err(),
-            Some("unet2d") => table::<UNet2dConfig>(&mut alone, TABLES[0]).err(),
-            _ => None,
-        };
-        own.unwrap_or(error)
-    })
-}
-
-/// Takes a table out of the document.
-fn table<T: DeserializeOwned>(document: &mut Table, name: &str) -> anyhow::Result<T> {
-    let value = document.remove(name).unwrap_or_else(|| Value::Table(Table::new()));
-    value.clone().try_into().map_err(|error: toml::de::Error| {
-        let message = error.to_string().trim().replace('\n', " ");
-        // Of a table that is made of two, a wrong type does not say either which key has it.
-        let named = value.as_table().into_iter().flatten().any(|(key, _)| message.contains(&format!("`{key}`")));
-        if !named
-            && let Some((key, found)) = wrong_key::<T>(name, &value).filter(|(key, _)| !message.contains(key.as_str()))
-        {
-            return usage(format!("{name}.{key}: {message}, found {found}"));
-        }
-        // A table that is made of two does not list its keys.
-        let keys =
-            if message.starts_with("unknown field") && !message.contains(", expected") { keys(name) } else { None };
-        usage(format!("[{name}]: {message}{}", keys.map_or(String::new(), |keys| format!(", expected one of {keys}"))))
-    })
-}
-
-/// The first key of a table whose value is not read, in a table where all others are.
-fn wrong_key<T: DeserializeOwned>(name: &str, written: &Value) -> Option<(String, Value)> {
-    let preset: Table = presets::document(default_preset(&Table::new()))?.parse().ok()?;
-    let whole = preset.get(name)?.as_table()?;
-    let is_wrong = |(key, value): &(&String, &Value)| {
-        let mut table = whole.clone();
-        table.insert((*key).clone(), (*value).clone());
-        Value::Table(table).try_into::<T>().is_err()
-    };
-    written.as_table()?.iter().find(is_wrong).map(|(key, value)| (key.clone(), value.clone()))
-}
-
-/// The keys that a table may have, as those of a preset that is written out.
-fn keys(name: &str) -> Option<String> {
-    let preset: Table = presets::document(default_preset(&Table::new()))?.parse().ok()?;
-    let written: Table = RunConfig::from_document(preset).ok()?.to_toml().ok()?.parse().ok()?;
-    let rules = if name == TABLES[1] { &BETA_PARAMETERS[..] } else { &[] };
-    let keys: BTreeSet<&str> =
-        written.get(name)?.as_table()?.keys().map(String::as_str).chain(rules.iter().copied()).collect();
-    Some(keys.into_iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", "))
-}
-
-/// Puts the keys of `over` into `base`, table by table.
-fn merge(base: &mut Table, over: Table) {
-    for (name, value) in over {
-        match (base.get_mut(&name), value) {
-            (Some(Value::Table(base)), Value::Table(over)) => {
-                let other =
-                    |base: &Table, key| base.get(key).is_some_and(|own| over.get(key).is_some_and(|new| new != own));
-                // Another kind of network or rule of β brings its own keys: those of the old one mean nothing to it.
-                if other(base, "kind") {
-                    base.clear();
-                }
-                if other(base, "beta_schedule") {
-                    BETA_PARAMETERS.iter().for_each(|key| drop(base.remove(*key)));
-                }
-                over.into_iter().for_each(|(key, value)| put(base, key, value));
-            }
-            (_, value) => {
-                base.insert(name, value);
-            }
-        }
-    }
-}
-
-/// Sets a key; of `steps` and `epochs` a document has one, the last that was said.
-fn put(table: &mut Table, key: String, value: Value) {
-    for (own, other) in [("steps", "epochs"), ("epochs", "steps")] {
-        if key == own {
-            table.remove(other);
-        }
-    }
-    table.insert(key, value);
-}
-
-/// The keys that flags stand for, and those of `--set`.
-fn flags(args: &Args) -> anyhow::Result<Vec<(String, Value)>> {
-    let number = |key: &str, n: Option<u64>| -> anyhow::Result<Option<(String, Value)>> {
-        let Some(n) = n else { return Ok(None) };
-        let n = i64::try_from(n).map_err(|_| usage(format!("{key}: {n} is too large")))?;
-        Ok(Some((key.to_string(), Value::Integer(n))))
-    };
-    let mut keys = Vec::new();
-    keys.extend(args.data.clone().map(|path| ("data.path".to_string(), Value::String(path))));
-    keys.extend(number("train.steps", args.steps)?);
-    keys.extend(number("train.epochs", args.epochs)?);
-    keys.extend(number("train.batch_size", args.batch_size)?);
-    keys.extend(number("train.seed", args.seed)?);
-    for set in &args.set {
-        let (key, value) =
-            set.split_once('=').ok_or_else(|| usage(format!("--set {set}: expected TABLE.KEY=VALUE")))?;
-        keys.push((
-            key.trim().to_string(),
-            read_value(value.trim()).map_err(|error| usage(format!("{key}: {error}")))?,
-        ));
-    }
-    Ok(keys)
-}
-
-/// A value as TOML has it; what is no TOML is a string, so that quotes are not needed.
-fn read_value(text: &str) -> Result<Value, String> {
-    let document = format!("value = {text}").parse::<Table>().ok();
-    match document.and_then(|mut document| document.remove("value")) {
-        Some(value) => Ok(value),
-        None if text.parse::<i128>().is_ok_and(|number| i64::try_from(number).is_err()) => {
-            Err(format!("expected a number of at most {}, found {text}", i64::MAX))
-        }
-        None => Ok(Value::String(text.to_string())),
-    }
-}
-
-fn set(document: &mut Table, key: &str, value: Value) -> anyhow::Result<()> {
-    let (table, field) = key
-        .split_once('.')
-        .filter(|(table, field)| TABLES.contains(table) && !field.is_empty() && !field.contains('.'))
-        .ok_or_else(|| usage(format!("{key}: expected TABLE.KEY with a table of {}", TABLES.join(", "))))?;
-    let mut over = Table::new();
-    over.insert(table.to_string(), Value::Table(Table::from_iter([(field.to_string(), value)])));
-    merge(document, over);
-    Ok(())
 }

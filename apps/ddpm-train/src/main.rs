@@ -1,11 +1,12 @@
 //! `ddpm-train`: pictures in, a model and pictures out.
 //!
-//! Reading order: [`args`], [`config`], [`run_choice`], [`session`]; beside them [`presets`], [`sample_config`], [`model`],
-//! [`watch`], [`benchmark`], [`hub`], [`out_of_memory`].
+//! Reading order: [`args`], [`config`] with [`overlay`] and [`config_tables`], [`run_choice`], [`session`]; beside them
+//! [`presets`], [`sample_config`], [`model`], [`watch`], [`benchmark`], [`hub`], [`out_of_memory`].
 
 mod args;
 mod benchmark;
 mod config;
+mod config_tables;
 mod diffusion_config;
 #[cfg(feature = "hub")]
 mod hub;
@@ -14,6 +15,7 @@ mod hub;
 mod hub;
 mod model;
 mod out_of_memory;
+mod overlay;
 mod presets;
 mod run_choice;
 mod sample_config;

@@ -10,7 +10,8 @@ use ddpm_trainer::LearningRateSchedule;
 use toml::Table;
 
 use crate::args::{Args, Resume};
-use crate::config::{RunConfig, default_preset, overlay, read_document};
+use crate::config::{RunConfig, default_preset};
+use crate::overlay::{overlay, read_document};
 use crate::watch::grid_path;
 
 /// Where runs are put unless `--out` says otherwise.
