@@ -106,7 +106,8 @@ impl Plan {
             step: model.step(),
             network: Network::new(&config, &weights)
                 .with_context(|| model.path.display().to_string())?
-                .computing_in(args.precision.into()),
+                .computing_in(args.precision.into())
+                .with_fixed_weights(),
             model_path: model.path,
             diffusion,
             sampler,

@@ -5,37 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::backend::BackendStorage;
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Storage, Tensor, bail};
-use serde::{Deserialize, Serialize};
 
 use crate::buffer::Buffer;
+use crate::computation::{Computation, Precision};
 use crate::tape::{Gradients, Kind, Record, Tape, Value, add_to};
 use crate::{cpu, device};
-
-/// What a forward pass on a device computes in. Parameters, their gradients, statistics and sums are in f32 in any case.
-///
-/// With serde: `"f32"`, `"tf32"`, `"bf16"`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// f32, rounded to its 24 bits everywhere. On the CPU: the fused kernels of this crate.
-    #[default]
-    F32,
-    /// f32 whose products are rounded to the 11 bits of TF32 on a GPU that has it; f32 elsewhere.
-    Tf32,
-    /// bf16, 8 bits, with products summed in f32.
-    Bf16,
-}
-
-impl Precision {
-    /// What images are computed in, given what they come in.
-    fn dtype(self, given: DType) -> DType {
-        match self {
-            Self::F32 | Self::Tf32 if given == DType::F64 => DType::F64,
-            Self::F32 | Self::Tf32 => DType::F32,
-            Self::Bf16 => DType::BF16,
-        }
-    }
-}
 
 /// Runs `forward` on `inputs` and returns its result as a tensor, which candle can differentiate: by the inputs and by every
 /// parameter that the operations used.
@@ -46,23 +20,24 @@ impl Precision {
 /// # Errors
 /// Whatever `forward` says.
 pub fn fused(inputs: &[&Tensor], forward: impl FnOnce(&Tape, &[Value]) -> Result<Value>) -> Result<Tensor> {
-    recorded(Precision::F32, inputs, forward)?.into_tensor()
+    recorded(&Computation::default(), inputs, forward)?.into_tensor()
 }
 
 /// The same for those who want the parameters' gradients themselves, without candle's backward pass ([`Recorded::backward`]), or
-/// another precision. The result is of the first input's type.
+/// another way to compute. The result is of the first input's type.
 ///
 /// # Errors
 /// Whatever `forward` says.
 pub fn recorded(
-    precision: Precision,
+    computation: &Computation,
     inputs: &[&Tensor],
     forward: impl FnOnce(&Tape, &[Value]) -> Result<Value>,
 ) -> Result<Recorded> {
     let Some(first) = inputs.first() else { bail!("a forward pass of no input") };
+    let precision = computation.precision;
     let on_device = precision == Precision::Bf16 || !cpu::takes(inputs);
     let dtype = precision.dtype(first.dtype());
-    let tape = Tape::computing_in(dtype);
+    let tape = Tape::new(dtype, computation.prepacked.clone());
     #[cfg(feature = "cuda")]
     if first.device().is_cuda() {
         // Of matrices and, in `device::cudnn`, of convolutions.

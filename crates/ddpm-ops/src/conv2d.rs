@@ -155,7 +155,18 @@ impl Tape {
         let tensors = [op.weight, op.bias.unwrap_or(&empty), vectors[0], vectors[1]];
         let forward = cpu::with_slices(tensors, |[weight, bias, scale, shift]| {
             let bias = op.bias.map(|_| bias);
-            Ok(saved.forward(weight, bias, norm.as_ref(), (scale, shift), residual.as_ref().map(|r| &r.values[..])))
+            let (kernel, ..) = saved.division();
+            let kept = self.prepacked.as_ref();
+            let kept = kept.and_then(|kept| kept.weights(kernel, &geometry, op.weight.id(), weight));
+            let made;
+            let weights = match &kept {
+                Some(kept) => kept.as_ref(),
+                None => {
+                    made = Weights::new(kernel, &geometry, weight);
+                    &made
+                }
+            };
+            Ok(saved.forward(weights, bias, norm.as_ref(), (scale, shift), residual.as_ref().map(|r| &r.values[..])))
         })?;
         let Forward { out, before, statistics } = forward;
         let dims = [shapes.images, geometry.channels_out, geometry.height, geometry.width];
@@ -244,7 +255,7 @@ impl Saved {
     fn division(&self) -> (Kernel, usize, usize) {
         let Shapes { images, geometry, .. } = self.shapes;
         let threads = rayon::current_num_threads();
-        let kernel = Kernel::choose(&geometry);
+        let kernel = Kernel::choose(&geometry, images);
         let together = kernel.images_together(&geometry, images, threads);
         // Kernels that divide their own work do so as soon as there are fewer runs than threads, the others when nothing else is
         // left to divide.
@@ -257,15 +268,14 @@ impl Saved {
 
     fn forward(
         &self,
-        weight: &[f32],
+        weights: &Weights<'_>,
         bias: Option<&[f32]>,
         norm: Option<&GroupNorm>,
         (scale, shift): (&[f32], &[f32]),
         residual: Option<&[f32]>,
     ) -> Forward {
         let Shapes { images, geometry, .. } = self.shapes;
-        let (kernel, together, threads) = self.division();
-        let weights = Weights::new(kernel, &geometry, weight);
+        let (_, together, threads) = self.division();
         let image = geometry.image_out();
         let mut out = Buffer::new(images * image);
         let mut before = norm.map(|_| Buffer::new(images * image));

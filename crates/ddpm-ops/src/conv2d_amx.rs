@@ -59,6 +59,11 @@ pub(crate) struct PackedWeights {
 }
 
 impl PackedWeights {
+    /// How many words of 32 bits they are.
+    pub(crate) fn words(&self) -> usize {
+        self.words.len()
+    }
+
     /// Packs `weight` [channel_out, channel_in, ky, kx].
     pub(crate) fn new(geometry: &Geometry, weight: &[f32]) -> Self {
         let (Geometry { channels_in, channels_out, .. }, taps) = (*geometry, geometry.taps());

@@ -15,11 +15,11 @@ pub(crate) enum Kernel {
 }
 
 impl Kernel {
-    /// The fastest for these shapes.
-    pub(crate) fn choose(geometry: &Geometry) -> Self {
+    /// The fastest for these shapes and that many images.
+    pub(crate) fn choose(geometry: &Geometry, images: usize) -> Self {
         if amx::available() {
             Self::Tiles
-        } else if conv2d_winograd::takes(geometry) {
+        } else if conv2d_winograd::takes(geometry, images) {
             Self::Winograd
         } else if conv2d_pointwise::takes(geometry) {
             Self::Pointwise
@@ -49,11 +49,26 @@ pub(crate) enum Weights<'a> {
 
 impl<'a> Weights<'a> {
     pub(crate) fn new(kernel: Kernel, geometry: &Geometry, weight: &'a [f32]) -> Self {
-        match kernel {
-            Kernel::Tiles => Self::Tiles(conv2d_amx::PackedWeights::new(geometry, weight)),
-            Kernel::Winograd => Self::Winograd(conv2d_winograd::Weights::new(geometry, weight)),
-            Kernel::Pointwise => Self::Pointwise(conv2d_pointwise::Weights::new(geometry, weight)),
-            Kernel::Matrix => Self::Matrix(weight.into()),
+        Weights::packed(kernel, geometry, weight).unwrap_or(Self::Matrix(weight.into()))
+    }
+
+    /// Those of a kernel that does not read them as they are.
+    pub(crate) fn packed(kernel: Kernel, geometry: &Geometry, weight: &[f32]) -> Option<Weights<'static>> {
+        Some(match kernel {
+            Kernel::Tiles => Weights::Tiles(conv2d_amx::PackedWeights::new(geometry, weight)),
+            Kernel::Winograd => Weights::Winograd(conv2d_winograd::Weights::new(geometry, weight)),
+            Kernel::Pointwise => Weights::Pointwise(conv2d_pointwise::Weights::new(geometry, weight)),
+            Kernel::Matrix => return None,
+        })
+    }
+
+    /// Memory that they take.
+    pub(crate) fn bytes(&self) -> usize {
+        4 * match self {
+            Self::Tiles(weights) => weights.words(),
+            Self::Winograd(weights) => weights.values(),
+            Self::Pointwise(weights) => weights.values(),
+            Self::Matrix(weights) => weights.len(),
         }
     }
 

@@ -33,6 +33,11 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
+    /// How many numbers they are.
+    pub(crate) fn values(&self) -> usize {
+        self.values.len()
+    }
+
     /// Of `weight` [channel_out, channel_in, 1, 1].
     pub(crate) fn new(geometry: &Geometry, weight: &[f32]) -> Self {
         Self::lay(geometry.channels_out, geometry.channels_in, weight, (geometry.channels_in, 1))

@@ -24,6 +24,8 @@ const TILES: usize = 64;
 
 /// Fewest channels in and out: below, the padding to whole squares costs more than the transform saves.
 const FEWEST_CHANNELS: usize = 8;
+/// Below, reading the weights takes longer than the products, and in this form there are four times as many.
+const FEWEST_TILES: usize = 5;
 
 /// How the planes of some images are cut into tiles, numbered image by image and line by line.
 #[derive(Debug, Clone, Copy)]
@@ -85,9 +87,10 @@ impl Tiling {
 }
 
 /// Whether this is the fastest way to convolve that many images.
-pub(crate) fn takes(geometry: &Geometry) -> bool {
+pub(crate) fn takes(geometry: &Geometry, images: usize) -> bool {
     geometry.kernel == 3
         && geometry.channels_in.min(geometry.channels_out) >= FEWEST_CHANNELS
+        && Tiling::new(geometry, images).tiles() >= FEWEST_TILES
         // Products, against those of the direct form; the transforms cost about half as much again.
         && 3 * POINTS * Tiling::new(geometry, 1).tiles() <= 2 * TAPS * geometry.plane()
 }
@@ -106,6 +109,11 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
+    /// How many numbers they are.
+    pub(crate) fn values(&self) -> usize {
+        self.values.len()
+    }
+
     /// Of `weight` [channel_out, channel_in, 3, 3].
     pub(crate) fn new(geometry: &Geometry, weight: &[f32]) -> Self {
         let Geometry { channels_in, channels_out, .. } = *geometry;

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 
 use crate::buffer::Buffer;
 use crate::device::{DeviceArray, OnDevice};
+use crate::prepacked::Prepacked;
 use crate::vectorise::vectorise;
 
 /// A tensor on its way through a network.
@@ -98,6 +99,8 @@ pub(crate) type Backward<G = Buffer> = Box<dyn FnOnce(G, &mut Gradients<G>) -> R
 pub struct Tape {
     record: RefCell<Record>,
     pub(crate) device: OnDevice,
+    /// Weights from passes before, where they do not change.
+    pub(crate) prepacked: Option<Prepacked>,
 }
 
 /// What a tape holds, with gradients of one kind.
@@ -131,14 +134,15 @@ impl<G> std::fmt::Debug for Record<G> {
 
 impl Tape {
     /// A tape that computes images on a device in that type.
-    pub(crate) fn computing_in(dtype: DType) -> Self {
-        Self { device: OnDevice::computing_in(dtype), ..Self::default() }
+    pub(crate) fn new(dtype: DType, prepacked: Option<Prepacked>) -> Self {
+        let device = OnDevice::new(dtype, prepacked.clone().unwrap_or_default());
+        Self { device, prepacked, ..Self::default() }
     }
 
     /// A tape of its own for a part of this one's pass; a quiet one records nothing.
     pub(crate) fn alike(&self, quiet: bool) -> Self {
         let record = if quiet { Record::quiet() } else { Record::default() };
-        Self { record: RefCell::new(record), device: self.device.alike(quiet) }
+        Self { record: RefCell::new(record), device: self.device.alike(quiet), prepacked: self.prepacked.clone() }
     }
 
     /// A new place for the gradient of a value of that kind.

@@ -139,6 +139,14 @@ impl Network {
         }
     }
 
+    /// The network with its weights packed once and for all: [`NoiseNet::with_fixed_weights`].
+    pub fn with_fixed_weights(self) -> Self {
+        match self {
+            Self::NoiseNet(network) => Self::NoiseNet(network.with_fixed_weights()),
+            Self::UNet2d(network) => Self::UNet2d(network.with_fixed_weights()),
+        }
+    }
+
     /// The network with its residual blocks computed again for the gradient: [`NoiseNet::recomputing`].
     pub fn recomputing(self, recompute: bool) -> Self {
         match self {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
-use ddpm_ops::{Precision, Recorded, Value};
+use ddpm_ops::{Computation, Precision, Prepacked, Recorded, Value};
 use ddpm_rng::Stream;
 
 use crate::UnetError;
@@ -31,7 +31,7 @@ pub struct NoiseNet {
     ups: Vec<UpBlock>,
     output_res: ResnetBlock,
     output_conv: Conv2d,
-    precision: Precision,
+    computation: Computation,
     recompute: bool,
 }
 
@@ -80,7 +80,15 @@ impl NoiseNet {
 
     /// The network, computing in that precision: f32 before.
     pub fn computing_in(self, precision: Precision) -> Self {
-        Self { precision, ..self }
+        Self { computation: Computation { precision, ..self.computation }, ..self }
+    }
+
+    /// The network with what its convolutions make of their weights kept from pass to pass, for weights that never change again:
+    /// a pass of one picture takes half the time. It takes up to five times the memory of the weights, and at most 1 GiB more
+    /// on the CPU.
+    pub fn with_fixed_weights(self) -> Self {
+        let prepacked = Some(Prepacked::default());
+        Self { computation: Computation { prepacked, ..self.computation }, ..self }
     }
 
     /// The network with the activations of its residual blocks computed again for the gradient rather than kept: in training it
@@ -130,7 +138,7 @@ impl NoiseNet {
         }
         self.config.check_divides(height, width)?;
 
-        Ok(ddpm_ops::recorded(self.precision, &[x_t], |tape, values| {
+        Ok(ddpm_ops::recorded(&self.computation, &[x_t], |tape, values| {
             let time = tape.silu(&self.time_embedding.forward(tape, t, &values[0])?)?;
             let recompute = self.recompute && dropout.is_some();
             let dropout = dropout.map(|stream| (self.config.dropout, RefCell::new(stream)));
@@ -159,7 +167,7 @@ impl NoiseNet {
         let lowest = levels.last().map_or(base, |level| level.channels_out);
         Ok(Self {
             config: config.clone(),
-            precision: Precision::F32,
+            computation: Computation::default(),
             recompute: false,
             time_embedding: TimeEmbedding::new(base, &p.at("time_embedding"))?,
             input_conv: Conv2d::new(config.channels, base, 7, &p.at("input_conv"))?,

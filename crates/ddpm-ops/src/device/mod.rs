@@ -17,15 +17,14 @@ mod primitives;
 mod reference;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{DType, Result, Tensor, TensorId, bail};
+use candle_core::{DType, Result, Tensor, bail};
 
 #[cfg(feature = "cuda")]
 pub use self::kernels::open_gpu;
 pub use self::kernels::{DeviceUpdate, UpdateRecord, UpdateStep, Updated};
 pub(crate) use self::pointwise::Function;
+use crate::prepacked::Prepacked;
 use crate::tape::{Backward, Gradients, Kind, Record, Tape, Value};
 
 /// A tensor on its way through a network: [batch, …, channel], contiguous, not tracked by candle.
@@ -95,20 +94,20 @@ pub(crate) struct OnDevice {
     record: RefCell<Record<Tensor>>,
     /// What images are computed in.
     dtype: Cell<DType>,
-    /// The weights in the form and type that convolutions want, made once a pass.
-    weights: Arc<Mutex<HashMap<TensorId, Tensor>>>,
+    /// The weights in the form and type that convolutions want, made once a pass or once and for all.
+    weights: Prepacked,
 }
 
 impl Default for OnDevice {
     fn default() -> Self {
-        Self { record: RefCell::default(), dtype: Cell::new(DType::F32), weights: Arc::default() }
+        Self::new(DType::F32, Prepacked::default())
     }
 }
 
 impl OnDevice {
     /// A tape's part for images in that type.
-    pub(crate) fn computing_in(dtype: DType) -> Self {
-        Self { dtype: Cell::new(dtype), ..Self::default() }
+    pub(crate) fn new(dtype: DType, weights: Prepacked) -> Self {
+        Self { record: RefCell::default(), dtype: Cell::new(dtype), weights }
     }
 
     /// The same for a part of the pass.
@@ -195,13 +194,8 @@ impl Tape {
 
     /// A convolution's weight [channel_out, channel_in, k, k] as [channel_out, k, k, channel_in] in the compute type.
     fn kernel(&self, weight: &Tensor) -> Result<Tensor> {
-        let mut weights = self.device.weights.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = weights.get(&weight.id()) {
-            return Ok(made.clone());
-        }
-        let made = primitives::kernel(&weight.detach(), self.device.dtype.get())?;
-        weights.insert(weight.id(), made.clone());
-        Ok(made)
+        let dtype = self.device.dtype.get();
+        self.device.weights.on_device(weight, dtype, || primitives::kernel(&weight.detach(), dtype))
     }
 }
 

@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Result, Tensor, bail};
-use ddpm_ops::{Precision, Recorded, Tape, Value};
+use ddpm_ops::{Computation, Precision, Prepacked, Recorded, Tape, Value};
 use ddpm_rng::Stream;
 
 use self::config::{ClassEmbedType, MidBlockType, UNet2dConfig};
@@ -41,7 +41,7 @@ pub struct UNet2d {
     up_blocks: Vec<Up>,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
-    precision: Precision,
+    computation: Computation,
     recompute: bool,
 }
 
@@ -144,7 +144,15 @@ impl UNet2d {
 
     /// The network, computing in that precision: f32 before.
     pub fn computing_in(self, precision: Precision) -> Self {
-        Self { precision, ..self }
+        Self { computation: Computation { precision, ..self.computation }, ..self }
+    }
+
+    /// The network with what its convolutions make of their weights kept from pass to pass, for weights that never change again:
+    /// a pass of one picture takes half the time. It takes up to five times the memory of the weights, and at most 1 GiB more
+    /// on the CPU.
+    pub fn with_fixed_weights(self) -> Self {
+        let prepacked = Some(Prepacked::default());
+        Self { computation: Computation { prepacked, ..self.computation }, ..self }
     }
 
     /// The network with the activations of its residual blocks computed again for the gradient rather than kept: in training it
@@ -208,7 +216,7 @@ impl UNet2d {
             return Err(candle_core::Error::Msg(message).into());
         }
         config.check_divides(height, width)?;
-        Ok(ddpm_ops::recorded(self.precision, &[x_t], |tape, values| {
+        Ok(ddpm_ops::recorded(&self.computation, &[x_t], |tape, values| {
             let x = &values[0];
             let mut time = self.time_embedding.forward(tape, t, config, x)?;
             match (&self.class_embedding, classes) {
@@ -255,7 +263,7 @@ impl UNet2d {
         let ups = config.up_block_types.iter().zip(&up_levels).enumerate();
         Ok(Self {
             config: config.clone(),
-            precision: Precision::F32,
+            computation: Computation::default(),
             recompute: false,
             conv_in: Conv2d::new(config.in_channels, first, 3, &p.at("conv_in"))?,
             time_embedding: TimeMlp::new(config, &p.at("time_embedding"))?,
