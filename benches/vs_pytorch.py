@@ -135,6 +135,7 @@ def main():
         return worker(mode, json.loads(config), int(batch), int(threads))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
+    parser.add_argument("--batch", type=int, help="in place of each preset's own")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=5, help="steps of each program in a round")
     parser.add_argument("--threads", type=int, default=2)
@@ -143,7 +144,7 @@ def main():
     titles = ["preset, batch", "", *(f"PyTorch {mode}, ms" for mode in MODES), "here, ms", "ratio to the best", "peak MiB, here / eager"]
     print("| " + " | ".join(titles) + " |\n" + "| --- " * len(titles) + "|", flush=True)
     for preset in args.presets:
-        compare(args, preset, PRESETS[preset])
+        compare(args, preset, args.batch or PRESETS[preset])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ use candle_core::{Device, Result, Tensor};
 use ddpm_cli::{Ended, device_name, gpu_memory_mib};
 use ddpm_rng::{Purpose, Stream};
 use ddpm_trainer::Trainer;
+use ddpm_unet::Network;
 use serde::Serialize;
 
 use crate::config::RunConfig;
@@ -20,7 +21,7 @@ struct Report {
     batch_size: usize,
     /// Median of a whole step: forward, loss, backward, clipping, Adam, EMA.
     train_step_ms: f64,
-    /// Median of a forward pass without gradient.
+    /// Median of a forward pass without gradient, its weights packed before.
     predict_ms: f64,
     /// Most memory the process held while it trained; absent where the system does not tell.
     peak_rss_mib: Option<f64>,
@@ -56,10 +57,13 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
     });
     let train_step_ms = timed.map_err(|error| out_of_memory::advise(error, &trainer, config))? / together as f64;
     let (peak_rss_mib, gpu_memory_mib) = (peak_rss_mib(), gpu_memory_mib(device));
+    // As a sampling computes, for which weights do not change any more.
+    let averages = trainer.snapshot().averages.into_iter().map(|(name, average)| (name, average.detach())).collect();
+    let network = Network::new(&config.model, &averages)?.computing_in(config.train.precision).with_fixed_weights();
     let t = Tensor::full(config.diffusion.schedule.timesteps as f32 / 2.0, config.train.batch_size, &Device::Cpu)?;
     let predict_ms = median_ms(steps, || {
         // Reading a value back waits for the device.
-        trainer.averaged_denoiser().predict(&x, &t)?.flatten_all()?.get(0)?.to_scalar::<f32>()?;
+        network.forward(&x, &t)?.flatten_all()?.get(0)?.to_scalar::<f32>()?;
         Ok(())
     })?;
 

@@ -16,6 +16,7 @@ const OWN: &str = "model.safetensors";
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 const SHARDS: &str = "diffusion_pytorch_model.safetensors.index.json";
 const PICKLE: &str = "diffusion_pytorch_model.bin";
+const PICKLE_SHARDS: &str = "diffusion_pytorch_model.bin.index.json";
 
 /// The files that a model is.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,13 +35,18 @@ pub(crate) fn model_files(names: &[&str], id: &RepoId) -> Result<ModelFiles> {
     let directories: &[&str] = if pipeline { &["unet/", ""] } else { &[""] };
     for directory in directories {
         let config = format!("{directory}{CONFIG}");
-        let weights = [WEIGHTS, SHARDS, PICKLE].into_iter().find(|name| has(&format!("{directory}{name}")));
+        let weights =
+            [WEIGHTS, SHARDS, PICKLE, PICKLE_SHARDS].into_iter().find(|name| has(&format!("{directory}{name}")));
         let (true, Some(weights)) = (has(&config), weights) else { continue };
         let weights_path = format!("{directory}{weights}");
         let mut paths = vec![config, weights_path.clone()];
         paths.extend(pipeline.then(|| INDEX.to_owned()));
         paths.extend(SCHEDULERS.into_iter().find(|name| has(name)).map(str::to_owned));
-        return Ok(ModelFiles { paths, shards: (weights == SHARDS).then_some(weights_path), own: false });
+        return Ok(ModelFiles {
+            paths,
+            shards: [SHARDS, PICKLE_SHARDS].contains(&weights).then_some(weights_path),
+            own: false,
+        });
     }
     if has(OWN) && !pipeline {
         return Ok(ModelFiles { paths: vec![OWN.to_owned()], shards: None, own: true });
@@ -84,6 +90,8 @@ mod tests {
         assert_eq!(all, ModelFiles { paths: paths.to_vec(), shards: None, own: false });
         assert_eq!(with(&[&pickle, &shards]).shards, Some(shards.clone()));
         assert!(with(&[&pickle]).paths.contains(&pickle));
+        let pickled_shards = format!("unet/{PICKLE_SHARDS}");
+        assert_eq!(with(&[&pickled_shards]).shards, Some(pickled_shards.clone()));
         assert!(chosen(&pipeline).is_err());
     }
 

@@ -94,6 +94,16 @@ impl Shape {
             tf32: gemm_reduced_precision_f32(),
         })
     }
+
+    /// The kind of products that may be chosen among.
+    fn math(self) -> sys::cudnnMathType_t {
+        match (self.bf16, self.tf32) {
+            (true, _) => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
+            // Which is TF32 where the GPU has it.
+            (false, true) => sys::cudnnMathType_t::CUDNN_DEFAULT_MATH,
+            (false, false) => sys::cudnnMathType_t::CUDNN_FMA_MATH,
+        }
+    }
 }
 
 /// Where a convolution's tensors are: what a pass does not write it reads.
@@ -301,6 +311,8 @@ impl Library {
             ),
         };
         let Some((algorithm, workspace, math)) = best else { return Ok(None) };
+        // Whatever it was timed with: f32 stays f32.
+        let math = if shape.math() == sys::cudnnMathType_t::CUDNN_FMA_MATH { shape.math() } else { math };
         // SAFETY: the description is this plan's own.
         unsafe { result::set_convolution_math_type(convolution, math) }.map_err(failed("a kind of product"))?;
         Ok(Some(Plan { descriptors, algorithm, workspace }))
@@ -311,14 +323,8 @@ impl Descriptors {
     fn new(shape: Shape) -> std::result::Result<Self, CudnnError> {
         use sys::cudnnDataType_t::{CUDNN_DATA_BFLOAT16, CUDNN_DATA_FLOAT};
         use sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
-        let Shape { batch, height, width, channels_in, channels_out, side, bf16, tf32 } = shape;
+        let Shape { batch, height, width, channels_in, channels_out, side, bf16, .. } = shape;
         let data = if bf16 { CUDNN_DATA_BFLOAT16 } else { CUDNN_DATA_FLOAT };
-        let math = match (bf16, tf32) {
-            (true, _) => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
-            // Which is TF32 where the GPU has it.
-            (false, true) => sys::cudnnMathType_t::CUDNN_DEFAULT_MATH,
-            (false, false) => sys::cudnnMathType_t::CUDNN_FMA_MATH,
-        };
         let descriptors = Self {
             x: result::create_tensor_descriptor()?,
             kernel: result::create_filter_descriptor()?,
@@ -344,7 +350,7 @@ impl Descriptors {
                 mode,
                 CUDNN_DATA_FLOAT,
             )?;
-            result::set_convolution_math_type(convolution, math)?;
+            result::set_convolution_math_type(convolution, shape.math())?;
         }
         Ok(descriptors)
     }
