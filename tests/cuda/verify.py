@@ -39,7 +39,7 @@ def losses(run):
 
 def train(out, device, precision, steps, *more):
     command = [TRAIN, "--preset", "digits", "--out", out, "--device", device, "--steps", steps, "-q"]
-    sets = [f"train.precision={precision}", "train.log_every_steps=1", "sample.preview_images=0", "train.sample_every_steps=0"]
+    sets = [f"train.precision={precision}", "train.log_every_steps=1", "train.learning_rate_schedule=constant", "sample.preview_images=0", "train.sample_every_steps=0"]
     command += [word for key in (*sets, *more) for word in ("--set", key)]
     subprocess.run([str(part) for part in command], check=True)
     return out

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::collections::BTreeSet;
+
 use ddpm_tests::train;
 use ddpm_unet::NetworkConfig;
 use toml::{Table, Value};
@@ -148,4 +150,38 @@ fn every_preset_is_what_the_documents_say() {
         let comment = std::fs::read_to_string(path).unwrap();
         assert!(comment.contains(&format!("{} parameters", groups.join(","))), "{name}");
     }
+}
+
+/// Keys that no preset has, as they have no value until they are given.
+const OPTIONAL: [&str; 11] = [
+    "attention_head_dim",
+    "attn_norm_num_groups",
+    "betas",
+    "class_embed_type",
+    "column",
+    "epochs",
+    "num_class_embeds",
+    "num_train_timesteps",
+    "split",
+    "subset",
+    "time_embedding_dim",
+];
+
+#[test]
+fn every_key_is_in_the_documents_and_nothing_else_is() {
+    let page = std::fs::read_to_string(format!("{}/../docs/configuration.md", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    // The names in the first column of every row.
+    let written: BTreeSet<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .flat_map(|line| line.split('|').nth(1).unwrap().split('`').skip(1).step_by(2))
+        .collect();
+    let root = tempfile::tempdir().unwrap();
+    let mut known: BTreeSet<String> = OPTIONAL.into_iter().map(str::to_string).collect();
+    for Preset { name, .. } in PRESETS {
+        let text = train(root.path()).args("--dry-run --data x --preset").arg(name).succeed();
+        let document: Table = text.parse().unwrap();
+        known.extend(document.values().flat_map(|table| table.as_table().unwrap().keys().cloned()));
+    }
+    assert_eq!(written, known.iter().map(String::as_str).collect());
 }

@@ -43,7 +43,9 @@ impl StopSignal {
                 None => {
                     first = Some(Instant::now());
                     self.number.store(signal as usize, Ordering::Relaxed);
-                    info!("stopping as soon as what is done can be saved; another signal ends it at once");
+                    info!(
+                        "stopping as soon as what is done can be saved; another signal, a second from now, ends it at once"
+                    );
                 }
                 Some(first) if first.elapsed() < SAME => {}
                 Some(_) => {

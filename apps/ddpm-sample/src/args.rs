@@ -12,7 +12,7 @@ use ddpm_unet::Precision;
 ///
 /// Without any argument it samples the newest run under runs/.
 #[derive(Debug, Parser)]
-#[command(name = "ddpm-sample", version, max_term_width = 100)]
+#[command(name = "ddpm-sample", version, max_term_width = 100, allow_negative_numbers = true)]
 pub(crate) struct Args {
     /// A run directory, a checkpoint directory, a model file, a pipeline of diffusers, or `OWNER/NAME[@REVISION]` of the Hugging Face
     /// Hub [default: the newest run under runs/]

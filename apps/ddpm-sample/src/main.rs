@@ -42,7 +42,8 @@ fn draw(args: &Args, threads: usize, progress: &Progress) -> anyhow::Result<Ende
     info!("{}, step {}", plan.model_path.display(), plan.step);
     let on = device_in_words(&device, threads);
     let (pictures, steps) = (counted(plan.images(), "picture"), counted(plan.sampler.steps, "step"));
-    info!("{pictures} in {steps}, on {on}");
+    let together = if plan.batch_size < plan.images() { format!(", {} at once", plan.batch_size) } else { "".into() };
+    info!("{pictures} by {} in {steps}{together}, on {on}", plan::name(plan.sampler.method));
     stop.defer();
     let mut pictures = Pictures::new(args, &plan, &stop);
     let mut take = |from, images: &_| pictures.take(from, images);

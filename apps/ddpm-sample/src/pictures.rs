@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use candle_core::Tensor;
-use ddpm_checkpoint::{is_checkpoint, write_tensors};
+use ddpm_checkpoint::{is_checkpoint, read_tensors, write_tensors};
 use ddpm_cli::{StopSignal, usage};
 use ddpm_data::{grid, save_gif, save_grid, save_png, save_strip, to_pictures};
 use tracing::info;
@@ -49,6 +49,11 @@ fn check_save_tensors(path: &Path, args: &Args, plan: &Plan) -> anyhow::Result<(
     let folder = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_path_buf));
     if folder.is_some_and(is_checkpoint) {
         return wrong(format!("{} of a checkpoint", path.display()));
+    }
+    // Of a run or a pipeline, or whatever else it is.
+    let is_earlier = || read_tensors(path).is_ok_and(|tensors| tensors.keys().eq([SAMPLES]));
+    if path.is_file() && !is_earlier() {
+        return wrong(format!("{}, which holds something else than samples", path.display()));
     }
     // A folder that is not there yet has no canonical form.
     let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
@@ -152,7 +157,14 @@ impl<'a> Pictures<'a> {
             let frames = moments.iter().map(frame).collect::<Result<Vec<_>, _>>()?;
             save_gif(&out.join("denoising.gif"), &frames, FRAME_MS)?;
         }
-        info!("pictures: {}", out.join("grid.png").display());
+        let mut also = vec!["denoising.png"];
+        if self.args.gif && self.stop.received().is_none() {
+            also.push("denoising.gif");
+        }
+        if !self.args.grid_only {
+            also.push("each picture of its own");
+        }
+        info!("pictures: {}; beside it {}", out.join("grid.png").display(), also.join(", "));
         Ok(())
     }
 
@@ -165,8 +177,11 @@ impl<'a> Pictures<'a> {
     }
 }
 
+/// What `--save-tensors` calls its tensor.
+const SAMPLES: &str = "samples";
+
 /// Tensor `samples`, before any rounding to pixels.
 fn save_tensors(path: &Path, images: &Tensor) -> anyhow::Result<()> {
-    let samples = [("samples".to_string(), images.clamp(-1.0, 1.0)?)];
+    let samples = [(SAMPLES.to_string(), images.clamp(-1.0, 1.0)?)];
     write_tensors(path, &samples.into_iter().collect()).with_context(|| format!("--save-tensors {}", path.display()))
 }

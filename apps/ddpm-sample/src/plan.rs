@@ -207,7 +207,7 @@ fn check_options(args: &Args, method: Method) -> anyhow::Result<()> {
 }
 
 /// A choice of a configuration as it is written there: `DpmSolver` is `dpm-solver`.
-fn name(choice: impl std::fmt::Debug) -> String {
+pub(crate) fn name(choice: impl std::fmt::Debug) -> String {
     let mut name = String::new();
     for c in format!("{choice:?}").chars() {
         if c.is_uppercase() && !name.is_empty() {

@@ -12,7 +12,7 @@ use crate::presets;
 ///
 /// Without any argument it trains on 1,797 scans of handwritten digits that it carries with it, and ends with pictures.
 #[derive(Debug, Parser)]
-#[command(name = "ddpm-train", version, max_term_width = 100)]
+#[command(name = "ddpm-train", version, max_term_width = 100, allow_negative_numbers = true)]
 pub(crate) struct Args {
     /// The configuration to begin with [default: digits, or pictures where --data gives others]
     #[arg(long, value_parser = PossibleValuesParser::new(presets::names()))]

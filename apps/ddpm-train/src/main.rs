@@ -67,6 +67,7 @@ fn run() -> anyhow::Result<Ended> {
         let hint = hub::hint(data);
         return Err(usage(format!("data.path: expected pictures at {data}, found nothing there{hint}")));
     }
+    request.check_apart(std::path::Path::new(data))?;
     hub::pin(&mut config.data, request.data_before()?.as_deref())?;
     ddpm_cli::on_threads(args.threads, |threads| {
         let device = args.device.open()?;

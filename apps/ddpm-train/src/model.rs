@@ -27,6 +27,20 @@ impl Init {
             .with_context(|| format!("--init {}", path.display()))?;
         Ok(Self { path, model })
     }
+
+    /// Whether it is a model of that network.
+    pub(crate) fn check(&self, config: &NetworkConfig) -> anyhow::Result<()> {
+        let own = self.model.network::<NetworkConfig>()?;
+        if own.kind() != config.kind() {
+            let (expected, found) = (config.kind(), own.kind());
+            return Err(usage(format!(
+                "--init: expected a network of model.kind {expected}, as the configuration has, found {found} in {}",
+                self.path.display()
+            )));
+        }
+        let shapes = config.parameters()?.into_iter().map(|(name, spec)| (name, spec.shape)).collect();
+        self.model.check_names(&shapes).map_err(|error| usage(format!("--init: {error}")))
+    }
 }
 
 /// The network of that configuration with the weights of `init`, or else initial ones of the seed, and an average that begins
@@ -38,18 +52,9 @@ pub(crate) fn new_model(
     device: &Device,
 ) -> anyhow::Result<Model> {
     let initial = match init {
-        Some(Init { model, .. }) => {
-            let own = model.network::<NetworkConfig>()?;
-            if own.kind() != config.kind() {
-                let (expected, found) = (config.kind(), own.kind());
-                return Err(usage(format!(
-                    "--init: expected a network of model.kind {expected}, as the configuration has, found {found} in {}",
-                    model.path.display()
-                )));
-            }
-            let shapes = config.parameters()?.into_iter().map(|(name, spec)| (name, spec.shape)).collect();
-            model.check_names(&shapes).map_err(|error| usage(format!("--init: {error}")))?;
-            model.tensors.clone()
+        Some(init) => {
+            init.check(config)?;
+            init.model.tensors.clone()
         }
         None => config.initial_weights(train.seed).context("the network could not be initialised")?,
     };

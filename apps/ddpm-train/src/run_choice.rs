@@ -29,6 +29,25 @@ pub(crate) enum Request {
 }
 
 impl Request {
+    /// A run inside the folder of its pictures would train on its own previews when it goes on.
+    pub(crate) fn check_apart(&self, data: &Path) -> anyhow::Result<()> {
+        let place = match self {
+            Self::Continue { run, .. } | Self::New { run, .. } => run,
+            Self::Named { .. } => Path::new(RUNS),
+        };
+        // What is not there yet lies where its first parent that is does.
+        let absolute = std::path::absolute(place)?;
+        let there = absolute.ancestors().find_map(|path| path.canonicalize().ok());
+        if data.is_dir() && there.is_some_and(|there| data.canonicalize().is_ok_and(|data| there.starts_with(data))) {
+            return Err(usage(format!(
+                "--out: expected a folder apart from the pictures of {}, found {} in it",
+                data.display(),
+                place.display()
+            )));
+        }
+        Ok(())
+    }
+
     /// Reads it off the command line.
     pub(crate) fn read(args: &Args) -> anyhow::Result<Self> {
         match (&args.resume, &args.out) {
@@ -265,7 +284,10 @@ impl Request {
                 let run = RunDir::create_next(RUNS, &stem)?;
                 let taken = Path::new(RUNS).join(&stem);
                 if may_continue && run.path() != taken {
-                    tracing::info!("{} and its like are other runs, or done: this is another one", taken.display());
+                    tracing::info!(
+                        "{} is taken by a run that is done or has another configuration: this is a new one",
+                        taken.display()
+                    );
                 }
                 Ok(Opened { run, origin: None, new: true })
             }

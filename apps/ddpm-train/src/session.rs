@@ -32,12 +32,11 @@ pub(crate) fn train(
     let stop = StopSignal::listen()?;
     let source = hub::open(&config.data, progress)?;
     let total_steps = total_steps(config, source.as_ref())?;
+    if let Some(init) = &init {
+        init.check(&config.model)?;
+    }
     let Opened { mut run, origin, new } = request.open(config, total_steps)?;
     greet(config, source.as_ref(), device, threads, &run)?;
-    if !new {
-        warn_of_other_length(&run, config)?;
-    }
-
     let (checkpoint, init) = match origin {
         Some(Origin::Checkpoint(path)) => (Some(path), init),
         Some(Origin::Model(path)) if init.is_none() => (None, Some(Init::find(path)?)),
@@ -47,6 +46,16 @@ pub(crate) fn train(
     let model = new_model(&config.model, init.as_ref(), &config.train, device)?;
     let mut trainer = Trainer::new(config.train.clone(), total_steps, diffusion, model, device.clone())?;
     let restored = restore(&mut trainer, &run, checkpoint.as_deref())?;
+    let done = trainer.state().step;
+    if done > total_steps {
+        let run = run.path().display();
+        return Err(usage(format!(
+            "train.steps: expected at least the {done} that {run} has done, found {total_steps}"
+        )));
+    }
+    if !new {
+        warn_of_other_length(&run, config)?;
+    }
     // Not before: a run that cannot begin leaves none behind. It has begun with its configuration; where it is stopped
     // before it has a checkpoint of its own, it begins from its origin again.
     if new {
@@ -151,7 +160,7 @@ fn total_steps(config: &RunConfig, source: &dyn ImageSource) -> anyhow::Result<u
     if images < batch {
         let path = &config.data.path;
         return Err(usage(format!(
-            "train.batch_size: expected at most the {images} pictures of {path}, found {batch}"
+            "train.batch_size: expected at most the {images} pictures of {path}, found {batch}: --batch-size {images} takes them all"
         )));
     }
     Ok(config.train.total_steps((images / batch) as u64))
@@ -172,7 +181,9 @@ fn restore(trainer: &mut Trainer, run: &RunDir, checkpoint: Option<&Path>) -> an
     let state = serde_json::from_value(checkpoint.state.clone()).context("the checkpoint's state.json")?;
     let snapshot = Snapshot { averages: checkpoint.model.clone(), training: checkpoint.training.clone(), state };
     trainer.restore(&snapshot).map_err(|error| usage(format!("cannot go on from the checkpoint: {error}")))?;
-    info!("goes on from step {} to {}", checkpoint.step, trainer.total_steps());
+    if checkpoint.step < trainer.total_steps() {
+        info!("goes on from step {} to {}", checkpoint.step, trainer.total_steps());
+    }
     Ok(Some(checkpoint))
 }
 

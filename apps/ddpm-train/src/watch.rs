@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 use ddpm_checkpoint::{RunDir, read_metrics};
-use ddpm_cli::{Progress, StopSignal};
+use ddpm_cli::{Progress, StopSignal, counted};
 use ddpm_trainer::{Event, Observer, Outcome, StepReport};
 use indicatif::{HumanDuration, ProgressBar};
 use serde::Deserialize;
@@ -98,7 +98,7 @@ impl Watch {
         }
         self.unannounced = None;
         let left = self.total_steps - step;
-        if left as f64 * seconds / done as f64 > LONG {
+        if left as f64 * seconds / done as f64 > LONG && !self.should_stop() {
             let all = time_left(left, done, seconds);
             info!("the {left} steps that are left take about {all} at this speed; --steps gives it another length");
         }
@@ -125,8 +125,8 @@ impl Watch {
         match outcome {
             Outcome::Finished => {
                 info!(
-                    "done: {} steps, {:.1} % of the time spent waiting for data",
-                    self.total_steps,
+                    "done: {}, {:.1} % of the time spent waiting for data",
+                    counted(self.total_steps as usize, "step"),
                     100.0 * self.waited
                 );
                 if let Some(grid) = &self.newest_grid {
@@ -154,6 +154,13 @@ impl Observer for Watch {
             Event::Checkpoint { step, path } => {
                 tracing::debug!("step {step} is saved in {}", path.display());
                 self.curve()?;
+            }
+            Event::Drawing { images, steps } => {
+                let drawing = format!("drawing {} in {}", counted(images, "picture"), counted(steps, "step"));
+                if self.bar.is_hidden() && self.bar.position() == self.total_steps {
+                    info!("{drawing}");
+                }
+                self.bar.set_message(drawing);
             }
             Event::Preview { step, images } => self.preview(step, images)?,
             _ => {}

@@ -216,7 +216,7 @@ impl CheckpointError {
 
 /// All of a list, but for one that nobody would read to its end.
 fn beginning(differences: &[String]) -> String {
-    const MOST: usize = 100;
+    const MOST: usize = 6;
     match differences.len().checked_sub(MOST) {
         None | Some(0) => differences.join("; "),
         Some(more) => format!("{}; and {more} more", differences[..MOST].join("; ")),

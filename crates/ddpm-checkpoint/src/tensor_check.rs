@@ -56,11 +56,11 @@ mod tests {
 
     #[test]
     fn a_long_list_is_told_by_its_beginning() {
-        let names: Vec<String> = (100..202).map(|i| format!("w{i}")).collect();
+        let names: Vec<String> = (100..108).map(|i| format!("w{i}")).collect();
         let shapes: Vec<(&str, &[usize])> = names.iter().map(|name| (name.as_str(), &[1][..])).collect();
-        let error = check_names(&zeros(&shapes), &BTreeMap::new(), Path::new("m")).expect_err("102 differences");
+        let error = check_names(&zeros(&shapes), &BTreeMap::new(), Path::new("m")).expect_err("8 differences");
         let text = error.to_string();
-        assert!(text.contains("`w199`") && !text.contains("`w200`") && text.ends_with("; and 2 more"), "{text}");
-        assert!(matches!(error, CheckpointError::WrongTensors { differences, .. } if differences.len() == 102));
+        assert!(text.contains("`w105`") && !text.contains("`w106`") && text.ends_with("; and 2 more"), "{text}");
+        assert!(matches!(error, CheckpointError::WrongTensors { differences, .. } if differences.len() == 8));
     }
 }

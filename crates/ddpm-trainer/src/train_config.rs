@@ -86,7 +86,7 @@ impl TrainConfig {
             }
         }
         let rate = self.learning_rate;
-        check("train.learning_rate", "a finite number above 0", rate, rate > 0.0 && rate.is_finite())?;
+        check("train.learning_rate", "a finite number above 0", rate, rate > 0.0 && (rate as f32).is_finite())?;
         let share = "a number in [0, 1)";
         for (field, value) in
             [("train.beta1", self.beta1), ("train.beta2", self.beta2), ("train.ema_decay", self.ema_decay)]
@@ -98,10 +98,12 @@ impl TrainConfig {
         for (field, value) in
             [("train.weight_decay", self.weight_decay), ("train.gradient_clip_norm", self.gradient_clip_norm)]
         {
-            check(field, "a finite number from 0", value, value >= 0.0 && value.is_finite())?;
+            check(field, "a finite number from 0", value, value >= 0.0 && (value as f32).is_finite())?;
         }
         let accumulation = self.gradient_accumulation_steps;
-        check("train.gradient_accumulation_steps", positive, accumulation, accumulation > 0)?;
+        // A step of more never ends.
+        let parts = "a number from 1 to 1000000";
+        check("train.gradient_accumulation_steps", parts, accumulation, (1..=1_000_000).contains(&accumulation))?;
         check("train.keep_last_checkpoints", positive, self.keep_last_checkpoints, self.keep_last_checkpoints > 0)?;
         for (field, value) in [
             ("train.checkpoint_every_steps", self.checkpoint_every_steps),

@@ -24,6 +24,13 @@ pub enum Event<'a> {
         /// Its directory.
         path: &'a Path,
     },
+    /// The averaged model is about to sample the fixed latents.
+    Drawing {
+        /// How many.
+        images: usize,
+        /// Of each batch of them.
+        steps: usize,
+    },
     /// The averaged model sampled the fixed latents.
     Preview {
         /// Steps completed.
@@ -129,6 +136,8 @@ where
         }
 
         if drawn {
+            let drawing = Event::Drawing { images: preview.images, steps: preview.sampler.steps };
+            observer.event(drawing).map_err(TrainerError::Observer)?;
             match preview.draw(trainer, &|| observer.should_stop())? {
                 Some(images) => {
                     let event = Event::Preview { step, images: &images };
