@@ -84,6 +84,21 @@ fn given_latents_replace_drawn_ones() {
 }
 
 #[test]
+fn tensors_replace_nothing_but_tensors() {
+    let root = tempfile::tempdir().unwrap();
+    trained(root.path());
+    let save = |path: &str| sample(root.path()).args("runs/a -n 1 --steps 1 --grid-only --save-tensors").arg(path);
+    for path in ["runs/a/config.toml", "runs/a/metrics.jsonl", "runs/a/loss.svg"] {
+        let before = fs::read(root.path().join(path)).unwrap();
+        let error = save(path).fail(2);
+        assert!(error.contains("which holds something else than samples"), "{error}");
+        assert_eq!(fs::read(root.path().join(path)).unwrap(), before);
+    }
+    save("s.safetensors").succeed();
+    save("s.safetensors").succeed();
+}
+
+#[test]
 fn variance_spacing_and_procedure_change_the_pictures_and_off_a_terminal_no_bar_is_drawn() {
     let root = tempfile::tempdir().unwrap();
     trained(root.path());

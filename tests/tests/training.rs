@@ -193,6 +193,11 @@ fn another_configuration_is_refused_and_the_run_left_alone() {
     // More steps are the same run, without a word about the rest.
     train(root.path()).args("--out run --steps 4").succeed();
     assert!(root.path().join("run/checkpoints/step-000004").is_dir());
+    // Fewer than it has done are no run at all.
+    let before = bytes(root.path().join("run/config.toml"));
+    let error = train(root.path()).args("--out run --steps 3").fail(2);
+    assert!(error.contains("train.steps: expected at least the 4 that run has done, found 3"), "{error}");
+    assert_eq!(bytes(root.path().join("run/config.toml")), before);
     let error = train(root.path()).args(&args).args("--steps 4 --resume never").fail(2);
     assert!(error.contains("--resume never"), "{error}");
 }
@@ -235,6 +240,12 @@ fn wrong_usage_says_what_is_wrong_and_writes_nothing() {
     assert!(error.contains("both.toml: train: expected one of steps and epochs, found both"), "{error}");
     let error = train(root.path()).args("--data absent").fail(2);
     assert!(error.contains("absent"), "{error}");
+    // A run among its pictures would train on its own previews.
+    fs::create_dir(root.path().join("pictures")).unwrap();
+    let error = train(root.path()).args("--data pictures --out pictures/run").fail(2);
+    assert!(error.contains("--out: expected a folder apart from the pictures"), "{error}");
+    assert!(train(root.path()).args("--data .").fail(2).contains("found runs in it"));
+    assert!(!root.path().join("pictures/run").exists());
 }
 
 #[test]
