@@ -8,7 +8,7 @@
 A step is forward, MSE, backward, clipping by the global norm, Adam and the exponential moving average, on both sides. PyTorch
 runs eager, in channels_last and compiled (channels_last too), each in a process of its own that waits while the others are timed;
 bf16 is its autocast over f32 weights, Adam its fused one. The programs take turns: the time of each is its median over all rounds.
-Sampling is DDIM over the whole network, in pictures a second without the programs' start.
+Sampling is DDIM over the whole network, in images a second without the programs' start.
 
 `--device cpu` tries the script itself where there is no GPU.
 """
@@ -190,12 +190,12 @@ def main():
     parser.add_argument("--steps", type=int, default=50, help="training steps of each program in a round")
     parser.add_argument("--sampling-steps", type=int, default=50)
     parser.add_argument("--device", default="cuda:0")
-    parser.add_argument("--data", default="digits", help="any pictures: one step is trained on them")
+    parser.add_argument("--data", default="digits", help="any images: one step is trained on them")
     parser.add_argument("--train", default=ROOT / "target" / "release" / "ddpm-train")
     parser.add_argument("--sample", default=ROOT / "target" / "release" / "ddpm-sample")
     args = parser.parse_args()
     titles = ["preset, batch", "precision", "", *(f"PyTorch {mode}" for mode in args.modes), "here", "ratio to the best", "of peak"]
-    print("Pictures a second.\n\n| " + " | ".join([*titles, "MiB, here / best"]) + " |\n" + "| --- " * (len(titles) + 1) + "|")
+    print("Images a second.\n\n| " + " | ".join([*titles, "MiB, here / best"]) + " |\n" + "| --- " * (len(titles) + 1) + "|")
     gpu = None
     with tempfile.TemporaryDirectory() as work:
         for preset in dict.fromkeys(case.split(":")[0] for case in args.cases):

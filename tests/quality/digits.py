@@ -30,10 +30,10 @@ def main():
     samples = load_file(parser.parse_args().samples)["samples"].reshape(-1, 64)
 
     table = np.loadtxt(gzip.open(SCANS), delimiter=",")
-    pictures, labels = table[:, :64] / 8 - 1, table[:, 64].astype(int)
+    images, labels = table[:, :64] / 8 - 1, table[:, 64].astype(int)
     judge = SVC(probability=True, random_state=0)
-    held_out = cross_val_predict(judge, pictures, labels, cv=5, method="predict_proba")
-    judge.fit(pictures, labels)
+    held_out = cross_val_predict(judge, images, labels, cv=5, method="predict_proba")
+    judge.fit(images, labels)
 
     def sure(probabilities):
         return float((probabilities.max(axis=1) >= CONFIDENT).mean())
@@ -45,7 +45,7 @@ def main():
     right = (held_out.argmax(axis=1) == labels).mean()
     print(f"judge: {right:.1%} right on held-out scans, sure of {sure(held_out):.1%} of them,")
     print(f"       of {share(noise.uniform(-1, 1, (1000, 64))):.1%} of uniform noise,", end=" ")
-    blurred = np.clip(pictures + 0.5 * noise.standard_normal(pictures.shape), -1, 1)
+    blurred = np.clip(images + 0.5 * noise.standard_normal(images.shape), -1, 1)
     print(f"of {share(blurred):.1%} of the scans with noise of deviation 0.5")
 
     probabilities = judge.predict_proba(samples)

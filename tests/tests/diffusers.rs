@@ -102,13 +102,13 @@ fn shards_pickles_half_precision_and_old_names_are_read() {
 fn a_run_leaves_a_pipeline_and_a_pipeline_begins_a_run() {
     let root = tempfile::tempdir().unwrap();
     let path = |name: &str| root.path().join(name);
-    fs::create_dir(path("pictures")).unwrap();
+    fs::create_dir(path("images")).unwrap();
     for (i, name) in (0..).zip(["a.png", "b.png", "c.png", "d.png"]) {
-        let picture = ddpm_data::Picture { width: 8, height: 8, channels: 3, samples: vec![40 * i; 192] };
-        ddpm_data::save_png(&path("pictures").join(name), &picture).unwrap();
+        let image = ddpm_data::Image { width: 8, height: 8, channels: 3, samples: vec![40 * i; 192] };
+        ddpm_data::save_png(&path("images").join(name), &image).unwrap();
     }
     // The network and the schedule are the pipeline's.
-    let args = "--data pictures --batch-size 2 --set sample.preview_images=0 --set data.fit=stretch --out run";
+    let args = "--data images --batch-size 2 --set sample.preview_images=0 --set data.fit=stretch --out run";
     let begin = || train(root.path()).args(args).args("--steps 2 --init").arg(golden());
     begin().succeed();
     let text = fs::read_to_string(path("run/config.toml")).unwrap();
@@ -270,7 +270,7 @@ fn a_run_takes_over_the_models_sampler() {
     let sample = config["sample"].as_table().unwrap();
     assert_eq!((sample["steps"].as_integer(), sample["preview_steps"].as_integer()), (Some(40), Some(40)));
     assert_eq!((sample["clip_range"].as_float(), sample["spacing"].as_str()), (Some(2.0), Some("trailing")));
-    assert_eq!((sample["mean"].as_str(), sample["variance"].as_str()), (Some("clipped-x0"), Some("fixed-large")));
+    assert_eq!((sample["clip"].as_str(), sample["variance"].as_str()), (Some("fixed"), Some("fixed-large")));
 
     // A preset says something else of what the network predicts.
     let said = |args: &str, model: &Path| {
@@ -285,12 +285,12 @@ fn a_run_takes_over_the_models_sampler() {
     assert!(!said("--dry-run --init", &pipeline).contains("WARN"));
 
     // A run that has begun elsewhere does not begin again.
-    fs::create_dir(root.path().join("pictures")).unwrap();
+    fs::create_dir(root.path().join("images")).unwrap();
     for name in ["a.png", "b.png"] {
-        let picture = ddpm_data::Picture { width: 8, height: 8, channels: 3, samples: vec![9; 192] };
-        ddpm_data::save_png(&root.path().join("pictures").join(name), &picture).unwrap();
+        let image = ddpm_data::Image { width: 8, height: 8, channels: 3, samples: vec![9; 192] };
+        ddpm_data::save_png(&root.path().join("images").join(name), &image).unwrap();
     }
-    let run = format!("--data pictures --out run {data} --init");
+    let run = format!("--data images --out run {data} --init");
     assert!(!said(&run, &pipeline).contains("no effect"));
     assert!(!said(&run.replace("--steps 1", "--steps 2"), &pipeline).contains("no effect"));
     let warned = said(&run.replace("--steps 1", "--steps 3"), &golden());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{Device, safetensors};
-use ddpm_data::{Picture, save_png};
+use ddpm_data::{Image, save_png};
 use ddpm_testkit::{FakeHub, TOKEN, Trouble, assert_close};
 use ddpm_tests::{Program, sample, train};
 use parquet::data_type::{ByteArray, ByteArrayType};
@@ -18,7 +18,7 @@ use parquet::schema::parser::parse_message_type;
 use serde_json::{Value, json};
 
 const MODEL: &str = "models/someone/tiny";
-const DATASET: &str = "datasets/someone/pictures";
+const DATASET: &str = "datasets/someone/images";
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/pipeline")
@@ -128,12 +128,12 @@ fn what_goes_wrong_is_one_line_that_says_what() {
     assert!(!root.join("evil").exists());
 }
 
-/// A Parquet file of pictures of one colour, 8 × 8, in the second of two columns of bytes.
+/// A Parquet file of images of one colour, 8 × 8, in the second of two columns of bytes.
 fn parquet(shades: std::ops::Range<u8>) -> Vec<u8> {
     let root = tempfile::tempdir().unwrap();
     let encoded = shades.map(|shade| {
         let file = root.path().join("a.png");
-        save_png(&file, &Picture { width: 8, height: 8, channels: 3, samples: vec![shade; 192] }).unwrap();
+        save_png(&file, &Image { width: 8, height: 8, channels: 3, samples: vec![shade; 192] }).unwrap();
         ByteArray::from(fs::read(file).unwrap())
     });
     let encoded: Vec<ByteArray> = encoded.collect();
@@ -142,7 +142,7 @@ fn parquet(shades: std::ops::Range<u8>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(WriterProperties::default())).unwrap();
     let mut group = writer.next_row_group().unwrap();
-    for values in [vec![ByteArray::from("no picture"); encoded.len()], encoded] {
+    for values in [vec![ByteArray::from("no image"); encoded.len()], encoded] {
         let mut column = group.next_column().unwrap().unwrap();
         column.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
         column.close().unwrap();
@@ -162,7 +162,7 @@ fn card() -> Value {
 }
 
 #[test]
-fn a_dataset_is_trained_with_and_a_run_goes_on_with_the_same_pictures() {
+fn a_dataset_is_trained_with_and_a_run_goes_on_with_the_same_images() {
     let root = tempfile::tempdir().unwrap();
     let (hub, root) = (FakeHub::start(), root.path());
     let shard = |name: &str, shades| (format!("data/{name}.parquet"), parquet(shades));
@@ -172,7 +172,7 @@ fn a_dataset_is_trained_with_and_a_run_goes_on_with_the_same_pictures() {
     let run = |args: &str| {
         at(train(root), &url, root)
             .args("--preset digits --batch-size 2 --set sample.preview_images=0 --set model.base_channels=8")
-            .args("--data hub:someone/pictures")
+            .args("--data hub:someone/images")
             .args(args)
     };
     let log = |args: &str| {
@@ -181,14 +181,14 @@ fn a_dataset_is_trained_with_and_a_run_goes_on_with_the_same_pictures() {
         assert!(output.status.success(), "{log}");
         log
     };
-    let pinned = format!("hub:someone/pictures@{}", hub.commit(DATASET));
+    let pinned = format!("hub:someone/images@{}", hub.commit(DATASET));
     let first = log("--out run --steps 1");
-    assert!(first.contains(&format!("10 pictures from {pinned}")), "{first}");
+    assert!(first.contains(&format!("10 images from {pinned}")), "{first}");
     assert!(first.contains("split train, as the metadata of default say: 2 files; left out 1"), "{first}");
     assert!(first.contains("downloading 2 files"), "{first}");
     // The branch is remembered as well, for a time without a network.
     let offline = run("--out offline --steps 1").env("HF_HUB_OFFLINE", "1").output();
-    assert!(String::from_utf8(offline.stderr).unwrap().contains(&format!("10 pictures from {pinned}")));
+    assert!(String::from_utf8(offline.stderr).unwrap().contains(&format!("10 images from {pinned}")));
     // What has come since makes no other run of it.
     add(&hub, DATASET, &[shard("train-0-of-1", 0..4)], card());
     // The fake has no history: what is at the old commit is in the cache.
@@ -208,7 +208,7 @@ fn splits_and_columns_can_be_said() {
     let run = |args: &str| {
         at(train(root), &hub.url(), root)
             .args("--preset digits --batch-size 2 --steps 1 --set sample.preview_images=0 --out run")
-            .args("--set model.base_channels=8 --data hub:someone/pictures")
+            .args("--set model.base_channels=8 --data hub:someone/images")
             .args(args)
     };
     let error = run("--set data.split=dev").fail(2);
@@ -218,12 +218,12 @@ fn splits_and_columns_can_be_said() {
     assert!(!root.join("run/config.toml").exists());
     let output = run("--set data.split=test").output();
     let log = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && log.contains("3 pictures"), "{log}");
+    assert!(output.status.success() && log.contains("3 images"), "{log}");
     let error = at(train(root), &hub.url(), root).args("--data hub:nothing").fail(2);
     assert!(error.contains("data.path: hub:nothing: expected OWNER/NAME"), "{error}");
-    for typed in ["someone/pictures", "https://huggingface.co/datasets/someone/pictures"] {
+    for typed in ["someone/images", "https://huggingface.co/datasets/someone/images"] {
         let error = at(train(root), &hub.url(), root).arg("--data").arg(typed).fail(2);
-        assert!(error.contains("found nothing there; a dataset of the Hub is hub:someone/pictures"), "{error}");
+        assert!(error.contains("found nothing there; a dataset of the Hub is hub:someone/images"), "{error}");
     }
 }
 

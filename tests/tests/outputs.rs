@@ -81,10 +81,10 @@ fn errors_of_a_configuration_name_the_field_or_the_file() {
 }
 
 #[test]
-fn a_path_that_does_not_exist_is_wrong_usage_and_one_without_pictures_a_failure() {
+fn a_path_that_does_not_exist_is_wrong_usage_and_one_without_images_a_failure() {
     let root = tempfile::tempdir().unwrap();
     let error = train(root.path()).args("--data absent").fail(2);
-    assert!(error.contains("data.path: expected pictures at absent"), "{error}");
+    assert!(error.contains("data.path: expected images at absent"), "{error}");
     std::fs::create_dir(root.path().join("empty")).unwrap();
     train(root.path()).args("--data empty").fail(1);
     assert!(sample(root.path()).args("absent").fail(2).contains("MODEL: absent"));

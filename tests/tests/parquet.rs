@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use ddpm_data::{Picture, save_png};
+use ddpm_data::{Image, save_png};
 use ddpm_tests::{sample, train};
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::metadata::KeyValue;
@@ -17,14 +17,14 @@ use parquet::schema::parser::parse_message_type;
 /// The features that the Hub writes beside CIFAR-10.
 const FEATURES: &str = r#"{"info": {"features": {"img": {"_type": "Image"}, "label": {"names": ["airplane", "automobile"], "_type": "ClassLabel"}}}}"#;
 
-/// Writes pictures of 32 × 32, each of two colours, as PNG in the column `img` beside a label.
+/// Writes images of 32 × 32, each of two colours, as PNG in the column `img` beside a label.
 fn write_parquet(path: &Path, images: usize) {
     let root = tempfile::tempdir().unwrap();
     let encoded = (0..images).map(|i| {
         let pixel = |p: usize| if p / 32 < 4 + i { [200, 40, (i * 10) as u8] } else { [30, 90, 220] };
         let samples = (0..32 * 32).flat_map(pixel).collect();
         let file = root.path().join("a.png");
-        save_png(&file, &Picture { width: 32, height: 32, channels: 3, samples }).unwrap();
+        save_png(&file, &Image { width: 32, height: 32, channels: 3, samples }).unwrap();
         fs::read(file).unwrap()
     });
     let encoded: Vec<ByteArray> = encoded.map(|bytes: Vec<u8>| bytes.into()).collect();
@@ -87,6 +87,6 @@ fn a_parquet_set_trains_and_resumes_to_the_bits_of_one_that_never_stopped() {
         let file = |run: &str| fs::read(root.path().join(run).join("checkpoints/step-000060").join(name)).unwrap();
         assert!(file("whole") == file("parts"), "{name}");
     }
-    sample(root.path()).args("parts -n 2 --steps 3 --out pictures").succeed();
-    assert!(root.path().join("pictures/000001.png").is_file());
+    sample(root.path()).args("parts -n 2 --steps 3 --out images").succeed();
+    assert!(root.path().join("images/000001.png").is_file());
 }

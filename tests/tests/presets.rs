@@ -73,7 +73,7 @@ const PRESETS: [Preset; 7] = [
             ("model.channel_multipliers", "[1, 2, 4, 8, 16]"),
             ("train.epochs", "10"),
             ("train.learning_rate", "2e-5"),
-            ("sample.mean", "\"epsilon\""),
+            ("sample.clip", "\"none\""),
         ],
     },
     Preset {
@@ -126,7 +126,7 @@ fn sides(value: &Value) -> Vec<i64> {
 fn every_preset_is_what_the_documents_say() {
     let root = tempfile::tempdir().unwrap();
     for Preset { name, parameters, values } in PRESETS {
-        // Pictures are not opened by a dry run; `digits` brings its own.
+        // Images are not opened by a dry run; `digits` brings its own.
         let data = if name == "digits" { "" } else { "--data x" };
         let text = train(root.path()).args("--dry-run --preset").arg(name).args(data).succeed();
         let document: Table = text.parse().unwrap();

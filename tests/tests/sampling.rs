@@ -1,4 +1,4 @@
-//! `ddpm-sample` from outside: what it writes, what its pictures depend on, what it refuses.
+//! `ddpm-sample` from outside: what it writes, what its images depend on, what it refuses.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -25,7 +25,7 @@ fn values(tensor: &Tensor) -> Vec<f32> {
 }
 
 #[test]
-fn the_newest_run_is_sampled_into_every_kind_of_picture() {
+fn the_newest_run_is_sampled_into_every_kind_of_image() {
     let root = tempfile::tempdir().unwrap();
     trained(root.path());
     sample(root.path()).args("-n 3 --steps 20 --gif --save-tensors s.safetensors").succeed();
@@ -41,7 +41,7 @@ fn the_newest_run_is_sampled_into_every_kind_of_picture() {
 }
 
 #[test]
-fn a_picture_depends_on_the_seed_and_its_index_alone() {
+fn a_image_depends_on_the_seed_and_its_index_alone() {
     let root = tempfile::tempdir().unwrap();
     trained(root.path());
     let run = |args: &str| {
@@ -80,7 +80,7 @@ fn given_latents_replace_drawn_ones() {
     assert!(sample(root.path()).args(args).fail(2).contains("l.safetensors"));
     save("latents", &latents.affine(1.0, 1e38).unwrap());
     let error = sample(root.path()).args(args).fail(1);
-    assert!(error.contains("2 of 2 pictures hold values that are not finite"), "{error}");
+    assert!(error.contains("2 of 2 images hold values that are not finite"), "{error}");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn tensors_replace_nothing_but_tensors() {
 }
 
 #[test]
-fn variance_spacing_and_procedure_change_the_pictures_and_off_a_terminal_no_bar_is_drawn() {
+fn variance_spacing_and_procedure_change_the_images_and_off_a_terminal_no_bar_is_drawn() {
     let root = tempfile::tempdir().unwrap();
     trained(root.path());
     let run = |args: &str| {
@@ -149,7 +149,7 @@ fn a_description_that_contradicts_its_network_is_refused() {
 }
 
 #[test]
-fn tensors_that_cannot_be_saved_do_not_cost_the_pictures() {
+fn tensors_that_cannot_be_saved_do_not_cost_the_images() {
     let root = tempfile::tempdir().unwrap();
     trained(root.path());
     fs::create_dir(root.path().join("folder")).unwrap();
@@ -157,7 +157,7 @@ fn tensors_that_cannot_be_saved_do_not_cost_the_pictures() {
     let error = sample(root.path()).args(args).arg("folder").fail(2);
     assert!(error.contains("--save-tensors") && error.contains("folder"), "{error}");
     assert!(!root.path().join("samples").exists());
-    // What is there only when it is written to fails after the pictures.
+    // What is there only when it is written to fails after the images.
     sample(root.path()).args(args).arg("/dev/full").fail(1);
     assert!(root.path().join("samples/grid.png").is_file());
 }
@@ -174,7 +174,7 @@ fn what_is_read_is_not_written_over() {
     for name in ["000000.png", "./grid.png", "denoising.png"] {
         let args = "lone.safetensors -n 2 --steps 2 --out new --save-tensors";
         let error = sample(root.path()).args(args).arg(Path::new("new").join(name)).fail(2);
-        assert!(error.contains("which is the name of a picture of --out"), "{error}");
+        assert!(error.contains("which is the name of an image of --out"), "{error}");
         assert!(!root.path().join("new").exists());
     }
     for file in ["lone.safetensors", "./l.safetensors", "runs/a/checkpoints/step-000002/training.safetensors"] {
@@ -290,7 +290,7 @@ fn what_is_no_model_is_refused() {
     // Before the sampling, not after it.
     fs::write(root.path().join("file"), "kept").unwrap();
     let error = sample(root.path()).args("--out file").fail(1);
-    assert!(error.contains("--out") && error.contains("file") && !error.contains("pictures in"), "{error}");
+    assert!(error.contains("--out") && error.contains("file") && !error.contains("images in"), "{error}");
     assert_eq!(fs::read(root.path().join("file")).unwrap(), b"kept");
     let whole = fs::read(root.path().join("runs/a/checkpoints/step-000002/model.safetensors")).unwrap();
     for end in [1, 8, 100, whole.len() / 2, whole.len() - 1] {

@@ -214,13 +214,13 @@ fn wrong_usage_says_what_is_wrong_and_writes_nothing() {
         ("--set colour=red", "colour"),
         ("--set train.steps", "TABLE.KEY=VALUE"),
         ("--set data.workers=18446744073709551615", "data.workers: expected a number of at most"),
-        ("--preset minst", "[possible values: digits, pictures, mnist, cifar10, article, ddpm-cifar10, ddpm-256]; "),
+        ("--preset minst", "[possible values: digits, images, mnist, cifar10, article, ddpm-cifar10, ddpm-256]; "),
         ("--benchmark 0", "--benchmark"),
         ("--config /dev/zero", "expected at most"),
         ("--set data.fit=shrink", "shrink"),
         ("--set sample.steps=1001", "sample.steps"),
         ("--set diffusion.zero_terminal_snr=true", "sample.spacing"),
-        ("--batch-size 5000", "1797 pictures"),
+        ("--batch-size 5000", "1797 images"),
         ("--preset mnist", "--data"),
         ("--config absent.toml", "absent.toml"),
         ("--device cuda", "expected auto or cpu"),
@@ -240,12 +240,12 @@ fn wrong_usage_says_what_is_wrong_and_writes_nothing() {
     assert!(error.contains("both.toml: train: expected one of steps and epochs, found both"), "{error}");
     let error = train(root.path()).args("--data absent").fail(2);
     assert!(error.contains("absent"), "{error}");
-    // A run among its pictures would train on its own previews.
-    fs::create_dir(root.path().join("pictures")).unwrap();
-    let error = train(root.path()).args("--data pictures --out pictures/run").fail(2);
-    assert!(error.contains("--out: expected a folder apart from the pictures"), "{error}");
+    // A run among its images would train on its own previews.
+    fs::create_dir(root.path().join("images")).unwrap();
+    let error = train(root.path()).args("--data images --out images/run").fail(2);
+    assert!(error.contains("--out: expected a folder apart from the images"), "{error}");
     assert!(train(root.path()).args("--data .").fail(2).contains("found runs in it"));
-    assert!(!root.path().join("pictures/run").exists());
+    assert!(!root.path().join("images/run").exists());
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn another_rule_of_beta_brings_its_own_parameters() {
 }
 
 #[test]
-fn a_folder_of_pictures_is_trained_in_colour_where_nothing_else_is_said() {
+fn a_folder_of_images_is_trained_in_colour_where_nothing_else_is_said() {
     let root = tempfile::tempdir().unwrap();
     let channels = |args: &str| {
         let text = train(root.path()).args(args).args("--dry-run").succeed();
@@ -299,8 +299,8 @@ fn the_papers_network_is_trained_and_sampled() {
     train(root.path()).args("--steps 4 --out parts").succeed();
     let last = "checkpoints/step-000004";
     same_checkpoint(&root.path().join("whole").join(last), &root.path().join("parts").join(last));
-    sample(root.path()).args("whole -n 2 --steps 3 --out pictures").succeed();
-    assert!(root.path().join("pictures/000001.png").is_file());
+    sample(root.path()).args("whole -n 2 --steps 3 --out images").succeed();
+    assert!(root.path().join("images/000001.png").is_file());
     let error = train(root.path()).args(args).args("--steps 4 --set model.out_channels=2").fail(2);
     assert!(error.contains("model.out_channels: expected 1"), "{error}");
     let error = train(root.path()).args(args).args("--set model.act_fn=tanh").fail(2);
@@ -463,31 +463,31 @@ fn a_checkpoint_is_found_from_wherever_its_path_leads() {
 }
 
 #[test]
-fn a_folder_of_pictures_trains_in_colour_and_samples() {
+fn a_folder_of_images_trains_in_colour_and_samples() {
     let root = tempfile::tempdir().unwrap();
-    // The pictures of one run are the data of another.
+    // The images of one run are the data of another.
     train(root.path()).args(SMALL).args("--steps 1 --out first").succeed();
-    sample(root.path()).args("first -n 12 --steps 3 --out pictures").succeed();
-    let args = "--data pictures --set model.channels=3 --set model.image_size=[8,16] --steps 2 --out second";
+    sample(root.path()).args("first -n 12 --steps 3 --out images").succeed();
+    let args = "--data images --set model.channels=3 --set model.image_size=[8,16] --steps 2 --out second";
     train(root.path()).args(SMALL).args(args).succeed();
     sample(root.path()).args("second -n 2 --steps 3 --out colour").succeed();
     assert!(root.path().join("colour/000001.png").is_file());
     // One that cannot be decoded is named when it is met, and counted at the end.
-    let cut = bytes(root.path().join("pictures/000003.png"));
-    fs::write(root.path().join("pictures/000003.png"), &cut[..40]).unwrap();
-    let args = "--data pictures --set data.max_bad_share=0.5 --steps 3 --out third --set sample.preview_images=0";
+    let cut = bytes(root.path().join("images/000003.png"));
+    fs::write(root.path().join("images/000003.png"), &cut[..40]).unwrap();
+    let args = "--data images --set data.max_bad_share=0.5 --steps 3 --out third --set sample.preview_images=0";
     let output = train(root.path()).args(SMALL).args(args).output();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert_eq!(said.matches("000003.png").count(), 1, "{said}");
-    assert!(said.contains("1 picture could not be decoded"), "{said}");
-    // Nor is one passed over in silence that is no picture at all.
-    fs::write(root.path().join("pictures/notes.txt"), b"").unwrap();
-    fs::write(root.path().join("pictures/phone.HEIC"), b"").unwrap();
-    let args = "--data pictures --steps 1 --out fourth --set sample.preview_images=0";
+    assert!(said.contains("1 image could not be decoded"), "{said}");
+    // Nor is one passed over in silence that is no image at all.
+    fs::write(root.path().join("images/notes.txt"), b"").unwrap();
+    fs::write(root.path().join("images/phone.HEIC"), b"").unwrap();
+    let args = "--data images --steps 1 --out fourth --set sample.preview_images=0";
     let said = train(root.path()).args(SMALL).args(args).output().stderr;
     let said = String::from_utf8_lossy(&said);
-    assert!(said.contains("left out, 1: pictures/phone.HEIC\n"), "{said}");
+    assert!(said.contains("left out, 1: images/phone.HEIC\n"), "{said}");
 }
 
 /// Networks that predict x_0 or v train and sample; with v even from an x_T that has no signal.

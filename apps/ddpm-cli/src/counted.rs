@@ -1,6 +1,6 @@
 //! Numbers of things in words.
 
-/// How many there are: `1 picture`, `60,000 pictures`.
+/// How many there are: `1 image`, `60,000 images`.
 pub fn counted(number: usize, thing: &str) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> =

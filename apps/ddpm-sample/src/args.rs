@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use ddpm_cli::{DeviceChoice, Verbosity};
-use ddpm_diffusion::{EpsAfterClip, MeanForm, Method, ReverseVariance};
+use ddpm_diffusion::{Clipping, EpsAfterClip, Method, ReverseVariance};
 use ddpm_schedule::Spacing;
 use ddpm_unet::Precision;
 
-/// Generate pictures with a trained denoising diffusion model.
+/// Generate images with a trained denoising diffusion model.
 ///
 /// Without any argument it samples the newest run under runs/.
 #[derive(Debug, Parser)]
@@ -18,10 +18,10 @@ pub(crate) struct Args {
     /// Hub [default: the newest run under runs/]
     #[arg(value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
-    /// Pictures [default: 16, or as many as --latents holds]
+    /// Images [default: 16, or as many as --latents holds]
     #[arg(short, long, value_name = "N")]
     pub(crate) number: Option<usize>,
-    /// The sampling procedure; all but ddpm and ddpm-clipped bound the predicted picture as the model's own does
+    /// The sampling procedure; all but ddpm and ddpm-clipped bound the predicted image as the model's own does
     /// [default: the model's]
     #[arg(long)]
     pub(crate) sampler: Option<Sampler>,
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Of dpm-solver and dpm-solver-sde: 1, 2 or 3 [default: the model's]
     #[arg(long, value_name = "N")]
     pub(crate) order: Option<usize>,
-    /// Of ddim and heun, where the predicted picture is clipped: the noise that leads to the clipped one, or the predicted one, as
+    /// Of ddim and heun, where the predicted image is clipped: the noise that leads to the clipped one, or the predicted one, as
     /// diffusers' ddim does [default: the model's]
     #[arg(long, value_name = "WHICH")]
     pub(crate) eps_after_clip: Option<Eps>,
@@ -45,19 +45,19 @@ pub(crate) struct Args {
     /// Which steps are taken where they are fewer than the model was trained with [default: the model's]
     #[arg(long)]
     pub(crate) spacing: Option<StepSpacing>,
-    /// Picture i is a function of the model, this number and i
+    /// Image i is a function of the model, this number and i
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// The index of the first picture: `-n 4 --first 8` gives pictures 8 to 11 of a larger sampling
+    /// The index of the first image: `-n 4 --first 8` gives images 8 to 11 of a larger sampling
     #[arg(long, value_name = "I", default_value_t = 0)]
     pub(crate) first: u64,
-    /// Pictures that are computed together; changes memory and speed, and the pictures by rounding alone: less than 1e-4 in [-1, 1]
+    /// Images that are computed together; changes memory and speed, and the images by rounding alone: less than 1e-4 in [-1, 1]
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) batch_size: usize,
-    /// Where the pictures go, each as it is finished; grid.png shows the first 4096. A directory that holds files already is added to, and files of the same names are replaced
+    /// Where the images go, each as it is finished; grid.png shows the first 4096. A directory that holds files already is added to, and files of the same names are replaced
     #[arg(long, value_name = "DIR", default_value = "samples")]
     pub(crate) out: PathBuf,
-    /// What the network computes in; tf32 and bf16 are for GPUs, and change pictures a little
+    /// What the network computes in; tf32 and bf16 are for GPUs, and change images a little
     #[arg(long, value_name = "TYPE", value_enum, default_value_t = ComputeType::F32)]
     pub(crate) precision: ComputeType,
     /// auto, cpu, cuda or cuda:N
@@ -69,19 +69,19 @@ pub(crate) struct Args {
     /// Begin with the x_T of a safetensors file: tensor `latents`, f32 [n, channel, height, width]
     #[arg(long, value_name = "FILE")]
     pub(crate) latents: Option<PathBuf>,
-    /// Write the pictures before any rounding: tensor `samples`, f32 [n, channel, height, width] in [-1, 1]
+    /// Write the images before any rounding: tensor `samples`, f32 [n, channel, height, width] in [-1, 1]
     #[arg(long, value_name = "FILE")]
     pub(crate) save_tensors: Option<PathBuf>,
     /// Also draw the denoising as denoising.gif
     #[arg(long)]
     pub(crate) gif: bool,
-    /// Steps of the trained schedule between the pictures of the denoising strip
+    /// Steps of the trained schedule between the images of the denoising strip
     #[arg(long, value_name = "K", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) strip_every: u64,
-    /// Instead of independent pictures, N pictures on the way from picture --first to the one after it
+    /// Instead of independent images, N images on the way from image --first to the one after it
     #[arg(long, value_name = "N", conflicts_with_all = ["number", "latents", "gif", "grid_only"], value_parser = clap::value_parser!(u64).range(2..=1000))]
     pub(crate) interpolate: Option<u64>,
-    /// Write no single pictures, only the grid and the strip
+    /// Write no single images, only the grid and the strip
     #[arg(long)]
     pub(crate) grid_only: bool,
     #[command(flatten)]
@@ -96,7 +96,7 @@ pub(crate) struct Args {
 pub(crate) enum Sampler {
     /// The article's procedure, on the predicted noise
     Ddpm,
-    /// The same with the predicted picture clipped to [-1, 1] in every step (its tip 3)
+    /// The same with the predicted image clipped to [-1, 1] in every step (its tip 3)
     DdpmClipped,
     /// Without noise, for some 20 to 100 steps (Song et al. 2021)
     Ddim,
@@ -109,11 +109,11 @@ pub(crate) enum Sampler {
 }
 
 impl Sampler {
-    /// The method, and how the predicted picture is used: `own` where the name does not say.
-    pub(crate) fn method_and_mean(self, own: MeanForm) -> (Method, MeanForm) {
+    /// The method, and how the predicted image is used: `own` where the name does not say.
+    pub(crate) fn method_and_mean(self, own: Clipping) -> (Method, Clipping) {
         match self {
-            Self::Ddpm => (Method::Ddpm, MeanForm::Epsilon),
-            Self::DdpmClipped => (Method::Ddpm, MeanForm::ClippedX0),
+            Self::Ddpm => (Method::Ddpm, Clipping::None),
+            Self::DdpmClipped => (Method::Ddpm, Clipping::Fixed),
             Self::Ddim => (Method::Ddim, own),
             Self::DpmSolver => (Method::DpmSolver, own),
             Self::DpmSolverSde => (Method::DpmSolverSde, own),
@@ -143,10 +143,10 @@ impl From<ComputeType> for Precision {
     }
 }
 
-/// Which predicted noise goes with a clipped picture.
+/// Which predicted noise goes with a clipped image.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Eps {
-    /// The one that leads to the clipped picture
+    /// The one that leads to the clipped image
     Rederived,
     /// The network's own
     Predicted,

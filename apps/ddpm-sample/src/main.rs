@@ -1,10 +1,10 @@
-//! `ddpm-sample`: a model in, pictures out.
+//! `ddpm-sample`: a model in, images out.
 //!
-//! Reading order: [`args`], [`plan`], [`sampling`], [`pictures`]; beside them [`out_of_memory`].
+//! Reading order: [`args`], [`plan`], [`sampling`], [`images`]; beside them [`out_of_memory`].
 
 mod args;
+mod images;
 mod out_of_memory;
-mod pictures;
 mod plan;
 mod sampling;
 
@@ -14,7 +14,7 @@ use ddpm_cli::{Ended, Progress, StopSignal, counted, device_in_words};
 use tracing::info;
 
 use crate::args::Args;
-use crate::pictures::Pictures;
+use crate::images::Images;
 use crate::plan::Plan;
 
 fn main() -> ExitCode {
@@ -32,25 +32,25 @@ fn run() -> anyhow::Result<Ended> {
     ddpm_cli::on_threads(args.threads, |threads| draw(&args, threads, &progress))
 }
 
-/// Samples and writes the pictures.
+/// Samples and writes the images.
 fn draw(args: &Args, threads: usize, progress: &Progress) -> anyhow::Result<Ended> {
     let device = args.device.open()?;
     let stop = StopSignal::listen()?;
 
     let plan = Plan::new(args, &device, progress)?;
-    pictures::prepare(args, &plan)?;
+    images::prepare(args, &plan)?;
     info!("{}, step {}", plan.model_path.display(), plan.step);
     let on = device_in_words(&device, threads);
-    let (pictures, steps) = (counted(plan.images(), "picture"), counted(plan.sampler.steps, "step"));
+    let (count, steps) = (counted(plan.images(), "image"), counted(plan.sampler.steps, "step"));
     let together = if plan.batch_size < plan.images() { format!(", {} at once", plan.batch_size) } else { "".into() };
-    info!("{pictures} by {} in {steps}{together}, on {on}", plan::name(plan.sampler.method));
+    info!("{count} by {} in {steps}{together}, on {on}", plan::name(plan.sampler.method));
     stop.defer();
-    let mut pictures = Pictures::new(args, &plan, &stop);
-    let mut take = |from, images: &_| pictures.take(from, images);
+    let mut images = Images::new(args, &plan, &stop);
+    let mut take = |from, batch: &_| images.take(from, batch);
     let sampled = sampling::sample_all(&plan, &device, progress, &stop, &mut take);
     match sampled.map_err(|error| out_of_memory::advise(error, &device, &plan))? {
-        Some(moments) => pictures.finish(&moments)?,
-        None => pictures.stopped(),
+        Some(moments) => images.finish(&moments)?,
+        None => images.stopped(),
     }
     Ok(stop.received().map_or(Ended::Done, Ended::BySignal))
 }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
-use ddpm_checkpoint::{CheckpointError, Model, find_model, newest_run, read_tensors};
+use ddpm_checkpoint::{CheckpointError, SavedModel, find_model, newest_run, read_tensors};
 use ddpm_cli::{Progress, usage};
-use ddpm_diffusion::{DiffusionError, GaussianDiffusion, MeanForm, Method, ReverseVariance, SamplerConfig};
+use ddpm_diffusion::{Clipping, DiffusionError, GaussianDiffusion, Method, ReverseVariance, SamplerConfig};
 use ddpm_rng::{ImageNoise, Purpose};
 use ddpm_schedule::ScheduleConfig;
 use ddpm_unet::{Network, NetworkConfig};
@@ -25,14 +25,14 @@ pub(crate) struct Plan {
     pub(crate) diffusion: GaussianDiffusion,
     pub(crate) sampler: SamplerConfig,
     pub(crate) seed: u64,
-    /// Index of the first picture.
+    /// Index of the first image.
     pub(crate) first: u64,
     pub(crate) batch_size: usize,
-    /// Steps of the trained schedule between the moments that are kept of the first pictures.
+    /// Steps of the trained schedule between the moments that are kept of the first images.
     pub(crate) record_every: usize,
-    /// x_T of every picture, [image, channel, height, width], on the CPU; None where each is drawn from its own stream.
+    /// x_T of every image, [image, channel, height, width], on the CPU; None where each is drawn from its own stream.
     latents: Option<Tensor>,
-    /// Whether the pictures lie between the first and the one after it. All their noise does, not x_T alone: ancestral
+    /// Whether the images lie between the first and the one after it. All their noise does, not x_T alone: ancestral
     /// sampling has forgotten x_T long before its end.
     pub(crate) between: bool,
     number: usize,
@@ -40,9 +40,9 @@ pub(crate) struct Plan {
     pub(crate) image_shape: [usize; 3],
 }
 
-/// Pictures that are sampled where nobody says how many.
+/// Images that are sampled where nobody says how many.
 const DEFAULT_NUMBER: usize = 16;
-/// More pictures than anyone could want of one command.
+/// More images than anyone could want of one command.
 const MOST: usize = 1_000_000;
 /// The largest feature map of a batch, in values: 512 MiB. An allocation that fails ends the process without a word.
 const MOST_VALUES: usize = 1 << 27;
@@ -90,14 +90,14 @@ impl Plan {
             return Err(usage(format!("--first: expected at most {last}, found {}", args.first)));
         }
         let between = args.interpolate.is_some();
-        // The way between two pictures is one batch: its noise is mixed of the same two streams.
+        // The way between two images is one batch: its noise is mixed of the same two streams.
         let asked = if between { number } else { args.batch_size.min(number) };
         let batch_size = asked.min((MOST_VALUES / config.largest_map()).max(1));
         if batch_size < asked && between {
             return Err(usage(format!("--interpolate: expected at most {batch_size} with this model, found {asked}")));
         }
         if batch_size < asked {
-            info!("{batch_size} pictures are computed together: more of this size could exhaust the memory");
+            info!("{batch_size} images are computed together: more of this size could exhaust the memory");
         }
 
         let on_device = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(device)?));
@@ -106,8 +106,8 @@ impl Plan {
             step: model.step(),
             network: Network::new(&config, &weights)
                 .with_context(|| model.path.display().to_string())?
-                .computing_in(args.precision.into())
-                .with_fixed_weights(),
+                .with_precision(args.precision.into())
+                .with_packed_weights(),
             model_path: model.path,
             diffusion,
             sampler,
@@ -122,12 +122,12 @@ impl Plan {
         })
     }
 
-    /// How many pictures there will be.
+    /// How many images there will be.
     pub(crate) fn images(&self) -> usize {
         self.number
     }
 
-    /// The noise of the pictures `from..from + images`, after their x_T, and those x_T on the device.
+    /// The noise of the images `from..from + images`, after their x_T, and those x_T on the device.
     pub(crate) fn begin(&self, from: usize, images: usize, device: &Device) -> anyhow::Result<(ImageNoise, Tensor)> {
         let mut noise = if self.between {
             ImageNoise::between(self.seed, Purpose::SamplingNoise, self.first, images)
@@ -153,8 +153,8 @@ fn model_path(given: Option<&Path>, progress: &Progress) -> anyhow::Result<PathB
     }
 }
 
-/// Whether the description says the same of the pictures as the network does: what is sampled has the description's shape.
-fn check_description(model: &Model, config: &NetworkConfig) -> anyhow::Result<()> {
+/// Whether the description says the same of the images as the network does: what is sampled has the description's shape.
+fn check_description(model: &SavedModel, config: &NetworkConfig) -> anyhow::Result<()> {
     let (description, size) = (&model.description, config.image_size());
     let size = [size.height, size.width];
     let wrong = |field: &str, expected: String, found: String| {
@@ -175,13 +175,13 @@ fn check_description(model: &Model, config: &NetworkConfig) -> anyhow::Result<()
     Ok(())
 }
 
-/// Whether there are pictures of that many channels.
-fn check_channels(model: &Model) -> anyhow::Result<()> {
+/// Whether there are images of that many channels.
+fn check_channels(model: &SavedModel) -> anyhow::Result<()> {
     let (channels, file) = (model.description.channels, model.network_path.display());
     let field = if model.network_path == model.path { "channels" } else { "in_channels" };
     anyhow::ensure!(
         [1, 3, 4].contains(&channels),
-        "{file}: field `{field}`: expected 1, 3 or 4, the channels of a picture, found {channels}"
+        "{file}: field `{field}`: expected 1, 3 or 4, the channels of an image, found {channels}"
     );
     Ok(())
 }
@@ -219,11 +219,11 @@ pub(crate) fn name(choice: impl std::fmt::Debug) -> String {
 }
 
 /// One line of what the model says itself, to which flags are exceptions.
-fn tell_own(model: &Model, config: &ScheduleConfig) -> anyhow::Result<()> {
+fn tell_own(model: &SavedModel, config: &ScheduleConfig) -> anyhow::Result<()> {
     let own: SamplerConfig = model.sampler()?;
-    let bound = match own.mean {
-        MeanForm::ClippedX0 => format!("x_0 clipped to ±{}", own.clip_range),
-        MeanForm::ThresholdedX0 => format!("x_0 thresholded at {} up to {}", own.threshold_quantile, own.threshold_max),
+    let bound = match own.clip {
+        Clipping::Fixed => format!("x_0 clipped to ±{}", own.clip_range),
+        Clipping::Dynamic => format!("x_0 thresholded at {} up to {}", own.threshold_quantile, own.threshold_max),
         _ => "x_0 not clipped".to_owned(),
     };
     let zero = if config.zero_terminal_snr { ", zero terminal SNR" } else { "" };
@@ -240,16 +240,16 @@ fn tell_own(model: &Model, config: &ScheduleConfig) -> anyhow::Result<()> {
 }
 
 /// The model's own sampler with what was typed over it.
-fn sampler(args: &Args, model: &Model, diffusion: &GaussianDiffusion) -> anyhow::Result<SamplerConfig> {
+fn sampler(args: &Args, model: &SavedModel, diffusion: &GaussianDiffusion) -> anyhow::Result<SamplerConfig> {
     let timesteps = diffusion.schedule().len();
     let own: SamplerConfig = model.sampler()?;
-    let (method, mean) = args.sampler.map_or((own.method, own.mean), |sampler| sampler.method_and_mean(own.mean));
+    let (method, clip) = args.sampler.map_or((own.method, own.clip), |sampler| sampler.method_and_mean(own.clip));
     check_options(args, method)?;
     let sampler = SamplerConfig {
         method,
         eta: args.eta.unwrap_or(own.eta),
         order: args.order.unwrap_or(own.order),
-        mean,
+        clip,
         eps_after_clip: args.eps_after_clip.map_or(own.eps_after_clip, Into::into),
         variance: args.variance.map_or(own.variance, Into::into),
         steps: args.steps.unwrap_or(own.steps),
@@ -267,7 +267,7 @@ fn sampler(args: &Args, model: &Model, diffusion: &GaussianDiffusion) -> anyhow:
         )));
     }
     // Before anything is computed: what is out of range is known now.
-    sampler.walk(diffusion).map_err(|error| {
+    sampler.respaced(diffusion).map_err(|error| {
         let typed = match &error {
             DiffusionError::Option { field, .. } => {
                 (*field == "eta" && args.eta.is_some()) || (*field == "order" && args.order.is_some())

@@ -9,11 +9,11 @@ use indicatif::ProgressBar;
 
 use crate::plan::Plan;
 
-/// Pictures whose denoising is kept.
+/// Images whose denoising is kept.
 const STRIP_IMAGES: usize = 8;
 
-/// Samples every picture of the plan. `take` gets each batch as it is finished: the index of its first picture in the plan,
-/// and x_0. Gives x at moments from x_T to x_0 of the first pictures; None when a signal came first.
+/// Samples every image of the plan. `take` gets each batch as it is finished: the index of its first image in the plan,
+/// and x_0. Gives x at moments from x_T to x_0 of the first images; None when a signal came first.
 ///
 /// # Shapes
 /// All [image, channel, height, width], on the CPU.
@@ -58,7 +58,7 @@ fn sample_batch(
         None => None,
     };
     let mut recorded = Ok(());
-    let mut on_step = |step: ddpm_diffusion::Progress<'_>| {
+    let mut on_step = |step: ddpm_diffusion::SamplingProgress<'_>| {
         bar.inc(1);
         if let Some(recording) = &mut recording {
             recorded = recording.observe(&step);

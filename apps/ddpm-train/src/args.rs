@@ -8,9 +8,9 @@ use ddpm_cli::{DeviceChoice, Verbosity};
 
 use crate::presets;
 
-/// Train a denoising diffusion model on pictures.
+/// Train a denoising diffusion model on images.
 ///
-/// Without any argument it trains on 1,797 scans of handwritten digits that it carries with it, and ends with pictures.
+/// Without any argument it trains on 1,797 scans of handwritten digits that it carries with it, and ends with images.
 #[derive(Debug, Parser)]
 #[command(name = "ddpm-train", version, max_term_width = 100, allow_negative_numbers = true)]
 pub(crate) struct Args {
@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// A TOML document whose keys override the preset's
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Pictures: a folder of images, IDX, CIFAR-10 or Parquet files, or one such file, zip or tar; `digits` for the scans
+    /// Images: a folder of images, IDX, CIFAR-10 or Parquet files, or one such file, zip or tar; `digits` for the scans
     /// in the program; `hub:OWNER/NAME[@REVISION]` for a dataset of the Hugging Face Hub
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
@@ -60,7 +60,7 @@ pub(crate) struct Args {
     /// Print the resolved configuration and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Train N steps on synthetic pictures, print the timings as one JSON object and stop
+    /// Train N steps on synthetic images, print the timings as one JSON object and stop
     #[arg(long, value_name = "N", conflicts_with = "dry_run", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) benchmark: Option<u64>,
     /// When the run is done, upload its pipeline (model.kind unet2d) to this model of the Hugging Face Hub, which is created,

@@ -1,7 +1,7 @@
 //! The configuration of a run: one TOML document, resolved from preset, file and flags.
 
 use anyhow::Context;
-use ddpm_checkpoint::Model;
+use ddpm_checkpoint::SavedModel;
 use ddpm_cli::usage;
 use ddpm_data::DataConfig;
 use ddpm_diffusion::SamplerConfig;
@@ -34,7 +34,7 @@ impl RunConfig {
     /// The base is the preset; where none is named and `saved` holds the configuration of a run that is continued, it is
     /// that one. Of a new run that begins with `init` and names no preset, the network, the schedule and the sampler are that
     /// model's.
-    pub(crate) fn resolve(args: &Args, saved: Option<&Table>, init: Option<&Model>) -> anyhow::Result<Self> {
+    pub(crate) fn resolve(args: &Args, saved: Option<&Table>, init: Option<&SavedModel>) -> anyhow::Result<Self> {
         let over = overlay(args)?;
         let mut document = match (&args.preset, saved) {
             (None, Some(saved)) => {
@@ -91,7 +91,7 @@ impl RunConfig {
     }
 
     /// Weights mean something else where they are told of another prediction or other noise than they were trained with.
-    fn warn_of_other_diffusion(&self, init: &Model) -> anyhow::Result<()> {
+    fn warn_of_other_diffusion(&self, init: &SavedModel) -> anyhow::Result<()> {
         let (own, trained) = (self.diffusion.prediction, init.description.prediction);
         if own != trained {
             tracing::warn!(
@@ -125,7 +125,7 @@ impl RunConfig {
             }
         }
         if ![1, 3, 4].contains(&channels) {
-            return Err(usage(format!("model.channels: pictures have 1, 3 or 4, found {channels}")));
+            return Err(usage(format!("model.channels: images have 1, 3 or 4, found {channels}")));
         }
         let diffusion = self.diffusion.build().map_err(|error| usage(format!("diffusion: {error}")))?;
         self.data.validate().map_err(usage)?;
@@ -139,7 +139,7 @@ impl RunConfig {
         // 16 GiB in f32.
         const MOST_VALUES: usize = 1 << 32;
         let (size, batch) = (self.model.image_size(), self.train.batch_size);
-        // At least one picture: validate() of the model has bounded it.
+        // At least one image: validate() of the model has bounded it.
         let most = MOST_VALUES / self.model.largest_map();
         if batch > most {
             return Err(usage(format!(

@@ -12,7 +12,7 @@ use tracing::info;
 
 use crate::config::RunConfig;
 
-/// What `data.path` begins with where the pictures are a dataset of the Hub.
+/// What `data.path` begins with where the images are a dataset of the Hub.
 const PREFIX: &str = "hub:";
 
 /// Whether `data.path` names a dataset of the Hub.
@@ -20,7 +20,7 @@ pub(crate) fn is_dataset(path: &str) -> bool {
     path.starts_with(PREFIX) && !Path::new(path).exists()
 }
 
-/// Replaces the name of a dataset of the Hub by its name at one commit: a run that goes on finds the same pictures. `before`
+/// Replaces the name of a dataset of the Hub by its name at one commit: a run that goes on finds the same images. `before`
 /// is the `data.path` of the run that is to go on; where it is of the same dataset and nobody says a revision, it stays.
 pub(crate) fn pin(data: &mut DataConfig, before: Option<&str>) -> anyhow::Result<()> {
     if !is_dataset(&data.path) {
@@ -40,7 +40,7 @@ pub(crate) fn pin(data: &mut DataConfig, before: Option<&str>) -> anyhow::Result
     Ok(())
 }
 
-/// Opens the pictures of a configuration, downloaded where they are the Hub's.
+/// Opens the images of a configuration, downloaded where they are the Hub's.
 pub(crate) fn open(config: &DataConfig, progress: &Progress) -> anyhow::Result<Arc<dyn ImageSource>> {
     let context = "the training data";
     let failed = |error: DataError| anyhow::Error::new(error).context(context);

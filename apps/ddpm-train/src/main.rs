@@ -1,7 +1,7 @@
-//! `ddpm-train`: pictures in, a model and pictures out.
+//! `ddpm-train`: images in, a model and images out.
 //!
 //! Reading order: [`args`], [`config`] with [`overlay`] and [`config_tables`], [`run_choice`], [`session`]; beside them
-//! [`presets`], [`sample_config`], [`model`], [`watch`], [`benchmark`], [`hub`], [`out_of_memory`].
+//! [`presets`], [`renamed_keys`], [`sample_config`], [`model`], [`watch`], [`benchmark`], [`hub`], [`out_of_memory`].
 
 mod args;
 mod benchmark;
@@ -17,6 +17,7 @@ mod model;
 mod out_of_memory;
 mod overlay;
 mod presets;
+mod renamed_keys;
 mod run_choice;
 mod sample_config;
 mod session;
@@ -65,7 +66,7 @@ fn run() -> anyhow::Result<Ended> {
     let data = &config.data.path;
     if data != "digits" && !hub::is_dataset(data) && !std::path::Path::new(data).exists() {
         let hint = hub::hint(data);
-        return Err(usage(format!("data.path: expected pictures at {data}, found nothing there{hint}")));
+        return Err(usage(format!("data.path: expected images at {data}, found nothing there{hint}")));
     }
     request.check_apart(std::path::Path::new(data))?;
     hub::pin(&mut config.data, request.data_before()?.as_deref())?;

@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor, Var};
 use ddpm_checkpoint::find_model;
 use ddpm_cli::usage;
 use ddpm_rng::Stream;
-use ddpm_trainer::{Model, TrainConfig};
+use ddpm_trainer::{TrainConfig, TrainableModel};
 use ddpm_unet::{Network, NetworkConfig};
 
 /// The model that a run begins with.
@@ -16,7 +16,7 @@ use ddpm_unet::{Network, NetworkConfig};
 pub(crate) struct Init {
     /// Where it was found.
     pub(crate) path: PathBuf,
-    pub(crate) model: ddpm_checkpoint::Model,
+    pub(crate) model: ddpm_checkpoint::SavedModel,
 }
 
 impl Init {
@@ -50,7 +50,7 @@ pub(crate) fn new_model(
     init: Option<&Init>,
     train: &TrainConfig,
     device: &Device,
-) -> anyhow::Result<Model> {
+) -> anyhow::Result<TrainableModel> {
     let initial = match init {
         Some(init) => {
             init.check(config)?;
@@ -65,10 +65,10 @@ pub(crate) fn new_model(
     };
     let (parameters, averages) = (variables()?, variables()?);
     let weights = parameters.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
-    let trained = Network::new(config, &weights)?.computing_in(train.precision).recomputing(train.recompute);
+    let trained = Network::new(config, &weights)?.with_precision(train.precision).with_recompute(train.recompute);
     // Previews need no gradient: over detached tensors, which share their memory with the variables, nothing is recorded.
-    let averaged = Network::new(config, &detached(&averages))?.computing_in(train.precision);
-    Ok(Model {
+    let averaged = Network::new(config, &detached(&averages))?.with_precision(train.precision);
+    Ok(TrainableModel {
         denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {
             trained.forward_train(x_t, t, dropout).map_err(candle_core::Error::wrap)
         }),

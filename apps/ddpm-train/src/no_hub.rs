@@ -26,7 +26,7 @@ pub(crate) fn pin(data: &mut DataConfig, _: Option<&str>) -> anyhow::Result<()> 
     if is_dataset(&data.path) { Err(usage(format!("data.path: {WITHOUT}"))) } else { Ok(()) }
 }
 
-/// Opens the pictures of a configuration.
+/// Opens the images of a configuration.
 pub(crate) fn open(config: &DataConfig, _: &Progress) -> anyhow::Result<Arc<dyn ImageSource>> {
     ddpm_data::open(config).context("the training data")
 }

@@ -48,13 +48,13 @@ pub(crate) fn advise(error: anyhow::Error, trainer: &Trainer, config: &RunConfig
 enum Found {
     /// The batch divided by this fits.
     Parts(usize),
-    /// Not even one picture does.
+    /// Not even one image does.
     Nothing,
     /// The device does not say.
     Unknown,
 }
 
-/// The fewest equal parts of a batch that fit, so that a step sees as many pictures as before. `fits` says None where something
+/// The fewest equal parts of a batch that fit, so that a step sees as many images as before. `fits` says None where something
 /// else fails.
 fn fewest_parts(batch_size: usize, fits: impl Fn(usize) -> Option<bool>) -> Found {
     for parts in (1..=batch_size).filter(|parts| batch_size.is_multiple_of(*parts)) {
@@ -71,17 +71,17 @@ fn advice(device: &str, batch_size: usize, accumulation: usize, preview_images: 
     let full = format!("out of memory on {device} with train.batch_size = {batch_size}");
     match found {
         Found::Parts(1) => format!(
-            "out of memory on {device}: a step fits, so it was the {preview_images} pictures of a preview or another program; \
+            "out of memory on {device}: a step fits, so it was the {preview_images} images of a preview or another program; \
              try a smaller sample.preview_images"
         ),
         Found::Parts(parts) => format!(
-            "{full}; {} fits: set train.gradient_accumulation_steps = {} with it for steps of as many pictures",
+            "{full}; {} fits: set train.gradient_accumulation_steps = {} with it for steps of as many images",
             batch_size / parts,
             accumulation.saturating_mul(parts)
         ),
         Found::Nothing => {
             format!(
-                "{full}, and one picture does not fit; try train.recompute = true, or a smaller model.image_size or network"
+                "{full}, and one image does not fit; try train.recompute = true, or a smaller model.image_size or network"
             )
         }
         Found::Unknown => format!("{full}: expected a batch that fits; try a smaller one"),
@@ -93,18 +93,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_keeps_its_pictures() {
+    fn a_step_keeps_its_images() {
         let tried = |batch_size: usize, accumulation, most: usize| {
             let found = fewest_parts(batch_size, |parts| Some(batch_size / parts <= most));
             advice("cuda:0", batch_size, accumulation, 16, found)
         };
         let line = "out of memory on cuda:0 with train.batch_size = 128; 32 fits: set train.gradient_accumulation_steps = 4 \
-                    with it for steps of as many pictures";
+                    with it for steps of as many images";
         assert_eq!(tried(128, 1, 63), line);
         assert!(tried(64, 2, 32).contains("; 32 fits: set train.gradient_accumulation_steps = 4 "));
         assert!(tried(15, 1, 14).contains("; 5 fits: set train.gradient_accumulation_steps = 3 "));
-        assert!(tried(8, 1, 8).contains("the 16 pictures of a preview"));
-        assert!(tried(6, 1, 0).contains("one picture does not fit"));
+        assert!(tried(8, 1, 8).contains("the 16 images of a preview"));
+        assert!(tried(6, 1, 0).contains("one image does not fit"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use toml::{Table, Value};
 
 use crate::args::Args;
 use crate::config_tables::{BETA_PARAMETERS, TABLES};
+use crate::renamed_keys::{renamed, with_present_names};
 
 /// What `--config`, flags and `--set` say, in this order.
 pub(crate) fn overlay(args: &Args) -> anyhow::Result<Table> {
@@ -46,7 +47,7 @@ pub(crate) fn read_document(path: &Path) -> anyhow::Result<Table> {
     if read as u64 > MOST_BYTES {
         return Err(usage(format!("{}: expected at most {MOST_BYTES} bytes, found more", path.display())));
     }
-    text.parse().map_err(|error: toml::de::Error| {
+    text.parse().map(with_present_names).map_err(|error: toml::de::Error| {
         let before = error.span().map_or(0, |span| span.start.min(text.len()));
         let line = 1 + text.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count();
         usage(format!("{}, line {line}: {}", path.display(), error.message()))
@@ -128,7 +129,7 @@ fn set(document: &mut Table, key: &str, value: Value) -> anyhow::Result<()> {
         .filter(|(table, field)| TABLES.contains(table) && !field.is_empty() && !field.contains('.'))
         .ok_or_else(|| usage(format!("{key}: expected TABLE.KEY with a table of {}", TABLES.join(", "))))?;
     let mut over = Table::new();
-    over.insert(table.to_string(), Value::Table(Table::from_iter([(field.to_string(), value)])));
+    over.insert(table.to_string(), Value::Table(Table::from_iter([renamed(table, field.to_string(), value)])));
     merge(document, over);
     Ok(())
 }

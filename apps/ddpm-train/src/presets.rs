@@ -11,7 +11,7 @@ const PRESETS: [(&str, &str); 7] = [
     ("ddpm-256", include_str!("../../../assets/presets/ddpm-256.toml")),
 ];
 
-/// The preset to begin with where none is named: by whose pictures they are.
+/// The preset to begin with where none is named: by whose images they are.
 pub(crate) fn default_name(data: Option<&str>) -> &'static str {
     if data.is_none_or(|data| data == "digits") { "digits" } else { "pictures" }
 }

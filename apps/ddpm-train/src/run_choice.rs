@@ -29,7 +29,7 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    /// A run inside the folder of its pictures would train on its own previews when it goes on.
+    /// A run inside the folder of its images would train on its own previews when it goes on.
     pub(crate) fn check_apart(&self, data: &Path) -> anyhow::Result<()> {
         let place = match self {
             Self::Continue { run, .. } | Self::New { run, .. } => run,
@@ -40,7 +40,7 @@ impl Request {
         let there = absolute.ancestors().find_map(|path| path.canonicalize().ok());
         if data.is_dir() && there.is_some_and(|there| data.canonicalize().is_ok_and(|data| there.starts_with(data))) {
             return Err(usage(format!(
-                "--out: expected a folder apart from the pictures of {}, found {} in it",
+                "--out: expected a folder apart from the images of {}, found {} in it",
                 data.display(),
                 place.display()
             )));
@@ -307,7 +307,7 @@ fn unfinished(stem: &str, config: &RunConfig, total_steps: u64) -> anyhow::Resul
     };
     let done = run.latest_valid()?.map_or(0, |entry| entry.step);
     let same = run.config_path().is_file() && differing_keys(&run, config)?.is_empty();
-    // A signal may have come between the last step and its pictures.
+    // A signal may have come between the last step and its images.
     let drawn = config.sample.preview_images == 0 || grid_path(&run.samples_path(), total_steps).exists();
     Ok((same && (done < total_steps || (done == total_steps && !drawn))).then_some(run))
 }

@@ -3,14 +3,14 @@
 use ddpm_diffusion::{DiffusionError, GaussianDiffusion, ReverseVariance, SamplerConfig};
 use serde::{Deserialize, Serialize};
 
-/// How pictures are sampled.
+/// How images are sampled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SampleConfig {
     /// What `ddpm-sample` does when it is told nothing; stored with the model.
     #[serde(flatten)]
     pub(crate) sampler: SamplerConfig,
-    /// Pictures of a preview grid; 0 for no previews.
+    /// Images of a preview grid; 0 for no previews.
     pub(crate) preview_images: usize,
     /// Steps of a preview, 1 to `diffusion.timesteps`.
     pub(crate) preview_steps: usize,
@@ -24,8 +24,8 @@ impl SampleConfig {
             if !(1..=timesteps).contains(&steps) {
                 return Err(format!("{field}: expected 1 to diffusion.timesteps = {timesteps}, found {steps}"));
             }
-            // The pictures would be refused after hours of training.
-            match (SamplerConfig { steps, ..self.sampler }).walk(diffusion) {
+            // The images would be refused after hours of training.
+            match (SamplerConfig { steps, ..self.sampler }).respaced(diffusion) {
                 Ok(_) => {}
                 Err(error @ DiffusionError::NoSignal { heun, .. }) => {
                     let or = if heun { "another sample.method" } else { "diffusion.prediction = \"v\"" };

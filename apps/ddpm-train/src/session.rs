@@ -124,8 +124,8 @@ pub(crate) fn train(
     watch.finish(outcome)?;
     match loader.undecodable() {
         0 => {}
-        1 => warn!("1 picture could not be decoded, and others took its place: it is named above"),
-        bad => warn!("{bad} pictures could not be decoded, and others took their place: each is named above"),
+        1 => warn!("1 image could not be decoded, and others took its place: it is named above"),
+        bad => warn!("{bad} images could not be decoded, and others took their place: each is named above"),
     }
     if let (Some(push), Outcome::Finished) = (push, outcome) {
         push.send(run.path(), total_steps, progress)?;
@@ -136,7 +136,7 @@ pub(crate) fn train(
     })
 }
 
-/// The pictures that show how the run goes.
+/// The images that show how the run goes.
 fn preview(config: &RunConfig) -> Preview {
     let size = config.model.image_size();
     Preview {
@@ -147,7 +147,7 @@ fn preview(config: &RunConfig) -> Preview {
     }
 }
 
-/// Whether a signal came before the pictures of the step that the run goes on from.
+/// Whether a signal came before the images of the step that the run goes on from.
 fn preview_is_missing(config: &RunConfig, run: &RunDir, step: u64, total_steps: u64) -> bool {
     let every = config.train.sample_every_steps;
     let due = step == total_steps || (every > 0 && step > 0 && step.is_multiple_of(every));
@@ -160,7 +160,7 @@ fn total_steps(config: &RunConfig, source: &dyn ImageSource) -> anyhow::Result<u
     if images < batch {
         let path = &config.data.path;
         return Err(usage(format!(
-            "train.batch_size: expected at most the {images} pictures of {path}, found {batch}: --batch-size {images} takes them all"
+            "train.batch_size: expected at most the {images} images of {path}, found {batch}: --batch-size {images} takes them all"
         )));
     }
     Ok(config.train.total_steps((images / batch) as u64))
@@ -209,7 +209,7 @@ fn greet(
         3 => "colour",
         _ => "colour with alpha",
     };
-    info!("{} from {}, as {size} in {colour}", counted(source.len(), "picture"), config.data.path);
+    info!("{} from {}, as {size} in {colour}", counted(source.len(), "image"), config.data.path);
     info!("{}, on {}", counted(parameters, "parameter"), device_in_words(device, threads));
     info!("writes to {}", run.path().display());
     Ok(())

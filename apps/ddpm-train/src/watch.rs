@@ -1,4 +1,4 @@
-//! Watching a run: the progress bar, the pictures, the curve.
+//! Watching a run: the progress bar, the images, the curve.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -130,9 +130,9 @@ impl Watch {
                     100.0 * self.waited
                 );
                 if let Some(grid) = &self.newest_grid {
-                    info!("pictures: {}", grid.display());
+                    info!("images: {}", grid.display());
                 }
-                info!("more pictures: cargo run -p ddpm-sample -- {}", self.run.display());
+                info!("more images: cargo run -p ddpm-sample -- {}", self.run.display());
             }
             Outcome::Stopped => info!("stopped, state saved; the same command goes on from here"),
         }
@@ -156,7 +156,7 @@ impl Observer for Watch {
                 self.curve()?;
             }
             Event::Drawing { images, steps } => {
-                let drawing = format!("drawing {} in {}", counted(images, "picture"), counted(steps, "step"));
+                let drawing = format!("drawing {} in {}", counted(images, "image"), counted(steps, "step"));
                 if self.bar.is_hidden() && self.bar.position() == self.total_steps {
                     info!("{drawing}");
                 }

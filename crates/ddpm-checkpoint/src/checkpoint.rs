@@ -10,7 +10,7 @@ use crate::checkpoint_list::{parse_step, step_name};
 use crate::description::ModelDescription;
 use crate::error::{CheckpointError, Result};
 use crate::manifest::{MANIFEST_NAME, Manifest};
-use crate::model_file::{Model, read_model_stream};
+use crate::model_file::{SavedModel, read_model_stream};
 use crate::tensor_file::{Tensors, read_stream, write_stream};
 use crate::versioned_json::{self, FORMAT_VERSION};
 
@@ -119,7 +119,7 @@ pub fn is_checkpoint(path: impl AsRef<Path>) -> bool {
 ///
 /// # Errors
 /// As [`Checkpoint::load`].
-pub(crate) fn load_checkpoint_model(directory: &Path) -> Result<Model> {
+pub(crate) fn load_checkpoint_model(directory: &Path) -> Result<SavedModel> {
     load_checked_model(directory, &read_manifest(directory)?)
 }
 
@@ -135,7 +135,7 @@ fn read_manifest(directory: &Path) -> Result<Manifest> {
     }
 }
 
-fn load_checked_model(directory: &Path, manifest: &Manifest) -> Result<Model> {
+fn load_checked_model(directory: &Path, manifest: &Manifest) -> Result<SavedModel> {
     let model = manifest.read_file(directory, MODEL_NAME, read_model_stream)?;
     let name = directory.file_name().and_then(|name| name.to_str());
     match name.and_then(parse_step) {

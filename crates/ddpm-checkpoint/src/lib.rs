@@ -83,7 +83,7 @@ pub use checkpoint_list::{CheckpointEntry, list_checkpoints};
 pub use description::ModelDescription;
 pub use error::{CheckpointError, Result};
 pub use metrics::{MetricsLog, read_metrics};
-pub use model_file::{Model, read_model, write_model};
+pub use model_file::{SavedModel, read_model, write_model};
 pub use pipeline_writer::write_pipeline;
 pub use resolve::find_model;
 pub use retention::Retention;

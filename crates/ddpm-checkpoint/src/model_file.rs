@@ -1,4 +1,4 @@
-//! Model files: weights that describe themselves.
+//! SavedModel files: weights that describe themselves.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -14,7 +14,7 @@ use crate::tensor_file::{Tensors, open, read_stream, write_stream};
 
 /// A model as a file gives it: enough to sample from.
 #[derive(Debug, Clone)]
-pub struct Model {
+pub struct SavedModel {
     /// What the weights are the weights of.
     pub description: ModelDescription,
     /// The weights by name, f32, on the CPU.
@@ -25,7 +25,7 @@ pub struct Model {
     pub network_path: PathBuf,
 }
 
-impl Model {
+impl SavedModel {
     /// Optimiser steps taken before these weights were saved.
     pub fn step(&self) -> u64 {
         self.description.training_step
@@ -101,18 +101,18 @@ pub fn write_model(path: impl AsRef<Path>, description: &ModelDescription, tenso
 /// # Errors
 /// [`CheckpointError::NoDescription`], [`CheckpointError::NewerFormat`], [`CheckpointError::WrongField`], and those of
 /// [`read_tensors`](crate::read_tensors).
-pub fn read_model(path: impl AsRef<Path>) -> Result<Model> {
+pub fn read_model(path: impl AsRef<Path>) -> Result<SavedModel> {
     let path = path.as_ref();
     let (mut reader, length) = open(path)?;
     read_model_stream(&mut reader, length, path)
 }
 
 /// [`read_model`] from an open file of `length` bytes.
-pub(crate) fn read_model_stream(reader: &mut dyn Read, length: u64, path: &Path) -> Result<Model> {
+pub(crate) fn read_model_stream(reader: &mut dyn Read, length: u64, path: &Path) -> Result<SavedModel> {
     let (description, tensors) = read_stream(reader, length, path)?;
     let json = description.ok_or_else(|| CheckpointError::NoDescription { path: path.to_owned() })?;
     let description = ModelDescription::from_json(&json, path)?;
-    Ok(Model { description, tensors, path: path.to_owned(), network_path: path.to_owned() })
+    Ok(SavedModel { description, tensors, path: path.to_owned(), network_path: path.to_owned() })
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ impl PipelineIndex {
     ///
     /// # Errors
     /// [`CheckpointError::WrongField`](crate::CheckpointError::WrongField) naming a part that is not read: without a decoder, say,
-    /// what a network of latents samples is no picture. Those of reading a document.
+    /// what a network of latents samples is no image. Those of reading a document.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let document = Fields::read(path)?;
         let (mut unet, mut scheduler) = (false, None);

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::description::ModelDescription;
 use crate::error::{CheckpointError, IoContext, Result};
 use crate::fields::Fields;
-use crate::model_file::Model;
+use crate::model_file::SavedModel;
 use crate::pipeline_index::PipelineIndex;
 use crate::pipeline_weights::{NAMES, weights};
 use crate::scheduler_reader::{Scheduler, scheduler};
@@ -32,7 +32,7 @@ pub(crate) fn is_diffusers(directory: &Path) -> bool {
 /// [`CheckpointError::WrongField`] naming the file, the field and the value that is not supported;
 /// [`CheckpointError::NotFound`] where the index names a scheduler and there is none; [`CheckpointError::NoWeights`]; those of
 /// [`read_tensors`](crate::read_tensors).
-pub(crate) fn load_diffusers(directory: &Path) -> Result<Model> {
+pub(crate) fn load_diffusers(directory: &Path) -> Result<SavedModel> {
     let index = directory.join(INDEX_NAME);
     let index = if is_there(&index)? { Some(PipelineIndex::read(&index)?) } else { None };
     // The first pipelines have all their parts in one directory, and diffusers reads them still.
@@ -50,7 +50,7 @@ pub(crate) fn load_diffusers(directory: &Path) -> Result<Model> {
     kind["kind"] = "unet2d".into();
     let size = [size.height, size.width];
     let description = ModelDescription::new(&kind, &diffusion, prediction, &sampler, channels, size, 0)?;
-    Ok(Model { description, tensors, path, network_path })
+    Ok(SavedModel { description, tensors, path, network_path })
 }
 
 /// The scheduler of a pipeline.

@@ -85,13 +85,13 @@ fn scheduler_config(description: &ModelDescription, path: &Path) -> Result<Value
             Prediction::X0 => "sample",
             Prediction::V => "v_prediction",
         },
-        "clip_sample": sampler("mean") == "clipped-x0",
+        "clip_sample": sampler("clip") == "fixed",
         "clip_sample_range": number("clip_range", 1.0),
         "variance_type": if sampler("variance") == "fixed-large" { "fixed_large" } else { "fixed_small" },
         "timestep_spacing": sampler("spacing"),
         "rescale_betas_zero_snr": false,
         "steps_offset": 0,
-        "thresholding": sampler("mean") == "thresholded-x0",
+        "thresholding": sampler("clip") == "dynamic",
         "dynamic_thresholding_ratio": number("threshold_quantile", 0.995),
         "sample_max_value": number("threshold_max", 1.0),
         "trained_betas": Value::Null,
@@ -131,10 +131,10 @@ fn card(description: &ModelDescription) -> String {
     format!(
         "---\nlibrary_name: diffusers\npipeline_tag: unconditional-image-generation\ntags:\n- ddpm\n---\n\n\
          # Denoising diffusion model\n\n\
-         Pictures of {height}×{width} pixels and {channels} channels, after {training_step} steps of training (weights: their \
+         Images of {height}×{width} pixels and {channels} channels, after {training_step} steps of training (weights: their \
          exponential moving average). Written by ddpm-train {version}.\n\n\
          ```python\nfrom diffusers import DDPMPipeline\n\n\
          pipeline = DDPMPipeline.from_pretrained(\"PATH\")\n\
-         pipeline(batch_size=4).images[0].save(\"picture.png\")\n```\n"
+         pipeline(batch_size=4).images[0].save(\"image.png\")\n```\n"
     )
 }

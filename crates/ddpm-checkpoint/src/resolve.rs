@@ -8,7 +8,7 @@ use crate::checkpoint::{MODEL_NAME, is_checkpoint, load_checkpoint_model};
 use crate::checkpoint_list::{list_checkpoints, newest_usable};
 use crate::error::{CheckpointError, IoContext, Result};
 use crate::manifest::MANIFEST_NAME;
-use crate::model_file::{Model, read_model};
+use crate::model_file::{SavedModel, read_model};
 use crate::pipeline_reader::{is_diffusers, load_diffusers};
 use crate::run_dir::{CHECKPOINTS_NAME, RunDir};
 
@@ -23,7 +23,7 @@ use crate::run_dir::{CHECKPOINTS_NAME, RunDir};
 /// [`CheckpointError::NoCheckpoint`] for a run that has saved nothing yet; [`CheckpointError::NoValidCheckpoint`];
 /// [`CheckpointError::Damaged`]; [`CheckpointError::NewerFormat`]; [`CheckpointError::NoDescription`];
 /// [`CheckpointError::Io`].
-pub fn find_model(path: impl AsRef<Path>) -> Result<Model> {
+pub fn find_model(path: impl AsRef<Path>) -> Result<SavedModel> {
     let path = path.as_ref();
     if !path.exists() {
         return Err(CheckpointError::NotFound { path: path.to_owned() });
@@ -47,7 +47,7 @@ pub fn find_model(path: impl AsRef<Path>) -> Result<Model> {
     }
 }
 
-fn newest_model(checkpoints: &Path, shown: &Path) -> Result<Model> {
+fn newest_model(checkpoints: &Path, shown: &Path) -> Result<SavedModel> {
     let found = newest_usable(checkpoints, list_checkpoints(checkpoints)?, load_checkpoint_model)?;
     let (_, model) = found.ok_or_else(|| CheckpointError::NoCheckpoint { path: shown.to_owned() })?;
     Ok(model)

@@ -112,7 +112,7 @@ impl RunDir {
         &self.path
     }
 
-    /// Where pictures of samples go; it exists.
+    /// Where images of samples go; it exists.
     pub fn samples_path(&self) -> PathBuf {
         self.path.join(SAMPLES_NAME)
     }

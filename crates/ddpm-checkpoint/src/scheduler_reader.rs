@@ -148,10 +148,10 @@ fn sampler(document: &Fields, class: Class) -> Result<Value> {
             document.number_in("sample_max_value", 1.0, "a finite number from 1", |most| most >= 1.0)?,
         ),
     };
-    let mean = match (thresholded, clipped) {
-        (true, _) => "thresholded-x0",
-        (false, true) => "clipped-x0",
-        (false, false) => "epsilon",
+    let clip = match (thresholded, clipped) {
+        (true, _) => "dynamic",
+        (false, true) => "fixed",
+        (false, false) => "none",
     };
     let variances = [
         ("fixed_small", "fixed-small"),
@@ -169,7 +169,7 @@ fn sampler(document: &Fields, class: Class) -> Result<Value> {
     Ok(json!({
         "method": method,
         "order": order as u64,
-        "mean": mean,
+        "clip": clip,
         "clip_range": clip_range,
         "threshold_quantile": quantile,
         "threshold_max": most,

@@ -28,7 +28,7 @@ pub(crate) fn unet(path: &Path) -> Result<UNet2dConfig> {
         Err(error) => return wrong_field(&document, &fields, &error),
     };
     let channels = config.in_channels;
-    // What says x_0, ε or v of a picture has as many channels, or twice as many with a learnt variance beside it.
+    // What says x_0, ε or v of an image has as many channels, or twice as many with a learnt variance beside it.
     if ![channels, channels.saturating_mul(2)].contains(&config.out_channels) {
         let expected = format!("{channels} as in_channels, or twice that with a learnt variance");
         return document.wrong("out_channels", &expected);

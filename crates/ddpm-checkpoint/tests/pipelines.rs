@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor, safetensors};
-use ddpm_checkpoint::{CheckpointError, Model, find_model, write_pipeline};
+use ddpm_checkpoint::{CheckpointError, SavedModel, find_model, write_pipeline};
 use ddpm_schedule::{BetaScheduleName, Prediction, ScheduleConfig};
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ impl Copy {
     }
 
     /// With these fields in `file`, the model.
-    fn with(file: &str, fields: Value) -> Result<Model, CheckpointError> {
+    fn with(file: &str, fields: Value) -> Result<SavedModel, CheckpointError> {
         let copy = Self::new();
         copy.edit(file, |document| {
             for (name, value) in fields.as_object().expect("fields") {
@@ -60,8 +60,8 @@ fn refused(file: &str, fields: Value, said: &str) {
     assert!(error.contains(&format!("{file}: {said}")) && error.lines().count() == 1, "{said}: {error}");
 }
 
-/// The sampler's method, mean, bounds, order, variance, steps and spacing.
-fn sampler(model: &Model) -> Value {
+/// The sampler's method, clipping, bounds, order, variance, steps and spacing.
+fn sampler(model: &SavedModel) -> Value {
     model.description.sampler.clone()
 }
 
@@ -76,9 +76,9 @@ fn the_schedulers_that_diffusers_saves_are_read() {
         let schedule: ScheduleConfig = model.diffusion().expect("a schedule");
         (sampler(&model), schedule, model.description.prediction)
     };
-    let own = |method: &str, mean: &str, steps: usize, spacing: &str| {
+    let own = |method: &str, clip: &str, steps: usize, spacing: &str| {
         json!({
-            "method": method, "mean": mean, "steps": steps, "spacing": spacing, "order": 2, "clip_range": 1.0,
+            "method": method, "clip": clip, "steps": steps, "spacing": spacing, "order": 2, "clip_range": 1.0,
             "threshold_quantile": 0.995, "threshold_max": 1.0, "variance": "fixed-small",
         })
     };
@@ -91,28 +91,28 @@ fn the_schedulers_that_diffusers_saves_are_read() {
 
     let (found, schedule, prediction) = read("ddpm", "DDPMScheduler");
     let fields = json!({ "clip_range": 2.0, "variance": "fixed-large" });
-    assert_eq!(found, but(own("ddpm", "clipped-x0", 400, "trailing"), fields));
+    assert_eq!(found, but(own("ddpm", "fixed", 400, "trailing"), fields));
     assert_eq!((schedule.beta_schedule, schedule.timesteps), (BetaScheduleName::ScaledLinear, 400));
     assert!(schedule.zero_terminal_snr && prediction == Prediction::V);
 
     let (found, schedule, prediction) = read("ddim", "DDIMScheduler");
     let fields = json!({ "threshold_quantile": 0.9, "threshold_max": 2.0 });
-    assert_eq!(found, but(own("ddim", "thresholded-x0", 50, "leading"), fields));
+    assert_eq!(found, but(own("ddim", "dynamic", 50, "leading"), fields));
     assert_eq!((schedule.beta_end, prediction), (Some(0.02), Prediction::Epsilon));
 
     let (found, _, prediction) = read("dpm_solver", "DPMSolverMultistepScheduler");
-    assert_eq!(found, but(own("dpm-solver-sde", "epsilon", 50, "linspace"), json!({ "order": 3 })));
+    assert_eq!(found, but(own("dpm-solver-sde", "none", 50, "linspace"), json!({ "order": 3 })));
     assert_eq!(prediction, Prediction::X0);
 
     let (found, schedule, _) = read("heun", "HeunDiscreteScheduler");
-    assert_eq!(found, own("heun", "clipped-x0", 50, "trailing"));
+    assert_eq!(found, own("heun", "fixed", 50, "trailing"));
     assert_eq!(schedule.beta_start, Some(8.5e-4));
 
     // What another class has left there is ignored, as diffusers does.
     let (found, ..) = read("dpm_solver_from_ddpm", "DPMSolverMultistepScheduler");
-    assert_eq!(found, own("dpm-solver", "epsilon", 50, "linspace"));
+    assert_eq!(found, own("dpm-solver", "none", 50, "linspace"));
     let (found, ..) = read("heun_from_ddpm", "HeunDiscreteScheduler");
-    assert_eq!(found, own("heun", "epsilon", 50, "linspace"));
+    assert_eq!(found, own("heun", "none", 50, "linspace"));
 }
 
 #[test]

@@ -93,8 +93,8 @@ fn everything_else_is_refused_by_name() {
     fs::create_dir(at("runs")).expect("new");
     run(&at("runs/a"));
     check(&at("runs"), "a directory of runs");
-    fs::create_dir_all(at("pictures/a")).expect("new");
-    check(&at("pictures"), "a directory with 1 entries");
+    fs::create_dir_all(at("images/a")).expect("new");
+    check(&at("images"), "a directory with 1 entries");
     fs::create_dir(at("step-000001")).expect("new");
     check(&at("step-000001"), "it has no manifest.json");
 }

@@ -10,12 +10,12 @@ use crate::DataError;
 use crate::byte_store::ByteStore;
 use crate::decode::MAX_ENCODED;
 use crate::decompression::check_ratio;
-use crate::file_kind::is_picture;
+use crate::file_kind::is_image;
 
 /// The most that an entry may take that only names or describes the one after it, in bytes.
 const MAX_EXTENSION: u64 = 1 << 20;
 
-/// Reads every picture of a zip file. Names out of the archive are shown, never followed.
+/// Reads every image of a zip file. Names out of the archive are shown, never followed.
 pub(crate) fn read_zip(path: &Path) -> Result<ByteStore, DataError> {
     let name = path.display().to_string();
     let damaged = |error: zip::result::ZipError| DataError::damaged(&name, error);
@@ -32,7 +32,7 @@ pub(crate) fn read_zip(path: &Path) -> Result<ByteStore, DataError> {
     Ok(collected.store)
 }
 
-/// Reads every picture of a tar file, plain or compressed with gzip.
+/// Reads every image of a tar file, plain or compressed with gzip.
 pub(crate) fn read_tar(path: &Path, gzip: bool) -> Result<ByteStore, DataError> {
     let file = File::open(path).map_err(DataError::io(path))?;
     let mut collected = Collected::new(path, &file)?;
@@ -106,7 +106,7 @@ fn name_in(entry: &mut tar::Entry<'_, impl Read>) -> std::io::Result<Option<Vec<
     Ok(name)
 }
 
-/// Pictures found so far, and how much came out of the archive.
+/// Images found so far, and how much came out of the archive.
 struct Collected<'a> {
     path: &'a Path,
     archive_bytes: u64,
@@ -120,19 +120,19 @@ impl<'a> Collected<'a> {
         Ok(Self { path, archive_bytes, passed: 0, store: ByteStore::new() })
     }
 
-    /// Takes an entry if it is a picture.
+    /// Takes an entry if it is an image.
     fn take(&mut self, name: &str, mut entry: impl Read) -> Result<(), DataError> {
         let full = format!("{}:{name}", self.path.display());
         let damaged = |error: std::io::Error| DataError::damaged(&full, error);
         let mut bytes = Vec::new();
         entry.by_ref().take(64).read_to_end(&mut bytes).map_err(damaged)?;
-        // Thumbnails that macOS puts beside files are no pictures of the set.
-        if !is_picture(&bytes) || name.rsplit('/').next().is_some_and(|file| file.starts_with('.')) {
+        // Thumbnails that macOS puts beside files are no images of the set.
+        if !is_image(&bytes) || name.rsplit('/').next().is_some_and(|file| file.starts_with('.')) {
             return Ok(());
         }
         entry.take(MAX_ENCODED).read_to_end(&mut bytes).map_err(damaged)?;
         if bytes.len() as u64 > MAX_ENCODED {
-            return Err(DataError::damaged(full, format!("more than {} MiB for one picture", MAX_ENCODED >> 20)));
+            return Err(DataError::damaged(full, format!("more than {} MiB for one image", MAX_ENCODED >> 20)));
         }
         self.pass(bytes.len() as u64)?;
         self.store.push(full, &bytes)

@@ -1,11 +1,11 @@
-//! Encoded pictures out of archives, kept where they can be reached in any order.
+//! Encoded images out of archives, kept where they can be reached in any order.
 
 use crate::bytes::Bytes;
 use crate::decode::decode;
 use crate::error::one_line;
-use crate::{DataError, ImageSource, Picture};
+use crate::{DataError, Image, ImageSource};
 
-/// Encoded pictures by index. What lies in memory is encoded: decoded pictures are never kept.
+/// Encoded images by index. What lies in memory is encoded: decoded images are never kept.
 #[derive(Debug)]
 pub(crate) struct ByteStore {
     /// Name, offset and length.
@@ -18,7 +18,7 @@ impl ByteStore {
         Self { entries: Vec::new(), bytes: Bytes::new() }
     }
 
-    /// Adds one encoded picture.
+    /// Adds one encoded image.
     ///
     /// # Errors
     /// When the temporary file cannot be written.
@@ -27,7 +27,7 @@ impl ByteStore {
         self.bytes.push(bytes)
     }
 
-    /// Bytes of all pictures.
+    /// Bytes of all images.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.len()
     }
@@ -42,7 +42,7 @@ impl ImageSource for ByteStore {
         one_line(&self.entries[index].0)
     }
 
-    fn decode(&self, index: usize) -> Result<Picture, DataError> {
+    fn decode(&self, index: usize) -> Result<Image, DataError> {
         let (name, offset, len) = &self.entries[index];
         decode(&self.bytes.read(*offset, *len)?, name)
     }

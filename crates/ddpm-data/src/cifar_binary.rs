@@ -1,4 +1,4 @@
-//! CIFAR-10's binary files: records of a label and a 32 × 32 picture in three planes.
+//! CIFAR-10's binary files: records of a label and a 32 × 32 image in three planes.
 
 use std::fs::File;
 use std::io::{BufReader, Read};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::DataError;
 
-/// Where pictures come from and how they meet the network's size. Plain data.
+/// Where images come from and how they meet the network's size. Plain data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
@@ -12,7 +12,7 @@ pub struct DataConfig {
     /// programs also take `hub:OWNER/NAME@REVISION`, which they download.
     #[serde(default)]
     pub path: String,
-    /// The column of pictures in Parquet files. Found by their metadata and its name if left out.
+    /// The column of images in Parquet files. Found by their metadata and its name if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
     /// Of a dataset of the Hub, which split: `train` if left out.
@@ -21,16 +21,16 @@ pub struct DataConfig {
     /// Of a dataset of the Hub, which of the parts that its metadata name: the default one if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subset: Option<String>,
-    /// How a picture of another size meets the network's. `crop` if left out.
+    /// How an image of another size meets the network's. `crop` if left out.
     #[serde(default)]
     pub fit: Fit,
     /// Whether `crop` takes a random place rather than the centre.
     #[serde(default)]
     pub random_crop: bool,
-    /// Whether half the pictures are mirrored left to right, at random.
+    /// Whether half the images are mirrored left to right, at random.
     #[serde(default)]
     pub horizontal_flip: bool,
-    /// The share of the set that may turn out undecodable, in [0, 1]. One picture always may.
+    /// The share of the set that may turn out undecodable, in [0, 1]. One image always may.
     #[serde(default = "default_max_bad_share")]
     pub max_bad_share: f64,
     /// Threads that prepare batches, 1 to 64.
@@ -38,7 +38,7 @@ pub struct DataConfig {
     pub workers: usize,
 }
 
-/// How a picture of another size meets the network's.
+/// How an image of another size meets the network's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fit {

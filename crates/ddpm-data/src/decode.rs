@@ -1,4 +1,4 @@
-//! Encoded bytes to a picture.
+//! Encoded bytes to an image.
 
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,23 +6,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use crate::jpeg_end::has_end_marker;
-use crate::{DataError, Picture};
+use crate::{DataError, Image};
 
-/// The largest encoded picture, in bytes.
+/// The largest encoded image, in bytes.
 pub(crate) const MAX_ENCODED: u64 = 256 << 20;
-/// The largest side of a picture, in pixels.
+/// The largest side of an image, in pixels.
 pub(crate) const MAX_SIDE: u32 = 32_768;
-/// The most memory that decoding one picture may take, in bytes.
+/// The most memory that decoding one image may take, in bytes.
 pub(crate) const MAX_ALLOC: u64 = 1 << 28;
 
-/// Decodes a picture, whatever it is called: the format is read off its first bytes. Of an animation it is the first frame.
+/// Decodes an image, whatever it is called: the format is read off its first bytes. Of an animation it is the first frame.
 ///
 /// 16-bit samples are rounded to 8 bits; the orientation that a camera recorded (EXIF) is applied; palettes are resolved.
 /// Grey stays grey, grey with alpha becomes RGBA.
 ///
 /// # Errors
-/// When the bytes are no picture of a known format, are damaged or truncated, or the picture is too large.
-pub(crate) fn decode(bytes: &[u8], name: &str) -> Result<Picture, DataError> {
+/// When the bytes are no image of a known format, are damaged or truncated, or the image is too large.
+pub(crate) fn decode(bytes: &[u8], name: &str) -> Result<Image, DataError> {
     // A decoder that meets hostile bytes may panic: such a file is damaged, not a reason to end a run. The closure touches
     // nothing that a panic could leave half-changed.
     let decoded = catch_unwind(AssertUnwindSafe(|| decode_image(bytes)));
@@ -31,11 +31,11 @@ pub(crate) fn decode(bytes: &[u8], name: &str) -> Result<Picture, DataError> {
         Ok(Err(problem)) => return Err(DataError::damaged(name, problem)),
         Err(_) => return Err(DataError::damaged(name, "its decoder failed on these bytes")),
     };
-    Ok(to_picture(image))
+    Ok(to_image(image))
 }
 
 fn decode_image(bytes: &[u8]) -> Result<DynamicImage, String> {
-    let format = image::guess_format(bytes).map_err(|_| "no picture of a known format".to_string())?;
+    let format = image::guess_format(bytes).map_err(|_| "no image of a known format".to_string())?;
     if format == ImageFormat::Jpeg && !has_end_marker(bytes) {
         return Err("truncated JPEG: its end marker is missing".into());
     }
@@ -60,12 +60,12 @@ fn decode_image(bytes: &[u8]) -> Result<DynamicImage, String> {
     Ok(image)
 }
 
-fn to_picture(image: DynamicImage) -> Picture {
+fn to_image(image: DynamicImage) -> Image {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let (channels, samples) = match image.color() {
         ColorType::L8 | ColorType::L16 => (1, image.into_luma8().into_raw()),
         color if color.has_alpha() => (4, image.into_rgba8().into_raw()),
         _ => (3, image.into_rgb8().into_raw()),
     };
-    Picture { width, height, channels, samples }
+    Image { width, height, channels, samples }
 }

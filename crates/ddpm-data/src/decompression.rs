@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::DataError;
 
-/// A file whose contents are this many times its size, and beyond [`SMALL`], is a decompression bomb: pictures hardly
+/// A file whose contents are this many times its size, and beyond [`SMALL`], is a decompression bomb: images hardly
 /// compress.
 const MAX_RATIO: u64 = 200;
 const SMALL: u64 = 1 << 30;

@@ -41,22 +41,22 @@ pub enum DataError {
         /// Where they were looked for.
         path: PathBuf,
     },
-    /// More pictures than the configuration allows could not be decoded.
+    /// More images than the configuration allows could not be decoded.
     #[error(
-        "{bad} of {total} pictures cannot be decoded, more than data.max_bad_share allows: {}{}",
+        "{bad} of {total} images cannot be decoded, more than data.max_bad_share allows: {}{}",
         names.join("; "),
         if *bad > names.len() { "; …" } else { "" }
     )]
     TooManyBad {
-        /// Distinct pictures found bad so far.
+        /// Distinct images found bad so far.
         bad: usize,
-        /// Pictures of the set.
+        /// Images of the set.
         total: usize,
         /// The first of them, each with its problem.
         names: Vec<String>,
     },
-    /// No picture was found to stand in for one that cannot be decoded.
-    #[error("none of {tries} pictures tried in a row can be decoded: {}; …", names.join("; "))]
+    /// No image was found to stand in for one that cannot be decoded.
+    #[error("none of {tries} images tried in a row can be decoded: {}; …", names.join("; "))]
     NoStandIn {
         /// How many were tried.
         tries: usize,
@@ -64,11 +64,11 @@ pub enum DataError {
         names: Vec<String>,
     },
     /// The set is smaller than one batch.
-    #[error("a batch of {batch_size} needs at least as many pictures, found {images}")]
+    #[error("a batch of {batch_size} needs at least as many images, found {images}")]
     SmallerThanBatch {
-        /// Pictures of the set.
+        /// Images of the set.
         images: usize,
-        /// Pictures of a batch.
+        /// Images of a batch.
         batch_size: usize,
     },
     /// A loading thread ended without a word: a bug.

@@ -7,10 +7,10 @@ use std::path::Path;
 use crate::DataError;
 use crate::cifar_binary::RECORD;
 
-/// The kinds of files that hold pictures.
+/// The kinds of files that hold images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileKind {
-    Picture,
+    Image,
     Idx {
         gzip: bool,
     },
@@ -61,13 +61,13 @@ fn plain_kind(head: &[u8], gzip: bool) -> FileKind {
         _ if gzip => FileKind::Other,
         [b'P', b'A', b'R', b'1', ..] => FileKind::Parquet,
         [b'P', b'K', 3, 4, ..] => FileKind::Zip,
-        _ if is_picture(head) => FileKind::Picture,
+        _ if is_image(head) => FileKind::Image,
         _ => FileKind::Other,
     }
 }
 
-/// Whether a file of these first bytes is a picture of a format that is read.
-pub(crate) fn is_picture(head: &[u8]) -> bool {
+/// Whether a file of these first bytes is an image of a format that is read.
+pub(crate) fn is_image(head: &[u8]) -> bool {
     use image::ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     image::guess_format(head).is_ok_and(|format| matches!(format, Png | Jpeg | WebP | Gif | Bmp | Tiff))
 }

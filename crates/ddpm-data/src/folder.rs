@@ -1,13 +1,13 @@
-//! A folder of picture files.
+//! A folder of image files.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::decode::{MAX_ENCODED, decode};
 use crate::error::one_line;
-use crate::{DataError, ImageSource, Picture};
+use crate::{DataError, Image, ImageSource};
 
-/// Picture files by path.
+/// Image files by path.
 #[derive(Debug)]
 pub(crate) struct Folder(pub(crate) Vec<PathBuf>);
 
@@ -20,13 +20,13 @@ impl ImageSource for Folder {
         one_line(self.0[index].display())
     }
 
-    fn decode(&self, index: usize) -> Result<Picture, DataError> {
+    fn decode(&self, index: usize) -> Result<Image, DataError> {
         let path = &self.0[index];
         let len = std::fs::metadata(path).map_err(DataError::io(path))?.len();
         if len > MAX_ENCODED {
             return Err(DataError::damaged(
                 path.display(),
-                format!("more than {} MiB for one picture", MAX_ENCODED >> 20),
+                format!("more than {} MiB for one image", MAX_ENCODED >> 20),
             ));
         }
         decode(&std::fs::read(path).map_err(DataError::io(path))?, &self.name(index))

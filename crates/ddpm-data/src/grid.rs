@@ -1,38 +1,38 @@
-//! Many pictures as one.
+//! Many images as one.
 
 use std::path::Path;
 
 use candle_core::Tensor;
 
-use crate::{DataError, Picture, save_png, to_pictures};
+use crate::{DataError, Image, save_png, to_images};
 
-/// The side that a small picture is enlarged to, about, in whole multiples: 8 × 8 digits would be specks.
+/// The side that a small image is enlarged to, about, in whole multiples: 8 × 8 digits would be specks.
 const TILE: usize = 64;
-/// Pixels between pictures.
+/// Pixels between images.
 const GAP: usize = 2;
-/// The largest side of a grid, in pixels, beyond which its pictures are not enlarged.
+/// The largest side of a grid, in pixels, beyond which its images are not enlarged.
 const MAX_SIDE: usize = 4096;
 
-/// The pictures in rows of `columns`, enlarged by a whole factor where they are small, on white.
+/// The images in rows of `columns`, enlarged by a whole factor where they are small, on white.
 ///
 /// # Shapes
 /// [image, channel, height, width] in [−1, 1], at least one image.
 ///
 /// # Errors
 /// When the tensor has another shape.
-pub fn grid(images: &Tensor, columns: usize) -> Result<Picture, DataError> {
-    let pictures = to_pictures(images)?;
-    let Some(first) = pictures.first() else { return Err(DataError::damaged("a grid", "no pictures to draw")) };
-    let columns = columns.clamp(1, pictures.len());
-    let rows = pictures.len().div_ceil(columns);
+pub fn grid(images: &Tensor, columns: usize) -> Result<Image, DataError> {
+    let images = to_images(images)?;
+    let Some(first) = images.first() else { return Err(DataError::damaged("a grid", "no images to draw")) };
+    let columns = columns.clamp(1, images.len());
+    let rows = images.len().div_ceil(columns);
     let room = MAX_SIDE / columns.max(rows) / first.width.max(first.height).max(1);
     let scale = TILE.div_ceil(first.width.max(first.height).max(1)).min(room).max(1);
     let (width, height) = (first.width * scale, first.height * scale);
-    let mut canvas = Picture::black(columns * (width + GAP) + GAP, rows * (height + GAP) + GAP, first.channels);
+    let mut canvas = Image::black(columns * (width + GAP) + GAP, rows * (height + GAP) + GAP, first.channels);
     canvas.samples.fill(255);
-    for (i, picture) in pictures.iter().enumerate() {
+    for (i, image) in images.iter().enumerate() {
         let (x, y) = (i % columns * (width + GAP) + GAP, i / columns * (height + GAP) + GAP);
-        canvas.paste(&picture.enlarged(scale), x, y);
+        canvas.paste(&image.enlarged(scale), x, y);
     }
     Ok(canvas)
 }

@@ -19,7 +19,7 @@ const HEADER: u64 = 16;
 /// file; compressed ones go to a temporary one.
 ///
 /// # Errors
-/// When it is something else, its pictures are too large, its length is not what its header says, or it is a decompression
+/// When it is something else, its images are too large, its length is not what its header says, or it is a decompression
 /// bomb.
 pub(crate) fn read_idx(path: &Path, gzip: bool) -> Result<RawRecords, DataError> {
     let name = path.display().to_string();
@@ -86,7 +86,7 @@ impl Header {
         let Some(samples) = samples else { return Err(promised) };
         if height.max(width) > MAX_SIDE || pixels > MAX_ALLOC {
             let most = MAX_ALLOC >> 20;
-            return Err(format!("{promised}; expected sides of at most {MAX_SIDE} and at most {most} MiB a picture"));
+            return Err(format!("{promised}; expected sides of at most {MAX_SIDE} and at most {most} MiB an image"));
         }
         Ok(Self { images, height, width, samples })
     }

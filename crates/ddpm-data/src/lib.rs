@@ -1,14 +1,14 @@
-//! Image files in, batches in [−1, 1] out, and picture files out.
+//! Image files in, batches in [−1, 1] out, and image files out.
 //!
 //! Owns every image format and everything that happens to a pixel on its way to the network and back. A set of images is
-//! an [`ImageSource`]: it decodes one picture at a time, by index, so the decoded set is never in memory. A [`Loader`] turns
+//! an [`ImageSource`]: it decodes one image at a time, by index, so the decoded set is never in memory. A [`Loader`] turns
 //! it into batches on threads of its own; the batch at position k is a function of (seed, k) alone, so a run resumes at any
 //! batch.
 //!
 //! It leaves out: labels, downloads, networks. What it reads is not trusted: sizes are bounded before memory is taken, and
 //! damage is an error that names the file.
 //!
-//! Reading order: [`DataConfig`], [`open`], [`ImageSource`], [`Loader`]; then pictures out: [`to_pictures`], [`save_png`],
+//! Reading order: [`DataConfig`], [`open`], [`ImageSource`], [`Loader`]; then images out: [`to_images`], [`save_png`],
 //! [`save_grid`], [`save_strip`], [`save_gif`], [`save_evolution_gif`], [`save_loss_curve`].
 
 mod animation;
@@ -21,6 +21,7 @@ mod convert;
 mod decode;
 mod decompression;
 mod digits;
+mod eight_bit_image;
 mod error;
 mod file_kind;
 mod folder;
@@ -31,7 +32,6 @@ mod loader;
 mod loss_curve;
 mod open;
 mod parquet_source;
-mod picture;
 mod pixels;
 mod png_file;
 mod raw_records;
@@ -41,12 +41,12 @@ mod source;
 pub use animation::{save_evolution_gif, save_gif};
 pub use config::{DataConfig, Fit};
 pub use convert::Conversion;
+pub use eight_bit_image::Image;
 pub use error::DataError;
 pub use grid::{grid, save_grid, save_strip};
 pub use loader::{Batch, Loader, LoaderConfig};
 pub use loss_curve::save_loss_curve;
 pub use open::{open, open_files};
-pub use picture::Picture;
-pub use pixels::{pixel_to_value, to_pictures, value_to_pixel};
+pub use pixels::{pixel_to_value, to_images, value_to_pixel};
 pub use png_file::save_png;
 pub use source::ImageSource;

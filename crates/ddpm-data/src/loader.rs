@@ -11,20 +11,20 @@ use ddpm_rng::{Purpose, Stream};
 use tracing::warn;
 
 use crate::sample_order::SampleOrder;
-use crate::{Conversion, DataConfig, DataError, Fit, ImageSource, Picture, pixel_to_value};
+use crate::{Conversion, DataConfig, DataError, Fit, Image, ImageSource, pixel_to_value};
 
 /// What batches are made of.
 #[derive(Debug, Clone)]
 pub struct LoaderConfig {
-    /// Pictures of a batch, from 1.
+    /// Images of a batch, from 1.
     pub batch_size: usize,
     /// Names the order, the augmentation and the replacements.
     pub seed: u64,
-    /// What every picture is converted to.
+    /// What every image is converted to.
     pub conversion: Conversion,
     /// Whether [`Fit::Crop`] takes a random place.
     pub random_crop: bool,
-    /// Whether half the pictures are mirrored.
+    /// Whether half the images are mirrored.
     pub horizontal_flip: bool,
     /// The share of the set that may turn out undecodable.
     pub max_bad_share: f64,
@@ -78,12 +78,12 @@ impl Loader {
     /// Begins with the batch at position `start_batch`.
     ///
     /// # Errors
-    /// When the set is smaller than a batch, the network's channels are none that a picture can have, or a thread cannot
+    /// When the set is smaller than a batch, the network's channels are none that an image can have, or a thread cannot
     /// be started.
     pub fn new(source: Arc<dyn ImageSource>, config: LoaderConfig, start_batch: u64) -> Result<Self, DataError> {
         let channels = config.conversion.channels;
         if ![1, 3, 4].contains(&channels) {
-            let problem = format!("model.channels: pictures have 1, 3 or 4, found {channels}");
+            let problem = format!("model.channels: images have 1, 3 or 4, found {channels}");
             return Err(DataError::damaged("the configuration", problem));
         }
         if config.batch_size == 0 || source.len() < config.batch_size {
@@ -102,7 +102,7 @@ impl Loader {
         Ok(Self { workers, shared, next: 0, failed: false })
     }
 
-    /// Pictures that turned out undecodable so far, each of which was named in a warning.
+    /// Images that turned out undecodable so far, each of which was named in a warning.
     pub fn undecodable(&self) -> usize {
         self.shared.bad.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
@@ -140,13 +140,13 @@ impl Iterator for Loader {
 struct Shared {
     source: Arc<dyn ImageSource>,
     config: LoaderConfig,
-    /// Pictures found undecodable, each with its problem.
+    /// Images found undecodable, each with its problem.
     bad: Mutex<BTreeMap<usize, String>>,
 }
 
 /// Names that an error lists at most.
 const LISTED: usize = 5;
-/// Stand-ins that are tried for one picture.
+/// Stand-ins that are tried for one image.
 const TRIES: usize = 100;
 
 impl Shared {
@@ -174,23 +174,23 @@ impl Shared {
         let mut values = Vec::with_capacity(batch_size * channels * height * width);
         for (i, image) in order.batch(index).iter().enumerate() {
             let sample = index * batch_size as u64 + i as u64;
-            let picture = self.augmented(&self.decoded(*image, sample)?, sample);
+            let image = self.augmented(&self.decoded(*image, sample)?, sample);
             // [height, width, channel] to [channel, height, width].
             for channel in 0..channels {
-                values.extend(picture.samples.iter().skip(channel).step_by(channels).map(|p| pixel_to_value(*p)));
+                values.extend(image.samples.iter().skip(channel).step_by(channels).map(|p| pixel_to_value(*p)));
             }
         }
         let images = Tensor::from_vec(values, (batch_size, channels, height, width), &Device::Cpu)?;
         Ok(Batch { images, epoch, index })
     }
 
-    /// Picture `image`, or where it cannot be decoded another, a function of (seed, position of the sample) and of the set.
-    fn decoded(&self, image: usize, sample: u64) -> Result<Picture, DataError> {
+    /// Image `image`, or where it cannot be decoded another, a function of (seed, position of the sample) and of the set.
+    fn decoded(&self, image: usize, sample: u64) -> Result<Image, DataError> {
         let mut stand_ins = Stream::new(self.config.seed, Purpose::Replacement, sample);
         let mut image = image;
         for _ in 0..TRIES {
             match self.source.decode(image) {
-                Ok(picture) => return Ok(picture),
+                Ok(image) => return Ok(image),
                 Err(error) => self.note_bad(image, &error)?,
             }
             image = stand_ins.below(self.source.len() as u64) as usize;
@@ -198,11 +198,11 @@ impl Shared {
         Err(DataError::NoStandIn { tries: TRIES, names: self.some_bad().1 })
     }
 
-    /// Counts and names a bad picture, once.
+    /// Counts and names a bad image, once.
     fn note_bad(&self, image: usize, error: &DataError) -> Result<(), DataError> {
         let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
         if bad.insert(image, error.to_string()).is_none() {
-            warn!("{error}; another picture takes its place");
+            warn!("{error}; another image takes its place");
         }
         let allowed = (self.config.max_bad_share * self.source.len() as f64).max(1.0);
         let count = bad.len();
@@ -215,18 +215,18 @@ impl Shared {
         DataError::TooManyBad { bad, total: self.source.len(), names }
     }
 
-    /// How many pictures were found undecodable so far, and the first of them.
+    /// How many images were found undecodable so far, and the first of them.
     fn some_bad(&self) -> (usize, Vec<String>) {
         let bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
         (bad.len(), bad.values().take(LISTED).cloned().collect())
     }
 
-    fn augmented(&self, picture: &Picture, sample: u64) -> Picture {
+    fn augmented(&self, image: &Image, sample: u64) -> Image {
         let mut stream = Stream::new(self.config.seed, Purpose::Augmentation, sample);
         // Both are always drawn: switching one off does not change the other.
         let (place, flip) = ((stream.uniform(), stream.uniform()), stream.bernoulli(0.5));
         let place = if self.config.random_crop { place } else { (0.5, 0.5) };
-        let converted = self.config.conversion.apply(picture, place);
+        let converted = self.config.conversion.apply(image, place);
         if flip && self.config.horizontal_flip { converted.mirrored() } else { converted }
     }
 }

@@ -30,7 +30,7 @@ use crate::{DataConfig, DataError, ImageSource};
 /// ```
 ///
 /// # Errors
-/// When the path cannot be read, a file that should hold many pictures is damaged, or there is no picture.
+/// When the path cannot be read, a file that should hold many images is damaged, or there is no image.
 pub fn open(config: &DataConfig) -> Result<Arc<dyn ImageSource>, DataError> {
     config.validate()?;
     if config.path == "digits" {
@@ -57,19 +57,19 @@ pub fn open_files(config: &DataConfig, files: Vec<PathBuf>) -> Result<Arc<dyn Im
     Ok(Arc::new(source))
 }
 
-/// A source for each file of many pictures, and one for each run of single pictures between them.
+/// A source for each file of many images, and one for each run of single images between them.
 fn sources(files: Vec<PathBuf>, column: Option<&str>) -> Result<Vec<Box<dyn ImageSource>>, DataError> {
     let mut sources: Vec<Box<dyn ImageSource>> = Vec::new();
-    let (mut pictures, mut left_out) = (Vec::new(), Vec::new());
+    let (mut images, mut left_out) = (Vec::new(), Vec::new());
     for path in files {
         let source: Box<dyn ImageSource> = match file_kind(&path)? {
-            FileKind::Picture => {
-                pictures.push(path);
+            FileKind::Image => {
+                images.push(path);
                 continue;
             }
             FileKind::Other => {
-                debug!("{} holds no pictures", one_line(path.display()));
-                if has_name_of_a_picture(&path) {
+                debug!("{} holds no images", one_line(path.display()));
+                if has_name_of_a_image(&path) {
                     left_out.push(path);
                 }
                 continue;
@@ -80,20 +80,20 @@ fn sources(files: Vec<PathBuf>, column: Option<&str>) -> Result<Vec<Box<dyn Imag
             FileKind::Zip => Box::new(read_zip(&path)?),
             FileKind::Tar { gzip } => Box::new(read_tar(&path, gzip)?),
         };
-        if !pictures.is_empty() {
-            sources.push(Box::new(Folder(std::mem::take(&mut pictures))));
+        if !images.is_empty() {
+            sources.push(Box::new(Folder(std::mem::take(&mut images))));
         }
         sources.push(source);
     }
-    if !pictures.is_empty() {
-        sources.push(Box::new(Folder(pictures)));
+    if !images.is_empty() {
+        sources.push(Box::new(Folder(images)));
     }
     if !left_out.is_empty() {
         let names: Vec<String> = left_out.iter().take(NAMED).map(|path| one_line(path.display())).collect();
         let more = if left_out.len() > NAMED { ", …" } else { "" };
         let count = left_out.len();
         warn!(
-            "files named like pictures that hold none of a known format are left out, {count}: {}{more}",
+            "files named like images that hold none of a known format are left out, {count}: {}{more}",
             names.join(", ")
         );
     }
@@ -103,8 +103,8 @@ fn sources(files: Vec<PathBuf>, column: Option<&str>) -> Result<Vec<Box<dyn Imag
 /// Files that a warning names at most.
 const NAMED: usize = 5;
 
-/// Whether somebody may expect a picture in a file of that name, of a format that is read or of another.
-fn has_name_of_a_picture(path: &Path) -> bool {
+/// Whether somebody may expect an image in a file of that name, of a format that is read or of another.
+fn has_name_of_a_image(path: &Path) -> bool {
     const EXTENSIONS: [&str; 16] = [
         "png", "jpg", "jpeg", "jfif", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2", "psd",
         "svg",

@@ -1,4 +1,4 @@
-//! Parquet files as Hub datasets have them: encoded pictures in a column.
+//! Parquet files as Hub datasets have them: encoded images in a column.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,13 +15,13 @@ use crate::decode::MAX_ENCODED;
 use crate::decompression::check_ratio;
 use crate::{DataError, ImageSource};
 
-/// Reads the encoded pictures of a file.
+/// Reads the encoded images of a file.
 ///
 /// The column is `named`, else the one that the `huggingface` metadata calls an image, else the first that holds structs with a field
 /// `bytes`, else the first of bytes whose name is that of an image, else the only one of bytes.
 ///
 /// # Errors
-/// When the file is damaged or a decompression bomb, or no column holds pictures. A row without bytes is an error that
+/// When the file is damaged or a decompression bomb, or no column holds images. A row without bytes is an error that
 /// names it.
 pub(crate) fn read_parquet(path: &Path, named: Option<&str>) -> Result<ByteStore, DataError> {
     // The reader has panicked on corrupt files: such a file is damaged. What the closure builds is dropped then.
@@ -39,8 +39,8 @@ fn read(path: &Path, named: Option<&str>) -> Result<ByteStore, DataError> {
     let column = image_column(reader.metadata().file_metadata(), named).map_err(&damaged)?;
     let rows = groups.iter().fold(0, |sum: u64, group| sum.saturating_add(group.num_rows().unsigned_abs()));
     if rows > packed {
-        // A run-length code repeats a row for nothing; a set of pictures has no use for that.
-        return Err(damaged(format!("expected pictures of at least a byte, found {rows} rows in {packed} bytes")));
+        // A run-length code repeats a row for nothing; a set of images has no use for that.
+        return Err(damaged(format!("expected images of at least a byte, found {rows} rows in {packed} bytes")));
     }
     // A page is unpacked whole: what the file says of itself is checked before.
     let sizes = groups.iter().filter_map(|group| group.columns().get(column)).map(|chunk| chunk.uncompressed_size());
@@ -57,26 +57,25 @@ fn read(path: &Path, named: Option<&str>) -> Result<ByteStore, DataError> {
         loop {
             levels.clear();
             row.clear();
-            // One at a time: an encoding may make a huge picture of each row from a few bytes.
+            // One at a time: an encoding may make a huge image of each row from a few bytes.
             let (rows, ..) = values.read_records(1, Some(&mut levels), None, &mut row).map_err(broken)?;
             if rows == 0 {
                 break;
             }
             let nothing = row.first().is_none_or(|bytes| bytes.is_empty());
-            let elsewhere =
-                if nothing && has_paths { ": the picture is not in the file, only a path of it" } else { "" };
+            let elsewhere = if nothing && has_paths { ": the image is not in the file, only a path of it" } else { "" };
             let own = format!("{}, row {}{elsewhere}", path.display(), store.len());
-            // An empty row is kept: it is reported like any other picture that cannot be decoded.
+            // An empty row is kept: it is reported like any other image that cannot be decoded.
             let bytes = row.first().map_or(&[][..], |bytes| bytes.data());
             if bytes.len() as u64 > MAX_ENCODED {
-                return Err(DataError::damaged(own, format!("more than {} MiB for one picture", MAX_ENCODED >> 20)));
+                return Err(DataError::damaged(own, format!("more than {} MiB for one image", MAX_ENCODED >> 20)));
             }
             check_ratio(path, packed, store.bytes() + bytes.len() as u64)?;
             store.push(own, bytes)?;
         }
     }
     if has_paths && store.len() > 0 && store.bytes() == 0 {
-        return Err(damaged("expected pictures, found only paths of pictures, which are not in the file".into()));
+        return Err(damaged("expected images, found only paths of images, which are not in the file".into()));
     }
     Ok(store)
 }
@@ -88,20 +87,20 @@ fn has_paths(file: &FileMetaData, column: usize) -> bool {
     parts.len() == 2 && columns.iter().any(|leaf| leaf.path().parts() == [parts[0].as_str(), "path"])
 }
 
-/// The index of the leaf column with the pictures, or what is there instead.
+/// The index of the leaf column with the images, or what is there instead.
 fn image_column(file: &FileMetaData, wanted: Option<&str>) -> Result<usize, String> {
     let columns = file.schema_descr().columns();
     let name = |i: &usize| columns[*i].path().parts()[0].as_str();
     let is_struct = |i: &usize| columns[*i].path().parts().len() == 2;
     let is_usual = |i: &usize| ["image", "img", "bytes", "jpg", "png", "picture"].contains(&name(i));
-    let fitting: Vec<usize> = (0..columns.len()).filter(|i| holds_pictures(&columns[*i])).collect();
+    let fitting: Vec<usize> = (0..columns.len()).filter(|i| holds_images(&columns[*i])).collect();
     let metadata = file.key_value_metadata().into_iter().flatten().find(|pair| pair.key == "huggingface");
     let named = metadata.and_then(|pair| hub_image_feature(pair.value.as_deref()?));
     let first = |choose: &dyn Fn(&usize) -> bool| fitting.iter().copied().find(|i| choose(i));
     if let Some(wanted) = wanted {
         return first(&|i| name(i) == wanted).ok_or_else(|| {
             let names: Vec<&str> = fitting.iter().map(name).collect();
-            format!("expected a column {wanted} of encoded pictures, found those in {}", names.join(", "))
+            format!("expected a column {wanted} of encoded images, found those in {}", names.join(", "))
         });
     }
     let chosen =
@@ -109,12 +108,12 @@ fn image_column(file: &FileMetaData, wanted: Option<&str>) -> Result<usize, Stri
     chosen.or_else(|| if fitting.len() == 1 { fitting.first().copied() } else { None }).ok_or_else(|| {
         let fields = file.schema_descr().root_schema().get_fields();
         let names: Vec<&str> = fields.iter().map(|field| field.name()).collect();
-        format!("expected a column of encoded pictures, found the columns {}", names.join(", "))
+        format!("expected a column of encoded images, found the columns {}", names.join(", "))
     })
 }
 
 /// Whether a leaf is a column of bytes, or the field `bytes` of a column of structs.
-fn holds_pictures(column: &ColumnDescriptor) -> bool {
+fn holds_images(column: &ColumnDescriptor) -> bool {
     let is_bytes = column.physical_type() == Type::BYTE_ARRAY
         && column.converted_type() == ConvertedType::NONE
         && column.logical_type_ref().is_none();

@@ -6,22 +6,22 @@ use std::path::Path;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
-use crate::{DataError, Picture};
+use crate::{DataError, Image};
 
-/// Writes a picture as PNG. A file that was there is replaced in one step: nobody sees half a picture.
+/// Writes an image as PNG. A file that was there is replaced in one step: nobody sees half an image.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn save_png(path: &Path, picture: &Picture) -> Result<(), DataError> {
-    let colour = match picture.channels {
+pub fn save_png(path: &Path, image: &Image) -> Result<(), DataError> {
+    let colour = match image.channels {
         1 => ExtendedColorType::L8,
         3 => ExtendedColorType::Rgb8,
         _ => ExtendedColorType::Rgba8,
     };
     let mut bytes = Vec::new();
-    let (width, height) = (picture.width as u32, picture.height as u32);
+    let (width, height) = (image.width as u32, image.height as u32);
     PngEncoder::new(&mut bytes)
-        .write_image(&picture.samples, width, height, colour)
+        .write_image(&image.samples, width, height, colour)
         .map_err(|error| DataError::damaged(path.display(), error))?;
     write_whole(path, &bytes)
 }

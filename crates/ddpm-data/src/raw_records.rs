@@ -1,10 +1,10 @@
-//! Pictures that lie uncompressed, one after the other.
+//! Images that lie uncompressed, one after the other.
 
 use crate::bytes::Bytes;
 use crate::error::one_line;
-use crate::{DataError, ImageSource, Picture};
+use crate::{DataError, Image, ImageSource};
 
-/// Raw pictures of one size: one byte a sample, as the files that hold them have it.
+/// Raw images of one size: one byte a sample, as the files that hold them have it.
 #[derive(Debug)]
 pub(crate) struct RawRecords {
     /// What the file is called.
@@ -15,7 +15,7 @@ pub(crate) struct RawRecords {
     pub(crate) start: u64,
     /// Bytes of a record.
     pub(crate) stride: usize,
-    /// Bytes of a record before its picture.
+    /// Bytes of a record before its image.
     pub(crate) skip: usize,
     /// In pixels.
     pub(crate) width: usize,
@@ -31,10 +31,10 @@ impl ImageSource for RawRecords {
     }
 
     fn name(&self, index: usize) -> String {
-        one_line(format_args!("{}, picture {index}", self.name))
+        one_line(format_args!("{}, image {index}", self.name))
     }
 
-    fn decode(&self, index: usize) -> Result<Picture, DataError> {
+    fn decode(&self, index: usize) -> Result<Image, DataError> {
         let Self { width, height, channels, .. } = *self;
         let offset = self.start + index as u64 * self.stride as u64 + self.skip as u64;
         let planes = self.bytes.read(offset, width * height * channels)?;
@@ -44,6 +44,6 @@ impl ImageSource for RawRecords {
         } else {
             (0..width * height).flat_map(|i| (0..channels).map(move |c| planes[c * width * height + i])).collect()
         };
-        Ok(Picture { width, height, channels, samples })
+        Ok(Image { width, height, channels, samples })
     }
 }

@@ -1,10 +1,10 @@
-//! Which pictures a batch holds.
+//! Which images a batch holds.
 
 use ddpm_rng::{Purpose, Stream};
 
 /// The order of a training set: every epoch a permutation of its own, named by (seed, epoch), cut into whole batches.
 ///
-/// The pictures that do not fill a last batch are left out of their epoch; which ones they are changes with the order.
+/// The images that do not fill a last batch are left out of their epoch; which ones they are changes with the order.
 #[derive(Debug, Clone)]
 pub(crate) struct SampleOrder {
     seed: u64,
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_epoch_shows_every_picture_once_and_the_next_one_in_another_order() {
+    fn an_epoch_shows_every_image_once_and_the_next_one_in_another_order() {
         let mut order = SampleOrder::new(1, 12, 4);
         let mut epoch =
             |first: u64| -> Vec<usize> { (first..first + 3).flat_map(|b| order.batch(b).to_vec()).collect() };

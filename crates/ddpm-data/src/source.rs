@@ -1,10 +1,10 @@
 //! A set of images.
 
-use crate::{DataError, Picture};
+use crate::{DataError, Image};
 
-/// Pictures by index, decoded one at a time. Shared between threads.
+/// Images by index, decoded one at a time. Shared between threads.
 pub trait ImageSource: Send + Sync + std::fmt::Debug {
-    /// How many pictures there are.
+    /// How many images there are.
     fn len(&self) -> usize;
 
     /// Whether there are none.
@@ -12,20 +12,20 @@ pub trait ImageSource: Send + Sync + std::fmt::Debug {
         self.len() == 0
     }
 
-    /// What a person would call picture `index`: its path, or its place in a file.
+    /// What a person would call image `index`: its path, or its place in a file.
     fn name(&self, index: usize) -> String;
 
-    /// Picture `index`, below [`ImageSource::len`].
+    /// Image `index`, below [`ImageSource::len`].
     ///
     /// # Errors
     /// When it cannot be read or decoded.
-    fn decode(&self, index: usize) -> Result<Picture, DataError>;
+    fn decode(&self, index: usize) -> Result<Image, DataError>;
 }
 
 /// Several sources one after the other.
 #[derive(Debug)]
 pub(crate) struct Chain {
-    /// Each with the number of pictures before it.
+    /// Each with the number of images before it.
     parts: Vec<(usize, Box<dyn ImageSource>)>,
     len: usize,
 }
@@ -60,7 +60,7 @@ impl ImageSource for Chain {
         source.name(index)
     }
 
-    fn decode(&self, index: usize) -> Result<Picture, DataError> {
+    fn decode(&self, index: usize) -> Result<Image, DataError> {
         let (source, index) = self.find(index);
         source.decode(index)
     }

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use ddpm_data::{DataConfig, DataError, ImageSource, Picture, open, save_png};
+use ddpm_data::{DataConfig, DataError, Image, ImageSource, open, save_png};
 use image::{DynamicImage, ImageFormat, RgbImage};
 
 fn config(path: &Path) -> DataConfig {
@@ -24,7 +24,7 @@ fn refused(path: &Path) -> String {
     error
 }
 
-/// A picture whose pixels tell where they are.
+/// An image whose pixels tell where they are.
 fn rgb(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 20) as u8, (y * 20) as u8, 200]))
 }
@@ -46,20 +46,20 @@ fn six_formats_are_found_by_content_and_in_order() {
         // The name says nothing.
         fs::write(folder.join("file.dat"), encoded(format)).unwrap();
     }
-    fs::write(root.path().join("notes.txt"), "no picture").unwrap();
+    fs::write(root.path().join("notes.txt"), "no image").unwrap();
     fs::write(root.path().join(".hidden.png"), encoded(ImageFormat::Png)).unwrap();
     fs::write(root.path().join("empty.png"), "").unwrap();
     let source = opened(root.path()).unwrap();
     assert_eq!(source.len(), 6);
     for (i, format) in formats.into_iter().enumerate() {
         assert!(source.name(i).contains(&format!("deep/{i}/file.dat")), "{}", source.name(i));
-        let picture = source.decode(i).unwrap();
+        let image = source.decode(i).unwrap();
         // The decoder of GIF always gives an alpha channel.
         let channels = if format == ImageFormat::Gif { 4 } else { 3 };
-        assert_eq!((picture.width, picture.height, picture.channels), (9, 7, channels));
+        assert_eq!((image.width, image.height, image.channels), (9, 7, channels));
         // JPEG and GIF are lossy; a swapped axis or channel is not.
-        let near = picture.pixel(8, 1).iter().zip([160, 20, 200]).all(|(a, b)| a.abs_diff(b) < 24);
-        assert!(near, "{format:?}: {:?}", picture.pixel(8, 1));
+        let near = image.pixel(8, 1).iter().zip([160, 20, 200]).all(|(a, b)| a.abs_diff(b) < 24);
+        assert!(near, "{format:?}: {:?}", image.pixel(8, 1));
     }
 }
 
@@ -84,8 +84,8 @@ fn the_orientation_of_a_camera_is_applied() {
     jpeg.splice(2..2, app1);
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("a"), jpeg).unwrap();
-    let picture = opened(root.path()).unwrap().decode(0).unwrap();
-    assert_eq!((picture.width, picture.height), (7, 9));
+    let image = opened(root.path()).unwrap().decode(0).unwrap();
+    assert_eq!((image.width, image.height), (7, 9));
 }
 
 fn idx(images: u32, side: u32, samples: usize) -> Vec<u8> {
@@ -152,29 +152,29 @@ fn cifar_binary_records() {
     fs::write(&path, record.repeat(2)).unwrap();
     let source = opened(root.path()).unwrap();
     assert_eq!(source.len(), 2);
-    let picture = source.decode(1).unwrap();
-    assert_eq!((picture.width, picture.height, picture.pixel(31, 31)), (32, 32, &[10, 20, 30][..]));
+    let image = source.decode(1).unwrap();
+    assert_eq!((image.width, image.height, image.pixel(31, 31)), (32, 32, &[10, 20, 30][..]));
     record[0] = 10;
     fs::write(&path, &record).unwrap();
     assert!(refused(&path).contains("label"));
 }
 
-/// A decoded set is as large as its file: only the pictures that are asked for are read.
+/// A decoded set is as large as its file: only the images that are asked for are read.
 #[test]
-fn sets_of_raw_pictures_are_read_picture_by_picture() {
+fn sets_of_raw_images_are_read_image_by_image() {
     let root = tempfile::tempdir().unwrap();
     let (images, cifar) = (root.path().join("images"), root.path().join("data_batch_1.bin"));
     fs::write(&images, idx(3, 2, 12)).unwrap();
     fs::write(&cifar, vec![0; 2 * 3073]).unwrap();
-    for (path, at, picture) in [(&images, 16 + 4, 1), (&cifar, 3073 + 1, 1)] {
+    for (path, at, image) in [(&images, 16 + 4, 1), (&cifar, 3073 + 1, 1)] {
         let source = opened(path).unwrap();
         let mut bytes = fs::read(path).unwrap();
         bytes[at] = 77;
         fs::write(path, &bytes).unwrap();
-        assert_eq!(source.decode(picture).unwrap().samples[0], 77, "{}", path.display());
+        assert_eq!(source.decode(image).unwrap().samples[0], 77, "{}", path.display());
         // What has gone since is an error that names the file.
         fs::write(path, &bytes[..at]).unwrap();
-        let error = source.decode(picture).unwrap_err().to_string();
+        let error = source.decode(image).unwrap_err().to_string();
         assert!(error.contains(&path.display().to_string()), "{error}");
     }
 }
@@ -213,7 +213,7 @@ fn archives_of_images() {
         let source = opened(&path).unwrap();
         assert_eq!((source.len(), source.decode(0).unwrap().height), (1, 7));
     }
-    // Cut where an entry ends, or with a wrong checksum, it is damaged though every picture in it is whole.
+    // Cut where an entry ends, or with a wrong checksum, it is damaged though every image in it is whole.
     let entries = tar.len() - 1024;
     assert!(tar[entries..].iter().all(|byte| *byte == 0));
     fs::write(&path, &tar[..entries]).unwrap();
@@ -250,7 +250,7 @@ fn a_zip_bomb_is_refused() {
     assert!(refused(&path).contains("256 MiB"));
 }
 
-/// A tar of one picture whose name is too long for its header, as GNU or as PAX writes it.
+/// A tar of one image whose name is too long for its header, as GNU or as PAX writes it.
 fn tar_of_long_name(name: &str, pax: bool) -> Vec<u8> {
     let png = encoded(ImageFormat::Png);
     let mut tar = tar::Builder::new(Vec::new());
@@ -323,7 +323,7 @@ fn a_newline_in_a_name_does_not_break_the_line() {
 }
 
 #[test]
-fn damaged_pictures_are_errors_that_name_them() {
+fn damaged_images_are_errors_that_name_them() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("x");
     let formats = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Gif, ImageFormat::Tiff];
@@ -335,7 +335,7 @@ fn damaged_pictures_are_errors_that_name_them() {
             if let Err(error) = source.decode(0) {
                 assert!(error.to_string().contains(&path.display().to_string()), "{error}");
             } else {
-                // A decoder may do without a trailer, but JPEG must not pass with half its picture grey.
+                // A decoder may do without a trailer, but JPEG must not pass with half its image grey.
                 assert_ne!(format, ImageFormat::Jpeg, "{end} of {} bytes", whole.len());
             }
         }
@@ -362,14 +362,14 @@ fn nothing_to_train_on_is_said() {
 }
 
 #[test]
-fn pictures_written_are_pictures_read() {
+fn images_written_are_images_read() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("new/folder/a.png");
     for channels in [1, 3, 4] {
         let samples: Vec<u8> = (0..12 * channels).map(|i| (i * 5) as u8).collect();
-        let picture = Picture { width: 4, height: 3, channels, samples };
-        save_png(&path, &picture).unwrap();
-        assert_eq!(opened(&path).unwrap().decode(0).unwrap(), picture);
+        let image = Image { width: 4, height: 3, channels, samples };
+        save_png(&path, &image).unwrap();
+        assert_eq!(opened(&path).unwrap().decode(0).unwrap(), image);
     }
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary file is left");
 }

@@ -1,4 +1,4 @@
-//! Batches: that they depend on the seed and their position alone, what bad pictures do, and the real sets.
+//! Batches: that they depend on the seed and their position alone, what bad images do, and the real sets.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![allow(clippy::print_stderr, reason = "a test that skips says so")]
@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ddpm_data::{DataConfig, DataError, ImageSource, Loader, LoaderConfig, Picture, open};
+use ddpm_data::{DataConfig, DataError, Image, ImageSource, Loader, LoaderConfig, open};
 
-/// `images` pictures of 4 × 4, each of one value; those in `bad` cannot be decoded.
+/// `images` images of 4 × 4, each of one value; those in `bad` cannot be decoded.
 #[derive(Debug)]
 struct Flat {
     images: usize,
@@ -21,14 +21,14 @@ impl ImageSource for Flat {
     }
 
     fn name(&self, index: usize) -> String {
-        format!("picture {index}")
+        format!("image {index}")
     }
 
-    fn decode(&self, index: usize) -> Result<Picture, DataError> {
+    fn decode(&self, index: usize) -> Result<Image, DataError> {
         if self.bad.contains(&index) {
             return Err(DataError::Damaged { name: self.name(index), problem: "torn".into() });
         }
-        Ok(Picture { width: 4, height: 4, channels: 1, samples: vec![index as u8; 16] })
+        Ok(Image { width: 4, height: 4, channels: 1, samples: vec![index as u8; 16] })
     }
 }
 
@@ -58,7 +58,7 @@ fn a_batch_depends_on_the_seed_and_its_position_alone() {
     assert!(all[5..].iter().all(|expected| batch(&mut late) == *expected));
 }
 
-/// One picture whose pixels tell where they are: 20 · row + column, 6 rows of 12 columns.
+/// One image whose pixels tell where they are: 20 · row + column, 6 rows of 12 columns.
 #[derive(Debug)]
 struct Gradient;
 
@@ -71,13 +71,13 @@ impl ImageSource for Gradient {
         "gradient".into()
     }
 
-    fn decode(&self, _: usize) -> Result<Picture, DataError> {
+    fn decode(&self, _: usize) -> Result<Image, DataError> {
         let samples = (0..6u8).flat_map(|y| (0..12u8).map(move |x| 20 * y + x)).collect();
-        Ok(Picture { width: 12, height: 6, channels: 1, samples })
+        Ok(Image { width: 12, height: 6, channels: 1, samples })
     }
 }
 
-/// Pictures of six rows and six columns cut out of [`Gradient`]: the column that each begins with, and whether it is
+/// Images of six rows and six columns cut out of [`Gradient`]: the column that each begins with, and whether it is
 /// mirrored.
 fn crops(random_crop: bool, horizontal_flip: bool) -> Vec<(i32, bool)> {
     let data: DataConfig = serde_json::from_value(serde_json::json!({
@@ -122,23 +122,23 @@ fn random_crops_and_flips_reach_everything_evenly() {
 }
 
 #[test]
-fn one_bad_picture_is_replaced_and_too_many_end_the_run_with_their_names() {
+fn one_bad_image_is_replaced_and_too_many_end_the_run_with_their_names() {
     let source = Flat { images: 10, bad: vec![2] };
     let mut loader_of_one = loader(source, 2, 0, 0.0).unwrap();
     (0..12).for_each(|_| drop(batch(&mut loader_of_one)));
     let source = Flat { images: 10, bad: vec![2, 5, 8] };
     let mut loader = loader(source, 2, 0, 0.2).unwrap();
     let error = loader.find_map(Result::err).unwrap().to_string();
-    assert!(error.contains("3 of 10 pictures") && error.contains("picture 2: torn; picture 5: torn"), "{error}");
+    assert!(error.contains("3 of 10 images") && error.contains("image 2: torn; image 5: torn"), "{error}");
     assert!(!error.contains('\n'), "{error}");
     assert!(loader.next().is_none());
 }
 
 #[test]
-fn a_set_of_nothing_but_bad_pictures_ends() {
+fn a_set_of_nothing_but_bad_images_ends() {
     let source = Flat { images: 6, bad: (0..6).collect() };
     let error = loader(source, 1, 0, 1.0).unwrap().next().unwrap().unwrap_err().to_string();
-    assert!(error.contains("none of 100 pictures tried in a row") && !error.contains("max_bad_share"), "{error}");
+    assert!(error.contains("none of 100 images tried in a row") && !error.contains("max_bad_share"), "{error}");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_panicking_source_is_an_error() {
         fn name(&self, _: usize) -> String {
             "bug".into()
         }
-        fn decode(&self, _: usize) -> Result<Picture, DataError> {
+        fn decode(&self, _: usize) -> Result<Image, DataError> {
             panic!("a bug of the source")
         }
     }
@@ -224,11 +224,11 @@ fn cifar10_reads_from_parquet() {
     assert_eq!(source.len(), 50_000);
     let mut sums = [0.0; 3];
     for i in (0..50_000).step_by(100) {
-        let picture = source.decode(i).unwrap();
-        assert_eq!((picture.width, picture.height, picture.channels), (32, 32, 3));
-        picture.samples.chunks(3).for_each(|p| sums.iter_mut().zip(p).for_each(|(sum, v)| *sum += f64::from(*v)));
+        let image = source.decode(i).unwrap();
+        assert_eq!((image.width, image.height, image.channels), (32, 32, 3));
+        image.samples.chunks(3).for_each(|p| sums.iter_mut().zip(p).for_each(|(sum, v)| *sum += f64::from(*v)));
     }
-    // CIFAR-10's published channel means are 125.3, 123.0 and 113.9; 500 pictures meet them within a few units.
+    // CIFAR-10's published channel means are 125.3, 123.0 and 113.9; 500 images meet them within a few units.
     let means = sums.map(|sum| sum / (500.0 * 1024.0));
     assert!(means.iter().zip([125.3, 123.0, 113.9]).all(|(a, b)| (a - b).abs() < 8.0), "{means:?}");
 }

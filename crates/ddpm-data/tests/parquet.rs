@@ -21,11 +21,11 @@ fn opened(path: &Path) -> Result<Arc<dyn ImageSource>, DataError> {
     open(&config)
 }
 
-/// A picture of one colour.
+/// An image of one colour.
 fn png(red: u8) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
-    let picture = RgbImage::from_pixel(5, 4, image::Rgb([red, 2, 3]));
-    DynamicImage::ImageRgb8(picture).write_to(&mut bytes, ImageFormat::Png).unwrap();
+    let image = RgbImage::from_pixel(5, 4, image::Rgb([red, 2, 3]));
+    DynamicImage::ImageRgb8(image).write_to(&mut bytes, ImageFormat::Png).unwrap();
     bytes.into_inner()
 }
 
@@ -34,7 +34,7 @@ fn png(red: u8) -> Vec<u8> {
 enum Column {
     /// Bytes alone.
     Bytes(Vec<Option<Vec<u8>>>),
-    /// Pictures as Hub datasets have them: structs of bytes and a path.
+    /// Images as Hub datasets have them: structs of bytes and a path.
     Structs(Vec<Option<Vec<u8>>>),
     /// A number for each of that many rows.
     Labels(usize),
@@ -53,9 +53,9 @@ impl Column {
 
     /// Its leaves in a row group of the rows `rows`.
     fn write(&self, rows: Range<usize>, group: &mut SerializedRowGroupWriter<'_, Vec<u8>>) {
-        let (pictures, level) = match self {
-            Self::Bytes(pictures) => (pictures, 1),
-            Self::Structs(pictures) => (pictures, 2),
+        let (images, level) = match self {
+            Self::Bytes(images) => (images, 1),
+            Self::Structs(images) => (images, 2),
             Self::Labels(_) => {
                 let mut column = group.next_column().unwrap().unwrap();
                 column.typed::<Int64Type>().write_batch(&vec![7; rows.len()], None, None).unwrap();
@@ -70,7 +70,7 @@ impl Column {
             column.typed::<ByteArrayType>().write_batch(&bytes, Some(&levels), None).unwrap();
             column.close().unwrap();
         };
-        write(&pictures[rows.clone()]);
+        write(&images[rows.clone()]);
         if level == 2 {
             write(&vec![Some(b"a.png".to_vec()); rows.len()]);
         }
@@ -78,7 +78,7 @@ impl Column {
 
     fn rows(&self) -> usize {
         match self {
-            Self::Bytes(pictures) | Self::Structs(pictures) => pictures.len(),
+            Self::Bytes(images) | Self::Structs(images) => images.len(),
             Self::Labels(rows) => *rows,
         }
     }
@@ -107,37 +107,37 @@ fn parquet(columns: &[(&str, Column)], compression: Compression) -> Vec<u8> {
 fn structs_and_plain_columns_are_read_in_order() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("a.parquet");
-    let pictures = [Some(png(10)), Some(png(20)), None, Some(png(40)), Some(png(50))];
-    let columns = [Column::Structs(pictures.to_vec()), Column::Bytes(pictures.to_vec())];
+    let images = [Some(png(10)), Some(png(20)), None, Some(png(40)), Some(png(50))];
+    let columns = [Column::Structs(images.to_vec()), Column::Bytes(images.to_vec())];
     for column in columns {
         for compression in [Compression::SNAPPY, Compression::UNCOMPRESSED] {
             fs::write(&path, parquet(&[("label", Column::Labels(5)), ("image", column.clone())], compression)).unwrap();
             let source = opened(&path).unwrap();
             assert_eq!(source.len(), 5);
             for (row, red) in [(0, 10), (1, 20), (3, 40), (4, 50)] {
-                let picture = source.decode(row).unwrap();
-                assert_eq!((picture.width, picture.height, picture.pixel(4, 3)), (5, 4, &[red, 2, 3][..]));
+                let image = source.decode(row).unwrap();
+                assert_eq!((image.width, image.height, image.pixel(4, 3)), (5, 4, &[red, 2, 3][..]));
             }
-            // A row without a picture is one that cannot be decoded, by its name.
+            // A row without an image is one that cannot be decoded, by its name.
             let error = source.decode(2).unwrap_err().to_string();
             assert!(error.contains("a.parquet, row 2:"), "{error}");
             let is_elsewhere = matches!(column, Column::Structs(_));
-            assert_eq!(error.contains("the picture is not in the file, only a path of it"), is_elsewhere, "{error}");
+            assert_eq!(error.contains("the image is not in the file, only a path of it"), is_elsewhere, "{error}");
         }
     }
-    // Where no row has a picture, the file holds none.
+    // Where no row has an image, the file holds none.
     let column = Column::Structs(vec![None, None]);
     fs::write(&path, parquet(&[("image", column)], Compression::UNCOMPRESSED)).unwrap();
     let error = opened(&path).unwrap_err().to_string();
-    assert!(error.contains("a.parquet") && error.contains("found only paths of pictures"), "{error}");
+    assert!(error.contains("a.parquet") && error.contains("found only paths of images"), "{error}");
 }
 
 #[test]
-fn the_column_of_pictures_is_found_or_missed_by_name() {
+fn the_column_of_images_is_found_or_missed_by_name() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("a.parquet");
     let binary = |red| Column::Bytes(vec![Some(png(red))]);
-    // Of two columns of bytes, the one with the name of a picture.
+    // Of two columns of bytes, the one with the name of an image.
     fs::write(&path, parquet(&[("mask", binary(1)), ("img", binary(2))], Compression::SNAPPY)).unwrap();
     assert_eq!(opened(&path).unwrap().decode(0).unwrap().samples[0], 2);
     // Of two columns of structs, the one that the metadata calls an image.
@@ -147,12 +147,12 @@ fn the_column_of_pictures_is_found_or_missed_by_name() {
     let properties = WriterProperties::builder().set_key_value_metadata(Some(metadata)).build();
     fs::write(&path, written(&[("a", structs(1)), ("b", structs(2))], 1, properties)).unwrap();
     assert_eq!(opened(&path).unwrap().decode(0).unwrap().samples[0], 2);
-    // No picture anywhere.
+    // No image anywhere.
     fs::write(&path, parquet(&[("label", Column::Labels(1)), ("digit", Column::Labels(1))], Compression::SNAPPY))
         .unwrap();
     let error = opened(&path).unwrap_err().to_string();
     assert!(
-        error.contains("a.parquet: expected a column of encoded pictures, found the columns label, digit"),
+        error.contains("a.parquet: expected a column of encoded images, found the columns label, digit"),
         "{error}"
     );
 }
@@ -162,9 +162,9 @@ fn the_column_of_pictures_is_found_or_missed_by_name() {
 fn damage_is_an_error() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("a.parquet");
-    let pictures = [Some(png(10)), Some(png(20)), Some(png(30))];
+    let images = [Some(png(10)), Some(png(20)), Some(png(30))];
     let whole =
-        parquet(&[("image", Column::Structs(pictures.to_vec())), ("label", Column::Labels(3))], Compression::SNAPPY);
+        parquet(&[("image", Column::Structs(images.to_vec())), ("label", Column::Labels(3))], Compression::SNAPPY);
     let tried = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
         match opened(&path) {

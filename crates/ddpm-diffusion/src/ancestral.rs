@@ -4,30 +4,35 @@ use candle_core::Tensor;
 use ddpm_rng::ImageNoise;
 use ddpm_schedule::{Prediction as Predicts, VarianceKind};
 
-use crate::walk::{Prediction, Walk, drawn};
-use crate::{DiffusionError, MeanForm, ReverseVariance};
+use crate::sampler_context::{Prediction, SamplerContext, drawn};
+use crate::{Clipping, DiffusionError, ReverseVariance};
 
 /// x_{t−1} = μ_θ(x_t, t) + σ_t z, where the last draw is the mean alone.
-pub(crate) fn step(walk: &Walk<'_>, x: &Tensor, i: usize, noise: &mut ImageNoise) -> Result<Tensor, DiffusionError> {
+pub(crate) fn step(
+    context: &SamplerContext<'_>,
+    x: &Tensor,
+    i: usize,
+    noise: &mut ImageNoise,
+) -> Result<Tensor, DiffusionError> {
     let t = vec![i; noise.images()];
-    let Prediction { estimate, variance } = walk.predict(x, i)?;
+    let Prediction { estimate, variance } = context.predict(x, i)?;
     // Eq. 11 where ε̂ is what there is; else eq. 7 at x̂_0.
-    let mean = match (walk.config.mean, walk.diffusion.prediction()) {
-        (MeanForm::Epsilon, Predicts::Epsilon) => walk.diffusion.model_mean(x, &t, &estimate.eps)?,
-        _ => walk.diffusion.q_posterior(&estimate.x_0, x, &t)?.mean,
+    let mean = match (context.config.clip, context.diffusion.prediction()) {
+        (Clipping::None, Predicts::Epsilon) => context.diffusion.model_mean(x, &t, &estimate.eps)?,
+        _ => context.diffusion.q_posterior(&estimate.x_0, x, &t)?.mean,
     };
     if i == 0 {
         return Ok(mean);
     }
     let z = drawn(noise, x)?;
-    Ok((mean + scaled(walk, i, z, variance)?)?)
+    Ok((mean + scaled(context, i, z, variance)?)?)
 }
 
 /// σ_t z.
-fn scaled(walk: &Walk<'_>, i: usize, z: Tensor, said: Option<Tensor>) -> Result<Tensor, DiffusionError> {
-    let schedule = walk.schedule();
+fn scaled(context: &SamplerContext<'_>, i: usize, z: Tensor, said: Option<Tensor>) -> Result<Tensor, DiffusionError> {
+    let schedule = context.schedule();
     let fixed = |kind| Ok((&z * schedule.variance(kind, i).sqrt())?);
-    let log_variance = match (walk.config.variance, said) {
+    let log_variance = match (context.config.variance, said) {
         (ReverseVariance::FixedLarge, _) => return fixed(VarianceKind::FixedLarge),
         (ReverseVariance::FixedSmall, _) => return fixed(VarianceKind::FixedSmall),
         (_, None) => return Err(DiffusionError::NoVariance { channels: z.dim(1)? }),

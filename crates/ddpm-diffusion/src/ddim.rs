@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use ddpm_rng::ImageNoise;
 
-use crate::walk::{Walk, drawn};
+use crate::sampler_context::{SamplerContext, drawn};
 use crate::{DiffusionError, Estimate};
 
 /// x_{t−1} = √ᾱ_{t−1} x̂_0 + √(1 − ᾱ_{t−1} − σ²) ε̂ + σ z with σ = η √β̃_t (eq. 12 and 16).
@@ -11,11 +11,16 @@ use crate::{DiffusionError, Estimate};
 /// Over a respaced schedule β̃ is that of the steps that are walked, so t − 1 is the step before t among them.
 /// DIFFERENCE: diffusers takes it ⌊T / S⌋ before t, which is another where the spacing is not `leading` and S does not divide T, or
 /// the steps lie evenly between the first and the last.
-pub(crate) fn step(walk: &Walk<'_>, x: &Tensor, i: usize, noise: &mut ImageNoise) -> Result<Tensor, DiffusionError> {
-    let Estimate { x_0, eps } = walk.predict(x, i)?.estimate;
-    let schedule = walk.schedule();
+pub(crate) fn step(
+    context: &SamplerContext<'_>,
+    x: &Tensor,
+    i: usize,
+    noise: &mut ImageNoise,
+) -> Result<Tensor, DiffusionError> {
+    let Estimate { x_0, eps } = context.predict(x, i)?.estimate;
+    let schedule = context.schedule();
     let (alpha_bar, variance) = (schedule.alpha_bar_prev(i), schedule.posterior_variance(i));
-    let sigma = walk.config.eta * variance.sqrt();
+    let sigma = context.config.eta * variance.sqrt();
     // The difference may round below 0 where η is 1.
     let toward_x = (1.0 - alpha_bar - sigma * sigma).max(0.0).sqrt();
     let mean = ((x_0 * alpha_bar.sqrt())? + (eps * toward_x)?)?;

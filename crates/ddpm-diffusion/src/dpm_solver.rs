@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use candle_core::Tensor;
 use ddpm_rng::ImageNoise;
 
-use crate::walk::{Walk, drawn};
+use crate::sampler_context::{SamplerContext, drawn};
 use crate::{DiffusionError, Method};
 
 /// What a step needs of those before it: x̂_0 and λ of each, the last first.
@@ -28,14 +28,14 @@ const FEW_STEPS: usize = 15;
 /// converge as a second one, and diffusers has another sign in that weight for the SDE. And with ᾱ_T = 0 diffusers sets it to 2^−24;
 /// here λ is −∞ there, and the step after it has no D_1.
 pub(crate) fn step(
-    walk: &Walk<'_>,
+    context: &SamplerContext<'_>,
     x: &Tensor,
     i: usize,
     noise: &mut ImageNoise,
     memory: &mut Memory,
 ) -> Result<Tensor, DiffusionError> {
-    let schedule = walk.schedule();
-    let x_0 = walk.predict(x, i)?.estimate.x_0;
+    let schedule = context.schedule();
+    let x_0 = context.predict(x, i)?.estimate.x_0;
     if i == 0 {
         return Ok(x_0);
     }
@@ -45,9 +45,9 @@ pub(crate) fn step(
     // without bound, and an estimate there says nothing of the slope.
     let left = if schedule.len() < FEW_STEPS { i + 1 } else { usize::MAX };
     let usable = memory.last.iter().take_while(|(_, lambda)| lambda.is_finite()).count();
-    memory.last.truncate((walk.config.order.min(left) - 1).min(usable));
+    memory.last.truncate((context.config.order.min(left) - 1).min(usable));
 
-    let stochastic = walk.config.method == Method::DpmSolverSde;
+    let stochastic = context.config.method == Method::DpmSolverSde;
     // A finite number stands for the infinite: e^{−h} is 0 either way.
     let g = if stochastic { 2.0 * h } else { h }.min(f64::MAX);
     let direction = integral(&x_0, at, &memory.last, h, g)?;

@@ -125,7 +125,7 @@ impl GaussianDiffusion {
         check_shape("t", &[t.len()], batch(like))?;
         self.check_steps(t)?;
         let values: Vec<f64> = t.iter().map(|i| coefficient(*i)).collect();
-        // Infinite at α or ᾱ = 0; carried on, it would be pictures of NaN.
+        // Infinite at α or ᾱ = 0; carried on, it would be images of NaN.
         if let Some(at) = values.iter().position(|value| !(*value as f32).is_finite()) {
             let (timestep, alpha_bar) = (self.schedule.timestep(t[at]), self.schedule.alpha_bar(t[at]));
             return Err(DiffusionError::NoSignal { timestep, alpha_bar, heun: false });

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::DiffusionError;
-use crate::walk::Walk;
+use crate::sampler_context::SamplerContext;
 
 /// How far the noise level may fall in a step that is corrected.
 const MOST_FALL: f64 = 100.0;
@@ -17,9 +17,9 @@ const MOST_FALL: f64 = 100.0;
 /// the correction makes s / 2s' of it, thousands of times the pixels' range.
 ///
 /// DIFFERENCE: diffusers' linspace spacing asks the network for steps between those that it was trained with; here they are rounded.
-pub(crate) fn step(walk: &Walk<'_>, x: &Tensor, i: usize) -> Result<Tensor, DiffusionError> {
-    let schedule = walk.schedule();
-    let estimate = walk.predict(x, i)?.estimate;
+pub(crate) fn step(context: &SamplerContext<'_>, x: &Tensor, i: usize) -> Result<Tensor, DiffusionError> {
+    let schedule = context.schedule();
+    let estimate = context.predict(x, i)?.estimate;
     if i == 0 {
         return Ok(estimate.x_0);
     }
@@ -31,6 +31,6 @@ pub(crate) fn step(walk: &Walk<'_>, x: &Tensor, i: usize) -> Result<Tensor, Diff
     if level(i) > MOST_FALL * level(i - 1) {
         return Ok(led_to);
     }
-    let next = walk.predict(&led_to, i - 1)?.estimate;
+    let next = context.predict(&led_to, i - 1)?.estimate;
     Ok((stretched + ((estimate.eps + next.eps)? * (0.5 * ds))?)?)
 }

@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`GaussianDiffusion`]; the objectives [`simple_loss`], [`GaussianDiffusion::weighted_loss`],
 //! [`GaussianDiffusion::variational_bound`]; the sampling [`sample`], whose methods are `ancestral`, `ddim`, `dpm_solver` and
-//! `heun` over a `walk`, and [`Recording`] for pictures of its way.
+//! `heun` over a `SamplerContext`, and [`Recording`] for images of its way.
 
 mod ancestral;
 mod ddim;
@@ -22,9 +22,9 @@ mod objective;
 mod posterior;
 mod recording;
 mod sampler_config;
+mod sampler_context;
 mod sampling;
 mod variational_bound;
-mod walk;
 
 pub use denoiser::Denoiser;
 pub use discretized_decoder::discretized_log_likelihood;
@@ -34,6 +34,6 @@ pub use forward_process::GaussianDiffusion;
 pub use objective::simple_loss;
 pub use posterior::Posterior;
 pub use recording::Recording;
-pub use sampler_config::{EpsAfterClip, MeanForm, Method, ReverseVariance, SamplerConfig};
-pub use sampling::{Progress, Sampling, sample};
+pub use sampler_config::{Clipping, EpsAfterClip, Method, ReverseVariance, SamplerConfig};
+pub use sampling::{Sampling, SamplingProgress, sample};
 pub use variational_bound::VariationalBound;

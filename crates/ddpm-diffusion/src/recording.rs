@@ -1,13 +1,13 @@
-//! Moments of a sampling, for the picture of the denoising.
+//! Moments of a sampling, for the image of the denoising.
 
 use candle_core::Tensor;
 
-use crate::{DiffusionError, Progress};
+use crate::{DiffusionError, SamplingProgress};
 
 /// x every k steps of the schedule that the network was trained with, from x_T to x_0.
 ///
 /// Where a sampling takes a subset of the steps, a moment is kept at the first step that reaches or passes the next multiple:
-/// a sampling of 50 steps out of 1,000, recorded every 100, is the same row of pictures as one of 1,000 steps.
+/// a sampling of 50 steps out of 1,000, recorded every 100, is the same row of images as one of 1,000 steps.
 #[derive(Debug, Clone)]
 pub struct Recording {
     every: usize,
@@ -39,7 +39,7 @@ impl Recording {
     ///
     /// # Errors
     /// When candle fails.
-    pub fn observe(&mut self, progress: &Progress<'_>) -> Result<(), DiffusionError> {
+    pub fn observe(&mut self, progress: &SamplingProgress<'_>) -> Result<(), DiffusionError> {
         if progress.time_left <= self.next || progress.time_left == 0 {
             self.keep(progress.x)?;
             while self.next > 0 && progress.time_left <= self.next {

@@ -31,18 +31,24 @@ impl Method {
     }
 }
 
-/// How x̂_0 bounds what a step does.
+/// How predicted x_0 is clipped in each sampling step.
+///
+/// With serde: `"none"`, `"fixed"`, `"dynamic"`; the names of earlier versions (`"epsilon"`, `"clipped-x0"`,
+/// `"thresholded-x0"`) are read too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum MeanForm {
-    /// Not at all: the mean straight from the prediction (Ho et al. 2020, algorithm 2; the article's procedure).
-    Epsilon,
-    /// x̂_0 is clipped to ±`clip_range` (the article's tip 3).
-    ClippedX0,
-    /// x̂_0 is clipped to ±s and divided by s, where s is a quantile of |x̂_0| of each image, at least 1 (Saharia et al. 2022,
-    /// "dynamic thresholding").
-    ThresholdedX0,
+pub enum Clipping {
+    /// Predicted x_0 is not clipped (Ho et al. 2020, algorithm 2; the article's procedure).
+    #[serde(alias = "epsilon")]
+    None,
+    /// Predicted x_0 is clipped to ±`clip_range` (the article's tip 3).
+    #[serde(alias = "clipped-x0")]
+    Fixed,
+    /// Dynamic thresholding (Saharia et al. 2022): predicted x_0 is clipped to ±s and divided by s, where s is a quantile
+    /// of |x_0| of each image, at least 1.
+    #[serde(alias = "thresholded-x0")]
+    Dynamic,
 }
 
 /// Which ε̂ goes with an x̂_0 that was clipped, where a method wants both.
@@ -106,15 +112,16 @@ pub struct SamplerConfig {
     /// Of the DPM-Solvers: 1 to 3. 2 if left out.
     #[serde(default = "published::order")]
     pub order: usize,
-    /// How x̂_0 is bounded.
-    pub mean: MeanForm,
-    /// Of [`MeanForm::ClippedX0`]: the bound of |x̂_0|, above 0. 1 if left out.
+    /// How predicted x_0 is clipped. Also read from the key `mean`, its name in earlier versions.
+    #[serde(alias = "mean")]
+    pub clip: Clipping,
+    /// Of [`Clipping::Fixed`]: the bound of |x̂_0|, above 0. 1 if left out.
     #[serde(default = "published::one")]
     pub clip_range: f64,
-    /// Of [`MeanForm::ThresholdedX0`]: which quantile of |x̂_0| the bound is, in [0, 1]. 0.995 if left out.
+    /// Of [`Clipping::Dynamic`]: which quantile of |x̂_0| the bound is, in [0, 1]. 0.995 if left out.
     #[serde(default = "published::quantile")]
     pub threshold_quantile: f64,
-    /// Of [`MeanForm::ThresholdedX0`]: the largest bound, finite and at least 1. 1 if left out, which makes it a plain clip.
+    /// Of [`Clipping::Dynamic`]: the largest bound, finite and at least 1. 1 if left out, which makes it a plain clip.
     #[serde(default = "published::one")]
     pub threshold_max: f64,
     /// Of [`Method::Ddim`] and [`Method::Heun`]: the ε̂ of a clipped x̂_0. Rederived if left out.
@@ -145,7 +152,7 @@ impl SamplerConfig {
     /// What has to be chosen, with the published value of what may be left out.
     pub fn new(
         method: Method,
-        mean: MeanForm,
+        clip: Clipping,
         variance: impl Into<ReverseVariance>,
         steps: usize,
         spacing: Spacing,
@@ -154,7 +161,7 @@ impl SamplerConfig {
             method,
             eta: 0.0,
             order: published::order(),
-            mean,
+            clip,
             clip_range: published::one(),
             threshold_quantile: published::quantile(),
             threshold_max: published::one(),
@@ -170,7 +177,7 @@ impl SamplerConfig {
     /// # Errors
     /// When a field is out of its range, the steps are more than the schedule's, or the first of them has no signal to find x_0
     /// from ([`DiffusionError::NoSignal`]).
-    pub fn walk(&self, diffusion: &GaussianDiffusion) -> Result<GaussianDiffusion, DiffusionError> {
+    pub fn respaced(&self, diffusion: &GaussianDiffusion) -> Result<GaussianDiffusion, DiffusionError> {
         self.check_ranges()?;
         let schedule = self.kept(diffusion.schedule())?;
         let (last, prediction) = (schedule.len() - 1, diffusion.prediction());

@@ -6,12 +6,12 @@ use candle_core::Tensor;
 use ddpm_rng::ImageNoise;
 
 use crate::error::{batch, check_shape};
-use crate::walk::Walk;
+use crate::sampler_context::SamplerContext;
 use crate::{Denoiser, DiffusionError, GaussianDiffusion, Method, SamplerConfig, ancestral, ddim, dpm_solver, heun};
 
 /// Where a sampling is, told after every step.
 #[derive(Debug)]
-pub struct Progress<'a> {
+pub struct SamplingProgress<'a> {
     /// Steps taken, from 1.
     pub done: usize,
     /// Steps in all.
@@ -41,7 +41,7 @@ pub enum Sampling {
 /// `x_T` [image, channel, height, width] with as many images as `noise` has streams.
 ///
 /// # Errors
-/// Those of [`SamplerConfig::walk`]; when the images are not as many as the streams, the denoiser's output has neither the shape of
+/// Those of [`SamplerConfig::respaced`]; when the images are not as many as the streams, the denoiser's output has neither the shape of
 /// x nor twice its channels, a learnt variance is asked for that it has not, or the denoiser fails.
 #[allow(non_snake_case, reason = "x_T is the papers' symbol")]
 pub fn sample(
@@ -50,22 +50,22 @@ pub fn sample(
     config: &SamplerConfig,
     x_T: &Tensor,
     noise: &mut ImageNoise,
-    on_step: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+    on_step: &mut dyn FnMut(SamplingProgress<'_>) -> ControlFlow<()>,
 ) -> Result<Sampling, DiffusionError> {
     check_shape("x_T", batch(x_T), &[noise.images()])?;
-    let walk = Walk::new(denoiser, diffusion, config)?;
+    let context = SamplerContext::new(denoiser, diffusion, config)?;
     let mut memory = dpm_solver::Memory::default();
     let mut x = x_T.clone();
 
     for i in (0..config.steps).rev() {
         x = match config.method {
-            Method::Ddpm => ancestral::step(&walk, &x, i, noise)?,
-            Method::Ddim => ddim::step(&walk, &x, i, noise)?,
-            Method::DpmSolver | Method::DpmSolverSde => dpm_solver::step(&walk, &x, i, noise, &mut memory)?,
-            Method::Heun => heun::step(&walk, &x, i)?,
+            Method::Ddpm => ancestral::step(&context, &x, i, noise)?,
+            Method::Ddim => ddim::step(&context, &x, i, noise)?,
+            Method::DpmSolver | Method::DpmSolverSde => dpm_solver::step(&context, &x, i, noise, &mut memory)?,
+            Method::Heun => heun::step(&context, &x, i)?,
         };
-        let time_left = if i == 0 { 0 } else { walk.schedule().timestep(i - 1) + 1 };
-        let progress = Progress { done: config.steps - i, steps: config.steps, time_left, x: &x };
+        let time_left = if i == 0 { 0 } else { context.schedule().timestep(i - 1) + 1 };
+        let progress = SamplingProgress { done: config.steps - i, steps: config.steps, time_left, x: &x };
         if on_step(progress).is_break() && i > 0 {
             return Ok(Sampling::Stopped(x));
         }

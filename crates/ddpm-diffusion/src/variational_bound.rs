@@ -31,7 +31,7 @@ impl GaussianDiffusion {
     /// The bound for a batch of images, each term estimated with one draw of x_t an image from `noise`.
     ///
     /// # Shapes
-    /// `x_0` [batch, channel, height, width] with the values k / 127.5 − 1 of 8-bit pictures, as many images as `noise` has
+    /// `x_0` [batch, channel, height, width] with the values k / 127.5 − 1 of 8-bit images, as many images as `noise` has
     /// streams.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::f64::consts::{LN_2, PI};
 use std::ops::ControlFlow;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use ddpm_diffusion::{DiffusionError, GaussianDiffusion, MeanForm, Method, SamplerConfig, Sampling, sample};
+use ddpm_diffusion::{Clipping, DiffusionError, GaussianDiffusion, Method, SamplerConfig, Sampling, sample};
 use ddpm_rng::{ImageNoise, Purpose, Stream};
 use ddpm_schedule::{BetaSchedule, Schedule, Spacing, VarianceKind};
 
@@ -51,14 +51,14 @@ fn run(diffusion: &GaussianDiffusion, config: &SamplerConfig, images: usize, sid
     let mut noise = ImageNoise::new(5, Purpose::SamplingNoise, 0, images);
     let latents = noise.draw(&[1, side, side], &Device::Cpu).unwrap();
     let denoiser = optimal(diffusion);
-    let mut go = |_: ddpm_diffusion::Progress<'_>| ControlFlow::Continue(());
+    let mut go = |_: ddpm_diffusion::SamplingProgress<'_>| ControlFlow::Continue(());
     match sample(&denoiser, diffusion, config, &latents, &mut noise, &mut go).unwrap() {
         Sampling::Finished(x_0) => x_0,
         Sampling::Stopped(_) => panic!("nobody stopped it"),
     }
 }
 
-fn config(mean: MeanForm, variance: VarianceKind, steps: usize) -> SamplerConfig {
+fn config(mean: Clipping, variance: VarianceKind, steps: usize) -> SamplerConfig {
     SamplerConfig::new(Method::Ddpm, mean, variance, steps, Spacing::Trailing)
 }
 
@@ -74,7 +74,7 @@ fn samples_have_the_mean_and_variance_that_the_chain_comes_to() {
     let diffusion = diffusion(100);
     for variance in [VarianceKind::FixedLarge, VarianceKind::FixedSmall] {
         let (mean, var) = exact(&diffusion, variance);
-        let x_0 = run(&diffusion, &config(MeanForm::Epsilon, variance, 100), 64, 32);
+        let x_0 = run(&diffusion, &config(Clipping::None, variance, 100), 64, 32);
         let (found_mean, found_var) = moments(&x_0);
         // 65,536 draws: the mean has a standard error of 0.2 / 256 = 8e-4, the variance of 0.04 · √(2 / 65,536) = 2.2e-4.
         // The bounds are five of each.
@@ -90,7 +90,7 @@ fn samples_have_the_mean_and_variance_that_the_chain_comes_to() {
 fn both_forms_of_the_mean_agree_where_nothing_is_clipped() {
     let diffusion = diffusion(50);
     let of = |mean| run(&diffusion, &config(mean, VarianceKind::FixedSmall, 50), 4, 8);
-    let largest = (of(MeanForm::Epsilon) - of(MeanForm::ClippedX0)).unwrap().abs().unwrap().max_all().unwrap();
+    let largest = (of(Clipping::None) - of(Clipping::Fixed)).unwrap().abs().unwrap().max_all().unwrap();
     // f32 rounding over 50 steps, amplified by 1/√ᾱ at the first.
     assert!(largest.to_scalar::<f32>().unwrap() < 1e-4, "{largest}");
 }
@@ -101,8 +101,8 @@ fn clipping_keeps_samples_in_range() {
     let wild = |x_t: &Tensor, _: &Tensor| x_t * -5.0;
     let mut noise = ImageNoise::new(5, Purpose::SamplingNoise, 0, 2);
     let latents = noise.draw(&[1, 4, 4], &Device::Cpu).unwrap();
-    let mut go = |_: ddpm_diffusion::Progress<'_>| ControlFlow::Continue(());
-    let config = config(MeanForm::ClippedX0, VarianceKind::FixedLarge, 50);
+    let mut go = |_: ddpm_diffusion::SamplingProgress<'_>| ControlFlow::Continue(());
+    let config = config(Clipping::Fixed, VarianceKind::FixedLarge, 50);
     let Sampling::Finished(x_0) = sample(&wild, &diffusion, &config, &latents, &mut noise, &mut go).unwrap() else {
         panic!("nobody stopped it")
     };
@@ -112,9 +112,9 @@ fn clipping_keeps_samples_in_range() {
 #[test]
 fn a_respaced_chain_comes_to_what_its_own_schedule_says() {
     let diffusion = diffusion(1000);
-    let walk = GaussianDiffusion::new(diffusion.schedule().respaced(20, Spacing::Trailing).unwrap());
-    let (mean, var) = exact(&walk, VarianceKind::FixedSmall);
-    let x_0 = run(&diffusion, &config(MeanForm::Epsilon, VarianceKind::FixedSmall, 20), 64, 32);
+    let respaced = GaussianDiffusion::new(diffusion.schedule().respaced(20, Spacing::Trailing).unwrap());
+    let (mean, var) = exact(&respaced, VarianceKind::FixedSmall);
+    let x_0 = run(&diffusion, &config(Clipping::None, VarianceKind::FixedSmall, 20), 64, 32);
     let (found_mean, found_var) = moments(&x_0);
     // As above: five standard errors.
     assert!((found_mean - mean).abs() < 4e-3, "mean {found_mean}, exact {mean}");
@@ -127,8 +127,7 @@ fn heun_comes_to_the_data_on_a_cosine_schedule() {
     let rule = BetaSchedule::Cosine { offset: 0.008, max_beta: 0.999 };
     let diffusion = GaussianDiffusion::new(Schedule::new(&rule, 1000).unwrap());
     for (steps, bound) in [(10, 0.05), (50, 0.01)] {
-        let config =
-            SamplerConfig { method: Method::Heun, ..config(MeanForm::ClippedX0, VarianceKind::FixedSmall, steps) };
+        let config = SamplerConfig { method: Method::Heun, ..config(Clipping::Fixed, VarianceKind::FixedSmall, steps) };
         let (mean, var) = moments(&run(&diffusion, &config, 64, 32));
         assert!((mean - M).abs() < 5e-3 && (var.sqrt() - S).abs() < bound, "{steps} steps: {mean}, {var}");
     }
@@ -137,7 +136,7 @@ fn heun_comes_to_the_data_on_a_cosine_schedule() {
 #[test]
 fn an_image_does_not_depend_on_its_batch() {
     let diffusion = diffusion(25);
-    let config = config(MeanForm::ClippedX0, VarianceKind::FixedLarge, 25);
+    let config = config(Clipping::Fixed, VarianceKind::FixedLarge, 25);
     let whole = run(&diffusion, &config, 5, 4);
     let part = run(&diffusion, &config, 2, 4);
     let values = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -151,11 +150,11 @@ fn a_callback_sees_every_step_and_can_stop() {
     let mut seen = Vec::new();
     let mut noise = ImageNoise::new(5, Purpose::SamplingNoise, 0, 1);
     let latents = noise.draw(&[1, 2, 2], &Device::Cpu).unwrap();
-    let mut stop_at_three = |progress: ddpm_diffusion::Progress<'_>| {
+    let mut stop_at_three = |progress: ddpm_diffusion::SamplingProgress<'_>| {
         seen.push((progress.done, progress.time_left));
         if progress.done == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let config = config(MeanForm::ClippedX0, VarianceKind::FixedLarge, 10);
+    let config = config(Clipping::Fixed, VarianceKind::FixedLarge, 10);
     let outcome = sample(&silent, &diffusion, &config, &latents, &mut noise, &mut stop_at_three).unwrap();
     assert!(matches!(outcome, Sampling::Stopped(_)));
     assert_eq!(seen, [(1, 900), (2, 800), (3, 700)]);
@@ -218,11 +217,11 @@ fn sampling_without_signal_is_refused() {
     let run = |mean, spacing| {
         let mut noise = ImageNoise::new(5, Purpose::SamplingNoise, 0, 1);
         let latents = noise.draw(&[1, 2, 2], &Device::Cpu).unwrap();
-        let mut go = |_: ddpm_diffusion::Progress<'_>| ControlFlow::Continue(());
+        let mut go = |_: ddpm_diffusion::SamplingProgress<'_>| ControlFlow::Continue(());
         let config = SamplerConfig { spacing, ..config(mean, VarianceKind::FixedSmall, 10) };
         sample(&silent, &diffusion, &config, &latents, &mut noise, &mut go)
     };
-    for mean in [MeanForm::Epsilon, MeanForm::ClippedX0] {
+    for mean in [Clipping::None, Clipping::Fixed] {
         for spacing in [Spacing::Trailing, Spacing::Linspace] {
             let error = run(mean, spacing).unwrap_err();
             assert!(matches!(error, DiffusionError::NoSignal { timestep: 999, .. }), "{error}");
@@ -241,8 +240,8 @@ fn sampling_keeps_no_graph() {
     let x_0 = {
         let mut noise = ImageNoise::new(5, Purpose::SamplingNoise, 0, 1);
         let latents = noise.draw(&[1, 2, 2], &Device::Cpu).unwrap();
-        let mut go = |_: ddpm_diffusion::Progress<'_>| ControlFlow::Continue(());
-        let config = config(MeanForm::Epsilon, VarianceKind::FixedLarge, 50);
+        let mut go = |_: ddpm_diffusion::SamplingProgress<'_>| ControlFlow::Continue(());
+        let config = config(Clipping::None, VarianceKind::FixedLarge, 50);
         let Sampling::Finished(x_0) = sample(&denoiser, &diffusion, &config, &latents, &mut noise, &mut go).unwrap()
         else {
             panic!("nobody stopped it")

@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 
 use candle_core::{Device, Tensor};
-use ddpm_diffusion::{DiffusionError, GaussianDiffusion, MeanForm, Method, Recording, SamplerConfig, Sampling, sample};
+use ddpm_diffusion::{Clipping, DiffusionError, GaussianDiffusion, Method, Recording, SamplerConfig, Sampling, sample};
 use ddpm_rng::{ImageNoise, Purpose};
 use ddpm_schedule::{BetaSchedule, Schedule, Spacing, VarianceKind};
 
@@ -13,14 +13,13 @@ use ddpm_schedule::{BetaSchedule, Schedule, Spacing, VarianceKind};
 fn record(steps: usize) -> (Vec<usize>, Vec<Tensor>, Tensor) {
     let schedule = Schedule::new(&BetaSchedule::Linear { start: 1e-3, end: 0.2 }, 100).unwrap();
     let diffusion = GaussianDiffusion::new(schedule);
-    let config =
-        SamplerConfig::new(Method::Ddpm, MeanForm::Epsilon, VarianceKind::FixedLarge, steps, Spacing::Trailing);
+    let config = SamplerConfig::new(Method::Ddpm, Clipping::None, VarianceKind::FixedLarge, steps, Spacing::Trailing);
     let mut noise = ImageNoise::new(5, Purpose::SamplingNoise, 0, 3);
     let latents = noise.draw(&[1, 2, 2], &Device::Cpu).unwrap();
     let mut recording = Recording::new(&latents, 100, 30, 2).unwrap();
     let silent = |x_t: &Tensor, _: &Tensor| x_t.zeros_like();
     let (mut kept, mut at) = (1, vec![100]);
-    let mut on_step = |progress: ddpm_diffusion::Progress<'_>| {
+    let mut on_step = |progress: ddpm_diffusion::SamplingProgress<'_>| {
         recording.observe(&progress).unwrap();
         let now = recording.clone().into_moments().len();
         if now > kept {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use candle_core::{DType, Device, Result, Tensor};
-use ddpm_diffusion::{GaussianDiffusion, MeanForm, Method, ReverseVariance, SamplerConfig, Sampling, sample};
+use ddpm_diffusion::{Clipping, GaussianDiffusion, Method, ReverseVariance, SamplerConfig, Sampling, sample};
 use ddpm_rng::{ImageNoise, Purpose};
 use ddpm_schedule::{BetaSchedule, Prediction, Schedule, ScheduleConfig, Spacing, VarianceKind};
 use ddpm_testkit::{Golden, assert_close, relative_error};
@@ -47,7 +47,7 @@ fn denoiser(
     }
 }
 
-fn config(method: Method, mean: MeanForm, steps: usize, spacing: Spacing) -> SamplerConfig {
+fn config(method: Method, mean: Clipping, steps: usize, spacing: Spacing) -> SamplerConfig {
     SamplerConfig::new(method, mean, VarianceKind::FixedSmall, steps, spacing)
 }
 
@@ -55,7 +55,7 @@ fn config(method: Method, mean: MeanForm, steps: usize, spacing: Spacing) -> Sam
 fn trajectory(diffusion: &GaussianDiffusion, config: &SamplerConfig, x_t: &Tensor) -> Tensor {
     let mut noise = ImageNoise::new(3, Purpose::SamplingNoise, 0, x_t.dims()[0]);
     let mut moments = Vec::new();
-    let mut keep = |progress: ddpm_diffusion::Progress<'_>| {
+    let mut keep = |progress: ddpm_diffusion::SamplingProgress<'_>| {
         moments.push(progress.x.clone());
         ControlFlow::Continue(())
     };
@@ -92,7 +92,7 @@ fn trajectories_are_those_of_diffusers() {
 #[test]
 fn ddim_with_all_of_the_noise_is_ancestral() {
     let x_t = Golden::load("samplers").get("x_T").to_dtype(DType::F64).unwrap();
-    for mean in [MeanForm::Epsilon, MeanForm::ClippedX0] {
+    for mean in [Clipping::None, Clipping::Fixed] {
         let ancestral = config(Method::Ddpm, mean, 40, Spacing::Linspace);
         let ddim = SamplerConfig { eta: 1.0, method: Method::Ddim, ..ancestral };
         let of = |config| trajectory(&diffusion(), config, &x_t);
@@ -111,10 +111,10 @@ fn a_single_point_is_found() {
     };
     for method in [Method::Ddpm, Method::Ddim, Method::DpmSolver, Method::DpmSolverSde, Method::Heun] {
         for steps in [1, 2, 9] {
-            let config = config(method, MeanForm::Epsilon, steps, Spacing::Trailing);
+            let config = config(method, Clipping::None, steps, Spacing::Trailing);
             let mut noise = ImageNoise::new(0, Purpose::SamplingNoise, 0, 2);
             let x_t = noise.draw(&[1, 2, 2], &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
-            let mut go = |_: ddpm_diffusion::Progress<'_>| ControlFlow::Continue(());
+            let mut go = |_: ddpm_diffusion::SamplingProgress<'_>| ControlFlow::Continue(());
             let Sampling::Finished(x_0) = sample(&certain, &diffusion, &config, &x_t, &mut noise, &mut go).unwrap()
             else {
                 panic!("nobody stopped it")
@@ -124,7 +124,7 @@ fn a_single_point_is_found() {
     }
 }
 
-/// The error at a given moment falls with the power of the steps that the order says, against a walk of a thousand. With half the weight of u², as diffusers has it, the third
+/// The error at a given moment falls with the power of the steps that the order says, against a sampling of a thousand. With half the weight of u², as diffusers has it, the third
 /// order is 2.1.
 #[test]
 fn solvers_converge_with_their_order() {
@@ -136,7 +136,7 @@ fn solvers_converge_with_their_order() {
     let schedule = Schedule::from_betas(&betas).unwrap();
     let x_t = Golden::load("samplers").get("x_T").to_dtype(DType::F64).unwrap();
     // x where λ is 2, one step before x_0. The first steps, which have no estimates before them and so are of lower order, are as
-    // short as those of the walk that is compared with.
+    // short as those of the sampling that is compared with.
     let end = |length: usize, method, order| {
         let mut kept = vec![960usize];
         let mut step = 1;
@@ -148,10 +148,10 @@ fn solvers_converge_with_their_order() {
         let steps = kept.len() - 1;
         let diffusion = GaussianDiffusion::new(schedule.selected(&kept).unwrap());
         let full = GaussianDiffusion::new(schedule.clone());
-        let config = SamplerConfig { order, ..config(method, MeanForm::Epsilon, steps + 1, Spacing::Trailing) };
+        let config = SamplerConfig { order, ..config(method, Clipping::None, steps + 1, Spacing::Trailing) };
         let mut noise = ImageNoise::new(3, Purpose::SamplingNoise, 0, 2);
         let mut moments = Vec::new();
-        let mut keep = |progress: ddpm_diffusion::Progress<'_>| {
+        let mut keep = |progress: ddpm_diffusion::SamplingProgress<'_>| {
             moments.push(progress.x.clone());
             ControlFlow::Continue(())
         };
@@ -177,7 +177,7 @@ fn solvers_converge_with_their_order() {
 #[test]
 fn options_out_of_range_are_named() {
     let x_t = Tensor::zeros((1, 1, 2, 2), DType::F32, &Device::Cpu).unwrap();
-    let plain = config(Method::Ddim, MeanForm::Epsilon, 5, Spacing::Leading);
+    let plain = config(Method::Ddim, Clipping::None, 5, Spacing::Leading);
     for (config, said) in [
         (SamplerConfig { eta: -0.1, ..plain }, "eta: expected a share in [0, 1], found -0.1"),
         (SamplerConfig { eta: f64::NAN, ..plain }, "eta: expected a share in [0, 1], found NaN"),
@@ -196,7 +196,7 @@ fn options_out_of_range_are_named() {
         ),
     ] {
         let mut noise = ImageNoise::new(0, Purpose::SamplingNoise, 0, 1);
-        let mut go = |_: ddpm_diffusion::Progress<'_>| ControlFlow::Continue(());
+        let mut go = |_: ddpm_diffusion::SamplingProgress<'_>| ControlFlow::Continue(());
         let silent = |x: &Tensor, _: &Tensor| x.zeros_like();
         let error = sample(&silent, &diffusion(), &config, &x_t, &mut noise, &mut go).unwrap_err().to_string();
         assert!(error.contains(said), "{error}");

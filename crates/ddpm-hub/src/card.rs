@@ -1,4 +1,4 @@
-//! What the metadata of a dataset say: which files are which split, and which column holds pictures.
+//! What the metadata of a dataset say: which files are which split, and which column holds images.
 
 use serde_json::Value;
 
@@ -60,7 +60,7 @@ fn patterns(value: &Value) -> Vec<String> {
     }
 }
 
-/// The first column of pictures of a part: `dataset_info` in the metadata.
+/// The first column of images of a part: `dataset_info` in the metadata.
 pub(crate) fn image_column(card: &Value, subset: Option<&str>) -> Option<String> {
     let info = card.get("dataset_info")?;
     let name = |info: &Value| info.get("config_name").and_then(Value::as_str).unwrap_or("default").to_owned();
@@ -95,7 +95,7 @@ mod tests {
                 { "config_name": "below", "data_dir": "./e/" },
             ],
             "dataset_info": [
-                { "config_name": "small", "features": [{ "name": "picture", "dtype": "image" }] },
+                { "config_name": "small", "features": [{ "name": "image", "dtype": "image" }] },
                 { "config_name": "full", "features": [
                     { "name": "label", "dtype": { "class_label": { "names": { "0": "a" } } } },
                     { "name": "img", "dtype": "image" },
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(splits(1), [("train".into(), vec!["d/x.zip".into(), "d/y.zip".into()])]);
         assert_eq!((found[3].directory.as_str(), &found[3].splits), ("e", &None));
         assert_eq!(image_column(&card, Some("full")).as_deref(), Some("img"));
-        assert_eq!(image_column(&card, None).as_deref(), Some("picture"));
+        assert_eq!(image_column(&card, None).as_deref(), Some("image"));
         assert_eq!(image_column(&card, Some("other")), None);
         assert_eq!((subsets(&Value::Null), image_column(&Value::Null, None)), (vec![], None));
     }

@@ -1,4 +1,4 @@
-//! Which files of a dataset hold the pictures that are wanted.
+//! Which files of a dataset hold the images that are wanted.
 
 use crate::card::{Subset, image_column, subsets};
 use crate::error::{HubError, Result};
@@ -19,12 +19,12 @@ pub struct Wanted {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Chosen {
     pub(crate) paths: Vec<String>,
-    /// The column of pictures, where the metadata say.
+    /// The column of images, where the metadata say.
     pub(crate) column: Option<String>,
     split: String,
     /// What decided that it is these.
     why: String,
-    /// How many others may hold pictures.
+    /// How many others may hold images.
     left_out: usize,
 }
 
@@ -44,12 +44,12 @@ const IMAGES: [&str; 8] = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".t
 const SPLITS: [&[&str]; 3] =
     [&["train", "training"], &["test", "testing", "eval", "evaluation"], &["validation", "valid", "val", "dev"]];
 
-/// Chooses by the metadata where they name files; else by the names: Parquet before archives before single pictures, of
+/// Chooses by the metadata where they name files; else by the names: Parquet before archives before single images, of
 /// which those of the split, or all of them where no name says a split.
 pub(crate) fn dataset_files(listing: &Listing, wanted: &Wanted, id: &RepoId) -> Result<Chosen> {
     let split = wanted.split.as_deref().unwrap_or("train");
     let all = listing.names();
-    let names = with_pictures(&all);
+    let names = with_images(&all);
     let known = subsets(&listing.card);
     let of_subset = match wanted.subset.as_deref() {
         Some(name) if !known.is_empty() => Some(known.iter().find(|subset| subset.name == name).ok_or_else(|| {
@@ -87,19 +87,19 @@ pub(crate) fn dataset_files(listing: &Listing, wanted: &Wanted, id: &RepoId) -> 
         let subset = wanted.subset.as_ref().map_or(String::new(), |subset| format!(" of {subset}"));
         let why = if why.is_empty() { why } else { format!(" ({why})") };
         let of = format!(" in its split {split}{subset}{why}");
-        return Err(HubError::NoPictures { repository: id.to_string(), of, found: some_names(&all) });
+        return Err(HubError::NoImages { repository: id.to_string(), of, found: some_names(&all) });
     }
     let paths: Vec<String> = found.into_iter().map(str::to_owned).collect();
     let left_out = names.len() - paths.len();
     Ok(Chosen { paths, column, split: split.to_owned(), why, left_out })
 }
 
-/// Those that may hold pictures. The table of captions and labels beside pictures, which the library datasets calls
+/// Those that may hold images. The table of captions and labels beside images, which the library datasets calls
 /// metadata, is none of them.
-fn with_pictures<'a>(names: &[&'a str]) -> Vec<&'a str> {
+fn with_images<'a>(names: &[&'a str]) -> Vec<&'a str> {
     let beside = names.iter().any(|name| has_ending(name, &ARCHIVES) || has_ending(name, &IMAGES));
     let is_table = |name: &str| beside && name.rsplit('/').next() == Some("metadata.parquet");
-    names.iter().copied().filter(|name| holds_pictures(name) && !is_table(name)).collect()
+    names.iter().copied().filter(|name| holds_images(name) && !is_table(name)).collect()
 }
 
 /// The patterns as paths in this repository, which metadata may write as whole addresses.
@@ -180,7 +180,7 @@ fn says(path: &str, split: &str) -> Option<String> {
     whole.or_else(word).map(str::to_owned)
 }
 
-fn holds_pictures(name: &str) -> bool {
+fn holds_images(name: &str) -> bool {
     [&PARQUET[..], &ARCHIVES, &IMAGES].iter().any(|kind| has_ending(name, kind))
 }
 
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn names_say_the_split_where_metadata_do_not() {
-        let paths = |names: &[&str], split| chosen(names, Value::Null, split, None).expect("pictures").paths;
+        let paths = |names: &[&str], split| chosen(names, Value::Null, split, None).expect("images").paths;
         let parquet = ["data/test-0-of-1.parquet", "data/train-0-of-1.parquet", "a.zip", "train/a.png"];
         assert_eq!(paths(&parquet, None), ["data/train-0-of-1.parquet"]);
         assert_eq!(paths(&parquet, Some("test")), ["data/test-0-of-1.parquet"]);
@@ -253,14 +253,14 @@ mod tests {
         // Digits are between words; a whole name may have them.
         assert_eq!(paths(&["train1.parquet", "test1.parquet", "trainer.parquet"], None), ["train1.parquet"]);
         assert_eq!(paths(&["fold1.parquet", "fold2.parquet"], Some("fold2")), ["fold2.parquet"]);
-        // Captions are no pictures, where there are pictures.
+        // Captions are no images, where there are images.
         assert_eq!(paths(&["metadata.parquet", "train/metadata.parquet", "a.png"], None), ["a.png"]);
         assert_eq!(paths(&["metadata.parquet"], None), ["metadata.parquet"]);
     }
 
     #[test]
     fn what_decided_is_told() {
-        let told = |names: &[&str], card| chosen(names, card, None, None).expect("pictures").told();
+        let told = |names: &[&str], card| chosen(names, card, None, None).expect("images").told();
         let named = told(&["train1.zip", "a/training/b.zip", "test.zip", "x.png"], Value::Null);
         assert_eq!(named, "split train, by the word train or training in their names: 2 files; left out 2");
         assert_eq!(told(&["a.png", "x.txt"], Value::Null), "split train, no name says a split: 1 file; left out 0");
@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(paths(&converted, Value::Null, Some("b")).expect("one"), ["b/train/0000.parquet"]);
         let with_default = ["a/train/0.parquet", "default/train/0.parquet"];
         assert_eq!(paths(&with_default, Value::Null, None).expect("one"), ["default/train/0.parquet"]);
-        // Directories of single pictures are classes.
+        // Directories of single images are classes.
         assert_eq!(paths(&["cat/train/1.png", "dog/train/1.png"], Value::Null, None).expect("both").len(), 2);
         // Metadata with directories: names below them tell the split.
         let card = json!({ "configs": [

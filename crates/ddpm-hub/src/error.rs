@@ -240,9 +240,9 @@ pub enum HubError {
         /// Some of its files.
         found: String,
     },
-    /// The dataset holds no pictures that are known here.
-    #[error("{repository} holds no pictures of a known form (Parquet, zip, tar, images){of}: found {found}")]
-    NoPictures {
+    /// The dataset holds no images that are known here.
+    #[error("{repository} holds no images of a known form (Parquet, zip, tar, images){of}: found {found}")]
+    NoImages {
         /// The repository.
         repository: String,
         /// Of which split, and which part.

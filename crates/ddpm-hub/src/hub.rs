@@ -27,12 +27,12 @@ pub struct Hub {
     asked: Arc<Mutex<Vec<(RepoId, String)>>>,
 }
 
-/// The pictures of a dataset, on disk.
+/// The images of a dataset, on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatasetFiles {
     /// In the order of their names in the repository.
     pub paths: Vec<PathBuf>,
-    /// The column of pictures of Parquet files, where the dataset's metadata say.
+    /// The column of images of Parquet files, where the dataset's metadata say.
     pub column: Option<String>,
     /// The commit that they are of.
     pub commit: String,
@@ -81,7 +81,7 @@ impl Hub {
     /// Downloads what the cache lacks of a split of a dataset.
     ///
     /// # Errors
-    /// [`HubError::NoPictures`], [`HubError::NoChoice`], and everything that may go wrong on the way: see [`HubError`].
+    /// [`HubError::NoImages`], [`HubError::NoChoice`], and everything that may go wrong on the way: see [`HubError`].
     pub fn dataset(&self, id: &RepoId, wanted: &Wanted, watch: &dyn Watch) -> Result<DatasetFiles> {
         let mut snapshot = Snapshot::open(&self.client, &self.config, id, RepoType::Dataset)?;
         snapshot.read_card()?;

@@ -142,14 +142,14 @@ impl<'a> Snapshot<'a> {
             (Some(alone), HubError::NoModel { repository, found }) => {
                 alone.without(format!("a whole model of {repository}, found {found}"))
             }
-            (Some(alone), HubError::NoPictures { repository, of, found }) if !self.listing.whole => {
-                alone.without(format!("pictures of {repository}{of}, found {found}"))
+            (Some(alone), HubError::NoImages { repository, of, found }) if !self.listing.whole => {
+                alone.without(format!("images of {repository}{of}, found {found}"))
             }
             (_, error) => error,
         }
     }
 
-    /// Reads the metadata of a snapshot that another program has filled; what is there of the pictures may be a part.
+    /// Reads the metadata of a snapshot that another program has filled; what is there of the images may be a part.
     pub(crate) fn read_card(&mut self) -> Result<()> {
         if self.listing.whole {
             return Ok(());

@@ -391,7 +391,7 @@ fn a_split_of_a_dataset_is_downloaded_at_its_commit() {
 #[test]
 fn a_dataset_that_was_asked_for_by_its_commit_is_found_by_its_branch() {
     let world = World::new();
-    world.add("datasets/someone/set", &[("a.zip", b"pictures".to_vec())], Value::Null);
+    world.add("datasets/someone/set", &[("a.zip", b"images".to_vec())], Value::Null);
     let hub = Hub::new(world.config());
     let commit = hub.dataset_commit(&id("someone/set")).unwrap();
     let reference = world.root.path().join("hub/datasets--someone--set/refs/main");

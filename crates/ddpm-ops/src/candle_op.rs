@@ -7,7 +7,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Storage, Tensor, bail};
 
 use crate::buffer::Buffer;
-use crate::computation::{Computation, Precision};
+use crate::computation::{ComputeOptions, Precision};
 use crate::tape::{Gradients, Kind, Record, Tape, Value, add_to};
 use crate::{cpu, device};
 
@@ -20,7 +20,7 @@ use crate::{cpu, device};
 /// # Errors
 /// Whatever `forward` says.
 pub fn fused(inputs: &[&Tensor], forward: impl FnOnce(&Tape, &[Value]) -> Result<Value>) -> Result<Tensor> {
-    recorded(&Computation::default(), inputs, forward)?.into_tensor()
+    recorded(&ComputeOptions::default(), inputs, forward)?.into_tensor()
 }
 
 /// The same for those who want the parameters' gradients themselves, without candle's backward pass ([`Recorded::backward`]), or
@@ -29,7 +29,7 @@ pub fn fused(inputs: &[&Tensor], forward: impl FnOnce(&Tape, &[Value]) -> Result
 /// # Errors
 /// Whatever `forward` says.
 pub fn recorded(
-    computation: &Computation,
+    computation: &ComputeOptions,
     inputs: &[&Tensor],
     forward: impl FnOnce(&Tape, &[Value]) -> Result<Value>,
 ) -> Result<Recorded> {

@@ -3,7 +3,7 @@
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
 
-use crate::prepacked::Prepacked;
+use crate::prepacked::PackedWeights;
 
 /// What a forward pass on a device computes in. Parameters, their gradients, statistics and sums are in f32 in any case.
 ///
@@ -33,9 +33,9 @@ impl Precision {
 
 /// How a forward pass computes.
 #[derive(Debug, Clone, Default)]
-pub struct Computation {
+pub struct ComputeOptions {
     /// In what.
     pub precision: Precision,
     /// Weights from pass to pass, where they do not change.
-    pub prepacked: Option<Prepacked>,
+    pub prepacked: Option<PackedWeights>,
 }

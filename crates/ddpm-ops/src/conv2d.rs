@@ -11,7 +11,7 @@ use crate::conv2d_kernel::{Kernel, WeightGradient, Weights};
 use crate::cpu;
 use crate::geometry::Geometry;
 use crate::group_norm::{GroupNorm, NormGradient, Statistics};
-use crate::planes::{Arrange, Input, Output, Part};
+use crate::planes::{Input, Output, Part, Rearrange};
 use crate::reduce::sum_of;
 use crate::tape::{Array, Gradients, Tape, Value};
 use crate::vectorise::vectorise;
@@ -32,7 +32,7 @@ pub struct Norm<'a> {
 /// A convolution at stride 1 that keeps height and width, and what surrounds it:
 /// silu(norm(weight ∗ arrange(join + added) + bias + image_bias)) + residual.
 #[derive(Debug, Clone, Copy)]
-pub struct Conv2d<'a> {
+pub struct FusedConv2d<'a> {
     /// What is convolved, [batch, channel, height, width].
     pub input: &'a Value,
     /// More channels of it: a skip connection.
@@ -40,7 +40,7 @@ pub struct Conv2d<'a> {
     /// A value for each channel of each image, [batch, channel]: a time bias.
     pub added: Option<&'a Value>,
     /// A rearrangement of the joined planes before they are convolved.
-    pub arrange: Arrange,
+    pub arrange: Rearrange,
     /// [channel_out, channel_in, k, k] with odd k; there are zeros around the image. [channel_out, channel_in] where k is 1.
     pub weight: &'a Tensor,
     /// `[channel_out]`
@@ -53,10 +53,10 @@ pub struct Conv2d<'a> {
     pub residual: Option<&'a Value>,
 }
 
-impl<'a> Conv2d<'a> {
+impl<'a> FusedConv2d<'a> {
     /// The plain convolution.
     pub fn new(input: &'a Value, weight: &'a Tensor, bias: Option<&'a Tensor>) -> Self {
-        let arrange = Arrange::AsIs;
+        let arrange = Rearrange::AsIs;
         Self { input, skip: None, added: None, arrange, weight, bias, image_bias: None, norm: None, residual: None }
     }
 }
@@ -71,7 +71,7 @@ impl<'a> Conv2d<'a> {
 /// # Errors
 /// Those of [`Tape::conv2d`].
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    crate::fused(&[x], |tape, values| tape.conv2d(&Conv2d::new(&values[0], weight, bias)))
+    crate::fused(&[x], |tape, values| tape.conv2d(&FusedConv2d::new(&values[0], weight, bias)))
 }
 
 /// Shapes of everything, checked.
@@ -86,7 +86,7 @@ struct Shapes {
     geometry: Geometry,
 }
 
-impl Conv2d<'_> {
+impl FusedConv2d<'_> {
     fn shapes(&self) -> Result<Shapes> {
         let (images, first, height, width) = self.input.dims4()?;
         let second = match self.skip.map(Value::dims4).transpose()? {
@@ -94,7 +94,7 @@ impl Conv2d<'_> {
             Some((i, channels, h, w)) if (i, h, w) == (images, height, width) => channels,
             Some(found) => bail!("conv2d: a skip of shape {found:?} beside an input of {:?}", self.input.dims()),
         };
-        if self.arrange == Arrange::PixelUnshuffle2x && !(height.is_multiple_of(2) && width.is_multiple_of(2)) {
+        if self.arrange == Rearrange::PixelUnshuffle2x && !(height.is_multiple_of(2) && width.is_multiple_of(2)) {
             bail!("pixel unshuffle: expected an even height and width, found {height}×{width}");
         }
         if let Some(added) = self.added
@@ -138,7 +138,7 @@ impl Tape {
     ///
     /// # Errors
     /// When the shapes do not fit, the kernel is not square or even, or the groups do not divide the channels.
-    pub fn conv2d(&self, op: &Conv2d<'_>) -> Result<Value> {
+    pub fn conv2d(&self, op: &FusedConv2d<'_>) -> Result<Value> {
         let shapes = op.shapes()?;
         let geometry = shapes.geometry;
         let norm =
@@ -203,7 +203,7 @@ impl Tape {
 /// What a convolution's gradient needs of its inputs.
 struct Saved {
     shapes: Shapes,
-    arrange: Arrange,
+    arrange: Rearrange,
     input: Array,
     skip: Option<Array>,
     added: Option<Array>,
@@ -413,7 +413,7 @@ impl Saved {
                 let input = Input { height: geometry.height, width: geometry.width, ..input };
                 let geometry = geometry.transposed();
                 let mut to = Output { first: (to_input, first), second: Some((to_skip, second)), plane };
-                if self.arrange == Arrange::AsIs {
+                if self.arrange == Rearrange::AsIs {
                     weights.apply(&geometry, n, &input, None, &mut to, threads);
                 } else {
                     let mut arranged = Buffer::new(n * geometry.image_out());
@@ -448,10 +448,10 @@ impl Saved {
             for channel in 0..first + second {
                 let to = to.plane(image, channel);
                 match self.arrange {
-                    Arrange::AsIs => {
+                    Rearrange::AsIs => {
                         to.copy_from_slice(&arranged[(image * (first + second) + channel) * plane..][..plane])
                     }
-                    Arrange::UpsampleNearest2x => {
+                    Rearrange::UpsampleNearest2x => {
                         let from = &arranged[(image * (first + second) + channel) * plane..][..plane];
                         for (to, lines) in to.chunks_exact_mut(width).zip(from.chunks_exact(4 * width)) {
                             let (upper, lower) = lines.split_at(2 * width);
@@ -461,7 +461,7 @@ impl Saved {
                             }
                         }
                     }
-                    Arrange::PixelUnshuffle2x => {
+                    Rearrange::PixelUnshuffle2x => {
                         for part in 0..4 {
                             let from = &arranged[((image * (first + second) + channel) * 4 + part) * plane..][..plane];
                             for y in 0..height / 2 {

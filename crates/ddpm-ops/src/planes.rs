@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// How the planes of a convolution's input come from the tensors they are read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Arrange {
+pub enum Rearrange {
     /// As they are.
     #[default]
     AsIs,
@@ -15,7 +15,7 @@ pub enum Arrange {
     PixelUnshuffle2x,
 }
 
-impl Arrange {
+impl Rearrange {
     /// Channels, height and width after, from those before.
     pub(crate) fn shape(self, (channels, height, width): (usize, usize, usize)) -> (usize, usize, usize) {
         match self {
@@ -40,7 +40,7 @@ pub(crate) struct Input<'a> {
     pub(crate) second: Option<Part<'a>>,
     /// [image, channel], channels before they are rearranged.
     pub(crate) added: Option<&'a [f32]>,
-    pub(crate) arrange: Arrange,
+    pub(crate) arrange: Rearrange,
     /// Height and width before they are rearranged.
     pub(crate) height: usize,
     pub(crate) width: usize,
@@ -52,7 +52,7 @@ impl<'a> Input<'a> {
     /// Planes as they lie in one slice, [image, channel, plane].
     pub(crate) fn plain(values: &'a [f32], channels: usize, plane: usize) -> Self {
         let first = Part { values, channels };
-        Self { first, second: None, added: None, arrange: Arrange::AsIs, height: 1, width: plane, from: 0 }
+        Self { first, second: None, added: None, arrange: Rearrange::AsIs, height: 1, width: plane, from: 0 }
     }
 
     /// The same, from another image on.
@@ -82,7 +82,7 @@ impl<'a> Input<'a> {
         'a: 's,
     {
         match self.arrange {
-            Arrange::AsIs => self.raw(image, channel),
+            Rearrange::AsIs => self.raw(image, channel),
             _ => (self.plane(image, channel, spare), 0.0),
         }
     }
@@ -94,14 +94,14 @@ impl<'a> Input<'a> {
         'a: 's,
     {
         match self.arrange {
-            Arrange::AsIs => {
+            Rearrange::AsIs => {
                 let (plane, added) = self.raw(image, channel);
                 if self.added.is_none() {
                     return plane;
                 }
                 spare.iter_mut().zip(plane).for_each(|(to, value)| *to = value + added);
             }
-            Arrange::UpsampleNearest2x => {
+            Rearrange::UpsampleNearest2x => {
                 let (plane, added) = self.raw(image, channel);
                 let lines = spare.chunks_exact_mut(4 * self.width).zip(plane.chunks_exact(self.width));
                 for (two_lines, line) in lines {
@@ -112,7 +112,7 @@ impl<'a> Input<'a> {
                     lower.copy_from_slice(upper);
                 }
             }
-            Arrange::PixelUnshuffle2x => {
+            Rearrange::PixelUnshuffle2x => {
                 let (plane, added) = self.raw(image, channel / 4);
                 let (row, column) = (channel / 2 % 2, channel % 2);
                 let lines = spare.chunks_exact_mut(self.width / 2).zip(plane.chunks_exact(2 * self.width));
@@ -193,7 +193,7 @@ mod tests {
             first: Part { values: &a, channels: 1 },
             second,
             added: Some(&added),
-            arrange: Arrange::AsIs,
+            arrange: Rearrange::AsIs,
             height: 2,
             width: 4,
             from: 1,
@@ -201,10 +201,10 @@ mod tests {
         let mut spare = [0.0; 8];
         assert_eq!(input.plane(0, 0, &mut spare), [11., 12., 13., 14., 15., 16., 17., 18.]);
         assert_eq!(input.plane(0, 2, &mut spare)[0], 129.0);
-        let unshuffled = Input { added: None, arrange: Arrange::PixelUnshuffle2x, ..input };
+        let unshuffled = Input { added: None, arrange: Rearrange::PixelUnshuffle2x, ..input };
         assert_eq!(unshuffled.plane(0, 3, &mut spare[..2]), [13., 15.]);
         assert_eq!(unshuffled.plane(0, 4, &mut spare[..2]), [116., 118.]);
-        let upsampled = Input { added: None, arrange: Arrange::UpsampleNearest2x, ..input };
+        let upsampled = Input { added: None, arrange: Rearrange::UpsampleNearest2x, ..input };
         let mut spare = [0.0; 32];
         let plane = upsampled.plane(0, 0, &mut spare);
         assert_eq!(plane[..10], [8., 8., 9., 9., 10., 10., 11., 11., 8., 8.]);

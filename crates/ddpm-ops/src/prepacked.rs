@@ -9,11 +9,11 @@ use crate::conv2d_kernel::{Kernel, Weights};
 use crate::geometry::Geometry;
 
 /// What the convolutions of a network make of its weights, for a network whose weights do not change: made in its first pass,
-/// used in all of them. At a batch of one picture it is half of a pass's time.
+/// used in all of them. At a batch of one image it is half of a pass's time.
 ///
 /// Weights go by the identity of their tensors: values that are set in place, as an optimiser does, go unnoticed.
 #[derive(Clone, Default)]
-pub struct Prepacked {
+pub struct PackedWeights {
     on_cpu: Arc<Mutex<OnCpu>>,
     on_device: Arc<Mutex<HashMap<(TensorId, DType), Tensor>>>,
 }
@@ -27,9 +27,9 @@ struct OnCpu {
 /// Of 3 × 3 weights Winograd's form takes four times the memory: what is beyond this is made in every pass.
 const MOST_BYTES: usize = 1 << 30;
 
-impl std::fmt::Debug for Prepacked {
+impl std::fmt::Debug for PackedWeights {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Prepacked").field("bytes_on_cpu", &lock(&self.on_cpu).bytes).finish_non_exhaustive()
+        f.debug_struct("PackedWeights").field("bytes_on_cpu", &lock(&self.on_cpu).bytes).finish_non_exhaustive()
     }
 }
 
@@ -38,7 +38,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Prepacked {
+impl PackedWeights {
     /// A CPU kernel's weights; None where there is nothing to keep, or no more room.
     pub(crate) fn weights(
         &self,

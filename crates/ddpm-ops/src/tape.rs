@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use crate::buffer::Buffer;
 use crate::device::{DeviceArray, OnDevice};
-use crate::prepacked::Prepacked;
+use crate::prepacked::PackedWeights;
 use crate::vectorise::vectorise;
 
 /// A tensor on its way through a network.
@@ -100,7 +100,7 @@ pub struct Tape {
     record: RefCell<Record>,
     pub(crate) device: OnDevice,
     /// Weights from passes before, where they do not change.
-    pub(crate) prepacked: Option<Prepacked>,
+    pub(crate) prepacked: Option<PackedWeights>,
 }
 
 /// What a tape holds, with gradients of one kind.
@@ -134,7 +134,7 @@ impl<G> std::fmt::Debug for Record<G> {
 
 impl Tape {
     /// A tape that computes images on a device in that type.
-    pub(crate) fn new(dtype: DType, prepacked: Option<Prepacked>) -> Self {
+    pub(crate) fn new(dtype: DType, prepacked: Option<PackedWeights>) -> Self {
         let device = OnDevice::new(dtype, prepacked.clone().unwrap_or_default());
         Self { device, prepacked, ..Self::default() }
     }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 use candle_core::{DType, Device, Result, Tensor, Var};
-use ddpm_ops::{Arrange, Conv2d, Norm, Resample, composed};
+use ddpm_ops::{FusedConv2d, Norm, Rearrange, Resample, composed};
 use ddpm_testkit::assert_close;
 use proptest::prelude::*;
 
@@ -115,8 +115,8 @@ proptest! {
         (h, w) in (1usize..10, 1usize..18), half in 0usize..2, (added, norm, residual, own) in any::<(bool, bool, bool, bool)>(), way in 0usize..3,
         seed: u64,
     ) {
-        let arrange = [Arrange::AsIs, Arrange::UpsampleNearest2x, Arrange::PixelUnshuffle2x][way];
-        let (h, w) = if arrange == Arrange::PixelUnshuffle2x { (2 * h.div_ceil(2), 2 * w.div_ceil(2)) } else { (h, w) };
+        let arrange = [Rearrange::AsIs, Rearrange::UpsampleNearest2x, Rearrange::PixelUnshuffle2x][way];
+        let (h, w) = if arrange == Rearrange::PixelUnshuffle2x { (2 * h.div_ceil(2), 2 * w.div_ceil(2)) } else { (h, w) };
         let (times, out_h, out_w) = [(1, h, w), (1, 2 * h, 2 * w), (4, h / 2, w / 2)][way];
         let (channels, out) = (first + second, groups * width);
         let side = 2 * half + 1;
@@ -141,15 +141,15 @@ proptest! {
                 let mut next = |given: Option<usize>| given.and_then(|_| rest.next());
                 let (skip, added, image_bias, residual) = (next(skip), next(added), next(own), next(residual));
                 let norm = scale.zip(shift).map(|(scale, shift)| Norm { groups, weight: &t[scale], bias: &t[shift], eps: 1e-3 });
-                let plain = Conv2d::new(&values[0], &t[1], Some(&t[2]));
-                tape.conv2d(&Conv2d { skip, added, image_bias, arrange, norm, residual, ..plain })
+                let plain = FusedConv2d::new(&values[0], &t[1], Some(&t[2]));
+                tape.conv2d(&FusedConv2d { skip, added, image_bias, arrange, norm, residual, ..plain })
             })
         }, |t| {
             let mut x = match skip { Some(i) => Tensor::cat(&[&t[0], &t[i]], 1)?, None => t[0].clone() };
             if let Some(i) = added { x = composed::add_per_channel(&x, &t[i])?; }
             x = match arrange {
-                Arrange::UpsampleNearest2x => composed::upsample_nearest_2x(&x)?,
-                Arrange::PixelUnshuffle2x => composed::pixel_unshuffle_2x(&x)?,
+                Rearrange::UpsampleNearest2x => composed::upsample_nearest_2x(&x)?,
+                Rearrange::PixelUnshuffle2x => composed::pixel_unshuffle_2x(&x)?,
                 _ => x,
             };
             x = composed::conv2d(&x, &t[1], Some(&t[2]), half)?;
@@ -360,16 +360,16 @@ fn shapes_that_do_not_fit_are_errors() {
     assert!(norm(3, 4).is_err() && norm(0, 4).is_err() && norm(2, 3).is_err() && norm(4, 4).is_ok());
     let qkv = values(&[1, 12, 4], 4);
     assert!(ddpm_ops::attention(&qkv, 0).is_err() && ddpm_ops::attention(&qkv, 5).is_err());
-    let around = |change: &dyn Fn(&mut Conv2d<'_>)| {
+    let around = |change: &dyn Fn(&mut FusedConv2d<'_>)| {
         let weight = values(&[2, 4, 1, 1], 2);
         ddpm_ops::fused(&[&x], |tape, given| {
-            let mut conv = Conv2d::new(&given[0], &weight, None);
+            let mut conv = FusedConv2d::new(&given[0], &weight, None);
             change(&mut conv);
             tape.conv2d(&conv)
         })
     };
     assert!(around(&|_| ()).is_ok());
-    assert!(around(&|conv| conv.arrange = Arrange::PixelUnshuffle2x).is_err());
+    assert!(around(&|conv| conv.arrange = Rearrange::PixelUnshuffle2x).is_err());
     assert!(around(&|conv| conv.skip = Some(conv.input)).is_err());
     assert!(around(&|conv| conv.added = Some(conv.input)).is_err());
     assert!(around(&|conv| conv.residual = Some(conv.input)).is_err());

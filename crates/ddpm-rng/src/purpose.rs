@@ -13,7 +13,7 @@ pub enum Purpose {
     Shuffle = 2,
     /// Crops and flips; the position is the number of samples drawn before this one.
     Augmentation = 3,
-    /// The stand-in for a picture that cannot be decoded; the position is that of the sample.
+    /// The stand-in for an image that cannot be decoded; the position is that of the sample.
     Replacement = 4,
     /// The time steps t of a training batch; the position is the number of batches before it.
     TimeSteps = 5,

@@ -27,7 +27,7 @@ impl<F: Fn(&Tensor, &Tensor, &mut Stream) -> Result<Recorded>> TrainableDenoiser
 }
 
 /// A network over its parameters, and the same network over their averages.
-pub struct Model {
+pub struct TrainableModel {
     /// The network that is trained.
     pub denoiser: Box<dyn TrainableDenoiser>,
     /// Its parameters, by name.
@@ -38,8 +38,8 @@ pub struct Model {
     pub averages: BTreeMap<String, Var>,
 }
 
-impl std::fmt::Debug for Model {
+impl std::fmt::Debug for TrainableModel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Model").field("parameters", &self.parameters.len()).finish_non_exhaustive()
+        f.debug_struct("TrainableModel").field("parameters", &self.parameters.len()).finish_non_exhaustive()
     }
 }

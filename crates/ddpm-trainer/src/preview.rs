@@ -32,7 +32,7 @@ impl Preview {
         if self.images == 0 {
             return Ok(None);
         }
-        let mut stop = |_: ddpm_diffusion::Progress<'_>| match should_stop() {
+        let mut stop = |_: ddpm_diffusion::SamplingProgress<'_>| match should_stop() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::adam::Adam;
 use crate::ema::Ema;
 use crate::gradient_clip::{clip_scale, global_norm};
-use crate::model::Model;
+use crate::model::TrainableModel;
 use crate::{TrainConfig, TrainerError};
 
 /// What a step did.
@@ -98,7 +98,7 @@ pub struct Trainer {
     total_steps: u64,
     diffusion: GaussianDiffusion,
     device: Device,
-    model: Model,
+    model: TrainableModel,
     adam: Adam,
     ema: Ema,
     /// On a GPU: clipping, Adam and the average, of which the CPU hears later.
@@ -118,7 +118,7 @@ impl Trainer {
         config: TrainConfig,
         total_steps: u64,
         diffusion: GaussianDiffusion,
-        model: Model,
+        model: TrainableModel,
         device: Device,
     ) -> Result<Self, TrainerError> {
         config.validate()?;
@@ -438,7 +438,7 @@ impl Trainer {
 }
 
 /// The updates on a device, where there are kernels for them.
-fn on_device(model: &Model, adam: &Adam, ema: &Ema) -> Result<Option<DeviceUpdate>, TrainerError> {
+fn on_device(model: &TrainableModel, adam: &Adam, ema: &Ema) -> Result<Option<DeviceUpdate>, TrainerError> {
     if !model.parameters.values().all(|parameter| DeviceUpdate::takes(parameter)) {
         return Ok(None);
     }

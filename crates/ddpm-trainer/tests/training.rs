@@ -8,13 +8,13 @@ use std::rc::Rc;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use ddpm_checkpoint::{ModelDescription, RunDir, read_metrics};
-use ddpm_diffusion::{GaussianDiffusion, MeanForm, Method, SamplerConfig};
+use ddpm_diffusion::{Clipping, GaussianDiffusion, Method, SamplerConfig};
 use ddpm_ops::{DeviceUpdate, Precision};
 use ddpm_rng::{Purpose, Stream};
 use ddpm_schedule::{BetaSchedule, Prediction, Schedule, Spacing, VarianceKind};
 use ddpm_trainer::{
-    Event, LearningRateSchedule, Model, Observer, Optimizer, Outcome, Preview, TrainConfig, Trainer, TrainerError,
-    train,
+    Event, LearningRateSchedule, Observer, Optimizer, Outcome, Preview, TrainConfig, TrainableModel, Trainer,
+    TrainerError, train,
 };
 
 fn config() -> TrainConfig {
@@ -47,7 +47,7 @@ fn config() -> TrainConfig {
 }
 
 /// ε̂ = a x_t + b t / 100, with a random part: dropout on its input.
-fn model() -> Model {
+fn model() -> TrainableModel {
     let vars = || -> BTreeMap<String, Var> {
         let var = |v: f32| Var::from_tensor(&Tensor::full(v, (1, 1, 1, 1), &Device::Cpu).unwrap()).unwrap();
         BTreeMap::from([("a".to_string(), var(0.1)), ("b".to_string(), var(-0.2))])
@@ -58,7 +58,7 @@ fn model() -> Model {
         x_t.broadcast_mul(&vars["a"])?.broadcast_add(&time.broadcast_mul(&vars["b"])?)
     };
     let (trained, averaged) = (parameters.clone(), averages.clone());
-    Model {
+    TrainableModel {
         denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {
             let kept = if dropout.bernoulli(0.5) { 0.5 } else { 1.5 };
             Ok(predict(&trained, &(x_t * kept)?, t)?.into())
@@ -119,7 +119,7 @@ fn go(trainer: &mut Trainer, run: &mut RunDir, notes: &mut Notes) -> std::result
     let preview = Preview {
         images: 2,
         image_shape: [1, 2, 2],
-        sampler: SamplerConfig::new(Method::Ddpm, MeanForm::ClippedX0, VarianceKind::FixedLarge, 5, Spacing::Trailing),
+        sampler: SamplerConfig::new(Method::Ddpm, Clipping::Fixed, VarianceKind::FixedLarge, 5, Spacing::Trailing),
         seed: 1,
     };
     let describe =
@@ -213,7 +213,7 @@ fn accumulating_two_batches_is_a_step_on_both() {
     assert_eq!(parts.state().batches, 2);
 }
 
-/// Of pictures that are all one colour c, every target follows from x_t: a network that gives it has no loss, whatever the noise.
+/// Of images that are all one colour c, every target follows from x_t: a network that gives it has no loss, whatever the noise.
 #[test]
 fn the_target_is_what_the_network_is_to_predict() {
     const C: f64 = 0.6;
@@ -233,11 +233,11 @@ fn the_target_is_what_the_network_is_to_predict() {
             };
             Ok(output.to_dtype(DType::F32)?.into())
         };
-        let model = Model { denoiser: Box::new(oracle), ..model() };
+        let model = TrainableModel { denoiser: Box::new(oracle), ..model() };
         let diffusion = GaussianDiffusion::new(schedule()).predicting(aim);
         let mut trainer = Trainer::new(config(), 12, diffusion, model, Device::Cpu).unwrap();
-        let picture = Tensor::full(C as f32, (4, 1, 2, 2), &Device::Cpu);
-        trainer.step(&mut std::iter::once(picture), &|| false).unwrap().unwrap().loss
+        let image = Tensor::full(C as f32, (4, 1, 2, 2), &Device::Cpu);
+        trainer.step(&mut std::iter::once(image), &|| false).unwrap().unwrap().loss
     };
     for (aim, given) in kinds.into_iter().flat_map(|aim| kinds.map(|given| (aim, given))) {
         let loss = loss(aim, given);
@@ -248,14 +248,14 @@ fn the_target_is_what_the_network_is_to_predict() {
 #[test]
 fn a_step_that_is_only_tried_says_whether_it_fits_and_changes_nothing() {
     const MOST: usize = 3;
-    let Model { denoiser, parameters, averaged_denoiser, averages } = model();
+    let TrainableModel { denoiser, parameters, averaged_denoiser, averages } = model();
     let full = move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| -> Result<_> {
         if x_t.dim(0)? > MOST {
             candle_core::bail!("out of memory");
         }
         denoiser.predict_train(x_t, t, dropout)
     };
-    let model = Model { denoiser: Box::new(full), parameters, averaged_denoiser, averages };
+    let model = TrainableModel { denoiser: Box::new(full), parameters, averaged_denoiser, averages };
     let diffusion = GaussianDiffusion::new(Schedule::new(&BetaSchedule::Linear { start: 1e-3, end: 0.2 }, 50).unwrap());
     let trainer = Trainer::new(config(), 12, diffusion, model, Device::Cpu).unwrap();
     let before = (values(&trainer), trainer.state().clone());
@@ -290,7 +290,7 @@ fn too_many_skipped_steps_end_the_run_and_spare_the_checkpoint() {
     let preview = Preview {
         images: 0,
         image_shape: [1, 2, 2],
-        sampler: SamplerConfig::new(Method::Ddpm, MeanForm::Epsilon, VarianceKind::FixedLarge, 5, Spacing::Leading),
+        sampler: SamplerConfig::new(Method::Ddpm, Clipping::None, VarianceKind::FixedLarge, 5, Spacing::Leading),
         seed: 1,
     };
     let error = train(&mut trainer, &mut data, &mut run, &preview, &describe, &mut Notes::default()).unwrap_err();

@@ -1,7 +1,7 @@
 //! Self-attention over the positions of a feature map.
 
 use candle_core::Result;
-use ddpm_ops::{Conv2d as Around, Tape, Value};
+use ddpm_ops::{FusedConv2d, Tape, Value};
 
 use crate::layers::{Conv2d, GroupNorm};
 use crate::noise_net_config::{EPS, NoiseNetConfig};
@@ -37,6 +37,6 @@ impl Attention {
         let (_, channels, _, _) = qkv.dims4()?;
         let out = tape.attention(&qkv.reshape(&[batch, channels, height * width])?, self.heads)?;
         let out = out.reshape(&[batch, channels / 3, height, width])?;
-        tape.conv2d(&Around { residual: self.residual.then_some(x), ..self.to_out.of(&out) })
+        tape.conv2d(&FusedConv2d { residual: self.residual.then_some(x), ..self.to_out.of(&out) })
     }
 }

@@ -25,9 +25,9 @@ impl ConvBlock {
         &'a self,
         tape: &Tape,
         x: &'a Value,
-        around: impl FnOnce(&mut ddpm_ops::Conv2d<'a>),
+        around: impl FnOnce(&mut ddpm_ops::FusedConv2d<'a>),
     ) -> Result<Value> {
-        let mut conv = ddpm_ops::Conv2d { norm: Some(self.norm.after()), ..self.conv.of(x) };
+        let mut conv = ddpm_ops::FusedConv2d { norm: Some(self.norm.after()), ..self.conv.of(x) };
         around(&mut conv);
         tape.conv2d(&conv)
     }

@@ -1,7 +1,7 @@
 //! Halving height and width.
 
 use candle_core::Result;
-use ddpm_ops::{Arrange, Conv2d as Around, Tape, Value};
+use ddpm_ops::{FusedConv2d, Rearrange, Tape, Value};
 
 use crate::layers::Conv2d;
 use crate::parameters::Parameters;
@@ -26,7 +26,7 @@ impl Downsample {
 
     pub(crate) fn forward(&self, tape: &Tape, x: &Value) -> Result<Value> {
         match self {
-            Self::Halve(conv) => tape.conv2d(&Around { arrange: Arrange::PixelUnshuffle2x, ..conv.of(x) }),
+            Self::Halve(conv) => tape.conv2d(&FusedConv2d { arrange: Rearrange::PixelUnshuffle2x, ..conv.of(x) }),
             Self::Keep(conv) => conv.forward(tape, x),
         }
     }

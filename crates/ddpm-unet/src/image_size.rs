@@ -1,4 +1,4 @@
-//! The size of a picture.
+//! The size of an image.
 
 use serde::{Deserialize, Serialize};
 

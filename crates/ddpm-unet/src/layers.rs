@@ -37,8 +37,8 @@ impl Conv2d {
     }
 
     /// The convolution of `x`, to be told what surrounds it.
-    pub(crate) fn of<'a>(&'a self, x: &'a Value) -> ddpm_ops::Conv2d<'a> {
-        ddpm_ops::Conv2d::new(x, &self.weight, self.bias.as_ref())
+    pub(crate) fn of<'a>(&'a self, x: &'a Value) -> ddpm_ops::FusedConv2d<'a> {
+        ddpm_ops::FusedConv2d::new(x, &self.weight, self.bias.as_ref())
     }
 
     /// [batch, channel_in, height, width] to [batch, channel_out, height, width].

@@ -3,11 +3,11 @@
 
 use crate::UnetError;
 
-/// More levels would divide any picture below one pixel.
+/// More levels would divide any image below one pixel.
 pub(crate) const MOST_LEVELS: usize = 16;
 /// Ample for every network there is, and small enough that no product of two overflows.
 pub(crate) const MOST_CHANNELS: usize = 1 << 20;
-/// The most values of one tensor, 2 GiB in f32: a weight, or a feature map of one picture.
+/// The most values of one tensor, 2 GiB in f32: a weight, or a feature map of one image.
 const MOST_VALUES: usize = 1 << 29;
 
 /// Whether a tensor of those axes can be held.

@@ -30,7 +30,7 @@ impl NetworkConfig {
         }
     }
 
-    /// Channels of a picture.
+    /// Channels of an image.
     pub fn channels(&self) -> usize {
         match self {
             Self::NoiseNet(config) => config.channels,
@@ -38,7 +38,7 @@ impl NetworkConfig {
         }
     }
 
-    /// Channels of what the network says of a picture: twice those of the picture where a variance is learnt as well.
+    /// Channels of what the network says of an image: twice those of the image where a variance is learnt as well.
     pub fn out_channels(&self) -> usize {
         match self {
             Self::NoiseNet(config) => config.channels,
@@ -46,7 +46,7 @@ impl NetworkConfig {
         }
     }
 
-    /// Size of a picture.
+    /// Size of an image.
     pub fn image_size(&self) -> ImageSize {
         match self {
             Self::NoiseNet(config) => config.image_size,
@@ -54,7 +54,7 @@ impl NetworkConfig {
         }
     }
 
-    /// Values of the largest feature map of one picture, at least 1: what a batch takes in memory is some multiple of it.
+    /// Values of the largest feature map of one image, at least 1: what a batch takes in memory is some multiple of it.
     pub fn largest_map(&self) -> usize {
         let ImageSize { height, width } = self.image_size();
         let channels = match self {
@@ -132,30 +132,30 @@ impl Network {
     }
 
     /// The network, computing in that precision: f32 before.
-    pub fn computing_in(self, precision: Precision) -> Self {
+    pub fn with_precision(self, precision: Precision) -> Self {
         match self {
-            Self::NoiseNet(network) => Self::NoiseNet(network.computing_in(precision)),
-            Self::UNet2d(network) => Self::UNet2d(network.computing_in(precision)),
+            Self::NoiseNet(network) => Self::NoiseNet(network.with_precision(precision)),
+            Self::UNet2d(network) => Self::UNet2d(network.with_precision(precision)),
         }
     }
 
-    /// The network with its weights packed once and for all: [`NoiseNet::with_fixed_weights`].
-    pub fn with_fixed_weights(self) -> Self {
+    /// The network with its weights packed once and for all: [`NoiseNet::with_packed_weights`].
+    pub fn with_packed_weights(self) -> Self {
         match self {
-            Self::NoiseNet(network) => Self::NoiseNet(network.with_fixed_weights()),
-            Self::UNet2d(network) => Self::UNet2d(network.with_fixed_weights()),
+            Self::NoiseNet(network) => Self::NoiseNet(network.with_packed_weights()),
+            Self::UNet2d(network) => Self::UNet2d(network.with_packed_weights()),
         }
     }
 
-    /// The network with its residual blocks computed again for the gradient: [`NoiseNet::recomputing`].
-    pub fn recomputing(self, recompute: bool) -> Self {
+    /// The network with its residual blocks computed again for the gradient: [`NoiseNet::with_recompute`].
+    pub fn with_recompute(self, recompute: bool) -> Self {
         match self {
-            Self::NoiseNet(network) => Self::NoiseNet(network.recomputing(recompute)),
-            Self::UNet2d(network) => Self::UNet2d(network.recomputing(recompute)),
+            Self::NoiseNet(network) => Self::NoiseNet(network.with_recompute(recompute)),
+            Self::UNet2d(network) => Self::UNet2d(network.with_recompute(recompute)),
         }
     }
 
-    /// Its prediction for noisy pictures: [`NoiseNet::forward`].
+    /// Its prediction for noisy images: [`NoiseNet::forward`].
     ///
     /// # Errors
     /// When the shapes do not fit the configuration.

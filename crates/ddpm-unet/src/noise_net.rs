@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
-use ddpm_ops::{Computation, Precision, Prepacked, Recorded, Value};
+use ddpm_ops::{ComputeOptions, PackedWeights, Precision, Recorded, Value};
 use ddpm_rng::Stream;
 
 use crate::UnetError;
@@ -31,7 +31,7 @@ pub struct NoiseNet {
     ups: Vec<UpBlock>,
     output_res: ResnetBlock,
     output_conv: Conv2d,
-    computation: Computation,
+    computation: ComputeOptions,
     recompute: bool,
 }
 
@@ -79,21 +79,21 @@ impl NoiseNet {
     }
 
     /// The network, computing in that precision: f32 before.
-    pub fn computing_in(self, precision: Precision) -> Self {
-        Self { computation: Computation { precision, ..self.computation }, ..self }
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { computation: ComputeOptions { precision, ..self.computation }, ..self }
     }
 
     /// The network with what its convolutions make of their weights kept from pass to pass, for weights that never change again:
-    /// a pass of one picture takes half the time. It takes up to five times the memory of the weights, and at most 1 GiB more
+    /// a pass of one image takes half the time. It takes up to five times the memory of the weights, and at most 1 GiB more
     /// on the CPU.
-    pub fn with_fixed_weights(self) -> Self {
-        let prepacked = Some(Prepacked::default());
-        Self { computation: Computation { prepacked, ..self.computation }, ..self }
+    pub fn with_packed_weights(self) -> Self {
+        let prepacked = Some(PackedWeights::default());
+        Self { computation: ComputeOptions { prepacked, ..self.computation }, ..self }
     }
 
     /// The network with the activations of its residual blocks computed again for the gradient rather than kept: in training it
     /// takes less memory and more time, and comes to the same up to the order of sums.
-    pub fn recomputing(self, recompute: bool) -> Self {
+    pub fn with_recompute(self, recompute: bool) -> Self {
         Self { recompute, ..self }
     }
 
@@ -167,7 +167,7 @@ impl NoiseNet {
         let lowest = levels.last().map_or(base, |level| level.channels_out);
         Ok(Self {
             config: config.clone(),
-            computation: Computation::default(),
+            computation: ComputeOptions::default(),
             recompute: false,
             time_embedding: TimeEmbedding::new(base, &p.at("time_embedding"))?,
             input_conv: Conv2d::new(config.channels, base, 7, &p.at("input_conv"))?,

@@ -24,9 +24,9 @@ use crate::{ImageSize, UnetError};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoiseNetConfig {
-    /// Channels of a picture: 1 grey, 3 RGB, 4 RGBA; any number from 1.
+    /// Channels of an image: 1 grey, 3 RGB, 4 RGBA; any number from 1.
     pub channels: usize,
-    /// Size of a picture. Both sides divide by 2^(levels − 1).
+    /// Size of an image. Both sides divide by 2^(levels − 1).
     pub image_size: ImageSize,
     /// Channels of the highest level, also the width of the sinusoidal time embedding. Even, at least 4, and divisible by
     /// `norm_groups`.
@@ -86,7 +86,7 @@ pub(crate) struct Level {
 }
 
 impl NoiseNetConfig {
-    /// The article's network for 64 × 64 colour pictures: 132,864,579 parameters.
+    /// The article's network for 64 × 64 colour images: 132,864,579 parameters.
     pub fn article() -> Self {
         Self {
             channels: 3,
@@ -155,7 +155,7 @@ impl NoiseNetConfig {
         check_values("attention_heads × model.attention_head_channels", projection, &axes)
     }
 
-    /// Whether pictures of that size pass through: every halving must leave whole pixels.
+    /// Whether images of that size pass through: every halving must leave whole pixels.
     ///
     /// # Errors
     /// [`UnetError::Config`] when they do not.
@@ -176,7 +176,7 @@ impl NoiseNetConfig {
 
     /// The levels, from the highest.
     ///
-    /// DIFFERENCE: the article's list of resolutions begins with the base channels; it is the picture's size that is meant.
+    /// DIFFERENCE: the article's list of resolutions begins with the base channels; it is the image's size that is meant.
     pub(crate) fn levels(&self) -> Vec<Level> {
         let longer = self.image_size.height.max(self.image_size.width);
         let channels = |i: usize| self.base_channels * if i == 0 { 1 } else { self.channel_multipliers[i - 1] };

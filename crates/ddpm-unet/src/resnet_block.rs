@@ -1,7 +1,7 @@
 //! Two convolution blocks around a residual connection, told the time.
 
 use candle_core::{Result, bail};
-use ddpm_ops::{Conv2d as Around, Value};
+use ddpm_ops::{FusedConv2d, Value};
 
 use crate::context::Context;
 use crate::conv_block::ConvBlock;
@@ -51,7 +51,7 @@ impl ResnetBlock {
         let projected;
         let residual = match (&self.conv_res, skip) {
             (Some(conv), _) => {
-                projected = tape.conv2d(&Around { skip, ..conv.of(x) })?;
+                projected = tape.conv2d(&FusedConv2d { skip, ..conv.of(x) })?;
                 &projected
             }
             (None, None) => x,

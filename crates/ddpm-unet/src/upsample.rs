@@ -1,7 +1,7 @@
 //! Doubling height and width.
 
 use candle_core::Result;
-use ddpm_ops::{Arrange, Conv2d as Around, Tape, Value};
+use ddpm_ops::{FusedConv2d, Rearrange, Tape, Value};
 
 use crate::layers::Conv2d;
 use crate::parameters::Parameters;
@@ -22,7 +22,7 @@ impl Upsample {
     }
 
     pub(crate) fn forward(&self, tape: &Tape, x: &Value) -> Result<Value> {
-        let arrange = if self.double { Arrange::UpsampleNearest2x } else { Arrange::AsIs };
-        tape.conv2d(&Around { arrange, ..self.conv.of(x) })
+        let arrange = if self.double { Rearrange::UpsampleNearest2x } else { Rearrange::AsIs };
+        tape.conv2d(&FusedConv2d { arrange, ..self.conv.of(x) })
     }
 }

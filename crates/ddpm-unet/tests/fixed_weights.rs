@@ -24,8 +24,8 @@ fn they_give_the_same_bits_in_every_pass() {
             .collect();
         let weights = vars.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect();
         for precision in [Precision::F32, Precision::Bf16] {
-            let plain = Network::new(&config, &weights).unwrap().computing_in(precision);
-            let fixed = Network::new(&config, &weights).unwrap().with_fixed_weights().computing_in(precision);
+            let plain = Network::new(&config, &weights).unwrap().with_precision(precision);
+            let fixed = Network::new(&config, &weights).unwrap().with_packed_weights().with_precision(precision);
             let predict = |network: &Network, images: usize| -> Vec<f32> {
                 let x = Stream::new(1, Purpose::Synthetic, images as u64).normal((images, 3, 8, 8), &device()).unwrap();
                 let t = Tensor::full(300f32, images, &device()).unwrap();
@@ -33,7 +33,7 @@ fn they_give_the_same_bits_in_every_pass() {
             };
             // Batches of one and of three, for which other kernels may be the fastest: each wants its own form.
             for images in [3, 1, 3, 1] {
-                assert!(predict(&plain, images) == predict(&fixed, images), "{precision:?}, {images} pictures");
+                assert!(predict(&plain, images) == predict(&fixed, images), "{precision:?}, {images} images");
             }
             // What was packed is used: a weight that is set in place does not show. One that a kernel reads as it is would.
             let before = predict(&fixed, 3);

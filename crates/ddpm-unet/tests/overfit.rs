@@ -9,7 +9,7 @@ use ddpm_ops::{AdamStep, AdamUpdate, adam_step, mean_squared_error};
 use ddpm_rng::{Purpose, Stream};
 use ddpm_unet::{ImageSize, NoiseNet, NoiseNetConfig};
 
-/// Noise that has nothing to do with the pictures can only be learnt by heart. A gradient that misses a block or has the
+/// Noise that has nothing to do with the images can only be learnt by heart. A gradient that misses a block or has the
 /// wrong sign anywhere leaves the loss at the variance of the noise, 1.
 #[test]
 fn one_batch_is_learnt_by_heart() {

@@ -25,7 +25,7 @@ fn run(
         .map(|(name, tensor)| (name, Var::from_tensor(&tensor.to_device(&device()).unwrap()).unwrap()))
         .collect();
     let weights = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
-    let network = Network::new(config, &weights).unwrap().computing_in(precision).recomputing(recompute);
+    let network = Network::new(config, &weights).unwrap().with_precision(precision).with_recompute(recompute);
     let x = Stream::new(1, Purpose::Synthetic, 0).normal((2, 3, 8, 8), &device()).unwrap();
     let t = Tensor::new(&[3f32, 700.0], &device()).unwrap();
     let mut dropout = Stream::new(1, Purpose::Dropout, 0);

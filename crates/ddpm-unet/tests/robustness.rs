@@ -1,4 +1,4 @@
-//! Configurations and weights that no network can have, and pictures of unusual shapes.
+//! Configurations and weights that no network can have, and images of unusual shapes.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 use std::collections::BTreeMap;

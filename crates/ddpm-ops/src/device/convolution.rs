@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor};
 
 use super::normalisation::Surroundings;
 use super::primitives;
-use crate::conv2d::Conv2d;
-use crate::planes::Arrange;
+use crate::conv2d::FusedConv2d;
+use crate::planes::Rearrange;
 use crate::tape::{Gradients, Tape, Value};
 
 /// Where the gradients of a convolution's surroundings go.
@@ -43,7 +43,7 @@ impl Norm {
 
 impl Tape {
     /// The shapes have been checked.
-    pub(crate) fn device_conv2d(&self, op: &Conv2d<'_>) -> Result<Value> {
+    pub(crate) fn device_conv2d(&self, op: &FusedConv2d<'_>) -> Result<Value> {
         let tensor = |value: Option<&Value>| value.map(|value| value.device().cloned()).transpose();
         let input = op.input.device()?.clone();
         let (skip, added) = (tensor(op.skip)?, tensor(op.added)?);
@@ -60,7 +60,7 @@ impl Tape {
         let batch = input.dims[0];
         let (skip, added) = (skip.map(|skip| skip.tensor), added.map(|added| added.tensor));
         let x = match (&skip, &added, arrange) {
-            (None, None, Arrange::AsIs) => input.tensor,
+            (None, None, Rearrange::AsIs) => input.tensor,
             _ => primitives::join(&input.tensor, skip.as_ref(), added.as_ref(), arrange)?,
         };
         let kernel = self.kernel(op.weight)?;
@@ -136,16 +136,16 @@ impl Tape {
 /// The gradients of what is joined, raised and rearranged before a convolution.
 fn before(
     grad: &Tensor,
-    arrange: Arrange,
+    arrange: Rearrange,
     own_channels: usize,
     nodes: Nodes,
     gradients: &mut Gradients<Tensor>,
 ) -> Result<()> {
-    let times = if arrange == Arrange::PixelUnshuffle2x { 4 } else { 1 };
+    let times = if arrange == Rearrange::PixelUnshuffle2x { 4 } else { 1 };
     let both = grad.dim(3)? / times;
     let part = |from: usize, channels: usize| primitives::join_by_part(grad, arrange, both, from, channels);
     let parts = match both - own_channels {
-        0 if arrange == Arrange::AsIs => vec![grad.clone()],
+        0 if arrange == Rearrange::AsIs => vec![grad.clone()],
         0 => vec![part(0, both)?],
         others => vec![part(0, own_channels)?, part(own_channels, others)?],
     };

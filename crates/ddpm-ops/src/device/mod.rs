@@ -24,7 +24,7 @@ use candle_core::{DType, Result, Tensor, bail};
 pub use self::kernels::open_gpu;
 pub use self::kernels::{DeviceUpdate, UpdateRecord, UpdateStep, Updated};
 pub(crate) use self::pointwise::Function;
-use crate::prepacked::Prepacked;
+use crate::prepacked::PackedWeights;
 use crate::tape::{Backward, Gradients, Kind, Record, Tape, Value};
 
 /// A tensor on its way through a network: [batch, …, channel], contiguous, not tracked by candle.
@@ -95,18 +95,18 @@ pub(crate) struct OnDevice {
     /// What images are computed in.
     dtype: Cell<DType>,
     /// The weights in the form and type that convolutions want, made once a pass or once and for all.
-    weights: Prepacked,
+    weights: PackedWeights,
 }
 
 impl Default for OnDevice {
     fn default() -> Self {
-        Self::new(DType::F32, Prepacked::default())
+        Self::new(DType::F32, PackedWeights::default())
     }
 }
 
 impl OnDevice {
     /// A tape's part for images in that type.
-    pub(crate) fn new(dtype: DType, weights: Prepacked) -> Self {
+    pub(crate) fn new(dtype: DType, weights: PackedWeights) -> Self {
         Self { record: RefCell::default(), dtype: Cell::new(dtype), weights }
     }
 

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::planes::Arrange;
+use crate::planes::Rearrange;
 use crate::resample::Resample;
 use crate::tape::{Gradients, Tape, Value};
 
@@ -46,11 +46,11 @@ impl Tape {
 }
 
 /// The images rearranged.
-pub(super) fn arranged(x: &Tensor, arrange: Arrange) -> Result<Tensor> {
+pub(super) fn arranged(x: &Tensor, arrange: Rearrange) -> Result<Tensor> {
     match arrange {
-        Arrange::AsIs => Ok(x.clone()),
-        Arrange::UpsampleNearest2x => doubled(x),
-        Arrange::PixelUnshuffle2x => {
+        Rearrange::AsIs => Ok(x.clone()),
+        Rearrange::UpsampleNearest2x => doubled(x),
+        Rearrange::PixelUnshuffle2x => {
             let (batch, height, width, channels) = x.dims4()?;
             let blocks = x.reshape((batch, height / 2, 2, width / 2, 2, channels))?;
             let channels_of_blocks = blocks.permute((0, 1, 3, 5, 2, 4))?.contiguous()?;
@@ -60,11 +60,11 @@ pub(super) fn arranged(x: &Tensor, arrange: Arrange) -> Result<Tensor> {
 }
 
 /// The gradient of [`arranged`].
-pub(super) fn arranged_by_input(grad: &Tensor, arrange: Arrange) -> Result<Tensor> {
+pub(super) fn arranged_by_input(grad: &Tensor, arrange: Rearrange) -> Result<Tensor> {
     match arrange {
-        Arrange::AsIs => Ok(grad.clone()),
-        Arrange::UpsampleNearest2x => sums_of_blocks(grad),
-        Arrange::PixelUnshuffle2x => {
+        Rearrange::AsIs => Ok(grad.clone()),
+        Rearrange::UpsampleNearest2x => sums_of_blocks(grad),
+        Rearrange::PixelUnshuffle2x => {
             let (batch, height, width, channels) = grad.dims4()?;
             let blocks = grad.reshape((batch, height, width, channels / 4, 2, 2))?.permute((0, 1, 4, 2, 5, 3))?;
             blocks.contiguous()?.reshape((batch, 2 * height, 2 * width, channels / 4))

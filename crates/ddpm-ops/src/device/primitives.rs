@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use super::normalisation::{Gradient, Statistics, Surroundings};
 use super::pointwise::Function;
 use super::{cudnn, kernels, reference};
-use crate::planes::Arrange;
+use crate::planes::Rearrange;
 
 /// A weight [out, in, k, k], or [out, in] of one tap, as [out, k, k, in] of that type.
 pub(super) fn kernel(weight: &Tensor, dtype: DType) -> Result<Tensor> {
@@ -148,7 +148,7 @@ pub(super) fn join(
     first: &Tensor,
     second: Option<&Tensor>,
     added: Option<&Tensor>,
-    arrange: Arrange,
+    arrange: Rearrange,
 ) -> Result<Tensor> {
     if kernels::take(first) {
         kernels::join(first, second, added, arrange)
@@ -160,7 +160,7 @@ pub(super) fn join(
 /// Its gradient by the part whose channels begin at `from` among `both`.
 pub(super) fn join_by_part(
     grad: &Tensor,
-    arrange: Arrange,
+    arrange: Rearrange,
     both: usize,
     from: usize,
     channels: usize,

@@ -7,7 +7,7 @@ use super::normalisation::{Statistics, Surroundings};
 use super::planes;
 use super::pointwise::Function;
 use super::wide;
-use crate::planes::Arrange;
+use crate::planes::Rearrange;
 
 fn widened(x: &Tensor) -> Result<Tensor> {
     x.to_dtype(wide(x.dtype()))
@@ -199,7 +199,7 @@ pub(super) fn join(
     first: &Tensor,
     second: Option<&Tensor>,
     added: Option<&Tensor>,
-    arrange: Arrange,
+    arrange: Rearrange,
 ) -> Result<Tensor> {
     let x = match second {
         Some(second) => Tensor::cat(&[first, second], 3)?,
@@ -209,6 +209,6 @@ pub(super) fn join(
 }
 
 /// The gradient of [`join`] by the part whose channels begin at `from`.
-pub(super) fn join_by_part(grad: &Tensor, arrange: Arrange, from: usize, channels: usize) -> Result<Tensor> {
+pub(super) fn join_by_part(grad: &Tensor, arrange: Rearrange, from: usize, channels: usize) -> Result<Tensor> {
     planes::arranged_by_input(grad, arrange)?.narrow(3, from, channels)?.contiguous()
 }

@@ -1,7 +1,7 @@
 //! Self-attention over the positions of a feature map, its projections apart.
 
 use candle_core::Result;
-use ddpm_ops::{Conv2d as Around, Tape, Value};
+use ddpm_ops::{FusedConv2d, Tape, Value};
 
 use super::config::UNet2dConfig;
 use crate::layers::{Conv2d, GroupNorm};
@@ -65,7 +65,7 @@ impl SelfAttention {
         let (_, channels, _, _) = qkv.dims4()?;
         let out = tape.attention(&qkv.reshape(&[batch, channels, height * width])?, self.heads)?;
         let out = out.reshape(&[batch, channels / 3, height, width])?;
-        let out = tape.conv2d(&Around { residual: Some(x), ..self.to_out.of(&out) })?;
+        let out = tape.conv2d(&FusedConv2d { residual: Some(x), ..self.to_out.of(&out) })?;
         if self.divisor == 1.0 { Ok(out) } else { tape.affine(&out, 1.0 / self.divisor, 0.0) }
     }
 }

@@ -19,15 +19,15 @@ use crate::{ImageSize, UnetError};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UNet2dConfig {
-    /// Size of a picture. Both sides divide by 2^(levels − 1).
+    /// Size of an image. Both sides divide by 2^(levels − 1).
     pub sample_size: ImageSize,
-    /// Channels of a picture.
+    /// Channels of an image.
     #[serde(default = "three")]
     pub in_channels: usize,
-    /// Channels of the prediction: those of a picture, or twice as many where the variance is learnt too.
+    /// Channels of the prediction: those of an image, or twice as many where the variance is learnt too.
     #[serde(default = "three")]
     pub out_channels: usize,
-    /// Whether pictures come in [0, 1] and are spread over [−1, 1].
+    /// Whether images come in [0, 1] and are spread over [−1, 1].
     #[serde(default)]
     pub center_input_sample: bool,
     /// How a time step becomes a vector.
@@ -287,7 +287,7 @@ impl UNet2dConfig {
         }
     }
 
-    /// Ho et al. 2020 for pictures of 256 × 256: 113,673,219 parameters.
+    /// Ho et al. 2020 for images of 256 × 256: 113,673,219 parameters.
     pub fn large() -> Self {
         use DownBlockType::{AttnDownBlock2D, DownBlock2D};
         use UpBlockType::{AttnUpBlock2D, UpBlock2D};
@@ -386,7 +386,7 @@ impl UNet2dConfig {
         }
     }
 
-    /// Whether pictures of that size pass through: every halving must leave whole pixels.
+    /// Whether images of that size pass through: every halving must leave whole pixels.
     ///
     /// # Errors
     /// [`UnetError::Config`] when they do not.

@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Result, Tensor, bail};
-use ddpm_ops::{Computation, Precision, Prepacked, Recorded, Tape, Value};
+use ddpm_ops::{ComputeOptions, PackedWeights, Precision, Recorded, Tape, Value};
 use ddpm_rng::Stream;
 
 use self::config::{ClassEmbedType, MidBlockType, UNet2dConfig};
@@ -41,7 +41,7 @@ pub struct UNet2d {
     up_blocks: Vec<Up>,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
-    computation: Computation,
+    computation: ComputeOptions,
     recompute: bool,
 }
 
@@ -143,21 +143,21 @@ impl UNet2d {
     }
 
     /// The network, computing in that precision: f32 before.
-    pub fn computing_in(self, precision: Precision) -> Self {
-        Self { computation: Computation { precision, ..self.computation }, ..self }
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { computation: ComputeOptions { precision, ..self.computation }, ..self }
     }
 
     /// The network with what its convolutions make of their weights kept from pass to pass, for weights that never change again:
-    /// a pass of one picture takes half the time. It takes up to five times the memory of the weights, and at most 1 GiB more
+    /// a pass of one image takes half the time. It takes up to five times the memory of the weights, and at most 1 GiB more
     /// on the CPU.
-    pub fn with_fixed_weights(self) -> Self {
-        let prepacked = Some(Prepacked::default());
-        Self { computation: Computation { prepacked, ..self.computation }, ..self }
+    pub fn with_packed_weights(self) -> Self {
+        let prepacked = Some(PackedWeights::default());
+        Self { computation: ComputeOptions { prepacked, ..self.computation }, ..self }
     }
 
     /// The network with the activations of its residual blocks computed again for the gradient rather than kept: in training it
     /// takes less memory and more time, and comes to the same up to the order of sums.
-    pub fn recomputing(self, recompute: bool) -> Self {
+    pub fn with_recompute(self, recompute: bool) -> Self {
         Self { recompute, ..self }
     }
 
@@ -166,7 +166,7 @@ impl UNet2d {
         &self.config
     }
 
-    /// The prediction for noisy pictures: of the noise, or of whatever else it was trained to predict.
+    /// The prediction for noisy images: of the noise, or of whatever else it was trained to predict.
     ///
     /// # Shapes
     /// `x_t` [batch, in_channels, height, width]; `t` `[batch]`, time steps from 0, of any dtype; `classes` where the network is
@@ -263,7 +263,7 @@ impl UNet2d {
         let ups = config.up_block_types.iter().zip(&up_levels).enumerate();
         Ok(Self {
             config: config.clone(),
-            computation: Computation::default(),
+            computation: ComputeOptions::default(),
             recompute: false,
             conv_in: Conv2d::new(config.in_channels, first, 3, &p.at("conv_in"))?,
             time_embedding: TimeMlp::new(config, &p.at("time_embedding"))?,

@@ -1,7 +1,7 @@
 //! A residual block that normalises first.
 
 use candle_core::Result;
-use ddpm_ops::{Arrange, Conv2d as Around, Resample, Tape, Value};
+use ddpm_ops::{FusedConv2d, Rearrange, Resample, Tape, Value};
 
 use super::config::{Activation, TimeScaleShift, UNet2dConfig};
 use crate::context::Context;
@@ -74,18 +74,18 @@ impl ResnetBlock {
         let h = normalised(tape, &self.norm1, self.act, x)?;
         let (h, arrange) = match self.resample {
             // As a part of the convolution.
-            Some(Resample::Nearest) => (h, Arrange::UpsampleNearest2x),
-            Some(how) => (tape.resample(&h, how)?, Arrange::AsIs),
-            None => (h, Arrange::AsIs),
+            Some(Resample::Nearest) => (h, Rearrange::UpsampleNearest2x),
+            Some(how) => (tape.resample(&h, how)?, Rearrange::AsIs),
+            None => (h, Rearrange::AsIs),
         };
-        let conv1 = Around { arrange, ..self.conv1.of(&h) };
+        let conv1 = FusedConv2d { arrange, ..self.conv1.of(&h) };
         let time = self.time_emb_proj.forward(tape, &context.time)?;
         let h = match (self.by_time, self.act) {
             (TimeScaleShift::Default, Activation::Silu) => {
-                tape.conv2d(&Around { image_bias: Some(&time), norm: Some(self.norm2.after()), ..conv1 })?
+                tape.conv2d(&FusedConv2d { image_bias: Some(&time), norm: Some(self.norm2.after()), ..conv1 })?
             }
             (TimeScaleShift::Default, act) => {
-                normalised(tape, &self.norm2, act, &tape.conv2d(&Around { image_bias: Some(&time), ..conv1 })?)?
+                normalised(tape, &self.norm2, act, &tape.conv2d(&FusedConv2d { image_bias: Some(&time), ..conv1 })?)?
             }
             (TimeScaleShift::ScaleShift, act) => {
                 let h = self.norm2.forward(tape, &tape.conv2d(&conv1)?)?;
@@ -109,7 +109,7 @@ impl ResnetBlock {
             }
             None => x,
         };
-        let out = tape.conv2d(&Around { residual: Some(residual), ..self.conv2.of(&h) })?;
+        let out = tape.conv2d(&FusedConv2d { residual: Some(residual), ..self.conv2.of(&h) })?;
         if self.divisor == 1.0 { Ok(out) } else { tape.affine(&out, 1.0 / self.divisor, 0.0) }
     }
 }

@@ -1,7 +1,7 @@
 //! One level on the way up.
 
 use candle_core::Result;
-use ddpm_ops::{Arrange, Conv2d as Around, Resample, Value};
+use ddpm_ops::{FusedConv2d, Rearrange, Resample, Value};
 
 use super::attention::SelfAttention;
 use super::config::{ResampleType, UNet2dConfig, UpBlockType, UpLevel};
@@ -65,7 +65,9 @@ impl Up {
         }
         match &self.double {
             None => Ok(x),
-            Some(Double::Conv(conv)) => tape.conv2d(&Around { arrange: Arrange::UpsampleNearest2x, ..conv.of(&x) }),
+            Some(Double::Conv(conv)) => {
+                tape.conv2d(&FusedConv2d { arrange: Rearrange::UpsampleNearest2x, ..conv.of(&x) })
+            }
             Some(Double::Block(block)) => block.forward(&x, context),
         }
     }

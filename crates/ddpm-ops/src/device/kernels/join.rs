@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::launch::{Elements, address, address_to_write, launch, number, one_each, optional, unwritten};
-use crate::planes::Arrange;
+use crate::planes::Rearrange;
 
 /// `Join` in `kernels.cu`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,11 +24,11 @@ struct Join {
     count: i64,
 }
 
-fn code(arrange: Arrange) -> i32 {
+fn code(arrange: Rearrange) -> i32 {
     match arrange {
-        Arrange::AsIs => 0,
-        Arrange::UpsampleNearest2x => 1,
-        Arrange::PixelUnshuffle2x => 2,
+        Rearrange::AsIs => 0,
+        Rearrange::UpsampleNearest2x => 1,
+        Rearrange::PixelUnshuffle2x => 2,
     }
 }
 
@@ -36,7 +36,7 @@ pub(in crate::device) fn join(
     first: &Tensor,
     second: Option<&Tensor>,
     added: Option<&Tensor>,
-    arrange: Arrange,
+    arrange: Rearrange,
 ) -> Result<Tensor> {
     let (images, height, width, first_channels) = first.dims4()?;
     let second_channels = second.map_or(Ok(0), |second| second.dim(3))?;
@@ -63,16 +63,16 @@ pub(in crate::device) fn join(
 /// The gradient by the part whose channels begin at `from` among `both`.
 pub(in crate::device) fn join_by_part(
     grad: &Tensor,
-    arrange: Arrange,
+    arrange: Rearrange,
     both: usize,
     from: usize,
     channels: usize,
 ) -> Result<Tensor> {
     let (images, height, width, _) = grad.dims4()?;
     let (rows, columns) = match arrange {
-        Arrange::AsIs => (height, width),
-        Arrange::UpsampleNearest2x => (height / 2, width / 2),
-        Arrange::PixelUnshuffle2x => (2 * height, 2 * width),
+        Rearrange::AsIs => (height, width),
+        Rearrange::UpsampleNearest2x => (height / 2, width / 2),
+        Rearrange::PixelUnshuffle2x => (2 * height, 2 * width),
     };
     let out = unwritten((images, rows, columns, channels), grad.dtype(), grad.device())?;
     let args = Join {

@@ -4,10 +4,10 @@ use candle_core::{DType, Device, Tensor};
 use ddpm_rng::ImageNoise;
 use ddpm_schedule::Schedule;
 
-use crate::{Denoiser, DiffusionError, EpsAfterClip, Estimate, GaussianDiffusion, MeanForm, SamplerConfig};
+use crate::{Clipping, Denoiser, DiffusionError, EpsAfterClip, Estimate, GaussianDiffusion, SamplerConfig};
 
 /// The steps of one sampling, and the network that is asked at each.
-pub(crate) struct Walk<'a> {
+pub(crate) struct SamplerContext<'a> {
     denoiser: &'a dyn Denoiser,
     /// Over the steps that are taken.
     pub(crate) diffusion: GaussianDiffusion,
@@ -22,13 +22,13 @@ pub(crate) struct Prediction {
     pub(crate) variance: Option<Tensor>,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> SamplerContext<'a> {
     pub(crate) fn new(
         denoiser: &'a dyn Denoiser,
         diffusion: &GaussianDiffusion,
         config: &'a SamplerConfig,
     ) -> Result<Self, DiffusionError> {
-        Ok(Self { denoiser, diffusion: config.walk(diffusion)?, config })
+        Ok(Self { denoiser, diffusion: config.respaced(diffusion)?, config })
     }
 
     pub(crate) fn schedule(&self) -> &Schedule {
@@ -59,12 +59,12 @@ impl<'a> Walk<'a> {
     /// x̂_0 within its bounds; None where there are none.
     fn bounded(&self, x_0: &Tensor) -> Result<Option<Tensor>, DiffusionError> {
         let SamplerConfig { clip_range, threshold_quantile, threshold_max, .. } = *self.config;
-        match self.config.mean {
-            MeanForm::Epsilon => Ok(None),
-            MeanForm::ClippedX0 => Ok(Some(x_0.clamp(-clip_range, clip_range)?)),
-            MeanForm::ThresholdedX0 => {
+        match self.config.clip {
+            Clipping::None => Ok(None),
+            Clipping::Fixed => Ok(Some(x_0.clamp(-clip_range, clip_range)?)),
+            Clipping::Dynamic => {
                 let bounds = quantiles(&x_0.abs()?, threshold_quantile)?.into_iter();
-                // Never below 1: a picture of little contrast is not stretched.
+                // Never below 1: an image of little contrast is not stretched.
                 let bounds: Vec<f64> = bounds.map(|bound| bound.max(1.0).min(threshold_max)).collect();
                 let s = Tensor::from_vec(bounds, (x_0.dim(0)?, 1, 1, 1), &Device::Cpu)?;
                 let shares = x_0.broadcast_div(&s.to_dtype(x_0.dtype())?.to_device(x_0.device())?)?;

@@ -1,8 +1,8 @@
-//! A decoded picture.
+//! A decoded image.
 
 /// 8-bit samples, [height, width, channel]: 1 grey, 3 RGB or 4 RGBA, not premultiplied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
+pub struct Image {
     /// In pixels.
     pub width: usize,
     /// In pixels.
@@ -13,7 +13,7 @@ pub struct Picture {
     pub samples: Vec<u8>,
 }
 
-impl Picture {
+impl Image {
     /// One of that size, all zeros: black, transparent with four channels.
     pub fn black(width: usize, height: usize, channels: usize) -> Self {
         Self { width, height, channels, samples: vec![0; width * height * channels] }

@@ -1,27 +1,27 @@
-//! Pictures out: what is drawn is what was given.
+//! Images out: what is drawn is what was given.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::fs;
 
 use candle_core::{Device, Tensor};
-use ddpm_data::{Picture, grid, save_evolution_gif, save_gif, save_grid, save_loss_curve, save_strip};
+use ddpm_data::{Image, grid, save_evolution_gif, save_gif, save_grid, save_loss_curve, save_strip};
 
-/// `images` flat pictures of 8 × 8, image i of the value i / images.
+/// `images` flat images of 8 × 8, image i of the value i / images.
 fn flat(images: usize, channels: usize) -> Tensor {
     let values = Tensor::arange(0f32, images as f32, &Device::Cpu).unwrap().affine(1.0 / images as f64, 0.0).unwrap();
     values.reshape((images, 1, 1, 1)).unwrap().broadcast_as((images, channels, 8, 8)).unwrap().contiguous().unwrap()
 }
 
 #[test]
-fn a_grid_enlarges_small_pictures_and_keeps_their_values() {
-    let picture = grid(&flat(3, 1), 2).unwrap();
+fn a_grid_enlarges_small_images_and_keeps_their_values() {
+    let image = grid(&flat(3, 1), 2).unwrap();
     // Tiles of 64, gaps of 2, two columns and two rows.
-    assert_eq!((picture.width, picture.height), (134, 134));
-    assert_eq!(picture.pixel(0, 0), [255]);
+    assert_eq!((image.width, image.height), (134, 134));
+    assert_eq!(image.pixel(0, 0), [255]);
     // (0 + 1) · 127.5 rounds half up to 128; 1/3 to 170; 2/3 to 213.
-    assert_eq!([picture.pixel(2, 2), picture.pixel(131, 65), picture.pixel(65, 131)], [[128], [170], [213]]);
-    assert_eq!(picture.pixel(131, 131), [255], "the empty place is white");
+    assert_eq!([image.pixel(2, 2), image.pixel(131, 65), image.pixel(65, 131)], [[128], [170], [213]]);
+    assert_eq!(image.pixel(131, 131), [255], "the empty place is white");
 }
 
 #[test]
@@ -50,8 +50,8 @@ fn frames(path: &std::path::Path) -> Vec<image::RgbaImage> {
 fn a_grey_animation_keeps_every_value() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("a.gif");
-    let ramp = Picture { width: 16, height: 16, channels: 1, samples: (0..=255).collect() };
-    save_gif(&path, &[Picture::black(16, 16, 1), ramp], 100).unwrap();
+    let ramp = Image { width: 16, height: 16, channels: 1, samples: (0..=255).collect() };
+    save_gif(&path, &[Image::black(16, 16, 1), ramp], 100).unwrap();
     let frames = frames(&path);
     assert_eq!(frames.len(), 2);
     assert!(frames[1].pixels().enumerate().all(|(i, p)| p.0 == [i as u8, i as u8, i as u8, 255]));
@@ -62,7 +62,7 @@ fn a_grey_animation_keeps_every_value() {
 fn a_coloured_animation_keeps_its_colours() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("a.gif");
-    let red = Picture { width: 2, height: 1, channels: 3, samples: vec![200, 10, 20, 10, 20, 200] };
+    let red = Image { width: 2, height: 1, channels: 3, samples: vec![200, 10, 20, 10, 20, 200] };
     save_gif(&path, &[red], 100).unwrap();
     let frame = &frames(&path)[0];
     // The palette is made from the frame: two colours fit it but for its rounding.

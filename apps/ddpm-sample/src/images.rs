@@ -6,7 +6,7 @@ use anyhow::Context;
 use candle_core::Tensor;
 use ddpm_checkpoint::{is_checkpoint, read_tensors, write_tensors};
 use ddpm_cli::{StopSignal, usage};
-use ddpm_data::{grid, save_gif, save_grid, save_png, save_strip, to_pictures};
+use ddpm_data::{grid, save_gif, save_grid, save_png, save_strip, to_images};
 use tracing::info;
 
 use crate::args::Args;
@@ -14,7 +14,7 @@ use crate::plan::Plan;
 
 /// Milliseconds that a moment of the denoising is shown.
 const FRAME_MS: u16 = 150;
-/// Pictures that a grid shows at most; nobody looks at more, and more would not fit in memory.
+/// Images that a grid shows at most; nobody looks at more, and more would not fit in memory.
 const GRID_MOST: usize = 4096;
 /// What --save-tensors may come to, in values: 16 GiB.
 const MOST_VALUES: usize = 1 << 32;
@@ -59,25 +59,25 @@ fn check_save_tensors(path: &Path, args: &Args, plan: &Plan) -> anyhow::Result<(
     let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
     let folder = path.parent().map(|folder| if folder == Path::new("") { Path::new(".") } else { folder });
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if folder.and_then(place) == place(&args.out) && is_picture(name) {
-        return wrong(format!("{}, which is the name of a picture of --out", path.display()));
+    if folder.and_then(place) == place(&args.out) && is_image(name) {
+        return wrong(format!("{}, which is the name of an image of --out", path.display()));
     }
     let most = MOST_VALUES / plan.image_shape.iter().product::<usize>().max(1);
     if plan.images() > most {
-        return Err(usage(format!("--save-tensors: expected at most {most} pictures, found {}", plan.images())));
+        return Err(usage(format!("--save-tensors: expected at most {most} images, found {}", plan.images())));
     }
     Ok(())
 }
 
-/// Whether a file of that name in `--out` may be one of the pictures.
-fn is_picture(name: &str) -> bool {
+/// Whether a file of that name in `--out` may be one of the images.
+fn is_image(name: &str) -> bool {
     let stem = name.strip_suffix(".png").unwrap_or_default();
     let is_index = stem.len() >= 6 && stem.bytes().all(|byte| byte.is_ascii_digit());
     is_index || ["grid.png", "denoising.png", "denoising.gif", "interpolation.png"].contains(&name)
 }
 
-/// Takes pictures as they are finished, and writes what was asked for.
-pub(crate) struct Pictures<'a> {
+/// Takes images as they are finished, and writes what was asked for.
+pub(crate) struct Images<'a> {
     args: &'a Args,
     plan: &'a Plan,
     stop: &'a StopSignal,
@@ -89,12 +89,12 @@ pub(crate) struct Pictures<'a> {
     not_finite: usize,
 }
 
-impl<'a> Pictures<'a> {
+impl<'a> Images<'a> {
     pub(crate) fn new(args: &'a Args, plan: &'a Plan, stop: &'a StopSignal) -> Self {
         Self { args, plan, stop, kept: Vec::new(), taken: 0, written: 0, not_finite: 0 }
     }
 
-    /// Takes pictures `from..` of the plan, [image, channel, height, width], and writes each, until a signal comes.
+    /// Takes images `from..` of the plan, [image, channel, height, width], and writes each, until a signal comes.
     pub(crate) fn take(&mut self, from: usize, images: &Tensor) -> anyhow::Result<()> {
         let rows = images.flatten_from(1)?.to_vec2::<f32>()?;
         self.not_finite += rows.iter().filter(|values| values.iter().any(|value| !value.is_finite())).count();
@@ -107,26 +107,26 @@ impl<'a> Pictures<'a> {
         if self.args.grid_only || self.args.interpolate.is_some() {
             return Ok(());
         }
-        for (i, picture) in to_pictures(images)?.iter().enumerate() {
+        for (i, image) in to_images(images)?.iter().enumerate() {
             if self.stop.received().is_some() {
                 break;
             }
             let index = self.plan.first + (from + i) as u64;
-            save_png(&self.args.out.join(format!("{index:06}.png")), picture)?;
+            save_png(&self.args.out.join(format!("{index:06}.png")), image)?;
             self.written += 1;
         }
         Ok(())
     }
 
-    /// What the pictures make together: the tensors last, so that the pictures are there whatever happens to them.
+    /// What the images make together: the tensors last, so that the images are there whatever happens to them.
     pub(crate) fn finish(&self, moments: &[Tensor]) -> anyhow::Result<()> {
         let images = Tensor::cat(&self.kept, 0)?;
         self.draw(&images, moments)?;
         if self.not_finite > 0 {
             let (model, bad, all) = (self.plan.model_path.display(), self.not_finite, self.taken);
-            // NaN and infinities make pictures too, only none that anybody asked for.
+            // NaN and infinities make images too, only none that anybody asked for.
             anyhow::bail!(
-                "{bad} of {all} pictures hold values that are not finite: expected weights of {model} and latents that keep within bounds"
+                "{bad} of {all} images hold values that are not finite: expected weights of {model} and latents that keep within bounds"
             );
         }
         match &self.args.save_tensors {
@@ -141,13 +141,13 @@ impl<'a> Pictures<'a> {
         }
     }
 
-    /// The grid, the strip and the animation, or the way between two pictures.
+    /// The grid, the strip and the animation, or the way between two images.
     fn draw(&self, images: &Tensor, moments: &[Tensor]) -> anyhow::Result<()> {
         let (out, first) = (&self.args.out, self.plan.first);
         if self.args.interpolate.is_some() {
             let path = out.join("interpolation.png");
             save_png(&path, &grid(images, self.plan.images())?)?;
-            info!("{}: from picture {first} to {}", path.display(), first + 1);
+            info!("{}: from image {first} to {}", path.display(), first + 1);
             return Ok(());
         }
         save_grid(&out.join("grid.png"), &images.narrow(0, 0, images.dim(0)?.min(GRID_MOST))?)?;
@@ -162,9 +162,9 @@ impl<'a> Pictures<'a> {
             also.push("denoising.gif");
         }
         if !self.args.grid_only {
-            also.push("each picture of its own");
+            also.push("each image of its own");
         }
-        info!("pictures: {}; beside it {}", out.join("grid.png").display(), also.join(", "));
+        info!("images: {}; beside it {}", out.join("grid.png").display(), also.join(", "));
         Ok(())
     }
 
@@ -172,7 +172,7 @@ impl<'a> Pictures<'a> {
     pub(crate) fn stopped(&self) {
         match self.written {
             0 => info!("stopped, nothing written"),
-            n => info!("stopped: {n} of {} pictures are in {}", self.plan.images(), self.args.out.display()),
+            n => info!("stopped: {n} of {} images are in {}", self.plan.images(), self.args.out.display()),
         }
     }
 }
