@@ -5,11 +5,11 @@ use std::sync::Arc;
 use candle_core::{Result, bail};
 use rayon::prelude::*;
 
-use crate::buffer::Buffer;
+use crate::cpu::buffer::Buffer;
+use crate::cpu::exp::{exp, sigmoid};
+use crate::cpu::vectorise::{Fma, vectorise};
 use crate::device::Function;
-use crate::exp::{exp, sigmoid};
 use crate::tape::{Gradients, Tape, Value};
-use crate::vectorise::{Fma, vectorise};
 
 /// Where dropout has its randomness from.
 pub trait DropoutSource {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::buffer::Buffer;
 use crate::cpu;
-use crate::exp::exp;
-use crate::gemm::{Into, Strides, gemm};
+use crate::cpu::buffer::Buffer;
+use crate::cpu::exp::exp;
+use crate::cpu::gemm::{Into, Strides, gemm};
+use crate::cpu::vectorise::vectorise;
 use crate::tape::{Gradients, Tape, Value};
-use crate::vectorise::vectorise;
 
 /// softmax(qᵀ k / √d) applied to v, for each image and head, with d the channels of a head (Vaswani et al. 2017, eq. 1):
 /// [`Tape::attention`] as an operation of candle's.

@@ -6,8 +6,8 @@ use candle_core::backend::BackendStorage;
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Storage, Tensor, bail};
 
-use crate::buffer::Buffer;
 use crate::computation::{ComputeOptions, Precision};
+use crate::cpu::buffer::Buffer;
 use crate::tape::{Gradients, Kind, Record, Tape, Value, add_to};
 use crate::{cpu, device};
 

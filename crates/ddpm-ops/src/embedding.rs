@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::buffer::Buffer;
 use crate::cpu;
+use crate::cpu::buffer::Buffer;
 use crate::tape::{Gradients, Tape, Value};
 
 impl Tape {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::buffer::Buffer;
 use crate::cpu;
-use crate::exp::sigmoid;
-use crate::reduce::{sum_of, sum_of_pairs};
+use crate::cpu::buffer::Buffer;
+use crate::cpu::exp::sigmoid;
+use crate::cpu::reduce::{sum_of, sum_of_pairs};
+use crate::cpu::vectorise::{Fma, vectorise};
 use crate::tape::{Gradients, Tape, Value};
-use crate::vectorise::{Fma, vectorise};
 
 /// Normalises each group of channels of each image to mean 0 and variance 1 (biased, plus `eps`), then scales and shifts
 /// each channel (Wu & He 2018): [`Tape::group_norm`] as an operation of candle's.

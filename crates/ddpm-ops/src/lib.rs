@@ -17,44 +17,25 @@
 //! Tensors are [batch, channel, height, width], contiguous or not.
 
 mod activation;
-mod amx;
 mod attention;
-mod buffer;
 mod candle_op;
-mod channel_block;
 pub mod composed;
 mod computation;
 mod concat;
 mod conv2d;
-mod conv2d_amx;
-mod conv2d_gemm;
-mod conv2d_kernel;
-mod conv2d_pointwise;
-mod conv2d_winograd;
 mod cpu;
 mod device;
 mod embedding;
-mod exp;
-mod gemm;
-mod gemm_amx;
-mod geometry;
 mod group_norm;
 mod linear;
 mod loss;
 mod modulate;
 mod optimiser;
-mod padded_planes;
 mod planes;
 mod prepacked;
 mod recompute;
-mod reduce;
 mod resample;
-mod split;
-mod squares;
 mod tape;
-mod turn;
-mod vectorise;
-mod winograd;
 
 pub use activation::DropoutSource;
 pub use attention::attention;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::buffer::Buffer;
 use crate::cpu;
-use crate::gemm::{Into, Strides, gemm};
+use crate::cpu::buffer::Buffer;
+use crate::cpu::gemm::{Into, Strides, gemm};
 use crate::tape::{Gradients, Tape, Value};
 
 impl Tape {

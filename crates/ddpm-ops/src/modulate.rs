@@ -5,10 +5,10 @@ use std::sync::Arc;
 use candle_core::{Result, bail};
 use rayon::prelude::*;
 
-use crate::buffer::Buffer;
-use crate::reduce::{sum_of, sum_of_pairs};
+use crate::cpu::buffer::Buffer;
+use crate::cpu::reduce::{sum_of, sum_of_pairs};
+use crate::cpu::vectorise::vectorise;
 use crate::tape::{Gradients, Tape, Value};
-use crate::vectorise::vectorise;
 
 impl Tape {
     /// x (1 + scale) + shift, with the scales and shifts of each channel of each image.

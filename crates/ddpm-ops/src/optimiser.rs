@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use crate::candle_op::{Gradient, Values};
 use crate::cpu;
-use crate::reduce::sum_of;
-use crate::vectorise::vectorise;
+use crate::cpu::reduce::sum_of;
+use crate::cpu::vectorise::vectorise;
 
 /// The numbers of one Adam step, computed by the caller in f64.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Result, Tensor, TensorId};
 
-use crate::conv2d_kernel::{Kernel, Weights};
-use crate::geometry::Geometry;
+use crate::cpu::conv2d::{Kernel, Weights};
+use crate::cpu::geometry::Geometry;
 
 /// What the convolutions of a network make of its weights, for a network whose weights do not change: made in its first pass,
 /// used in all of them. At a batch of one image it is half of a pass's time.

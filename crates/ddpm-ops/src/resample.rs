@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{Result, bail};
 use rayon::prelude::*;
 
-use crate::buffer::Buffer;
+use crate::cpu::buffer::Buffer;
 use crate::tape::{Gradients, Tape, Value};
 
 /// A way to another height and width.

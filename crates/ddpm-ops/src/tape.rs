@@ -11,10 +11,10 @@ use std::sync::Arc;
 use candle_core::{DType, Result, Tensor, TensorId, bail};
 use rayon::prelude::*;
 
-use crate::buffer::Buffer;
+use crate::cpu::buffer::Buffer;
+use crate::cpu::vectorise::vectorise;
 use crate::device::{DeviceArray, OnDevice};
 use crate::prepacked::PackedWeights;
-use crate::vectorise::vectorise;
 
 /// A tensor on its way through a network.
 #[derive(Debug, Clone)]

@@ -9,15 +9,15 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::amx::{BLOCK, DEPTH, Factor, Offsets, Onto, Product, TILE, Tiles};
-use crate::buffer::Buffer;
 use crate::cpu;
-use crate::geometry::Geometry;
-use crate::padded_planes::PaddedPlanes;
+use crate::cpu::amx::{BLOCK, DEPTH, Factor, Offsets, Onto, Product, TILE, Tiles};
+use crate::cpu::buffer::Buffer;
+use crate::cpu::conv2d::padded_planes::PaddedPlanes;
+use crate::cpu::geometry::Geometry;
+use crate::cpu::reduce::sum_of;
+use crate::cpu::split::{pair_of, pair_rows, single_row, transpose};
+use crate::cpu::vectorise::vectorise;
 use crate::planes::{Input, Output};
-use crate::reduce::sum_of;
-use crate::split::{pair_of, pair_rows, single_row, transpose};
-use crate::vectorise::vectorise;
 
 /// Parts of the factors of output and input gradient.
 const EXACT: usize = 3;

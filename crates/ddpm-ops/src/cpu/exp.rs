@@ -1,6 +1,6 @@
 //! An f32 exponential that compilers vectorise.
 
-use crate::vectorise::Fma;
+use crate::cpu::vectorise::Fma;
 
 /// e^x to within 2e-7 relative of the true value for x in [−87, 88]; beyond, the value at the nearer end. NaN stays NaN.
 ///

@@ -1,9 +1,17 @@
 //! Which kernel convolves, and its weights and sums, whichever it is.
 
-use crate::buffer::Buffer;
-use crate::geometry::Geometry;
+mod amx;
+mod channel_block;
+mod gemm;
+mod padded_planes;
+mod pointwise;
+mod winograd;
+mod winograd_transform;
+
+use crate::cpu::amx as amx_unit;
+use crate::cpu::buffer::Buffer;
+use crate::cpu::geometry::Geometry;
 use crate::planes::{Input, Output};
-use crate::{amx, conv2d_amx, conv2d_gemm, conv2d_pointwise, conv2d_winograd};
 
 /// The kernels: one for machines with the matrix unit, three for all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,11 +25,11 @@ pub(crate) enum Kernel {
 impl Kernel {
     /// The fastest for these shapes and that many images.
     pub(crate) fn choose(geometry: &Geometry, images: usize) -> Self {
-        if amx::available() {
+        if amx_unit::available() {
             Self::Tiles
-        } else if conv2d_winograd::takes(geometry, images) {
+        } else if winograd::takes(geometry, images) {
             Self::Winograd
-        } else if conv2d_pointwise::takes(geometry) {
+        } else if pointwise::takes(geometry) {
             Self::Pointwise
         } else {
             Self::Matrix
@@ -31,9 +39,9 @@ impl Kernel {
     /// How many images are computed together, of `images` divided over `threads`.
     pub(crate) fn images_together(self, geometry: &Geometry, images: usize, threads: usize) -> usize {
         match self {
-            Self::Tiles | Self::Matrix => conv2d_amx::images_together(geometry, images, threads),
-            Self::Winograd => conv2d_winograd::images_together(geometry).min(images).max(1),
-            Self::Pointwise => conv2d_pointwise::images_together(geometry).min(images).max(1),
+            Self::Tiles | Self::Matrix => amx::images_together(geometry, images, threads),
+            Self::Winograd => winograd::images_together(geometry).min(images).max(1),
+            Self::Pointwise => pointwise::images_together(geometry).min(images).max(1),
         }
     }
 }
@@ -41,9 +49,9 @@ impl Kernel {
 /// The weights in the form that a kernel wants.
 #[derive(Debug)]
 pub(crate) enum Weights<'a> {
-    Tiles(conv2d_amx::PackedWeights),
-    Winograd(conv2d_winograd::Weights),
-    Pointwise(conv2d_pointwise::Weights),
+    Tiles(amx::PackedWeights),
+    Winograd(winograd::Weights),
+    Pointwise(pointwise::Weights),
     Matrix(std::borrow::Cow<'a, [f32]>),
 }
 
@@ -55,9 +63,9 @@ impl<'a> Weights<'a> {
     /// Those of a kernel that does not read them as they are.
     pub(crate) fn packed(kernel: Kernel, geometry: &Geometry, weight: &[f32]) -> Option<Weights<'static>> {
         Some(match kernel {
-            Kernel::Tiles => Weights::Tiles(conv2d_amx::PackedWeights::new(geometry, weight)),
-            Kernel::Winograd => Weights::Winograd(conv2d_winograd::Weights::new(geometry, weight)),
-            Kernel::Pointwise => Weights::Pointwise(conv2d_pointwise::Weights::new(geometry, weight)),
+            Kernel::Tiles => Weights::Tiles(amx::PackedWeights::new(geometry, weight)),
+            Kernel::Winograd => Weights::Winograd(winograd::Weights::new(geometry, weight)),
+            Kernel::Pointwise => Weights::Pointwise(pointwise::Weights::new(geometry, weight)),
             Kernel::Matrix => return None,
         })
     }
@@ -74,10 +82,10 @@ impl<'a> Weights<'a> {
 
     pub(crate) fn transposed(kernel: Kernel, geometry: &Geometry, weight: &[f32]) -> Self {
         match kernel {
-            Kernel::Tiles => Self::Tiles(conv2d_amx::PackedWeights::transposed(geometry, weight)),
-            Kernel::Winograd => Self::Winograd(conv2d_winograd::Weights::transposed(geometry, weight)),
-            Kernel::Pointwise => Self::Pointwise(conv2d_pointwise::Weights::transposed(geometry, weight)),
-            Kernel::Matrix => Self::Matrix(conv2d_gemm::transposed(geometry, weight).into()),
+            Kernel::Tiles => Self::Tiles(amx::PackedWeights::transposed(geometry, weight)),
+            Kernel::Winograd => Self::Winograd(winograd::Weights::transposed(geometry, weight)),
+            Kernel::Pointwise => Self::Pointwise(pointwise::Weights::transposed(geometry, weight)),
+            Kernel::Matrix => Self::Matrix(gemm::transposed(geometry, weight).into()),
         }
     }
 
@@ -91,29 +99,29 @@ impl<'a> Weights<'a> {
         threads: usize,
     ) {
         match self {
-            Self::Tiles(weights) => conv2d_amx::forward(geometry, weights, images, input, bias, out),
-            Self::Winograd(weights) => conv2d_winograd::forward(geometry, weights, images, input, bias, out, threads),
-            Self::Pointwise(weights) => conv2d_pointwise::forward(geometry, weights, images, input, bias, out, threads),
-            Self::Matrix(weights) => conv2d_gemm::forward(geometry, weights, images, input, bias, out, threads),
+            Self::Tiles(weights) => amx::forward(geometry, weights, images, input, bias, out),
+            Self::Winograd(weights) => winograd::forward(geometry, weights, images, input, bias, out, threads),
+            Self::Pointwise(weights) => pointwise::forward(geometry, weights, images, input, bias, out, threads),
+            Self::Matrix(weights) => gemm::forward(geometry, weights, images, input, bias, out, threads),
         }
     }
 }
 
 /// The gradients of weight and bias as a kernel sums them.
 pub(crate) enum WeightGradient {
-    Tiles(conv2d_amx::WeightGradient),
-    Winograd(conv2d_winograd::WeightGradient),
-    Pointwise(conv2d_pointwise::WeightGradient),
-    Matrix(conv2d_gemm::WeightGradient),
+    Tiles(amx::WeightGradient),
+    Winograd(winograd::WeightGradient),
+    Pointwise(pointwise::WeightGradient),
+    Matrix(gemm::WeightGradient),
 }
 
 impl WeightGradient {
     pub(crate) fn new(kernel: Kernel, geometry: Geometry) -> Self {
         match kernel {
-            Kernel::Tiles => Self::Tiles(conv2d_amx::WeightGradient::new(geometry)),
-            Kernel::Winograd => Self::Winograd(conv2d_winograd::WeightGradient::new(geometry)),
-            Kernel::Pointwise => Self::Pointwise(conv2d_pointwise::WeightGradient::new(geometry)),
-            Kernel::Matrix => Self::Matrix(conv2d_gemm::WeightGradient::new(geometry)),
+            Kernel::Tiles => Self::Tiles(amx::WeightGradient::new(geometry)),
+            Kernel::Winograd => Self::Winograd(winograd::WeightGradient::new(geometry)),
+            Kernel::Pointwise => Self::Pointwise(pointwise::WeightGradient::new(geometry)),
+            Kernel::Matrix => Self::Matrix(gemm::WeightGradient::new(geometry)),
         }
     }
 
@@ -138,13 +146,13 @@ impl WeightGradient {
             }
         }
         if !tiles.is_empty() {
-            conv2d_amx::WeightGradient::finish(geometry, &tiles)
+            amx::WeightGradient::finish(geometry, &tiles)
         } else if !winograd.is_empty() {
-            conv2d_winograd::WeightGradient::finish(geometry, &winograd)
+            winograd::WeightGradient::finish(geometry, &winograd)
         } else if !pointwise.is_empty() {
-            conv2d_pointwise::WeightGradient::finish(geometry, &pointwise)
+            pointwise::WeightGradient::finish(geometry, &pointwise)
         } else {
-            conv2d_gemm::WeightGradient::finish(matrices)
+            gemm::WeightGradient::finish(matrices)
         }
     }
 }

@@ -3,13 +3,13 @@
 use pulp::Arch;
 use rayon::prelude::*;
 
-use crate::buffer::Buffer;
+use crate::cpu::buffer::Buffer;
+use crate::cpu::geometry::Geometry;
+use crate::cpu::squares::{AREA, Lies, Product, SQUARE};
+use crate::cpu::transpose::{EIGHT, Turn, WithTurn, dispatch};
+use crate::cpu::vectorise::vectorise;
 use crate::cpu::{self, each};
-use crate::geometry::Geometry;
 use crate::planes::{Input, Output};
-use crate::squares::{AREA, Lies, Product, SQUARE};
-use crate::turn::{EIGHT, Turn, WithTurn, dispatch};
-use crate::vectorise::vectorise;
 
 /// Positions that are worked on together: enough that the weights, which each run reads once, stay a small part of what it
 /// reads, few enough that what lies between the steps stays in the cache.

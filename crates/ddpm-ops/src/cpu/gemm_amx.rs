@@ -1,10 +1,10 @@
 //! Matrix products on the matrix unit: both factors are packed as tiles in three parts, as exact as f32.
 
-use crate::amx::{self, BLOCK, DEPTH, Factor, Offsets, Onto, Product, TILE, Tiles};
 use crate::cpu;
-use crate::gemm::{Into, Strides};
-use crate::split::{neighbours, pair_rows, transpose};
-use crate::vectorise::vectorise;
+use crate::cpu::amx::{self, BLOCK, DEPTH, Factor, Offsets, Onto, Product, TILE, Tiles};
+use crate::cpu::gemm::{Into, Strides};
+use crate::cpu::split::{neighbours, pair_rows, transpose};
+use crate::cpu::vectorise::vectorise;
 
 const PARTS: usize = 3;
 

@@ -1,6 +1,6 @@
 //! Matrix products on strided slices, over the `gemm` crate.
 
-use crate::gemm_amx;
+use crate::cpu::gemm_amx;
 
 /// How a matrix lies in a slice: element (row, column) is at `row * rows + column * columns`.
 #[derive(Debug, Clone, Copy)]

@@ -1,11 +1,11 @@
 //! Convolution as a matrix product: every window of the input is a column. For machines without the matrix unit.
 
-use crate::buffer::Buffer;
 use crate::cpu;
-use crate::gemm::{Into, Strides, gemm};
-use crate::geometry::Geometry;
+use crate::cpu::buffer::Buffer;
+use crate::cpu::gemm::{Into, Strides, gemm};
+use crate::cpu::geometry::Geometry;
+use crate::cpu::reduce::sum_of;
 use crate::planes::{Input, Output};
-use crate::reduce::sum_of;
 
 /// Lowers `images` images to [channel, ky, kx, image, y, x]: row-major, one row for each value of a window.
 fn im2col(geometry: &Geometry, images: usize, input: &Input<'_>, columns: &mut [f32]) {

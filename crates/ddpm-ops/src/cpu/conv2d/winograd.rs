@@ -7,14 +7,14 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::buffer::Buffer;
-use crate::channel_block::Positions;
+use crate::cpu::buffer::Buffer;
+use crate::cpu::conv2d::channel_block::Positions;
+use crate::cpu::conv2d::winograd_transform::{self, POINTS, SIDE, Transform, in_two_dimensions};
+use crate::cpu::geometry::Geometry;
+use crate::cpu::squares::{AREA, Lies, Product, SQUARE};
+use crate::cpu::vectorise::vectorise;
 use crate::cpu::{self, each};
-use crate::geometry::Geometry;
 use crate::planes::{Input, Output};
-use crate::squares::{AREA, Lies, Product, SQUARE};
-use crate::vectorise::vectorise;
-use crate::winograd::{self, POINTS, SIDE, Transform, in_two_dimensions};
 
 /// Taps of a kernel.
 const TAPS: usize = 9;
@@ -169,7 +169,7 @@ impl WithSimd for FilterTask<'_> {
                 }
             }
             for lane in (0..SQUARE).step_by(S::F32_LANES) {
-                in_two_dimensions::<winograd::Filter, S, 3, 6>(
+                in_two_dimensions::<winograd_transform::Filter, S, 3, 6>(
                     simd,
                     &mut half,
                     #[inline(always)]
@@ -185,7 +185,7 @@ impl WithSimd for FilterTask<'_> {
     }
 }
 
-/// The squares of some channels' planes: of windows transformed by `winograd::Input`, or of tiles by `winograd::OutputGradient`.
+/// The squares of some channels' planes: of windows transformed by `winograd_transform::Input`, or of tiles by `winograd_transform::OutputGradient`.
 /// Adds each channel's sum to `sums`, where there are any.
 fn to_squares<T: Transform<I, 6>, const I: usize>(
     tiling: &Tiling,
@@ -305,7 +305,7 @@ pub(crate) fn forward(
     let squares_len = terms * tiling.of_block();
     cpu::with_scratch(squares_len + blocks_out * of_block_out, |scratch| {
         let (squares, blocks) = scratch.split_at_mut(squares_len);
-        to_squares::<winograd::Input, 6>(&tiling, input, geometry.channels_in, squares, &mut [], threads);
+        to_squares::<winograd_transform::Input, 6>(&tiling, input, geometry.channels_in, squares, &mut [], threads);
         let squares = &*squares;
         each(threads, blocks.par_chunks_exact_mut(of_block_out.max(1)).enumerate(), |(block, out)| {
             cpu::with_spare(tiling.of_block(), |products| {
@@ -367,7 +367,7 @@ impl WithSimd for TilesTask<'_> {
         for (tile, start) in tiling.starts(positions).enumerate() {
             let out = &mut out[start * SQUARE..];
             for lane in (0..SQUARE).step_by(lanes) {
-                in_two_dimensions::<winograd::Output, S, 6, SIDE>(
+                in_two_dimensions::<winograd_transform::Output, S, 6, SIDE>(
                     simd,
                     &mut half,
                     #[inline(always)]
@@ -412,10 +412,17 @@ impl WeightGradient {
         let (blocks_in, blocks_out) = (channels_in.div_ceil(SQUARE), channels_out.div_ceil(SQUARE));
         cpu::with_scratch((blocks_in + blocks_out) * of_block, |scratch| {
             let (squares, grad_squares) = scratch.split_at_mut(blocks_in * of_block);
-            to_squares::<winograd::Input, 6>(&tiling, input, channels_in, squares, &mut [], threads);
+            to_squares::<winograd_transform::Input, 6>(&tiling, input, channels_in, squares, &mut [], threads);
             let grad = Input { height, width, ..Input::plain(grad, channels_out, height * width) };
             let bias = &mut self.bias;
-            to_squares::<winograd::OutputGradient, SIDE>(&tiling, &grad, channels_out, grad_squares, bias, threads);
+            to_squares::<winograd_transform::OutputGradient, SIDE>(
+                &tiling,
+                &grad,
+                channels_out,
+                grad_squares,
+                bias,
+                threads,
+            );
             let (squares, grad_squares) = (&*squares, &*grad_squares);
             let tasks = self.sums.par_chunks_exact_mut((channels_out * SQUARE).max(1)).enumerate();
             each(threads, tasks, |(i, sums)| {
@@ -472,7 +479,7 @@ impl WithSimd for FilterGradientTask<'_> {
         for (block, weight) in weight.chunks_mut(SQUARE * TAPS).enumerate() {
             let mut taps = [[0.0; SQUARE]; TAPS];
             for lane in (0..SQUARE).step_by(S::F32_LANES) {
-                in_two_dimensions::<winograd::FilterGradient, S, 6, 3>(
+                in_two_dimensions::<winograd_transform::FilterGradient, S, 6, 3>(
                     simd,
                     &mut half,
                     #[inline(always)]

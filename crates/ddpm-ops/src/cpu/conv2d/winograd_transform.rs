@@ -5,7 +5,7 @@
 //! within a factor of 6 of one another, and the error is less than half as large.
 //!
 //! Tiles of 4 × 4 outputs come from windows of 6 × 6 inputs: 36 products where there are 144 multiplications. What convolves with
-//! them is `conv2d_winograd.rs`.
+//! them is `cpu/conv2d/winograd.rs`.
 //!
 //! With the notation of Lavin & Gray, y = Aᵀ [(G g) ∘ (Bᵀ d)]; the gradient of g is Gᵀ [(Bᵀ d) ∘ (A ∂y)]. In two dimensions
 //! each matrix is applied to rows, then to columns.

@@ -1,5 +1,18 @@
 //! What the CPU kernels share: f32 slices of tensors, scratch memory, the choice of the fused path.
 
+pub(crate) mod amx;
+pub(crate) mod buffer;
+pub(crate) mod conv2d;
+pub(crate) mod exp;
+pub(crate) mod gemm;
+pub(crate) mod gemm_amx;
+pub(crate) mod geometry;
+pub(crate) mod reduce;
+pub(crate) mod split;
+pub(crate) mod squares;
+pub(crate) mod transpose;
+pub(crate) mod vectorise;
+
 use std::cell::RefCell;
 
 use candle_core::{CpuStorage, DType, Error, Layout, Result, Tensor};
