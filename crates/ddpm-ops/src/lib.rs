@@ -40,7 +40,7 @@ mod tape;
 pub use activation::DropoutSource;
 pub use attention::attention;
 pub use candle_op::{Gradient, ParameterGradients, Recorded, fused, recorded};
-pub use computation::{ComputeOptions, Precision};
+pub use computation::{ComputeOptions, Precision, UnknownPrecision};
 pub use conv2d::{FusedConv2d, Norm, conv2d};
 #[cfg(feature = "cuda")]
 pub use device::open_gpu;
