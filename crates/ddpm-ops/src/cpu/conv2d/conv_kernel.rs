@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use crate::cpu::buffer::Buffer;
 use crate::cpu::geometry::Geometry;
-use crate::planes::{Input, Output};
+use crate::cpu::planes::{Input, Output};
 
 /// An algorithm for convolutions at stride 1 on the CPU, with both of its gradients.
 ///

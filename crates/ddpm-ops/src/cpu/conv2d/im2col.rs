@@ -8,8 +8,8 @@ use crate::cpu::conv2d::conv_kernel::{ConvKernel, ConvWeights, WeightGradientSum
 use crate::cpu::conv2d::padded_planes::images_of_positions;
 use crate::cpu::gemm::{Into, Strides, gemm};
 use crate::cpu::geometry::Geometry;
+use crate::cpu::planes::{Input, Output};
 use crate::cpu::reduce::sum_of;
-use crate::planes::{Input, Output};
 
 /// Convolution as the product of the weights with all windows of the input (im2col), on the `gemm` crate.
 #[derive(Debug)]
