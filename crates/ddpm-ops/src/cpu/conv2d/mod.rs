@@ -4,13 +4,12 @@
 //! declare it below, and add the type to [`KERNELS`].
 
 mod amx;
-mod channel_block;
+mod blocked_layout;
 mod conv_kernel;
 mod im2col;
 mod padded_planes;
 mod pointwise;
 mod winograd;
-mod winograd_transform;
 
 use self::amx::Amx;
 pub(crate) use self::conv_kernel::{ConvKernel, ConvWeights};

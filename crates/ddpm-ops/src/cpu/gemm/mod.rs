@@ -1,41 +1,11 @@
-//! Matrix products on strided slices, over the `gemm` crate.
+//! Matrix products of strided slices, on AMX where it pays, else on the `gemm` crate.
 
-use crate::cpu::gemm_amx;
+mod amx_gemm;
+mod operands;
 
-/// How a matrix lies in a slice: element (row, column) is at `row * rows + column * columns`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Strides {
-    pub(crate) rows: usize,
-    pub(crate) columns: usize,
-}
+pub(crate) use self::operands::{Into, Strides};
 
-impl Strides {
-    /// A row-major matrix of that many columns.
-    pub(crate) fn row_major(columns: usize) -> Self {
-        Self { rows: columns, columns: 1 }
-    }
-
-    /// The transpose of a row-major matrix that has `columns` columns before it is transposed.
-    pub(crate) fn transposed(columns: usize) -> Self {
-        Self { rows: 1, columns }
-    }
-
-    /// How many elements a matrix of that size spans.
-    fn span(self, rows: usize, columns: usize) -> usize {
-        if rows == 0 || columns == 0 { 0 } else { (rows - 1) * self.rows + (columns - 1) * self.columns + 1 }
-    }
-}
-
-/// What happens to the values that the output holds already.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Into {
-    /// `out = a b`
-    Replace,
-    /// `out += a b`
-    Add,
-}
-
-/// `out (m × n) = a (m × k) · b (k × n)`, or added to it, on `threads` threads of the current rayon pool.
+/// `out (m × n) = a (m × k) · b (k × n)`, or the product added to `out`, on `threads` threads of the current rayon pool.
 ///
 /// # Panics
 /// When a slice is shorter than its matrix spans: a bug of the caller.
@@ -54,14 +24,13 @@ pub(crate) fn gemm(
     assert!(out.len() >= out_strides.span(m, n), "out holds {} elements", out.len());
     assert!(a.len() >= a_strides.span(m, k), "a holds {} elements", a.len());
     assert!(b.len() >= b_strides.span(k, n), "b holds {} elements", b.len());
-    if threads <= 1 && gemm_amx::takes((m, n, k), out_strides, a_strides, b_strides) {
-        return gemm_amx::gemm((m, n, k), (out, out_strides.rows), into, (a, a_strides), (b, b_strides));
+    if threads <= 1 && amx_gemm::supports((m, n, k), out_strides, a_strides, b_strides) {
+        return amx_gemm::gemm((m, n, k), (out, out_strides.rows), into, (a, a_strides), (b, b_strides));
     }
     let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
-    // SAFETY: the three assertions hold every element that the strides address inside its slice; `out` is borrowed
-    // mutably, so it overlaps neither `a` nor `b`; strides fit isize because they address slices. When `read_dst` is
-    // false the destination is not read, and it is initialised memory in any case.
-    #[allow(unsafe_code)]
+    // SAFETY: the three assertions ensure that every element that the strides address lies within its slice. `out` is borrowed
+    // mutably, so it overlaps neither `a` nor `b`. Strides fit isize because they address slices. All memory is initialised.
+    #[allow(unsafe_code, reason = "the `gemm` crate takes pointers")]
     unsafe {
         gemm::gemm(
             m,

@@ -1,42 +1,48 @@
-//! The transforms of F(4, 3): four outputs of a three-tap filter from six products (Winograd 1980; Lavin & Gray 2016).
+//! The transforms of F(4, 3): four outputs of a filter with three taps from six products (Winograd 1980; Lavin & Gray 2016).
 //!
-//! A correlation of polynomials is evaluated at six points, multiplied there, and interpolated. The points are 0, ±a, ±b and ∞
-//! with a = 1/√2 and b = √2. DIFFERENCE: the usual points are ±1 and ±2; these, each other's inverses, keep all coefficients
-//! within a factor of 6 of one another, and the error is less than half as large.
+//! In the notation of Lavin & Gray, y = Aᵀ [(G g) ∘ (Bᵀ d)], with the window d, the filter g and the outputs y. The gradient with
+//! respect to g is Gᵀ [(Bᵀ d) ∘ (A ∂y)]. In two dimensions each matrix is applied to the rows and then to the columns.
 //!
-//! Tiles of 4 × 4 outputs come from windows of 6 × 6 inputs: 36 products where there are 144 multiplications. What convolves with
-//! them is `cpu/conv2d/winograd.rs`.
+//! The matrices evaluate two polynomials at six points and interpolate their product (Toom–Cook). The points are 0, ±a, ±b and ∞
+//! with a = 1/√2 and b = √2.
 //!
-//! With the notation of Lavin & Gray, y = Aᵀ [(G g) ∘ (Bᵀ d)]; the gradient of g is Gᵀ [(Bᵀ d) ∘ (A ∂y)]. In two dimensions
-//! each matrix is applied to rows, then to columns.
+//! DIFFERENCE: Lavin & Gray use the points ±1 and ±2. With a and b, which are inverses of each other, all coefficients lie within
+//! a factor of 6 of one another, and the rounding error is less than half as large.
 
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 use pulp::Simd;
 
-/// Points of the transformed domain, in two dimensions.
+/// The number of points of the transform domain in two dimensions.
 pub(crate) const POINTS: usize = 36;
 
-/// Rows and columns of a tile of the output.
-pub(crate) const SIDE: usize = 4;
+/// The number of taps of a kernel.
+pub(crate) const TAPS: usize = 9;
+
+/// The number of rows and columns of an output tile.
+pub(crate) const TILE_SIDE: usize = 4;
 
 const A: f32 = FRAC_1_SQRT_2;
 const B: f32 = SQRT_2;
 const A2: f32 = 0.5;
 const B2: f32 = 2.0;
-/// a² + b²; a² b² is 1.
+/// a² + b². The product a² b² is 1.
 const SUM: f32 = 2.5;
-/// Of the Lagrange polynomials at ±a and ±b: 2a² (a² − b²) and 2b² (b² − a²), inverted.
+/// The inverse denominators of the Lagrange polynomials at ±a and ±b: 1 / (2a² (a² − b²)) and 1 / (2b² (b² − a²)).
 const LAGRANGE_A: f32 = -1.0 / 1.5;
 const LAGRANGE_B: f32 = 1.0 / 6.0;
 
-/// One of the five matrices, from vectors of `I` numbers to vectors of `O`.
+/// One of the five matrices, which maps `I` numbers to `O` numbers.
 pub(crate) trait Transform<const I: usize, const O: usize> {
+    /// The product of the matrix with x, for each lane of the vectors.
     fn apply<S: Simd>(simd: S, x: [S::f32s; I]) -> [S::f32s; O];
 }
 
-/// The matrix applied to the rows of what `load(row, column)` gives, then to the columns of that; the results are given to
-/// `store(row, column, values)`. `half` is what lies between, lent because filling fresh memory takes as long as the transform.
+/// Applies the matrix to the rows of the values `load(row, column)`, then to the columns of the result, and passes the final
+/// values to `store(row, column, values)`.
+///
+/// `half` is memory for the result of the first step. The caller provides it because initialising it in every call would take as
+/// long as the transform.
 #[inline(always)]
 pub(crate) fn in_two_dimensions<T: Transform<I, O>, S: Simd, const I: usize, const O: usize>(
     simd: S,
@@ -63,7 +69,7 @@ pub(crate) fn in_two_dimensions<T: Transform<I, O>, S: Simd, const I: usize, con
     }
 }
 
-/// x · factor + y, one rounding where the machine has such an instruction.
+/// x · factor + y, rounded once if the machine has FMA.
 #[inline(always)]
 fn fma<S: Simd>(simd: S, x: S::f32s, factor: f32, y: S::f32s) -> S::f32s {
     simd.mul_add_e_f32s(x, simd.splat_f32s(factor), y)
@@ -80,10 +86,10 @@ fn butterfly<S: Simd>(simd: S, x: S::f32s, y: S::f32s) -> (S::f32s, S::f32s) {
     (simd.add_f32s(x, y), simd.sub_f32s(x, y))
 }
 
-/// Bᵀ: six inputs to the six points.
-pub(crate) struct Input;
+/// Bᵀ: transforms six inputs to the six points.
+pub(crate) struct InputTransform;
 
-impl Transform<6, 6> for Input {
+impl Transform<6, 6> for InputTransform {
     #[inline(always)]
     fn apply<S: Simd>(simd: S, d: [S::f32s; 6]) -> [S::f32s; 6] {
         let (even_a, odd_a) = (fma(simd, d[2], -B2, d[4]), fma(simd, d[1], -B2, d[3]));
@@ -99,10 +105,10 @@ impl Transform<6, 6> for Input {
     }
 }
 
-/// Aᵀ: products at the six points to four outputs.
-pub(crate) struct Output;
+/// Aᵀ: transforms products at the six points to four outputs.
+pub(crate) struct OutputTransform;
 
-impl Transform<6, 4> for Output {
+impl Transform<6, 4> for OutputTransform {
     #[inline(always)]
     fn apply<S: Simd>(simd: S, m: [S::f32s; 6]) -> [S::f32s; 4] {
         let (even_a, odd_a) = butterfly(simd, m[1], m[2]);
@@ -116,10 +122,10 @@ impl Transform<6, 4> for Output {
     }
 }
 
-/// A: gradients of four outputs to those at the six points.
-pub(crate) struct OutputGradient;
+/// A: transforms gradients of four outputs to gradients at the six points.
+pub(crate) struct OutputGradientTransform;
 
-impl Transform<4, 6> for OutputGradient {
+impl Transform<4, 6> for OutputGradientTransform {
     #[inline(always)]
     fn apply<S: Simd>(simd: S, g: [S::f32s; 4]) -> [S::f32s; 6] {
         let (even_a, odd_a) = (fma(simd, g[2], A2, g[0]), fma(simd, g[3], A2, g[1]));
@@ -135,10 +141,10 @@ impl Transform<4, 6> for OutputGradient {
     }
 }
 
-/// G: three taps to the six points.
-pub(crate) struct Filter;
+/// G: transforms three taps to the six points.
+pub(crate) struct FilterTransform;
 
-impl Transform<3, 6> for Filter {
+impl Transform<3, 6> for FilterTransform {
     #[inline(always)]
     fn apply<S: Simd>(simd: S, g: [S::f32s; 3]) -> [S::f32s; 6] {
         let even_a = times(simd, fma(simd, g[2], A2, g[0]), LAGRANGE_A);
@@ -154,10 +160,10 @@ impl Transform<3, 6> for Filter {
     }
 }
 
-/// Gᵀ: gradients at the six points to those of the three taps.
-pub(crate) struct FilterGradient;
+/// Gᵀ: transforms gradients at the six points to gradients of the three taps.
+pub(crate) struct FilterGradientTransform;
 
-impl Transform<6, 3> for FilterGradient {
+impl Transform<6, 3> for FilterGradientTransform {
     #[inline(always)]
     fn apply<S: Simd>(simd: S, u: [S::f32s; 6]) -> [S::f32s; 3] {
         let (even_a, odd_a) = butterfly(simd, u[1], u[2]);
@@ -177,7 +183,7 @@ mod tests {
 
     use super::*;
 
-    /// The matrix of a transform, column by column from unit vectors.
+    /// The matrix of a transform, whose columns are its values for unit vectors.
     fn matrix<T: Transform<I, O>, const I: usize, const O: usize>() -> [[f32; I]; O] {
         let columns: [[f32; O]; I] = std::array::from_fn(|column| {
             T::apply(Scalar::new(), std::array::from_fn(|i| if i == column { 1.0 } else { 0.0 }))
@@ -186,8 +192,9 @@ mod tests {
     }
 
     #[test]
-    fn six_products_are_four_outputs_of_three_taps() {
-        let (input, filter, output) = (matrix::<Input, 6, 6>(), matrix::<Filter, 3, 6>(), matrix::<Output, 6, 4>());
+    fn six_products_give_four_outputs_of_three_taps() {
+        let (input, filter, output) =
+            (matrix::<InputTransform, 6, 6>(), matrix::<FilterTransform, 3, 6>(), matrix::<OutputTransform, 6, 4>());
         for (y, tap, x) in (0..72).map(|i| (i / 18, i / 6 % 3, i % 6)) {
             let coefficient: f32 = (0..6).map(|point| output[y][point] * filter[point][tap] * input[point][x]).sum();
             let expected = if x == y + tap { 1.0 } else { 0.0 };
@@ -196,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn gradients_are_the_transposes() {
+    fn gradients_use_the_transposed_matrices() {
         fn check<const I: usize, const O: usize>(forward: [[f32; I]; O], backward: [[f32; O]; I]) {
             for (row, forward) in forward.iter().enumerate() {
                 for (column, value) in forward.iter().enumerate() {
@@ -204,7 +211,7 @@ mod tests {
                 }
             }
         }
-        check(matrix::<Output, 6, 4>(), matrix::<OutputGradient, 4, 6>());
-        check(matrix::<Filter, 3, 6>(), matrix::<FilterGradient, 6, 3>());
+        check(matrix::<OutputTransform, 6, 4>(), matrix::<OutputGradientTransform, 4, 6>());
+        check(matrix::<FilterTransform, 3, 6>(), matrix::<FilterGradientTransform, 6, 3>());
     }
 }
