@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// An array of f32 whose memory returns to a pool of this process when it is dropped.
 ///
-/// A training step needs arrays of the same sizes as the step before it. Fresh memory from the operating system costs a page fault
-/// every 4 KiB, which takes as long as the arithmetic on it.
+/// A training step needs arrays of the same sizes as the step before it. Fresh memory from the operating system costs a
+/// page fault every 4 KiB, which takes as long as the arithmetic on it.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
     /// The memory, which may be longer than the array.
@@ -81,8 +81,8 @@ impl Buffer {
                 return memory;
             }
         }
-        // The pool holds more than twice the memory that was ever in use at once: the sizes have changed, and those of the idle
-        // memory are unlikely to be needed again.
+        // The pool holds more than twice the memory that was ever in use at once: the sizes have changed, and those of
+        // the idle memory are unlikely to be needed again.
         if pool.idle_elements + pool.used_elements > 2 * pool.peak_elements {
             pool.idle.clear();
             pool.idle_elements = 0;

@@ -2,10 +2,11 @@
 
 use crate::cpu::vectorise::Fma;
 
-/// e^x with a relative error below 2e-7 for x in [−87, 88]. Arguments outside of this range are clamped to it; NaN gives NaN.
+/// e^x with a relative error below 2e-7 for x in [−87, 88]. Arguments outside of this range are clamped to it; NaN
+/// gives NaN.
 ///
-/// The function uses the Cody–Waite reduction x = n ln 2 + r with |r| ≤ ln 2 / 2 and a polynomial for e^r. It has no branch, table
-/// or library call, so a loop over it becomes SIMD code.
+/// The function uses the Cody–Waite reduction x = n ln 2 + r with |r| ≤ ln 2 / 2 and a polynomial for e^r. It has no
+/// branch, table or library call, so a loop over it becomes SIMD code.
 #[inline(always)]
 pub(crate) fn exp(fma: Fma, x: f32) -> f32 {
     // Adding and subtracting 1.5 · 2²³ rounds to the nearest integer.

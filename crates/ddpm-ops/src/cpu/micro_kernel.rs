@@ -1,12 +1,13 @@
 //! The micro-kernel of small matrix products: a few rows times a panel of sixteen columns.
 //!
-//! In the terms of BLIS (Van Zee & van de Geijn 2015), the right factor is packed into panels of `NR` = 16 columns, and the
-//! products of `MR` rows with one panel form a register tile that stays in vector registers from the first term of its sums to
-//! the last. `MR` is as large as the vector registers of the machine allow: 12 rows with AVX-512, 6 with AVX2, 4 with vectors of
-//! four f32.
+//! In the terms of BLIS (Van Zee & van de Geijn 2015), the right factor is packed into panels of `NR` = 16 columns, and
+//! the products of `MR` rows with one panel form a register tile that stays in vector registers from the first term of
+//! its sums to the last. `MR` is as large as the vector registers of the machine allow: 12 rows with AVX-512, 6 with
+//! AVX2, 4 with vectors of four f32.
 //!
-//! Both factors are read in blocks of sixteen terms. A block of the panel is [16 terms][16 columns], row by row, so that a term
-//! of all columns is one or a few vectors. The left factor supplies one number for each row and term, which is broadcast.
+//! Both factors are read in blocks of sixteen terms. A block of the panel is [16 terms][16 columns], row by row, so
+//! that a term of all columns is one or a few vectors. The left factor supplies one number for each row and term, which
+//! is broadcast.
 
 use pulp::{Simd, WithSimd};
 
@@ -24,8 +25,8 @@ pub(crate) enum LeftLayout {
     ColumnMajor,
 }
 
-/// `out[row][column] = Σ_block Σ_k left[block][row][k] · right[block][k][column]` for sixteen columns, or this sum added to
-/// `out`.
+/// `out[row][column] = Σ_block Σ_k left[block][row][k] · right[block][k][column]` for sixteen columns, or this sum
+/// added to `out`.
 #[derive(Debug)]
 pub(crate) struct PanelProduct<'a> {
     /// The number of blocks of sixteen terms.

@@ -1,6 +1,7 @@
 //! Sums in a fixed order, written so that compilers vectorise them.
 
-/// The number of elements that are summed in f32 before the partial sum is added in f64, so that long sums keep their precision.
+/// The number of elements that are summed in f32 before the partial sum is added in f64, so that long sums keep their
+/// precision.
 const RUN: usize = 4096;
 /// The number of running sums: enough vector registers that an addition need not wait for the one before it.
 const LANES: usize = 64;

@@ -1,7 +1,7 @@
 //! Scratch memory of each thread, kept from call to call.
 //!
-//! The loops of a kernel pack their operands into temporary arrays of the same sizes over and over. Memory that is allocated
-//! anew each time costs a page fault every 4 KiB, which takes as long as filling it.
+//! The loops of a kernel pack their operands into temporary arrays of the same sizes over and over. Memory that is
+//! allocated anew each time costs a page fault every 4 KiB, which takes as long as filling it.
 
 use std::cell::RefCell;
 
@@ -9,8 +9,8 @@ macro_rules! scratch {
     ($(#[$doc:meta])* $name:ident, $type:ty, $zero:expr) => {
         $(#[$doc])*
         ///
-        /// The slice begins at a multiple of 64 bytes, a cache line. Its contents are whatever the previous user left. A nested
-        /// call of the same function gets memory of its own.
+        /// The slice begins at a multiple of 64 bytes, a cache line. Its contents are whatever the previous user left.
+        /// A nested call of the same function gets memory of its own.
         pub(crate) fn $name<R>(len: usize, f: impl FnOnce(&mut [$type]) -> R) -> R {
             thread_local! {
                 static SCRATCH: RefCell<Vec<$type>> = const { RefCell::new(Vec::new()) };

@@ -3,8 +3,8 @@
 /// `columns[i][row]` is element `i` of row `row`.
 #[inline(always)]
 pub(crate) fn transpose_16x16<T: Copy + Default>(mut rows: [[T; 16]; 16]) -> [[T; 16]; 16] {
-    // Each stage exchanges the off-diagonal quarters of squares half as large as those of the stage before. All permutations are
-    // constants, so each is one shuffle.
+    // Each stage exchanges the off-diagonal quarters of squares half as large as those of the stage before. All
+    // permutations are constants, so each is one shuffle.
     macro_rules! stage {
         ($bit:literal) => {
             let mut swapped = [[T::default(); 16]; 16];

@@ -17,7 +17,8 @@ pub(crate) trait Transpose8x8: Copy {
 
 /// Work that transposes many blocks.
 pub(crate) trait WithTranspose {
-    /// Does the work. The implementation is inlined into a function that is compiled for the instructions of `transpose`.
+    /// Does the work. The implementation is inlined into a function that is compiled for the instructions of
+    /// `transpose`.
     fn with_transpose<T: Transpose8x8>(self, transpose: T);
 }
 

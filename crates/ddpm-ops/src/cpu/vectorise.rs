@@ -20,13 +20,14 @@ impl Fma {
 
 /// Calls `f`, compiled for the widest vectors of this machine, so that its loops become SIMD code.
 ///
-/// Only code that is inlined into `f` is compiled for these vectors. `f` itself and the functions that it calls therefore have to
-/// be marked `#[inline(always)]`, and scratch memory has to be taken before the call, not inside of it through another closure.
+/// Only code that is inlined into `f` is compiled for these vectors. `f` itself and the functions that it calls
+/// therefore have to be marked `#[inline(always)]`, and scratch memory has to be taken before the call, not inside of
+/// it through another closure.
 pub(crate) fn vectorise<R>(f: impl FnMut(Fma) -> R) -> R {
     struct Call<F>(F);
 
-    // pulp implements `WithSimd` for `FnOnce` closures. A closure that is `FnMut` would be called there through a shim function,
-    // which is compiled for the oldest machine.
+    // pulp implements `WithSimd` for `FnOnce` closures. A closure that is `FnMut` would be called there through a shim
+    // function, which is compiled for the oldest machine.
     impl<R, F: FnMut(Fma) -> R> WithSimd for Call<F> {
         type Output = R;
 

@@ -11,7 +11,8 @@ pub(crate) fn for_each_item<I: IndexedParallelIterator>(threads: usize, items: I
 
 /// Divides `0..items` into at most `parts` consecutive ranges whose lengths differ by at most one.
 ///
-/// The ranges depend on these two numbers alone, so sums that are computed range by range have the same bits in every run.
+/// The ranges depend on these two numbers alone, so sums that are computed range by range have the same bits in every
+/// run.
 pub(crate) fn even_ranges(items: usize, parts: usize) -> Vec<Range<usize>> {
     let parts = parts.clamp(1, items.max(1));
     (0..parts).map(|i| items * i / parts..items * (i + 1) / parts).collect()

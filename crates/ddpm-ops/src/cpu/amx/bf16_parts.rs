@@ -1,10 +1,11 @@
 //! f32 numbers as sums of two or three bf16, arranged as the rows of tiles.
 
-/// x as a sum of bf16, each in the upper 16 bits of a word: x rounded to bf16, then the remainder rounded to bf16, and so on. The
-/// sum of two parts differs from x by at most 2⁻¹⁷ |x|; the sum of three is x.
+/// x as a sum of bf16, each in the upper 16 bits of a word: x rounded to bf16, then the remainder rounded to bf16, and
+/// so on. The sum of two parts differs from x by at most 2⁻¹⁷ |x|; the sum of three is x.
 #[inline(always)]
 fn split<const PARTS: usize>(x: f32) -> [u32; PARTS] {
-    // Half a unit in the last place of bf16. Adding it before the lower bits are cut off rounds to nearest, ties away from zero.
+    // Half a unit in the last place of bf16. Adding it before the lower bits are cut off rounds to nearest, ties away
+    // from zero.
     const HALF: u32 = 0x8000;
     let mut rest = x;
     std::array::from_fn(|_| {
@@ -21,8 +22,8 @@ fn pair(first: u32, second: u32) -> u32 {
     first >> 16 | second & 0xffff_0000
 }
 
-/// Interleaves two rows: element i of each part of `to` is the pair of `first[i]` and `second[i]`. This is a row of a `b` tile. A
-/// missing second row counts as zeros.
+/// Interleaves two rows: element i of each part of `to` is the pair of `first[i]` and `second[i]`. This is a row of a
+/// `b` tile. A missing second row counts as zeros.
 #[inline(always)]
 pub(crate) fn interleave_rows<const PARTS: usize>(first: &[f32], second: Option<&[f32]>, to: [&mut [u32]; PARTS]) {
     let n = first.len();

@@ -1,4 +1,5 @@
-//! Products of tiles in plain code. They are slow, and let every machine test the code that packs operands for the tiles.
+//! Products of tiles in plain code. They are slow, and let every machine test the code that packs operands for the
+//! tiles.
 
 use crate::cpu::amx::operands::{Bf16Storage, Factor, Initial, OutputBlock, TILE};
 
@@ -53,8 +54,8 @@ fn tile<T: Bf16Storage>(part: &[T], first: usize, row_stride: usize) -> Tile {
     std::array::from_fn(|r| std::array::from_fn(|i| f32::from_bits(u32::from(T::bf16(part, start(r) + i)) << 16)))
 }
 
-/// The instruction TDPBF16PS (Intel SDM, volume 2): adds the products of the pairs in the rows of `a` with the pairs in the columns
-/// of `b`.
+/// The instruction TDPBF16PS (Intel SDM, volume 2): adds the products of the pairs in the rows of `a` with the pairs in
+/// the columns of `b`.
 fn add_product(sums: &mut [[f32; TILE]; TILE], a: &Tile, b: &Tile) {
     for (sums, a) in sums.iter_mut().zip(a) {
         for (pair, b) in a.chunks_exact(2).zip(b) {

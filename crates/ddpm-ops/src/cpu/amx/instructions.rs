@@ -7,8 +7,8 @@ use std::mem::offset_of;
 
 use crate::cpu::amx::operands::{Factor, Initial, OutputBlock, TILE};
 
-/// The configuration of eight tiles of 16 rows of 64 bytes (Intel SDM, volume 1, section 18.2.1): palette 1, the bytes of a row
-/// of each tile from byte 16, the numbers of rows from byte 48.
+/// The configuration of eight tiles of 16 rows of 64 bytes (Intel SDM, volume 1, section 18.2.1): palette 1, the bytes
+/// of a row of each tile from byte 16, the numbers of rows from byte 48.
 #[repr(C, align(64))]
 struct Configuration([u8; 64]);
 
@@ -75,11 +75,13 @@ struct Arguments {
 
 static ZEROS: [f32; TILE] = [0.0; TILE];
 
-/// The loop over all steps, with the loads and stores of the sums around it. `$body` lists the instructions of one step.
+/// The loop over all steps, with the loads and stores of the sums around it. `$body` lists the instructions of one
+/// step.
 ///
-/// In the body, tiles 0 to 3 are the sums, 4 and 5 the two tiles of `a`, 6 and 7 those of `b`. `r8`, `r9` and `rdi` point to the
-/// high, middle and low part of `a`, with row stride `r10` and tile stride `rcx`. `r12`, `r13` and the address at `[rsp + 8]`
-/// point to those of `b`, with row stride `r11` and tile stride `rdx`. `rax` is this step's offset in `b`, and `rsi` is free.
+/// In the body, tiles 0 to 3 are the sums, 4 and 5 the two tiles of `a`, 6 and 7 those of `b`. `r8`, `r9` and `rdi`
+/// point to the high, middle and low part of `a`, with row stride `r10` and tile stride `rcx`. `r12`, `r13` and the
+/// address at `[rsp + 8]` point to those of `b`, with row stride `r11` and tile stride `rdx`. `rax` is this step's
+/// offset in `b`, and `rsi` is free.
 macro_rules! kernel {
     ($arguments:expr, $($body:literal),+ $(,)?) => {
         asm!(
@@ -212,11 +214,11 @@ pub(super) fn multiply<A, B, const PARTS: usize>(
         b_offsets: b_offsets.as_ptr(),
         steps: b_offsets.len(),
     };
-    // The argument for both blocks of assembly. `TileUnit::multiply` has checked that all tiles of `a`, `b` and the output lie
-    // within their slices. The initial sums are the output's, 32 rows of 16 values, or one row of zeros at stride 0. The output
-    // is borrowed mutably, so the factors do not overlap it. A `Configured` exists, so this thread's tile registers are
-    // configured, and the compiler uses none of them. All registers that change are declared, except `rdi`, which is saved on
-    // the stack and restored.
+    // The argument for both blocks of assembly. `TileUnit::multiply` has checked that all tiles of `a`, `b` and the
+    // output lie within their slices. The initial sums are the output's, 32 rows of 16 values, or one row of zeros at
+    // stride 0. The output is borrowed mutably, so the factors do not overlap it. A `Configured` exists, so this
+    // thread's tile registers are configured, and the compiler uses none of them. All registers that change are
+    // declared, except `rdi`, which is saved on the stack and restored.
     if PARTS == 3 {
         // SAFETY: see the argument above.
         unsafe {

@@ -29,8 +29,8 @@ impl Bf16Storage for u32 {
 
 /// A factor of a product, split into parts, and where its tiles lie.
 ///
-/// Row r of tile h (0 or 1) at step s begins at element `first + h · tile_stride + r · row_stride + offset(s)`. Elements are
-/// pairs of bf16, or single bf16 where a pair may begin at any number.
+/// Row r of tile h (0 or 1) at step s begins at element `first + h · tile_stride + r · row_stride + offset(s)`.
+/// Elements are pairs of bf16, or single bf16 where a pair may begin at any number.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Factor<'a, T, const PARTS: usize> {
     /// The numbers rounded to bf16, then the remainders rounded to bf16, and so on.
@@ -41,8 +41,8 @@ pub(crate) struct Factor<'a, T, const PARTS: usize> {
 }
 
 impl<T, const PARTS: usize> Factor<'_, T, PARTS> {
-    /// The position of the first tile in bytes, after a check that all tiles lie within the slices up to `furthest` bytes
-    /// after the first step.
+    /// The position of the first tile in bytes, after a check that all tiles lie within the slices up to `furthest`
+    /// bytes after the first step.
     #[inline(always)]
     pub(crate) fn checked(&self, furthest: usize) -> usize {
         let size = size_of::<T>();
@@ -86,8 +86,8 @@ impl StepOffsets {
     }
 }
 
-/// The 2 × 2 tiles of the output: row r, column c lies at `first + r · row_stride + c`, and the second column of tiles begins
-/// `tile_stride` elements after the first.
+/// The 2 × 2 tiles of the output: row r, column c lies at `first + r · row_stride + c`, and the second column of tiles
+/// begins `tile_stride` elements after the first.
 #[derive(Debug)]
 pub(crate) struct OutputBlock<'a> {
     pub(crate) values: &'a mut [f32],

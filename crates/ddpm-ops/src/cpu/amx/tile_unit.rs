@@ -19,7 +19,8 @@ enum Implementation {
     Emulated,
 }
 
-/// The implementation that this process uses; None if there is none, or if the environment variable `DDPM_NO_AMX` is set.
+/// The implementation that this process uses; None if there is none, or if the environment variable `DDPM_NO_AMX` is
+/// set.
 fn implementation() -> Option<Implementation> {
     static IMPLEMENTATION: OnceLock<Option<Implementation>> = OnceLock::new();
     let is_set = |name| std::env::var_os(name).is_some();
@@ -64,13 +65,13 @@ impl TileUnit {
 
     /// Computes `initial` + a b over all steps for a block of 32 × 32 values of the output.
     ///
-    /// A row of a tile of `a` is 32 terms of one output row. A row of a tile of `b` is two terms of 16 output columns, column by
-    /// column. The tiles of `a` are `a_step` elements further at each step, those of `b` at `b_offsets`.
+    /// A row of a tile of `a` is 32 terms of one output row. A row of a tile of `b` is two terms of 16 output columns,
+    /// column by column. The tiles of `a` are `a_step` elements further at each step, those of `b` at `b_offsets`.
     ///
     /// # Panics
     /// When a tile would lie outside of its slice: a bug of the caller.
-    // Inlined because the arguments would otherwise pass through memory and be read back in other sizes than they were written
-    // in. Such loads wait until the stores of the previous call's output have completed.
+    // Inlined because the arguments would otherwise pass through memory and be read back in other sizes than they were
+    // written in. Such loads wait until the stores of the previous call's output have completed.
     #[inline(always)]
     pub(crate) fn multiply<A: Bf16Storage, B: Bf16Storage, const PARTS: usize>(
         &self,

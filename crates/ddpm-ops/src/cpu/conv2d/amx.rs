@@ -1,9 +1,10 @@
 //! Convolution on AMX without im2col.
 //!
-//! The input is packed as padded planes (`padded_planes`), where the inputs of all positions at one tap are one slice. Output and
-//! input gradient are products of the packed weights with these slices: the rows are output channels, the columns are positions,
-//! and each step adds one tap of 32 input channels. Their factors are split into three bf16 parts, which is as exact as f32. The
-//! gradient of the weights (`weight_gradient`) multiplies planes with planes: its terms are positions.
+//! The input is packed as padded planes (`padded_planes`), where the inputs of all positions at one tap are one slice.
+//! Output and input gradient are products of the packed weights with these slices: the rows are output channels, the
+//! columns are positions, and each step adds one tap of 32 input channels. Their factors are split into three bf16
+//! parts, which is as exact as f32. The gradient of the weights (`weight_gradient`) multiplies planes with planes: its
+//! terms are positions.
 
 mod amx_weights;
 mod packing;
@@ -122,8 +123,9 @@ fn forward(
             };
             let a = weights.block(block);
             let step = BLOCK * TILE;
-            // If blocks of positions consist of whole or half lines, and the block of channels is complete and lies in one tensor,
-            // the products are stored in the output itself. Otherwise they are stored in scratch memory and copied.
+            // If blocks of positions consist of whole or half lines, and the block of channels is complete and lies in
+            // one tensor, the products are stored in the output itself. Otherwise they are stored in scratch memory and
+            // copied.
             let lines = lines_per_block(&planes).filter(|_| channels.len() == BLOCK);
             if let Some(lines) = lines.filter(|_| out.block(0, channels.clone()).is_some()) {
                 for image in 0..planes.images {
@@ -172,8 +174,8 @@ fn unpack_positions<const PARTS: usize, const WIDTH: usize>(
     }
 }
 
-/// The number of lines that a block of 32 positions touches, if blocks do not straddle lines: 1 if a line is one or several blocks,
-/// 2 if a block is two lines of 16.
+/// The number of lines that a block of 32 positions touches, if blocks do not straddle lines: 1 if a line is one or
+/// several blocks, 2 if a block is two lines of 16.
 fn lines_per_block(planes: &PaddedPlanes) -> Option<usize> {
     match planes.width {
         width if width.is_multiple_of(BLOCK) => Some(1),

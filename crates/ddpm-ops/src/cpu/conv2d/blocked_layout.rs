@@ -1,8 +1,8 @@
 //! Images in channel blocks of sixteen, the layout that oneDNN calls nChw16c.
 //!
-//! A tensor [image, channel, height, width] has the positions of a channel adjacent. The kernels that compute with vectors of
-//! channels copy it into blocks of sixteen channels, [block][position][16], and copy their results back. Both are transpositions,
-//! which are done in blocks of 8 × 8.
+//! A tensor [image, channel, height, width] has the positions of a channel adjacent. The kernels that compute with
+//! vectors of channels copy it into blocks of sixteen channels, [block][position][16], and copy their results back.
+//! Both are transpositions, which are done in blocks of 8 × 8.
 
 use std::ops::Range;
 
@@ -10,8 +10,8 @@ use crate::cpu::micro_kernel::PANEL;
 use crate::cpu::planes::{Input, Output};
 use crate::cpu::transpose_8x8::{BLOCK_SIDE, Transpose8x8, WithTranspose, dispatch};
 
-/// Where the positions of some images lie within one channel block. All distances are in positions, each of which is sixteen
-/// elements.
+/// Where the positions of some images lie within one channel block. All distances are in positions, each of which is
+/// sixteen elements.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BlockedLayout {
     pub(crate) images: usize,
@@ -30,14 +30,14 @@ impl BlockedLayout {
         self.height * self.width
     }
 
-    /// Copies the channels `channels` of all images to `to`, `[position][16]`. If there are fewer than sixteen channels, the others
-    /// are zeros. `scratch` holds seventeen planes.
+    /// Copies the channels `channels` of all images to `to`, `[position][16]`. If there are fewer than sixteen
+    /// channels, the others are zeros. `scratch` holds seventeen planes.
     pub(crate) fn pack(&self, input: &Input<'_>, channels: Range<usize>, to: &mut [f32], scratch: &mut [f32]) {
         dispatch(Pack { layout: *self, input, channels, to, scratch });
     }
 
-    /// Copies the channels `channels` of one image from `[position][16]` to image 0 of `out`, and adds the bias of each channel.
-    /// `scratch` holds sixteen planes.
+    /// Copies the channels `channels` of one image from `[position][16]` to image 0 of `out`, and adds the bias of each
+    /// channel. `scratch` holds sixteen planes.
     pub(crate) fn unpack(
         &self,
         (image, from): (usize, &[f32]),

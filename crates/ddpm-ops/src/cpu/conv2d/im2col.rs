@@ -1,5 +1,5 @@
-//! Convolution as one matrix product: im2col copies every window of the input to a column of a matrix, which the weights are
-//! multiplied with. This kernel supports every geometry.
+//! Convolution as one matrix product: im2col copies every window of the input to a column of a matrix, which the
+//! weights are multiplied with. This kernel supports every geometry.
 
 use std::borrow::Cow;
 
@@ -74,8 +74,8 @@ impl ConvKernel for Im2col {
     }
 }
 
-/// Copies `images` images to the im2col matrix [channel, ky, kx, image, y, x], which has a row for each element of a window and a
-/// column for each position.
+/// Copies `images` images to the im2col matrix [channel, ky, kx, image, y, x], which has a row for each element of a
+/// window and a column for each position.
 fn im2col(geometry: &Geometry, images: usize, input: &Input<'_>, columns: &mut [f32]) {
     let Geometry { channels_in, height, width, kernel, .. } = *geometry;
     let (padding, plane) = (geometry.padding(), geometry.plane());
@@ -170,8 +170,8 @@ impl WeightGradient {
         Self { geometry, weight, bias: Buffer::zeros(geometry.channels_out) }
     }
 
-    /// Adds the contribution of `images` images of `input` and of the output's gradient `grad` [image, channel_out, height, width]: the
-    /// product of the gradient [channel_out, position] with the transposed im2col matrix.
+    /// Adds the contribution of `images` images of `input` and of the output's gradient `grad` [image, channel_out,
+    /// height, width]: the product of the gradient [channel_out, position] with the transposed im2col matrix.
     fn add(&mut self, images: usize, input: &Input<'_>, grad: &[f32], threads: usize) {
         let geometry = self.geometry;
         let (window, plane, channels) = (geometry.window(), geometry.plane(), geometry.channels_out);
@@ -190,7 +190,8 @@ impl WeightGradient {
         });
     }
 
-    /// The gradients of weight [channel_out, channel_in, ky, kx] and bias `[channel_out]`: the sums of all threads, added in order.
+    /// The gradients of weight [channel_out, channel_in, ky, kx] and bias `[channel_out]`: the sums of all threads,
+    /// added in order.
     fn finish(all: Vec<Self>) -> (Buffer, Buffer) {
         let total = all.into_iter().reduce(|mut total, more| {
             total.weight.iter_mut().zip(&more.weight[..]).for_each(|(sum, more)| *sum += more);

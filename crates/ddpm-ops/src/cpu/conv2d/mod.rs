@@ -1,7 +1,7 @@
 //! Convolution kernels: the list of them and the rule that selects one.
 //!
-//! A kernel is a type without state that implements [`ConvKernel`], in a file named after it. To add one, write that file,
-//! declare it below, and add the type to [`KERNELS`].
+//! A kernel is a type without state that implements [`ConvKernel`], in a file named after it. To add one, write that
+//! file, declare it below, and add the type to [`KERNELS`].
 
 mod amx;
 mod blocked_layout;

@@ -1,14 +1,14 @@
 //! Images of one channel one after another with zeros between them, so that a shifted image is a shifted slice.
 //!
-//! A convolution that reads its input in this layout needs no im2col: for every tap, the inputs of all positions are one slice,
-//! and the taps differ only in where that slice begins.
+//! A convolution that reads its input in this layout needs no im2col: for every tap, the inputs of all positions are
+//! one slice, and the taps differ only in where that slice begins.
 
 use crate::cpu::geometry::Geometry;
 
 /// The layout of the padded planes of one channel of some images.
 ///
-/// Padding is shared: the zeros to the right of a line are those to the left of the next, and the zeros below an image are those
-/// above the next.
+/// Padding is shared: the zeros to the right of a line are those to the left of the next, and the zeros below an image
+/// are those above the next.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PaddedPlanes {
     pub(crate) images: usize,
@@ -29,8 +29,8 @@ impl PaddedPlanes {
 
     /// The number of images that are convolved together, of `images` images divided among `threads` threads.
     pub(crate) fn images_together(geometry: &Geometry, images: usize, threads: usize) -> usize {
-        /// The desired number of positions of one call. With so many, the weights, which every call reads once, are a small part
-        /// of what it reads; with not many more, the packed planes still fit into the second-level cache.
+        /// The desired number of positions of one call. With so many, the weights, which every call reads once, are a
+        /// small part of what it reads; with not many more, the packed planes still fit into the second-level cache.
         const POSITIONS: usize = 512;
         let positions = Self::new(geometry, 1).positions();
         POSITIONS.div_ceil(positions.max(1)).min(images.div_ceil(threads)).max(1)
@@ -46,7 +46,8 @@ impl PaddedPlanes {
         (image * (self.height + self.padding) + y) * self.line_stride()
     }
 
-    /// The number of zeros before position 0. Tap (ky, kx) of position p then reads element `p + ky · line_stride + kx`.
+    /// The number of zeros before position 0. Tap (ky, kx) of position p then reads element `p + ky · line_stride +
+    /// kx`.
     pub(crate) fn lead(&self) -> usize {
         self.padding * self.line_stride() + self.padding
     }

@@ -1,5 +1,5 @@
-//! Convolution with 1 × 1 kernels: the product of the weights [channel_out, channel_in] with the input [channel_in, position],
-//! computed by the micro-kernel. There is no im2col, because a column of the input is a position.
+//! Convolution with 1 × 1 kernels: the product of the weights [channel_out, channel_in] with the input [channel_in,
+//! position], computed by the micro-kernel. There is no im2col, because a column of the input is a position.
 
 mod packed_blocks;
 mod padded_weights;
@@ -20,8 +20,8 @@ use crate::cpu::scratch::with_scratch;
 use crate::cpu::vectorise::vectorise;
 use crate::cpu::work_division::for_each_item;
 
-/// The desired number of positions of one call. With so many, the weights, which every call reads once, are a small part of what it
-/// reads; with not many more, the packed input still fits into the cache.
+/// The desired number of positions of one call. With so many, the weights, which every call reads once, are a small
+/// part of what it reads; with not many more, the packed input still fits into the cache.
 const POSITIONS_TOGETHER: usize = 256;
 
 /// Convolution with 1 × 1 kernels as one matrix product over the channels.
@@ -88,8 +88,8 @@ impl ConvKernel for Pointwise {
 
 /// Convolves `images` images of `input` on `threads` threads.
 ///
-/// Each step is divided among the threads: the packing by blocks of input channels, the products by output channels, and the copy to
-/// the output by images.
+/// Each step is divided among the threads: the packing by blocks of input channels, the products by output channels,
+/// and the copy to the output by images.
 fn forward(
     geometry: &Geometry,
     weights: &PaddedWeights,

@@ -1,14 +1,14 @@
 //! Convolution with 3 × 3 kernels by Winograd's minimal filtering algorithm (Lavin & Gray 2016).
 //!
-//! Tiles of 4 × 4 outputs are computed from windows of 6 × 6 inputs. Windows and kernels are transformed to 36 points, where the
-//! convolution is one product per pair of channels and point, so that over all channels it is 36 matrix products of
-//! [tile, channel_in] with [channel_in, channel_out]. The products are then transformed to outputs. A tile takes 36 multiplications
-//! per pair of channels where a direct convolution takes 144.
+//! Tiles of 4 × 4 outputs are computed from windows of 6 × 6 inputs. Windows and kernels are transformed to 36 points,
+//! where the convolution is one product per pair of channels and point, so that over all channels it is 36 matrix
+//! products of [tile, channel_in] with [channel_in, channel_out]. The products are then transformed to outputs. A tile
+//! takes 36 multiplications per pair of channels where a direct convolution takes 144.
 //!
-//! All steps work on blocks of sixteen channels (`blocked_layout`), so that the transforms are done for vectors of channels, and the
-//! transformed arrays are panels of the micro-kernel. The gradient of the input is the convolution with the flipped weights; that
-//! of the weights (`weight_gradient`) is, at each point, the product of the transformed input with the transformed output gradient
-//! over all tiles.
+//! All steps work on blocks of sixteen channels (`blocked_layout`), so that the transforms are done for vectors of
+//! channels, and the transformed arrays are panels of the micro-kernel. The gradient of the input is the convolution
+//! with the flipped weights; that of the weights (`weight_gradient`) is, at each point, the product of the transformed
+//! input with the transformed output gradient over all tiles.
 
 mod tiling;
 mod transformed_filter;
@@ -33,14 +33,14 @@ use crate::cpu::planes::{Input, Output};
 use crate::cpu::scratch::{with_scratch, with_second_scratch};
 use crate::cpu::work_division::for_each_item;
 
-/// The desired number of tiles of one call. With so many, the weights, which every call reads once, are a small part of what it
-/// reads.
+/// The desired number of tiles of one call. With so many, the weights, which every call reads once, are a small part of
+/// what it reads.
 const TILES_TOGETHER: usize = 64;
-/// The smallest number of input and output channels. With fewer, the padding to blocks of sixteen costs more than the transform
-/// saves.
+/// The smallest number of input and output channels. With fewer, the padding to blocks of sixteen costs more than the
+/// transform saves.
 const MIN_CHANNELS: usize = 8;
-/// The smallest number of tiles. With fewer, reading the weights takes longer than the products, and transformed weights are four
-/// times as large.
+/// The smallest number of tiles. With fewer, reading the weights takes longer than the products, and transformed
+/// weights are four times as large.
 const MIN_TILES: usize = 5;
 
 /// Convolution with 3 × 3 kernels by Winograd's minimal filtering algorithm F(4 × 4, 3 × 3).
@@ -56,8 +56,8 @@ impl ConvKernel for Winograd {
         geometry.kernel == 3
             && geometry.channels_in.min(geometry.channels_out) >= MIN_CHANNELS
             && Tiling::new(geometry, images).tiles() >= MIN_TILES
-            // The products at all points, with half as much again for the transforms, against those of a direct convolution.
-            // Planes that are small or end in incomplete tiles do not pay.
+            // The products at all points, with half as much again for the transforms, against those of a direct
+            // convolution. Planes that are small or end in incomplete tiles do not pay.
             && 3 * POINTS * Tiling::new(geometry, 1).tiles() <= 2 * TAPS * geometry.plane()
     }
 
@@ -112,8 +112,8 @@ impl ConvKernel for Winograd {
 
 /// Convolves `images` images of `input` on `threads` threads.
 ///
-/// Each step is divided among the threads: the transform of the input by blocks of input channels, the products and their transform
-/// by blocks of output channels, and the copy to the output by images.
+/// Each step is divided among the threads: the transform of the input by blocks of input channels, the products and
+/// their transform by blocks of output channels, and the copy to the output by images.
 fn forward(
     geometry: &Geometry,
     weights: &TransformedFilter,

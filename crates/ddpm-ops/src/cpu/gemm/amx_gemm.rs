@@ -1,4 +1,5 @@
-//! Matrix products on AMX: both factors are split into three bf16 parts and packed as tiles. The result is as exact as f32.
+//! Matrix products on AMX: both factors are split into three bf16 parts and packed as tiles. The result is as exact as
+//! f32.
 //!
 //! Both factors are packed whole, in blocks of 32 rows or columns by 32 terms: [part][block of rows or columns][step].
 
@@ -29,7 +30,8 @@ pub(crate) fn supports((m, n, k): (usize, usize, usize), out: Strides, a: Stride
         && amx::available()
 }
 
-/// `out (m × n) = a (m × k) · b (k × n)`, or the product added to `out`, on this thread. All slices span their matrices.
+/// `out (m × n) = a (m × k) · b (k × n)`, or the product added to `out`, on this thread. All slices span their
+/// matrices.
 pub(crate) fn gemm(
     (m, n, k): (usize, usize, usize),
     (out, out_row): (&mut [f32], usize),
@@ -103,8 +105,8 @@ fn line(values: &[f32], start: usize, len: usize) -> [f32; DEPTH] {
     line
 }
 
-/// Packs 32 rows and 32 columns of `a`, from (row, column) on, as two tiles: a row of a tile is 16 pairs of adjacent terms of a row of
-/// `a`.
+/// Packs 32 rows and 32 columns of `a`, from (row, column) on, as two tiles: a row of a tile is 16 pairs of adjacent
+/// terms of a row of `a`.
 #[inline(always)]
 fn pack_rows(
     (a, strides): (&[f32], Strides),
@@ -131,8 +133,8 @@ fn pack_rows(
     }
 }
 
-/// Packs 32 rows and 32 columns of `b`, from (row, column) on, as two tiles: a row of a tile is the pairs of two terms of 16 columns of
-/// `b`.
+/// Packs 32 rows and 32 columns of `b`, from (row, column) on, as two tiles: a row of a tile is the pairs of two terms
+/// of 16 columns of `b`.
 #[inline(always)]
 fn pack_columns(
     (b, strides): (&[f32], Strides),
@@ -177,8 +179,9 @@ fn pack_columns(
     }
 }
 
-/// Transposes 32 × 32 elements while it pairs them: forms the pairs of adjacent lines of memory, [pair of lines][element], and
-/// calls `take(part, half, element, pairs)` with the 16 pairs of each element, for 32 elements in two halves.
+/// Transposes 32 × 32 elements while it pairs them: forms the pairs of adjacent lines of memory, [pair of
+/// lines][element], and calls `take(part, half, element, pairs)` with the 16 pairs of each element, for 32 elements in
+/// two halves.
 #[inline(always)]
 fn transposed_pairs(
     (values, stride): (&[f32], usize),

@@ -5,7 +5,8 @@ mod operands;
 
 pub(crate) use self::operands::{Into, Strides};
 
-/// `out (m × n) = a (m × k) · b (k × n)`, or the product added to `out`, on `threads` threads of the current rayon pool.
+/// `out (m × n) = a (m × k) · b (k × n)`, or the product added to `out`, on `threads` threads of the current rayon
+/// pool.
 ///
 /// # Panics
 /// When a slice is shorter than its matrix spans: a bug of the caller.
@@ -28,8 +29,9 @@ pub(crate) fn gemm(
         return amx_gemm::gemm((m, n, k), (out, out_strides.rows), into, (a, a_strides), (b, b_strides));
     }
     let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
-    // SAFETY: the three assertions ensure that every element that the strides address lies within its slice. `out` is borrowed
-    // mutably, so it overlaps neither `a` nor `b`. Strides fit isize because they address slices. All memory is initialised.
+    // SAFETY: the three assertions ensure that every element that the strides address lies within its slice. `out` is
+    // borrowed mutably, so it overlaps neither `a` nor `b`. Strides fit isize because they address slices. All memory
+    // is initialised.
     #[allow(unsafe_code, reason = "the `gemm` crate takes pointers")]
     unsafe {
         gemm::gemm(

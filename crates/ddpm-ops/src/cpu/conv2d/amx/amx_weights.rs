@@ -14,8 +14,9 @@ use crate::cpu::vectorise::vectorise;
 /// The number of bf16 parts of each number in the products of a forward pass and of an input gradient: as exact as f32.
 pub(super) const EXACT_PARTS: usize = 3;
 
-/// The weights of a convolution as tiles, for each part: [block of 32 output channels][32 input channels, tap][2 tiles][16 output
-/// channels][16 pairs of input channels]. The second axis is that of the steps of the product. Missing channels are zeros.
+/// The weights of a convolution as tiles, for each part: [block of 32 output channels][32 input channels, tap][2
+/// tiles][16 output channels][16 pairs of input channels]. The second axis is that of the steps of the product. Missing
+/// channels are zeros.
 #[derive(Debug)]
 pub(super) struct AmxWeights {
     pairs: Vec<u32>,
@@ -61,9 +62,9 @@ impl AmxWeights {
         })
     }
 
-    /// Packs the weights that `weights(output channels, input channel, pairs)` provides: for each of the output channels and taps, the
-    /// pair of weights of this input channel and the next, [output channel][tap]. The second weight of the last pair may be
-    /// arbitrary if the number of input channels is odd.
+    /// Packs the weights that `weights(output channels, input channel, pairs)` provides: for each of the output
+    /// channels and taps, the pair of weights of this input channel and the next, [output channel][tap]. The second
+    /// weight of the last pair may be arbitrary if the number of input channels is odd.
     fn pack(
         channels_in: usize,
         channels_out: usize,

@@ -13,14 +13,14 @@ pub(super) fn parts<T, const PARTS: usize>(all: &mut [T]) -> [&mut [T]; PARTS] {
     std::array::from_fn(|_| parts.next().unwrap_or_default())
 }
 
-/// The distance between planes of `len` elements: an odd number of cache lines, so that the rows of a tile fall into different sets
-/// of the cache.
+/// The distance between planes of `len` elements: an odd number of cache lines, so that the rows of a tile fall into
+/// different sets of the cache.
 pub(super) fn plane_stride(len: usize) -> usize {
     (len.div_ceil(TILE) | 1) * TILE
 }
 
-/// Calls a function with the width of the planes as a constant generic argument if it is a common one, else with 0. With a constant
-/// width, short lines are copied by single instructions.
+/// Calls a function with the width of the planes as a constant generic argument if it is a common one, else with 0.
+/// With a constant width, short lines are copied by single instructions.
 macro_rules! for_width {
     ($width:expr, $function:ident::<$parts:ident>($($argument:expr),* $(,)?)) => {
         match $width {
@@ -34,8 +34,8 @@ macro_rules! for_width {
 }
 pub(super) use for_width;
 
-/// Packs pairs of channels as padded planes, [pair of channels][position], for each part. `stride` is the distance from one pair of
-/// channels to the next, and `scratch` holds two planes.
+/// Packs pairs of channels as padded planes, [pair of channels][position], for each part. `stride` is the distance from
+/// one pair of channels to the next, and `scratch` holds two planes.
 #[inline(always)]
 pub(super) fn pack_channel_pairs<const PARTS: usize, const WIDTH: usize>(
     planes: &PaddedPlanes,
@@ -79,8 +79,8 @@ fn next_of_each<I: Iterator<Item: Default>, const N: usize>(iterators: &mut [I; 
     (!ended).then_some(items)
 }
 
-/// Packs channels as padded planes of single bf16, [channel][position], for each part. `stride` is the distance from one channel to
-/// the next, and `scratch` holds one plane.
+/// Packs channels as padded planes of single bf16, [channel][position], for each part. `stride` is the distance from
+/// one channel to the next, and `scratch` holds one plane.
 #[inline(always)]
 pub(super) fn pack_channels<const PARTS: usize, const WIDTH: usize>(
     planes: &PaddedPlanes,
@@ -109,8 +109,8 @@ pub(super) fn pack_channels<const PARTS: usize, const WIDTH: usize>(
     }
 }
 
-/// Packs pairs of positions of a gradient, [block of 32 channels][pair of positions][32 channels], for each part, and adds the sum
-/// of each channel to `bias`.
+/// Packs pairs of positions of a gradient, [block of 32 channels][pair of positions][32 channels], for each part, and
+/// adds the sum of each channel to `bias`.
 ///
 /// `depth` is the number of positions, rounded up to whole steps. `rows` is memory for half a block of channels.
 #[inline(always)]

@@ -1,4 +1,5 @@
-//! The gradient of the weights on AMX: products of the input's planes with the output gradient's, whose terms are positions.
+//! The gradient of the weights on AMX: products of the input's planes with the output gradient's, whose terms are
+//! positions.
 
 use rayon::prelude::*;
 
@@ -11,8 +12,8 @@ use crate::cpu::planes::Input;
 use crate::cpu::scratch::{with_bf16_pairs, with_bf16s, with_scratch, with_second_bf16s};
 use crate::cpu::vectorise::vectorise;
 
-/// The number of bf16 parts of each number. Two suffice because nothing else is computed from this gradient; the error is a few
-/// 1e-6 of its values.
+/// The number of bf16 parts of each number. Two suffice because nothing else is computed from this gradient; the error
+/// is a few 1e-6 of its values.
 const APPROXIMATE_PARTS: usize = 2;
 
 /// The gradients of weight and bias, summed over images on one thread.
@@ -33,7 +34,8 @@ impl WeightGradient {
         Self { geometry, sums, bias: vec![0.0; geometry.channels_out], begun: false }
     }
 
-    /// Adds the contribution of `images` images of `input` and of the output's gradient `grad` [image, channel_out, height, width].
+    /// Adds the contribution of `images` images of `input` and of the output's gradient `grad` [image, channel_out,
+    /// height, width].
     pub(super) fn add(&mut self, images: usize, input: &Input<'_>, grad: &[f32]) {
         let Geometry { channels_in, channels_out, .. } = self.geometry;
         let initial = if std::mem::replace(&mut self.begun, true) { Initial::Output } else { Initial::Zero };
@@ -109,7 +111,8 @@ impl WeightGradient {
         });
     }
 
-    /// The gradients of weight [channel_out, channel_in, ky, kx] and bias `[channel_out]`: the sums of all threads, added in order.
+    /// The gradients of weight [channel_out, channel_in, ky, kx] and bias `[channel_out]`: the sums of all threads,
+    /// added in order.
     pub(super) fn finish(geometry: &Geometry, all: &[Self]) -> (Buffer, Buffer) {
         let (Geometry { channels_in, channels_out, .. }, taps) = (*geometry, geometry.taps());
         let (blocks_in, blocks_out) = (channels_in.div_ceil(BLOCK), channels_out.div_ceil(BLOCK));

@@ -9,8 +9,8 @@ use crate::cpu::transpose_8x8::{BLOCK_SIDE, Transpose8x8, WithTranspose};
 use crate::cpu::vectorise::vectorise;
 use crate::cpu::work_division::for_each_item;
 
-/// Packs the planes of some images in blocks of 16 × 16, [block of channels][block of positions][16 channels][16 positions]. The
-/// positions of all images follow one another. Missing channels and positions are zeros.
+/// Packs the planes of some images in blocks of 16 × 16, [block of channels][block of positions][16 channels][16
+/// positions]. The positions of all images follow one another. Missing channels and positions are zeros.
 pub(super) fn pack_blocks(
     images: usize,
     plane: usize,

@@ -5,7 +5,8 @@ use crate::cpu::conv2d::conv_kernel::ConvWeights;
 use crate::cpu::geometry::Geometry;
 use crate::cpu::micro_kernel::PANEL;
 
-/// Weights [output channel][input channel], with zeros that round the number of input channels up to whole blocks of terms.
+/// Weights [output channel][input channel], with zeros that round the number of input channels up to whole blocks of
+/// terms.
 #[derive(Debug)]
 pub(super) struct PaddedWeights {
     values: Buffer,

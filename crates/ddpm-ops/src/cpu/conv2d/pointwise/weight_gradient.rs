@@ -30,8 +30,9 @@ impl WeightGradient {
         Self { geometry, sums, bias: Buffer::zeros(geometry.channels_out), begun: false }
     }
 
-    /// Adds the contribution of `images` images of `input` and of the output's gradient `grad` [image, channel_out, height, width]: the
-    /// product of the gradient [channel_out, position] with the transposed input [position, channel_in].
+    /// Adds the contribution of `images` images of `input` and of the output's gradient `grad` [image, channel_out,
+    /// height, width]: the product of the gradient [channel_out, position] with the transposed input [position,
+    /// channel_in].
     pub(super) fn add(&mut self, images: usize, input: &Input<'_>, grad: &[f32], threads: usize) {
         let (Geometry { channels_in, channels_out, .. }, plane) = (self.geometry, self.geometry.plane());
         let accumulate = std::mem::replace(&mut self.begun, true);
@@ -75,7 +76,8 @@ impl WeightGradient {
         });
     }
 
-    /// The gradients of weight [channel_out, channel_in, 1, 1] and bias `[channel_out]`: the sums of all threads, added in order.
+    /// The gradients of weight [channel_out, channel_in, 1, 1] and bias `[channel_out]`: the sums of all threads, added
+    /// in order.
     pub(super) fn finish(geometry: &Geometry, all: &[Self]) -> (Buffer, Buffer) {
         let Geometry { channels_in, channels_out, .. } = *geometry;
         let (mut weight, mut bias) = (Buffer::zeros(channels_out * channels_in), Buffer::zeros(channels_out));

@@ -54,8 +54,8 @@ impl Tiling {
         })
     }
 
-    /// The distance from one point to the next in the transformed tiles of a channel block, [point][tile][16]. It is an odd number of
-    /// cache lines, because a power of two would place all points in one set of the cache.
+    /// The distance from one point to the next in the transformed tiles of a channel block, [point][tile][16]. It is an
+    /// odd number of cache lines, because a power of two would place all points in one set of the cache.
     pub(super) fn point_stride(&self) -> usize {
         self.padded_tiles() * PANEL + PANEL
     }

@@ -9,8 +9,8 @@ use crate::cpu::conv2d::winograd::transforms::{FilterTransform, POINTS, TAPS, in
 use crate::cpu::geometry::Geometry;
 use crate::cpu::micro_kernel::{PANEL, PANEL_BLOCK};
 
-/// The transformed weights of a convolution, [block of 16 output channels][point][block of 16 input channels][16 input channels]
-/// [16 output channels]. Missing channels are zeros.
+/// The transformed weights of a convolution, [block of 16 output channels][point][block of 16 input channels][16 input
+/// channels] [16 output channels]. Missing channels are zeros.
 #[derive(Debug)]
 pub(super) struct TransformedFilter {
     values: Buffer,
@@ -37,15 +37,15 @@ impl TransformedFilter {
         Self::transform((channels_in, channels_out), weight, (TAPS, channels_in * TAPS), true)
     }
 
-    /// The transformed weights of one block of output channels, [point][block of input channels][16 input channels][16 output
-    /// channels].
+    /// The transformed weights of one block of output channels, [point][block of input channels][16 input channels][16
+    /// output channels].
     pub(super) fn block(&self, block: usize) -> &[f32] {
         let block_stride = POINTS * self.point_stride;
         &self.values[block * block_stride..][..block_stride]
     }
 
-    /// Transforms the kernels of `columns` output channels and `terms` input channels. That of column n and term k begins at
-    /// element n · `strides.0` + k · `strides.1`; it is rotated by 180° if `rotated`.
+    /// Transforms the kernels of `columns` output channels and `terms` input channels. That of column n and term k
+    /// begins at element n · `strides.0` + k · `strides.1`; it is rotated by 180° if `rotated`.
     fn transform((columns, terms): (usize, usize), weight: &[f32], strides: (usize, usize), rotated: bool) -> Self {
         let point_stride = terms.div_ceil(PANEL) * PANEL_BLOCK + PANEL;
         let mut values = Buffer::new(columns.div_ceil(PANEL) * POINTS * point_stride);

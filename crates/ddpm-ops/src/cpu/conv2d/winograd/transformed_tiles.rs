@@ -14,8 +14,8 @@ use crate::cpu::scratch::with_second_scratch;
 use crate::cpu::vectorise::vectorise;
 use crate::cpu::work_division::for_each_item;
 
-/// Transforms the tiles of `channels` channels of `input` by `T`: windows of 6 × 6 by `InputTransform`, or tiles of 4 × 4 by
-/// `OutputGradientTransform`. The result is [block of 16 channels][point][tile][16].
+/// Transforms the tiles of `channels` channels of `input` by `T`: windows of 6 × 6 by `InputTransform`, or tiles of 4 ×
+/// 4 by `OutputGradientTransform`. The result is [block of 16 channels][point][tile][16].
 ///
 /// If `sums` is not empty, the sum of each channel over all positions is added to it.
 pub(super) fn transform_tiles<T: Transform<I, 6>, const I: usize>(

@@ -1,13 +1,15 @@
-//! The transforms of F(4, 3): four outputs of a filter with three taps from six products (Winograd 1980; Lavin & Gray 2016).
+//! The transforms of F(4, 3): four outputs of a filter with three taps from six products (Winograd 1980; Lavin & Gray
+//! 2016).
 //!
-//! In the notation of Lavin & Gray, y = Aᵀ [(G g) ∘ (Bᵀ d)], with the window d, the filter g and the outputs y. The gradient with
-//! respect to g is Gᵀ [(Bᵀ d) ∘ (A ∂y)]. In two dimensions each matrix is applied to the rows and then to the columns.
+//! In the notation of Lavin & Gray, y = Aᵀ [(G g) ∘ (Bᵀ d)], with the window d, the filter g and the outputs y. The
+//! gradient with respect to g is Gᵀ [(Bᵀ d) ∘ (A ∂y)]. In two dimensions each matrix is applied to the rows and then to
+//! the columns.
 //!
-//! The matrices evaluate two polynomials at six points and interpolate their product (Toom–Cook). The points are 0, ±a, ±b and ∞
-//! with a = 1/√2 and b = √2.
+//! The matrices evaluate two polynomials at six points and interpolate their product (Toom–Cook). The points are 0, ±a,
+//! ±b and ∞ with a = 1/√2 and b = √2.
 //!
-//! DIFFERENCE: Lavin & Gray use the points ±1 and ±2. With a and b, which are inverses of each other, all coefficients lie within
-//! a factor of 6 of one another, and the rounding error is less than half as large.
+//! DIFFERENCE: Lavin & Gray use the points ±1 and ±2. With a and b, which are inverses of each other, all coefficients
+//! lie within a factor of 6 of one another, and the rounding error is less than half as large.
 
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
@@ -38,11 +40,11 @@ pub(crate) trait Transform<const I: usize, const O: usize> {
     fn apply<S: Simd>(simd: S, x: [S::f32s; I]) -> [S::f32s; O];
 }
 
-/// Applies the matrix to the rows of the values `load(row, column)`, then to the columns of the result, and passes the final
-/// values to `store(row, column, values)`.
+/// Applies the matrix to the rows of the values `load(row, column)`, then to the columns of the result, and passes the
+/// final values to `store(row, column, values)`.
 ///
-/// `half` is memory for the result of the first step. The caller provides it because initialising it in every call would take as
-/// long as the transform.
+/// `half` is memory for the result of the first step. The caller provides it because initialising it in every call
+/// would take as long as the transform.
 #[inline(always)]
 pub(crate) fn in_two_dimensions<T: Transform<I, O>, S: Simd, const I: usize, const O: usize>(
     simd: S,

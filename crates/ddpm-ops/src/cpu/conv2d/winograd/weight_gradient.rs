@@ -32,7 +32,8 @@ impl WeightGradient {
         Self { geometry, sums: Buffer::new(rows * PANEL), bias: Buffer::zeros(geometry.channels_out), begun: false }
     }
 
-    /// Adds the contribution of `images` images of `input` and of the output's gradient `grad` [image, channel_out, height, width].
+    /// Adds the contribution of `images` images of `input` and of the output's gradient `grad` [image, channel_out,
+    /// height, width].
     ///
     /// At each point, this is the product of the transformed gradient [channel_out, tile] with the transformed input
     /// [tile, channel_in].
@@ -77,8 +78,8 @@ impl WeightGradient {
         });
     }
 
-    /// The gradients of weight [channel_out, channel_in, 3, 3] and bias `[channel_out]`: the sums of all threads, added in order, and
-    /// transformed by Gᵀ · G.
+    /// The gradients of weight [channel_out, channel_in, 3, 3] and bias `[channel_out]`: the sums of all threads, added
+    /// in order, and transformed by Gᵀ · G.
     pub(super) fn finish(geometry: &Geometry, all: &[Self]) -> (Buffer, Buffer) {
         let Geometry { channels_in, channels_out, .. } = *geometry;
         let mut weight = Buffer::new(channels_out * channels_in * TAPS);
