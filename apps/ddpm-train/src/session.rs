@@ -107,7 +107,7 @@ pub(crate) fn train(
     let describe = |step| describe(config, step);
     let mut watch = Watch::new(&run, first_step, total_steps, progress, stop.clone())?;
     if undrawn {
-        let drawn = preview.draw(&trainer, &stopped);
+        let drawn = preview.sample(&trainer, &stopped);
         match drawn.map_err(|error| out_of_memory::advise(error.into(), &trainer, config))? {
             Some(images) => watch.preview(first_step, &images)?,
             None => return Ok(stop.received().map_or(Ended::Done, Ended::BySignal)),
@@ -118,7 +118,7 @@ pub(crate) fn train(
     if matches!(config.model, NetworkConfig::UNet2d(_)) {
         let snapshot = trainer.snapshot();
         let pipeline = run.path().join("pipeline");
-        write_pipeline(&pipeline, &describe(snapshot.state.step)?, &snapshot.averages)?;
+        write_pipeline(&pipeline, &describe(snapshot.state.step)?, &snapshot.ema_parameters)?;
         info!("for diffusers: {}", pipeline.display());
     }
     watch.finish(outcome)?;
@@ -179,7 +179,7 @@ fn restore(trainer: &mut Trainer, run: &RunDir, checkpoint: Option<&Path>) -> an
     };
     let Some(checkpoint) = checkpoint else { return Ok(None) };
     let state = serde_json::from_value(checkpoint.state.clone()).context("the checkpoint's state.json")?;
-    let snapshot = Snapshot { averages: checkpoint.model.clone(), training: checkpoint.training.clone(), state };
+    let snapshot = Snapshot { ema_parameters: checkpoint.model.clone(), training: checkpoint.training.clone(), state };
     trainer.restore(&snapshot).map_err(|error| usage(format!("cannot go on from the checkpoint: {error}")))?;
     if checkpoint.step < trainer.total_steps() {
         info!("goes on from step {} to {}", checkpoint.step, trainer.total_steps());
