@@ -4,9 +4,10 @@ use std::path::Path;
 
 use anyhow::Context;
 use candle_core::Device;
-use ddpm_checkpoint::{Checkpoint, ModelDescription, RunDir, write_pipeline};
+use ddpm_checkpoint::{Checkpoint, ModelDescription, RunDir};
 use ddpm_cli::{Ended, Progress, StopSignal, counted, device_in_words, usage};
 use ddpm_data::{DataError, ImageSource, Loader, LoaderConfig};
+use ddpm_diffusers::write_pipeline;
 use ddpm_trainer::{Outcome, Preview, Snapshot, Trainer, TrainerError, save_checkpoint};
 use ddpm_unet::NetworkConfig;
 use tracing::{info, warn};
