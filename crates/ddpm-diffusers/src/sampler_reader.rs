@@ -98,7 +98,7 @@ fn read_variance(document: &JsonDocument, class: SchedulerClass) -> Result<Rever
 }
 
 fn read_spacing(document: &JsonDocument, class: SchedulerClass) -> Result<Spacing> {
-    let names = [Spacing::Leading, Spacing::Trailing, Spacing::Linspace].map(|s| (timestep_spacing(s), s));
+    let names: Vec<_> = Spacing::ALL.iter().map(|&spacing| (timestep_spacing(spacing), spacing)).collect();
     let default = match class {
         SchedulerClass::Ddpm | SchedulerClass::Ddim => Spacing::Leading,
         SchedulerClass::DpmSolver | SchedulerClass::Heun => Spacing::Linspace,

@@ -42,7 +42,7 @@ pub(crate) fn read_scheduler(document: &JsonDocument, index_class: Option<&str>)
 }
 
 fn read_prediction(document: &JsonDocument) -> Result<Prediction> {
-    let predictions = [Prediction::Epsilon, Prediction::X0, Prediction::V].map(|p| (prediction_type(p), p));
+    let predictions: Vec<_> = Prediction::ALL.iter().map(|&p| (prediction_type(p), p)).collect();
     // Older versions of diffusers have the flag `predict_epsilon` instead of `prediction_type`.
     let predict_epsilon = document.flag("predict_epsilon", true)?;
     let default = if predict_epsilon { Prediction::Epsilon } else { Prediction::X0 };
