@@ -6,14 +6,15 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::backend::rearrange::Rearrange;
 use crate::cpu;
 use crate::cpu::buffer::Buffer;
 use crate::cpu::conv2d::{Kernel, WeightGradient, Weights};
 use crate::cpu::geometry::Geometry;
+use crate::cpu::planes::{Input, Output, Part};
 use crate::cpu::reduce::sum_of;
 use crate::cpu::vectorise::vectorise;
 use crate::group_norm::{GroupNorm, NormGradient, Statistics};
-use crate::planes::{Input, Output, Part, Rearrange};
 use crate::tape::{Array, Gradients, Tape, Value};
 
 /// Group normalisation after a convolution, followed by SiLU.

@@ -14,10 +14,10 @@ use crate::cpu::amx::{BLOCK, DEPTH, Factor, Offsets, Onto, Product, TILE, Tiles}
 use crate::cpu::buffer::Buffer;
 use crate::cpu::conv2d::padded_planes::PaddedPlanes;
 use crate::cpu::geometry::Geometry;
+use crate::cpu::planes::{Input, Output};
 use crate::cpu::reduce::sum_of;
 use crate::cpu::split::{pair_of, pair_rows, single_row, transpose};
 use crate::cpu::vectorise::vectorise;
-use crate::planes::{Input, Output};
 
 /// Parts of the factors of output and input gradient.
 const EXACT: usize = 3;

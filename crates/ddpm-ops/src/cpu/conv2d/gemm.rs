@@ -4,8 +4,8 @@ use crate::cpu;
 use crate::cpu::buffer::Buffer;
 use crate::cpu::gemm::{Into, Strides, gemm};
 use crate::cpu::geometry::Geometry;
+use crate::cpu::planes::{Input, Output};
 use crate::cpu::reduce::sum_of;
-use crate::planes::{Input, Output};
 
 /// Lowers `images` images to [channel, ky, kx, image, y, x]: row-major, one row for each value of a window.
 fn im2col(geometry: &Geometry, images: usize, input: &Input<'_>, columns: &mut [f32]) {

@@ -11,7 +11,7 @@ mod winograd_transform;
 use crate::cpu::amx as amx_unit;
 use crate::cpu::buffer::Buffer;
 use crate::cpu::geometry::Geometry;
-use crate::planes::{Input, Output};
+use crate::cpu::planes::{Input, Output};
 
 /// The kernels: one for machines with the matrix unit, three for all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

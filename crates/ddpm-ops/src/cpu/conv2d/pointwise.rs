@@ -5,11 +5,11 @@ use rayon::prelude::*;
 
 use crate::cpu::buffer::Buffer;
 use crate::cpu::geometry::Geometry;
+use crate::cpu::planes::{Input, Output};
 use crate::cpu::squares::{AREA, Lies, Product, SQUARE};
 use crate::cpu::transpose::{EIGHT, Turn, WithTurn, dispatch};
 use crate::cpu::vectorise::vectorise;
 use crate::cpu::{self, each};
-use crate::planes::{Input, Output};
 
 /// Positions that are worked on together: enough that the weights, which each run reads once, stay a small part of what it
 /// reads, few enough that what lies between the steps stays in the cache.

@@ -11,10 +11,10 @@ use crate::cpu::buffer::Buffer;
 use crate::cpu::conv2d::channel_block::Positions;
 use crate::cpu::conv2d::winograd_transform::{self, POINTS, SIDE, Transform, in_two_dimensions};
 use crate::cpu::geometry::Geometry;
+use crate::cpu::planes::{Input, Output};
 use crate::cpu::squares::{AREA, Lies, Product, SQUARE};
 use crate::cpu::vectorise::vectorise;
 use crate::cpu::{self, each};
-use crate::planes::{Input, Output};
 
 /// Taps of a kernel.
 const TAPS: usize = 9;
