@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
-use ddpm_checkpoint::{CheckpointError, SavedModel, find_model, newest_run, read_tensors};
+use ddpm_checkpoint::{SavedModel, newest_run, read_tensors};
 use ddpm_cli::{Progress, usage};
+use ddpm_diffusers::{check_unconditional, find_model};
 use ddpm_diffusion::{Clipping, DiffusionError, GaussianDiffusion, Method, ReverseVariance, SamplerConfig};
 use ddpm_rng::{ImageNoise, Purpose};
 use ddpm_schedule::ScheduleConfig;
@@ -49,15 +50,16 @@ const MOST_VALUES: usize = 1 << 27;
 
 impl Plan {
     pub(crate) fn new(args: &Args, device: &Device, progress: &Progress) -> anyhow::Result<Self> {
-        let model = find_model(model_path(args.model.as_deref(), progress)?).map_err(|error| match error {
-            CheckpointError::NotFound { .. } => usage(format!("MODEL: {error}")),
-            error => error.into(),
-        })?;
+        let model =
+            find_model(model_path(args.model.as_deref(), progress)?).map_err(|error| match error.is_not_found() {
+                true => usage(format!("MODEL: {error}")),
+                false => error.into(),
+            })?;
         let file = model.path.display().to_string();
         let (config, schedule): (NetworkConfig, ScheduleConfig) = (model.network()?, model.diffusion()?);
         let parameters = config.parameters().with_context(|| format!("{file}: field `network`"))?;
         check_description(&model, &config)?;
-        model.check_without_classes()?;
+        check_unconditional(&model)?;
         check_channels(&model)?;
         let shapes = parameters.into_iter().map(|(name, spec)| (name, spec.shape)).collect();
         model.check_names(&shapes)?;

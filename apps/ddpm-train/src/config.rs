@@ -46,7 +46,7 @@ impl RunConfig {
                 saved.clone()
             }
             (preset, _) => {
-                let name = preset.as_deref().unwrap_or_else(|| default_preset(&over));
+                let name = preset.as_deref().unwrap_or_else(|| presets::default_name(&over));
                 let text = presets::document(name).with_context(|| format!("no preset is named {name}"))?;
                 let mut document: Table = text.parse().with_context(|| format!("preset {name}"))?;
                 if let (None, Some(init)) = (preset, init) {
@@ -165,9 +165,4 @@ fn take_sampler(document: &mut Table, own: SamplerConfig, timesteps: usize) -> a
         *steps = (*steps).min(i64::try_from(timesteps)?);
     }
     Ok(())
-}
-
-/// The preset to begin with where none is named.
-pub(crate) fn default_preset(over: &Table) -> &'static str {
-    presets::default_name(over.get("data").and_then(|data| data.get("path")).and_then(Value::as_str))
 }

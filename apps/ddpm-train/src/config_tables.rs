@@ -7,7 +7,7 @@ use ddpm_unet::{NetworkConfig, NoiseNetConfig, UNet2dConfig};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use crate::config::{RunConfig, default_preset};
+use crate::config::RunConfig;
 use crate::presets;
 
 /// The tables of the document, in the order they are written.
@@ -54,7 +54,7 @@ pub(crate) fn table<T: DeserializeOwned>(document: &mut Table, name: &str) -> an
 
 /// The first key of a table whose value is not read, in a table where all others are.
 fn wrong_key<T: DeserializeOwned>(name: &str, written: &Value) -> Option<(String, Value)> {
-    let preset: Table = presets::document(default_preset(&Table::new()))?.parse().ok()?;
+    let preset: Table = presets::document(presets::default_name(&Table::new()))?.parse().ok()?;
     let whole = preset.get(name)?.as_table()?;
     let is_wrong = |(key, value): &(&String, &Value)| {
         let mut table = whole.clone();
@@ -66,7 +66,7 @@ fn wrong_key<T: DeserializeOwned>(name: &str, written: &Value) -> Option<(String
 
 /// The keys that a table may have, as those of a preset that is written out.
 fn keys(name: &str) -> Option<String> {
-    let preset: Table = presets::document(default_preset(&Table::new()))?.parse().ok()?;
+    let preset: Table = presets::document(presets::default_name(&Table::new()))?.parse().ok()?;
     let written: Table = RunConfig::from_document(preset).ok()?.to_toml().ok()?.parse().ok()?;
     let rules = if name == TABLES[1] { &BETA_PARAMETERS[..] } else { &[] };
     let keys: BTreeSet<&str> =

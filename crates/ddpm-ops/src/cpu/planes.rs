@@ -1,30 +1,9 @@
-//! Planes of images wherever they lie: what a convolution reads and writes, without a tensor made for it.
+//! Views of the planes of images that the CPU kernels of a convolution read and write, so that joined or rearranged images need
+//! no tensor of their own.
 
 use std::ops::Range;
 
-/// How the planes of a convolution's input come from the tensors they are read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Rearrange {
-    /// As they are.
-    #[default]
-    AsIs,
-    /// Every pixel as a 2 × 2 block of itself: height and width double.
-    UpsampleNearest2x,
-    /// Every 2 × 2 block of pixels as four channels, channel 4c + 2i + j from row i, column j of the block: height and width
-    /// halve. In einops' words "b c (h p1) (w p2) -> b (c p1 p2) h w".
-    PixelUnshuffle2x,
-}
-
-impl Rearrange {
-    /// Channels, height and width after, from those before.
-    pub(crate) fn shape(self, (channels, height, width): (usize, usize, usize)) -> (usize, usize, usize) {
-        match self {
-            Self::AsIs => (channels, height, width),
-            Self::UpsampleNearest2x => (channels, 2 * height, 2 * width),
-            Self::PixelUnshuffle2x => (4 * channels, height / 2, width / 2),
-        }
-    }
-}
+use crate::backend::rearrange::Rearrange;
 
 /// Images [image, channel, plane] of one tensor.
 #[derive(Debug, Clone, Copy)]
