@@ -3,9 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use ddpm_schedule::UnknownName;
 use serde::{Deserialize, Serialize};
-
-use crate::error::TrainerError;
 
 /// The optimizer, which differs in the form of its weight decay. Without weight decay both are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +20,7 @@ pub enum Optimizer {
 
 impl Optimizer {
     /// Every optimizer, in the order of the documentation.
-    pub const ALL: [Self; 2] = [Self::Adam, Self::AdamW];
+    pub const ALL: &[Self] = &[Self::Adam, Self::AdamW];
 
     fn name(self) -> &'static str {
         match self {
@@ -38,11 +37,11 @@ impl fmt::Display for Optimizer {
 }
 
 impl FromStr for Optimizer {
-    type Err = TrainerError;
+    type Err = UnknownName;
 
-    fn from_str(name: &str) -> Result<Self, TrainerError> {
-        let unknown = || TrainerError::config("train.optimizer", "adam or adamw", format!("{name:?}"));
-        Self::ALL.into_iter().find(|optimizer| optimizer.name() == name).ok_or_else(unknown)
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let unknown = || UnknownName::new("optimizer", name, Self::ALL);
+        Self::ALL.iter().copied().find(|optimizer| optimizer.name() == name).ok_or_else(unknown)
     }
 }
 
@@ -81,9 +80,9 @@ mod tests {
     fn names_are_those_of_serde() {
         for optimizer in Optimizer::ALL {
             assert_eq!(serde_json::to_value(optimizer).unwrap(), optimizer.to_string());
-            assert_eq!(optimizer.to_string().parse::<Optimizer>().unwrap(), optimizer);
+            assert_eq!(optimizer.to_string().parse(), Ok(*optimizer));
         }
         let message = "sgd".parse::<Optimizer>().unwrap_err().to_string();
-        assert_eq!(message, "train.optimizer: expected adam or adamw, found \"sgd\"");
+        assert_eq!(message, r#"unknown optimizer "sgd", expected one of "adam", "adamw""#);
     }
 }

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use ddpm_schedule::UnknownName;
 use serde::{Deserialize, Serialize};
-
-use crate::error::TrainerError;
 
 /// The shape of the learning rate after its warm-up (tip 2 of the article).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +21,7 @@ pub enum LearningRateSchedule {
 
 impl LearningRateSchedule {
     /// Every schedule, in the order of the documentation.
-    pub const ALL: [Self; 3] = [Self::Constant, Self::Linear, Self::Cosine];
+    pub const ALL: &[Self] = &[Self::Constant, Self::Linear, Self::Cosine];
 
     /// The factor, in (0, 1], that the base rate is multiplied by at `step`, counted from 0, of `total_steps`.
     ///
@@ -67,12 +66,11 @@ impl fmt::Display for LearningRateSchedule {
 }
 
 impl FromStr for LearningRateSchedule {
-    type Err = TrainerError;
+    type Err = UnknownName;
 
-    fn from_str(name: &str) -> Result<Self, TrainerError> {
-        let expected = "constant, linear or cosine";
-        let unknown = || TrainerError::config("train.learning_rate_schedule", expected, format!("{name:?}"));
-        Self::ALL.into_iter().find(|schedule| schedule.name() == name).ok_or_else(unknown)
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let unknown = || UnknownName::new("learning-rate schedule", name, Self::ALL);
+        Self::ALL.iter().copied().find(|schedule| schedule.name() == name).ok_or_else(unknown)
     }
 }
 
@@ -102,8 +100,10 @@ mod tests {
     fn names_are_those_of_serde() {
         for schedule in LearningRateSchedule::ALL {
             assert_eq!(serde_json::to_value(schedule).unwrap(), schedule.to_string());
-            assert_eq!(schedule.to_string().parse::<LearningRateSchedule>().unwrap(), schedule);
+            assert_eq!(schedule.to_string().parse(), Ok(*schedule));
         }
-        assert!("Cosine".parse::<LearningRateSchedule>().is_err());
+        let message = "Cosine".parse::<LearningRateSchedule>().unwrap_err().to_string();
+        let expected = r#"unknown learning-rate schedule "Cosine", expected one of "constant", "linear", "cosine""#;
+        assert_eq!(message, expected);
     }
 }
