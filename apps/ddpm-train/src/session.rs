@@ -11,7 +11,6 @@ use ddpm_trainer::{Outcome, Snapshot, Trainer, save_checkpoint};
 use ddpm_unet::NetworkConfig;
 use tracing::{info, warn};
 
-use crate::config::RunConfig;
 use crate::config_comparison::warn_of_changed_length;
 use crate::hub::{self, Push};
 use crate::model::{Init, new_model};
@@ -20,6 +19,7 @@ use crate::opened_run::{OpenedRun, RunProgress};
 use crate::origin::Origin;
 use crate::out_of_memory;
 use crate::previews::{preview, preview_is_missing};
+use crate::run_config::RunConfig;
 use crate::run_request::RunRequest;
 use crate::start::Start;
 use crate::watch::Watch;
@@ -119,8 +119,8 @@ fn check_length(trainer: &Trainer, run: &RunDir) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes down what the run starts from: its origin, its configuration and its first checkpoint. From then on the run directory
-/// is sufficient to continue the run.
+/// Writes down what the run starts from: its origin, its configuration and its first checkpoint. From then on the run
+/// directory is sufficient to continue the run.
 ///
 /// If the session is stopped before the first checkpoint is saved, the next one starts from the origin again.
 fn record_start(config: &RunConfig, opened: &mut OpenedRun, start: &Start, trainer: &Trainer) -> anyhow::Result<()> {
