@@ -78,8 +78,8 @@ impl<'a> ImageWriter<'a> {
         if self.not_finite > 0 {
             let (model, bad, all) = (self.plan.model_path.display(), self.not_finite, self.received);
             anyhow::bail!(
-                "{bad} of {all} images hold values that are not finite: expected weights of {model} and latents that keep \
-                 all values finite"
+                "{bad} of {all} images hold values that are not finite: expected weights of {model} and latents \
+                 that keep all values finite"
             );
         }
         match &self.args.save_tensors {

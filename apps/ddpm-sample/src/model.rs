@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
-use ddpm_checkpoint::{CheckpointError, SavedModel, find_model, newest_run};
+use ddpm_checkpoint::{SavedModel, newest_run};
 use ddpm_cli::{Progress, usage};
+use ddpm_diffusers::{check_unconditional, find_model};
 use ddpm_diffusion::{Clipping, GaussianDiffusion, SamplerConfig};
 use ddpm_schedule::ScheduleConfig;
 use ddpm_unet::{Network, NetworkConfig, Precision};
@@ -28,16 +29,16 @@ impl LoadedModel {
     /// # Errors
     /// When there is no such model, or its parts contradict each other.
     pub(crate) fn load(path: Option<&Path>, progress: &Progress) -> anyhow::Result<Self> {
-        let saved = find_model(model_path(path, progress)?).map_err(|error| match error {
-            CheckpointError::NotFound { .. } => usage(format!("MODEL: {error}")),
-            error => error.into(),
+        let saved = find_model(model_path(path, progress)?).map_err(|error| match error.is_not_found() {
+            true => usage(format!("MODEL: {error}")),
+            false => error.into(),
         })?;
         let file = saved.path.display().to_string();
         let network: NetworkConfig = saved.network()?;
         let schedule: ScheduleConfig = saved.diffusion()?;
         let parameters = network.parameters().with_context(|| format!("{file}: field `network`"))?;
         check_description(&saved, &network)?;
-        saved.check_without_classes()?;
+        check_unconditional(&saved)?;
         check_channels(&saved)?;
         saved.check_names(&parameters.into_iter().map(|(name, spec)| (name, spec.shape)).collect())?;
         let sampler: SamplerConfig = saved.sampler()?;

@@ -46,7 +46,6 @@ impl SamplerChoice {
             Self { method: Method::Heun, .. } => {
                 "Heun's method: deterministic, evaluates the network twice in a step (Karras et al. 2022)"
             }
-            _ => "",
         }
     }
 }

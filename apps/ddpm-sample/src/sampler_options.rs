@@ -86,7 +86,7 @@ fn check_variance(args: &Args, model: &LoadedModel, sampler: &SamplerConfig) -> 
     let (file, variance) = (model.path().display(), sampler.variance);
     let source = if args.variance.is_some() { "--variance" } else { "field `sampler`: variance" };
     Err(usage(format!(
-        "{file}: {source}: {variance} is for networks with {expected} channels of output, found {found}; fixed-small and \
-         fixed-large are for any network"
+        "{file}: {source}: {variance} is for networks with {expected} channels of output, found {found}; \
+         fixed-small and fixed-large are for any network"
     )))
 }

@@ -66,8 +66,9 @@ pub(crate) fn warn_of_changed_length(run: &RunDir, config: &RunConfig) -> anyhow
         && was != is
     {
         tracing::warn!(
-            "the run had {was} and now has {is}: from here on its learning rate follows the new length, so its result differs \
-             from that of a run that had {is} from the beginning (with train.learning_rate_schedule = constant it would not)"
+            "the run had {was} and now has {is}: from here on its learning rate follows the new length, so its result \
+             differs from that of a run that had {is} from the beginning (with train.learning_rate_schedule = constant it \
+             would not)"
         );
     }
     Ok(())

@@ -68,8 +68,8 @@ impl RunConfig {
             if network.out_channels != channels {
                 let found = network.out_channels;
                 return Err(usage(format!(
-                    "model.out_channels: expected {channels} as model.in_channels, found {found}; a learnt variance can be \
-                     sampled, not trained"
+                    "model.out_channels: expected {channels} as model.in_channels, found {found}; a learnt variance \
+                     can be sampled, not trained"
                 )));
             }
             if network.num_class_embeds.is_some() || network.class_embed_type.is_some() {

@@ -48,8 +48,8 @@ impl RunRequest {
     /// whole configuration.
     ///
     /// # Errors
-    /// When the run has no `config.toml` and `args` name no configuration: the default one is not the one that the checkpoint
-    /// was trained with.
+    /// When the run has no `config.toml` and `args` name no configuration: the default one is not the one that the
+    /// checkpoint was trained with.
     pub(crate) fn saved_config(&self, args: &Args) -> anyhow::Result<Option<Table>> {
         let (run, source) = match self {
             Self::Continue { run, .. } => (Some(run.clone()), run),
@@ -61,7 +61,8 @@ impl RunRequest {
             Some(path) => read_document(&path).map(Some),
             None if args.preset.is_some() || args.config.is_some() => Ok(None),
             None => Err(usage(format!(
-                "{}: expected the run's config.toml with it, found none; give the configuration with --preset or --config",
+                "{}: expected the run's config.toml with it, found none; give the configuration with \
+                 --preset or --config",
                 source.display()
             ))),
         }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use candle_core::Device;
-use ddpm_checkpoint::{Checkpoint, RunDir, write_pipeline};
+use ddpm_checkpoint::{Checkpoint, RunDir};
 use ddpm_cli::{Ended, Progress, StopSignal, counted, device_in_words, usage};
 use ddpm_data::{ImageSource, Loader, LoaderConfig};
+use ddpm_diffusers::write_pipeline;
 use ddpm_trainer::{Outcome, Snapshot, Trainer, save_checkpoint};
 use ddpm_unet::NetworkConfig;
 use tracing::{info, warn};
@@ -67,8 +68,8 @@ fn total_steps(config: &RunConfig, source: &dyn ImageSource) -> anyhow::Result<u
     if images < batch {
         let path = &config.data.path;
         return Err(usage(format!(
-            "train.batch_size: expected at most the {images} images of {path}, found {batch}: --batch-size {images} takes \
-             them all"
+            "train.batch_size: expected at most the {images} images of {path}, found {batch}: --batch-size {images} \
+             takes them all"
         )));
     }
     Ok(config.train.total_steps((images / batch) as u64))

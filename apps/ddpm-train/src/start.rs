@@ -86,7 +86,8 @@ impl Start {
         {
             let (run, step) = (run.path().display(), checkpoint.step);
             warn!(
-                "--init has no effect: {run} continues from its own step {step}; give another --out to start from that model"
+                "--init has no effect: {run} continues from its own step {step}; give another --out to start from \
+                 that model"
             );
         }
         self

@@ -9,8 +9,8 @@ use crate::checkpoint_list::{list_checkpoints, newest_usable};
 use crate::error::{CheckpointError, IoContext, Result};
 use crate::manifest::MANIFEST_NAME;
 use crate::model_file::{SavedModel, read_model};
-use crate::pipeline_reader::{is_diffusers, load_diffusers};
-use crate::run_dir::{CHECKPOINTS_NAME, RunDir};
+use crate::run_dir::RunDir;
+use crate::run_layout::CHECKPOINTS_NAME;
 
 /// Loads the model at `path`: a run directory or its `checkpoints` (the newest that is whole; damaged ones are named in
 /// warnings), a checkpoint directory, a model file, or a directory of the Python library diffusers: a pipeline or its UNet. Takes
@@ -23,7 +23,7 @@ use crate::run_dir::{CHECKPOINTS_NAME, RunDir};
 /// [`CheckpointError::NoCheckpoint`] for a run that has saved nothing yet; [`CheckpointError::NoValidCheckpoint`];
 /// [`CheckpointError::Damaged`]; [`CheckpointError::NewerFormat`]; [`CheckpointError::NoDescription`];
 /// [`CheckpointError::Io`].
-pub fn find_model(path: impl AsRef<Path>) -> Result<SavedModel> {
+pub fn find_saved_model(path: impl AsRef<Path>) -> Result<SavedModel> {
     let path = path.as_ref();
     if !path.exists() {
         return Err(CheckpointError::NotFound { path: path.to_owned() });
@@ -34,8 +34,6 @@ pub fn find_model(path: impl AsRef<Path>) -> Result<SavedModel> {
     let checkpoints = path.join(CHECKPOINTS_NAME);
     if is_checkpoint(path) {
         load_checkpoint_model(path)
-    } else if is_diffusers(path) {
-        load_diffusers(path)
     } else if checkpoints.is_dir() {
         newest_model(&checkpoints, path)
     } else if name_of(path) == Some(CHECKPOINTS_NAME) || !list_checkpoints(path)?.is_empty() {

@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor, safetensors};
-use ddpm_checkpoint::{CheckpointError, SavedModel, find_model, write_pipeline};
-use ddpm_schedule::{BetaScheduleName, Prediction, ScheduleConfig};
+use ddpm_checkpoint::SavedModel;
+use ddpm_diffusers::{DiffusersError, find_model, write_pipeline};
+use ddpm_diffusion::{Clipping, Method, ReverseVariance, SamplerConfig};
+use ddpm_schedule::{BetaScheduleName, Prediction, ScheduleConfig, Spacing};
 use serde_json::{Value, json};
 
 const INDEX: &str = "model_index.json";
@@ -43,7 +45,7 @@ impl Copy {
     }
 
     /// With these fields in `file`, the model.
-    fn with(file: &str, fields: Value) -> Result<SavedModel, CheckpointError> {
+    fn with(file: &str, fields: Value) -> Result<SavedModel, DiffusersError> {
         let copy = Self::new();
         copy.edit(file, |document| {
             for (name, value) in fields.as_object().expect("fields") {
@@ -60,11 +62,6 @@ fn refused(file: &str, fields: Value, said: &str) {
     assert!(error.contains(&format!("{file}: {said}")) && error.lines().count() == 1, "{said}: {error}");
 }
 
-/// The sampler's method, clipping, bounds, order, variance, steps and spacing.
-fn sampler(model: &SavedModel) -> Value {
-    model.description.sampler.clone()
-}
-
 #[test]
 fn the_schedulers_that_diffusers_saves_are_read() {
     let read = |name: &str, class: &str| {
@@ -74,45 +71,37 @@ fn the_schedulers_that_diffusers_saves_are_read() {
         copy.edit(INDEX, |index| index["scheduler"][1] = class.into());
         let model = find_model(copy.0.path()).expect(name);
         let schedule: ScheduleConfig = model.diffusion().expect("a schedule");
-        (sampler(&model), schedule, model.description.prediction)
+        let sampler: SamplerConfig = model.sampler().expect("a sampler");
+        (sampler, schedule, model.description.prediction)
     };
-    let own = |method: &str, clip: &str, steps: usize, spacing: &str| {
-        json!({
-            "method": method, "clip": clip, "steps": steps, "spacing": spacing, "order": 2, "clip_range": 1.0,
-            "threshold_quantile": 0.995, "threshold_max": 1.0, "variance": "fixed-small",
-        })
-    };
-    let but = |mut sampler: Value, fields: Value| {
-        for (name, value) in fields.as_object().expect("fields") {
-            sampler[name] = value.clone();
-        }
-        sampler
-    };
+    let defaults =
+        |method, clip, steps, spacing| SamplerConfig::new(method, clip, ReverseVariance::FixedSmall, steps, spacing);
 
     let (found, schedule, prediction) = read("ddpm", "DDPMScheduler");
-    let fields = json!({ "clip_range": 2.0, "variance": "fixed-large" });
-    assert_eq!(found, but(own("ddpm", "fixed", 400, "trailing"), fields));
+    let expected = defaults(Method::Ddpm, Clipping::Fixed, 400, Spacing::Trailing);
+    assert_eq!(found, SamplerConfig { clip_range: 2.0, variance: ReverseVariance::FixedLarge, ..expected });
     assert_eq!((schedule.beta_schedule, schedule.timesteps), (BetaScheduleName::ScaledLinear, 400));
     assert!(schedule.zero_terminal_snr && prediction == Prediction::V);
 
     let (found, schedule, prediction) = read("ddim", "DDIMScheduler");
-    let fields = json!({ "threshold_quantile": 0.9, "threshold_max": 2.0 });
-    assert_eq!(found, but(own("ddim", "dynamic", 50, "leading"), fields));
+    let expected = defaults(Method::Ddim, Clipping::Dynamic, 50, Spacing::Leading);
+    assert_eq!(found, SamplerConfig { threshold_quantile: 0.9, threshold_max: 2.0, ..expected });
     assert_eq!((schedule.beta_end, prediction), (Some(0.02), Prediction::Epsilon));
 
     let (found, _, prediction) = read("dpm_solver", "DPMSolverMultistepScheduler");
-    assert_eq!(found, but(own("dpm-solver-sde", "none", 50, "linspace"), json!({ "order": 3 })));
+    let expected = defaults(Method::DpmSolverSde, Clipping::None, 50, Spacing::Linspace);
+    assert_eq!(found, SamplerConfig { order: 3, ..expected });
     assert_eq!(prediction, Prediction::X0);
 
     let (found, schedule, _) = read("heun", "HeunDiscreteScheduler");
-    assert_eq!(found, own("heun", "fixed", 50, "trailing"));
+    assert_eq!(found, defaults(Method::Heun, Clipping::Fixed, 50, Spacing::Trailing));
     assert_eq!(schedule.beta_start, Some(8.5e-4));
 
-    // What another class has left there is ignored, as diffusers does.
+    // Fields that another class left in the file are ignored, as diffusers does.
     let (found, ..) = read("dpm_solver_from_ddpm", "DPMSolverMultistepScheduler");
-    assert_eq!(found, own("dpm-solver", "none", 50, "linspace"));
+    assert_eq!(found, defaults(Method::DpmSolver, Clipping::None, 50, Spacing::Linspace));
     let (found, ..) = read("heun_from_ddpm", "HeunDiscreteScheduler");
-    assert_eq!(found, own("heun", "none", 50, "linspace"));
+    assert_eq!(found, defaults(Method::Heun, Clipping::None, 50, Spacing::Linspace));
 }
 
 #[test]

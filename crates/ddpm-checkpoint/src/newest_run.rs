@@ -1,4 +1,4 @@
-//! The directory of runs: which is the newest, which name is free.
+//! The newest run of a directory of runs.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,8 +8,7 @@ use std::time::SystemTime;
 use crate::checkpoint_list::list_checkpoints;
 use crate::error::{IoContext, Result};
 use crate::manifest::MANIFEST_NAME;
-use crate::plain_name::check_plain_name;
-use crate::run_dir::CHECKPOINTS_NAME;
+use crate::run_layout::CHECKPOINTS_NAME;
 
 /// The run in `root` that has saved a checkpoint last, by the time of the checkpoints' manifests. Of equal times the
 /// last name wins. None when no run there has a checkpoint, or there is no such directory.
@@ -31,22 +30,6 @@ pub fn newest_run(root: impl AsRef<Path>) -> Result<Option<PathBuf>> {
         }
     }
     Ok(newest.map(|(_, run)| run))
-}
-
-/// `stem` if nothing in `root` has that name, else the first free of `stem-2`, `stem-3`, … Another process may take it
-/// meanwhile; [`RunDir::create_next`](crate::RunDir::create_next) does not have that gap.
-///
-/// # Errors
-/// [`CheckpointError::UnsafeName`](crate::CheckpointError::UnsafeName) when `stem` is no plain name.
-pub fn next_free_name(root: impl AsRef<Path>, stem: &str) -> Result<String> {
-    let root = root.as_ref();
-    let mut name = stem.to_owned();
-    let mut number = 1_u64;
-    while fs::symlink_metadata(root.join(check_plain_name(&name, root)?)).is_ok() {
-        number += 1;
-        name = format!("{stem}-{number}");
-    }
-    Ok(name)
 }
 
 /// When the last checkpoint of a run was completed.
@@ -85,16 +68,5 @@ mod tests {
         assert_eq!(newest_run(root.path()).expect("listed"), Some(at("b")));
         saved(&at("a2"), "step-000001", 200);
         assert_eq!(newest_run(root.path()).expect("listed"), Some(at("b")));
-    }
-
-    #[test]
-    fn names_count_up_from_two() {
-        let root = tempfile::tempdir().expect("temp dir");
-        let next = |stem| next_free_name(root.path(), stem);
-        assert_eq!(next("digits").expect("free"), "digits");
-        fs::create_dir(root.path().join("digits")).expect("new");
-        fs::write(root.path().join("digits-2"), "a file counts").expect("room");
-        assert_eq!(next("digits").expect("free"), "digits-3");
-        assert!(next("../x").is_err() && next("").is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use ddpm_checkpoint::{RunDir, find_model, newest_run, write_tensors};
+use ddpm_checkpoint::{RunDir, find_saved_model, newest_run, write_tensors};
 use fixture::{bits, checkpoint, flip};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -22,7 +22,7 @@ fn run(path: &Path) -> PathBuf {
 }
 
 fn assert_finds(path: &Path, step: u64) {
-    let model = find_model(path).expect("a model");
+    let model = find_saved_model(path).expect("a model");
     assert_eq!(model.step(), step);
     assert_eq!(bits(&model.tensors), bits(&checkpoint(step).model));
     assert_eq!(model.description, checkpoint(step).description);
@@ -58,12 +58,12 @@ fn the_one_before_a_damaged_checkpoint_is_used_and_the_damaged_named() {
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].contains("step-000200") && warnings[0].contains("model.safetensors"), "{}", warnings[0]);
     // Asked for by its own name, it is an error.
-    let error = find_model(path.join("checkpoints/step-000200")).expect_err("damaged");
+    let error = find_saved_model(path.join("checkpoints/step-000200")).expect_err("damaged");
     assert!(error.to_string().contains("model.safetensors is damaged: its SHA-256"), "{error}");
 }
 
 fn check(path: &Path, expected: &str) {
-    let message = find_model(path).expect_err("no model").to_string();
+    let message = find_saved_model(path).expect_err("no model").to_string();
     assert!(message.contains(expected), "{}: {message}", path.display());
     let name = path.file_name().and_then(|name| name.to_str()).expect("UTF-8");
     assert!(message.contains(name), "{message}");
