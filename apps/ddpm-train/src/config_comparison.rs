@@ -7,11 +7,11 @@ use ddpm_checkpoint::RunDir;
 use ddpm_trainer::LearningRateSchedule;
 use toml::{Table, Value};
 
-use crate::config::RunConfig;
-use crate::overlay::read_document;
+use crate::config_document::read_document;
+use crate::run_config::RunConfig;
 
-/// Keys that may change when a run is continued, besides the table `[sample]`: they do not change the result of a training
-/// step. The length of the run changes the learning rate only; [`warn_of_changed_length`] reports that.
+/// Keys that may change when a run is continued, besides the table `[sample]`: they do not change the result of a
+/// training step. The length of the run changes the learning rate only; [`warn_of_changed_length`] reports that.
 const CHANGEABLE_KEYS: [&str; 8] = [
     "train.steps",
     "train.epochs",
@@ -66,8 +66,9 @@ pub(crate) fn warn_of_changed_length(run: &RunDir, config: &RunConfig) -> anyhow
         && was != is
     {
         tracing::warn!(
-            "the run had {was} and now has {is}: from here on its learning rate follows the new length, so its result differs \
-             from that of a run that had {is} from the beginning (with train.learning_rate_schedule = constant it would not)"
+            "the run had {was} and now has {is}: from here on its learning rate follows the new length, so its result \
+             differs from that of a run that had {is} from the beginning (with train.learning_rate_schedule = constant it \
+             would not)"
         );
     }
     Ok(())

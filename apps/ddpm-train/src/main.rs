@@ -1,15 +1,21 @@
-//! `ddpm-train`: images in, a model and images out.
+//! `ddpm-train`: trains a model on images.
 //!
-//! Reading order: [`args`]; the configuration in [`config`], [`overlay`] and [`config_tables`]; the run directory in
-//! [`run_request`], [`request_parser`], [`opened_run`], [`origin`] and [`config_comparison`]; the training in [`start`] and
-//! [`session`]. Beside them: [`presets`], [`renamed_keys`], [`sample_config`], [`model`], [`previews`], [`watch`],
-//! [`benchmark`], [`hub`] and [`out_of_memory`].
+//! Reading order:
+//! - the command line: [`args`];
+//! - the configuration: [`run_config`] with [`config_table`], [`diffusion_config`], [`sample_config`] and [`table_reader`];
+//!   [`config_resolution`] with [`presets`], [`config_document`], [`overrides`] and [`renamed_keys`];
+//! - the run directory: [`run_request`], [`request_parser`] with [`run_paths`], [`opened_run`] with [`config_comparison`] and
+//!   [`origin`];
+//! - the training: [`start`], [`session`] with [`model`], [`model_description`], [`previews`] and [`watch`].
+//!
+//! Beside them: [`benchmark`], [`hub`] and [`out_of_memory`].
 
 mod args;
 mod benchmark;
-mod config;
 mod config_comparison;
-mod config_tables;
+mod config_document;
+mod config_resolution;
+mod config_table;
 mod diffusion_config;
 #[cfg(feature = "hub")]
 mod hub;
@@ -21,16 +27,18 @@ mod model_description;
 mod opened_run;
 mod origin;
 mod out_of_memory;
-mod overlay;
+mod overrides;
 mod presets;
 mod previews;
 mod renamed_keys;
 mod request_parser;
+mod run_config;
 mod run_paths;
 mod run_request;
 mod sample_config;
 mod session;
 mod start;
+mod table_reader;
 mod watch;
 
 use std::path::Path;
@@ -39,7 +47,6 @@ use std::process::ExitCode;
 use ddpm_cli::{Ended, Progress, usage};
 
 use crate::args::Args;
-use crate::config::RunConfig;
 use crate::model::Init;
 use crate::session::Runtime;
 
@@ -63,7 +70,7 @@ fn run() -> anyhow::Result<Ended> {
 }
 
 fn benchmark(args: &Args, steps: u64) -> anyhow::Result<Ended> {
-    let config = RunConfig::resolve(args, None, None)?;
+    let config = config_resolution::resolve_config(args, None, None)?;
     ddpm_cli::on_threads(args.threads, |threads| {
         let device = args.device.open()?;
         let timed = benchmark::benchmark(&config, steps, &device, threads);
@@ -77,7 +84,7 @@ fn train(args: &Args, progress: &Progress) -> anyhow::Result<Ended> {
     let init_path = args.init.as_deref().map(|path| ddpm_cli::model_path("--init", path, progress)).transpose()?;
     let init = init_path.map(Init::find).transpose()?;
     let saved = request.saved_config(args)?;
-    let mut config = RunConfig::resolve(args, saved.as_ref(), init.as_ref().map(|init| &init.model))?;
+    let mut config = config_resolution::resolve_config(args, saved.as_ref(), init.as_ref().map(|init| &init.model))?;
     let push = args.push_to_hub.as_deref().map(|id| hub::Push::new(id, &config)).transpose()?;
     if args.dry_run {
         ddpm_cli::print(&config.to_toml()?)?;

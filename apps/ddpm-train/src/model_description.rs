@@ -3,7 +3,7 @@
 use ddpm_checkpoint::ModelDescription;
 use ddpm_trainer::TrainerError;
 
-use crate::config::RunConfig;
+use crate::run_config::RunConfig;
 
 /// Describes the model of a run after `step` optimizer steps: network, diffusion process, sampler and image shape.
 pub(crate) fn describe_model(config: &RunConfig, step: u64) -> Result<ModelDescription, TrainerError> {

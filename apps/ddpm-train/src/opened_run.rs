@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use ddpm_checkpoint::{CheckpointError, RunDir};
 use ddpm_cli::usage;
 
-use crate::config::RunConfig;
 use crate::config_comparison::differing_keys;
 use crate::origin::Origin;
 use crate::previews::grid_path;
+use crate::run_config::RunConfig;
 use crate::run_paths::{RUNS, newest_run_named};
 use crate::run_request::RunRequest;
 

@@ -10,8 +10,8 @@ use crate::run_paths::is_same_path;
 
 /// Where the weights of a run come from, unless they are initial weights drawn from the seed.
 ///
-/// A new run writes its origin into its directory. A run that is stopped before it has saved a checkpoint can then start from
-/// the same origin again.
+/// A new run writes its origin into its directory. A run that is stopped before it has saved a checkpoint can then
+/// start from the same origin again.
 #[derive(Debug)]
 pub(crate) enum Origin {
     /// A checkpoint of another run: weights, moments and counters.
@@ -50,7 +50,8 @@ impl Origin {
 
     /// Records the origin of a new run. `None` stands for a run that starts with initial weights.
     ///
-    /// Files that an earlier run in the same directory left behind are removed: that run was stopped before it had started.
+    /// Files that an earlier run in the same directory left behind are removed: that run was stopped before it had
+    /// started.
     pub(crate) fn record(origin: Option<&Self>, run: &RunDir) -> anyhow::Result<()> {
         let name = origin.map(Self::file_name);
         for stale in [Self::CHECKPOINT_FILE, Self::MODEL_FILE].into_iter().filter(|stale| Some(*stale) != name) {

@@ -13,8 +13,8 @@ const PRESETS: [(&str, &str); 7] = [
     ("ddpm-256", include_str!("../../../assets/presets/ddpm-256.toml")),
 ];
 
-/// The preset to start from if none is named. `overrides` are the keys that the command line sets: images other than the
-/// embedded digits need another preset.
+/// The preset to start from if none is named. `overrides` are the keys that the command line sets: images other than
+/// the embedded digits need another preset.
 pub(crate) fn default_name(overrides: &Table) -> &'static str {
     let data = overrides.get("data").and_then(|data| data.get("path")).and_then(Value::as_str);
     if data.is_none_or(|data| data == "digits") { "digits" } else { "pictures" }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ddpm_checkpoint::RunDir;
 use ddpm_trainer::Preview;
 
-use crate::config::RunConfig;
+use crate::run_config::RunConfig;
 
 /// The file of the preview grid of `step` in the directory `samples` of a run.
 pub(crate) fn grid_path(samples: &Path, step: u64) -> PathBuf {

@@ -8,7 +8,7 @@ use ddpm_cli::usage;
 
 use crate::args::{Args, Resume};
 use crate::origin::originates_from_checkpoint;
-use crate::overlay::overlay;
+use crate::overrides::overrides;
 use crate::presets;
 use crate::run_paths::{is_same_path, run_of_checkpoint, run_of_checkpoints};
 use crate::run_request::RunRequest;
@@ -37,7 +37,7 @@ fn run_name(args: &Args) -> anyhow::Result<String> {
     let config_name = args.config.as_ref().filter(|_| args.preset.is_none()).and_then(stem);
     match config_name.or(args.preset.clone()) {
         Some(name) => Ok(name),
-        None => Ok(presets::default_name(&overlay(args)?).to_string()),
+        None => Ok(presets::default_name(&overrides(args)?).to_string()),
     }
 }
 

@@ -6,7 +6,7 @@ use ddpm_cli::usage;
 use toml::Table;
 
 use crate::args::Args;
-use crate::overlay::read_document;
+use crate::config_document::read_document;
 use crate::run_paths::{RUNS, newest_run_named, run_of_checkpoint};
 
 /// The run that a command line asks for.
@@ -14,16 +14,17 @@ use crate::run_paths::{RUNS, newest_run_named, run_of_checkpoint};
 pub(crate) enum RunRequest {
     /// Continue the run in the directory `run` from `checkpoint`, or from its newest checkpoint.
     Continue { run: PathBuf, checkpoint: Option<PathBuf> },
-    /// Create a run in the directory `run`. It starts from `checkpoint`, which belongs to another run, or from the beginning.
+    /// Create a run in the directory `run`. It starts from `checkpoint`, which belongs to another run, or from the
+    /// beginning.
     Create { run: PathBuf, checkpoint: Option<PathBuf> },
-    /// Continue the newest run `runs/NAME-N` if `may_continue` is set, it has the same configuration and it is not finished.
-    /// Otherwise create the next one.
+    /// Continue the newest run `runs/NAME-N` if `may_continue` is set, it has the same configuration and it is not
+    /// finished. Otherwise create the next one.
     Named { name: String, may_continue: bool },
 }
 
 impl RunRequest {
-    /// Checks that the run directory is not inside the folder of training images: a run there would later train on its own
-    /// preview images.
+    /// Checks that the run directory is not inside the folder of training images: a run there would later train on its
+    /// own preview images.
     pub(crate) fn check_outside_data(&self, data: &Path) -> anyhow::Result<()> {
         let directory = match self {
             Self::Continue { run, .. } | Self::Create { run, .. } => run,
@@ -43,12 +44,12 @@ impl RunRequest {
         Ok(())
     }
 
-    /// The configuration that is saved in the run to be continued. `None` for a new run, and if `args` specify the whole
-    /// configuration.
+    /// The configuration that is saved in the run to be continued. `None` for a new run, and if `args` specify the
+    /// whole configuration.
     ///
     /// # Errors
-    /// When the run has no `config.toml` and `args` name no configuration: the default one is not the one that the checkpoint
-    /// was trained with.
+    /// When the run has no `config.toml` and `args` name no configuration: the default one is not the one that the
+    /// checkpoint was trained with.
     pub(crate) fn saved_config(&self, args: &Args) -> anyhow::Result<Option<Table>> {
         let (run, source) = match self {
             Self::Continue { run, .. } => (Some(run.clone()), run),
@@ -60,7 +61,8 @@ impl RunRequest {
             Some(path) => read_document(&path).map(Some),
             None if args.preset.is_some() || args.config.is_some() => Ok(None),
             None => Err(usage(format!(
-                "{}: expected the run's config.toml with it, found none; give the configuration with --preset or --config",
+                "{}: expected the run's config.toml with it, found none; give the configuration with \
+                 --preset or --config",
                 source.display()
             ))),
         }

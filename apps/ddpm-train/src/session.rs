@@ -12,7 +12,6 @@ use ddpm_trainer::{Outcome, Snapshot, Trainer, save_checkpoint};
 use ddpm_unet::NetworkConfig;
 use tracing::{info, warn};
 
-use crate::config::RunConfig;
 use crate::config_comparison::warn_of_changed_length;
 use crate::hub::{self, Push};
 use crate::model::{Init, new_model};
@@ -21,6 +20,7 @@ use crate::opened_run::{OpenedRun, RunProgress};
 use crate::origin::Origin;
 use crate::out_of_memory;
 use crate::previews::{preview, preview_is_missing};
+use crate::run_config::RunConfig;
 use crate::run_request::RunRequest;
 use crate::start::Start;
 use crate::watch::Watch;
@@ -68,8 +68,8 @@ fn total_steps(config: &RunConfig, source: &dyn ImageSource) -> anyhow::Result<u
     if images < batch {
         let path = &config.data.path;
         return Err(usage(format!(
-            "train.batch_size: expected at most the {images} images of {path}, found {batch}: --batch-size {images} takes \
-             them all"
+            "train.batch_size: expected at most the {images} images of {path}, found {batch}: --batch-size {images} \
+             takes them all"
         )));
     }
     Ok(config.train.total_steps((images / batch) as u64))
@@ -120,8 +120,8 @@ fn check_length(trainer: &Trainer, run: &RunDir) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes down what the run starts from: its origin, its configuration and its first checkpoint. From then on the run directory
-/// is sufficient to continue the run.
+/// Writes down what the run starts from: its origin, its configuration and its first checkpoint. From then on the run
+/// directory is sufficient to continue the run.
 ///
 /// If the session is stopped before the first checkpoint is saved, the next one starts from the origin again.
 fn record_start(config: &RunConfig, opened: &mut OpenedRun, start: &Start, trainer: &Trainer) -> anyhow::Result<()> {

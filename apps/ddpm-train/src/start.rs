@@ -78,14 +78,16 @@ impl Start {
         }
     }
 
-    /// Warns that a run with state of its own does not read the model of `--init`, unless the run started from that model.
+    /// Warns that a run with state of its own does not read the model of `--init`, unless the run started from that
+    /// model.
     fn without_init(self, run: &RunDir, init: Option<Init>) -> Self {
         if let (Self::Resume { checkpoint, .. }, Some(init)) = (&self, init)
             && !originates_from_model(run.path(), &init.path)
         {
             let (run, step) = (run.path().display(), checkpoint.step);
             warn!(
-                "--init has no effect: {run} continues from its own step {step}; give another --out to start from that model"
+                "--init has no effect: {run} continues from its own step {step}; give another --out to start from \
+                 that model"
             );
         }
         self
