@@ -11,7 +11,6 @@ use crate::{DiffusionError, GaussianDiffusion};
 /// How x_{t−1} comes from x_t and the prediction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
 pub enum Method {
     /// Ancestral sampling (Ho et al. 2020, algorithm 2): noise in every step.
     #[default]
@@ -77,7 +76,6 @@ impl Method {
 /// `"thresholded-x0"`) are read too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
 pub enum Clipping {
     /// Predicted x_0 is not clipped (Ho et al. 2020, algorithm 2; the article's procedure).
     #[serde(alias = "epsilon")]
@@ -175,7 +173,6 @@ impl FromStr for EpsAfterClip {
 /// With serde: `"fixed-large"`, `"fixed-small"`, `"learned"`, `"learned-range"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
 pub enum ReverseVariance {
     /// σ² = β ([`VarianceKind::FixedLarge`]).
     #[serde(alias = "fixed_large")]
