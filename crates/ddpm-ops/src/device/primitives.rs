@@ -10,7 +10,7 @@ use crate::backend::rearrange::Rearrange;
 /// A weight [out, in, k, k], or [out, in] of one tap, as [out, k, k, in] of that type.
 pub(super) fn kernel(weight: &Tensor, dtype: DType) -> Result<Tensor> {
     match *weight.dims() {
-        [_, _, _, _] if kernels::take(weight) && weight.dtype() == DType::F32 => {
+        [_, _, _, _] if kernels::supports(weight) && weight.dtype() == DType::F32 => {
             kernels::kernel_of_weight(weight, dtype)
         }
         [out, channels] => weight.to_dtype(dtype)?.reshape((out, 1, 1, channels)),
@@ -21,7 +21,7 @@ pub(super) fn kernel(weight: &Tensor, dtype: DType) -> Result<Tensor> {
 
 /// The gradient of [`kernel`] by the weight.
 pub(super) fn kernel_by_weight(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    if weight.rank() == 4 && weight.dtype() == DType::F32 && kernels::take(grad) {
+    if weight.rank() == 4 && weight.dtype() == DType::F32 && kernels::supports(grad) {
         return kernels::weight_of_kernel(grad);
     }
     let grad = if weight.rank() == 4 { grad.permute((0, 3, 1, 2))?.contiguous()? } else { grad.clone() };
@@ -77,14 +77,14 @@ pub(super) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// Sums over the positions of each channel of each image, wide: [batch, channel].
 pub(super) fn sums_over_positions(x: &Tensor) -> Result<Tensor> {
-    if kernels::take(x) { kernels::sums_over_positions(x) } else { reference::sums_over_positions(x) }
+    if kernels::supports(x) { kernels::sums_over_positions(x) } else { reference::sums_over_positions(x) }
 }
 
 /// `y` + offset + residual, each where it is given: offset [batch, channel], wide, over all positions.
 pub(super) fn raised(y: Tensor, offset: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
     if offset.is_none() && residual.is_none() {
         Ok(y)
-    } else if kernels::take(&y) {
+    } else if kernels::supports(&y) {
         kernels::raised(&y, offset, residual)
     } else {
         reference::raised(&y, offset, residual)
@@ -93,7 +93,7 @@ pub(super) fn raised(y: Tensor, offset: Option<&Tensor>, residual: Option<&Tenso
 
 /// Group normalisation with its surroundings.
 pub(super) fn normalisation(y: &Tensor, around: &Surroundings<'_>) -> Result<(Tensor, Statistics)> {
-    if kernels::take(y) {
+    if kernels::supports(y) {
         let (out, statistics) = kernels::normalisation(y, around)?;
         Ok((out, Statistics::Kept(statistics)))
     } else {
@@ -116,12 +116,12 @@ pub(super) fn normalisation_by_all(
 
 /// softmax(scale · s) over the last axis.
 pub(super) fn softmax(s: &Tensor, scale: f64) -> Result<Tensor> {
-    if kernels::take(s) { kernels::softmax(s, scale) } else { reference::softmax(s, scale) }
+    if kernels::supports(s) { kernels::softmax(s, scale) } else { reference::softmax(s, scale) }
 }
 
 /// Its gradient by s, from its result.
 pub(super) fn softmax_by_input(p: &Tensor, grad: &Tensor, scale: f64) -> Result<Tensor> {
-    if kernels::take(p) {
+    if kernels::supports(p) {
         kernels::softmax_by_input(p, grad, scale)
     } else {
         reference::softmax_by_input(p, grad, scale)
@@ -130,17 +130,17 @@ pub(super) fn softmax_by_input(p: &Tensor, grad: &Tensor, scale: f64) -> Result<
 
 /// f of every element.
 pub(super) fn function(f: Function, x: &Tensor) -> Result<Tensor> {
-    if kernels::take(x) { kernels::function(f, x) } else { reference::function(f, x) }
+    if kernels::supports(x) { kernels::function(f, x) } else { reference::function(f, x) }
 }
 
 /// grad · f′(x), element by element.
 pub(super) fn function_by_input(f: Function, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
-    if kernels::take(x) { kernels::function_by_input(f, x, grad) } else { reference::function_by_input(f, x, grad) }
+    if kernels::supports(x) { kernels::function_by_input(f, x, grad) } else { reference::function_by_input(f, x, grad) }
 }
 
 /// Each element with probability `rate` 0, else by 1 / (1 − rate) larger: which ones is a function of `seed` and the shape.
 pub(super) fn dropout(x: &Tensor, rate: f64, seed: u64) -> Result<Tensor> {
-    if kernels::take(x) { kernels::dropout(x, rate, seed) } else { reference::dropout(x, rate, seed) }
+    if kernels::supports(x) { kernels::dropout(x, rate, seed) } else { reference::dropout(x, rate, seed) }
 }
 
 /// What a convolution reads: the channels of one tensor or of two, with values of each channel of each image added, rearranged.
@@ -150,7 +150,7 @@ pub(super) fn join(
     added: Option<&Tensor>,
     arrange: Rearrange,
 ) -> Result<Tensor> {
-    if kernels::take(first) {
+    if kernels::supports(first) {
         kernels::join(first, second, added, arrange)
     } else {
         reference::join(first, second, added, arrange)
@@ -165,7 +165,7 @@ pub(super) fn join_by_part(
     from: usize,
     channels: usize,
 ) -> Result<Tensor> {
-    if kernels::take(grad) {
+    if kernels::supports(grad) {
         kernels::join_by_part(grad, arrange, both, from, channels)
     } else {
         reference::join_by_part(grad, arrange, from, channels)
