@@ -1,11 +1,77 @@
 //! Convolution as a matrix product: every window of the input is a column. For machines without the matrix unit.
 
+use std::borrow::Cow;
+
 use crate::cpu;
 use crate::cpu::buffer::Buffer;
+use crate::cpu::conv2d::conv_kernel::{ConvKernel, ConvWeights, WeightGradientSums};
+use crate::cpu::conv2d::padded_planes::images_of_positions;
 use crate::cpu::gemm::{Into, Strides, gemm};
 use crate::cpu::geometry::Geometry;
 use crate::cpu::planes::{Input, Output};
 use crate::cpu::reduce::sum_of;
+
+/// Convolution as the product of the weights with all windows of the input (im2col), on the `gemm` crate.
+#[derive(Debug)]
+pub(crate) struct Im2col;
+
+impl ConvKernel for Im2col {
+    fn name(&self) -> &'static str {
+        "im2col"
+    }
+
+    fn supports(&self, _: &Geometry, _: usize) -> bool {
+        true
+    }
+
+    fn images_together(&self, geometry: &Geometry, images: usize, threads: usize) -> usize {
+        images_of_positions(geometry, images, threads)
+    }
+
+    fn divides_its_work(&self) -> bool {
+        false
+    }
+
+    fn pack<'a>(&self, _: &Geometry, weight: &'a [f32]) -> ConvWeights<'a> {
+        ConvWeights::Plain(Cow::Borrowed(weight))
+    }
+
+    fn pack_flipped(&self, geometry: &Geometry, weight: &[f32]) -> ConvWeights<'static> {
+        ConvWeights::Plain(Cow::Owned(flipped(geometry, weight)))
+    }
+
+    fn forward(
+        &self,
+        geometry: &Geometry,
+        weights: &ConvWeights<'_>,
+        images: usize,
+        input: &Input<'_>,
+        bias: Option<&[f32]>,
+        out: &mut Output<'_>,
+        threads: usize,
+    ) {
+        forward(geometry, weights.plain(), images, input, bias, out, threads);
+    }
+
+    fn gradient_sums(&self, geometry: &Geometry) -> WeightGradientSums {
+        WeightGradientSums::new(WeightGradient::new(*geometry))
+    }
+
+    fn accumulate(
+        &self,
+        sums: &mut WeightGradientSums,
+        images: usize,
+        input: &Input<'_>,
+        grad: &[f32],
+        threads: usize,
+    ) {
+        sums.get_mut::<WeightGradient>().add(images, input, grad, threads);
+    }
+
+    fn finish(&self, _: &Geometry, sums: Vec<WeightGradientSums>) -> (Buffer, Buffer) {
+        WeightGradient::finish(WeightGradientSums::into_vec(sums))
+    }
+}
 
 /// Lowers `images` images to [channel, ky, kx, image, y, x]: row-major, one row for each value of a window.
 fn im2col(geometry: &Geometry, images: usize, input: &Input<'_>, columns: &mut [f32]) {
@@ -47,7 +113,7 @@ fn inside(offset: usize, padding: usize, size: usize) -> std::ops::Range<usize> 
 }
 
 /// The weights of the input's gradient: the kernel turned by 180°, channels in and out exchanged.
-pub(crate) fn transposed(geometry: &Geometry, weight: &[f32]) -> Vec<f32> {
+fn flipped(geometry: &Geometry, weight: &[f32]) -> Vec<f32> {
     let (Geometry { channels_in, channels_out, .. }, taps) = (*geometry, geometry.taps());
     let mut turned = vec![0.0; weight.len()];
     for out in 0..channels_out {
@@ -61,7 +127,7 @@ pub(crate) fn transposed(geometry: &Geometry, weight: &[f32]) -> Vec<f32> {
 }
 
 /// The convolution of `images` images of `input`, on `threads` threads.
-pub(crate) fn forward(
+fn forward(
     geometry: &Geometry,
     weight: &[f32],
     images: usize,
@@ -90,21 +156,21 @@ pub(crate) fn forward(
 
 /// The gradients of weight and bias over some images, added up run by run.
 #[derive(Debug)]
-pub(crate) struct WeightGradient {
+struct WeightGradient {
     geometry: Geometry,
     weight: Buffer,
     bias: Buffer,
 }
 
 impl WeightGradient {
-    pub(crate) fn new(geometry: Geometry) -> Self {
+    fn new(geometry: Geometry) -> Self {
         let weight = Buffer::zeros(geometry.channels_out * geometry.window());
         Self { geometry, weight, bias: Buffer::zeros(geometry.channels_out) }
     }
 
     /// Adds what `images` images of `input` and the output's gradient [image, channel_out, height, width] give: the product of
     /// that gradient with the transposed lowered input.
-    pub(crate) fn add(&mut self, images: usize, input: &Input<'_>, grad: &[f32], threads: usize) {
+    fn add(&mut self, images: usize, input: &Input<'_>, grad: &[f32], threads: usize) {
         let geometry = self.geometry;
         let (window, plane, channels) = (geometry.window(), geometry.plane(), geometry.channels_out);
         let columns = images * plane;
@@ -123,7 +189,7 @@ impl WeightGradient {
     }
 
     /// The gradients of weight [channel_out, channel_in, ky, kx] and bias `[channel_out]`, from the sums of all threads.
-    pub(crate) fn finish(all: Vec<Self>) -> (Buffer, Buffer) {
+    fn finish(all: Vec<Self>) -> (Buffer, Buffer) {
         let total = all.into_iter().reduce(|mut total, more| {
             total.weight.iter_mut().zip(&more.weight[..]).for_each(|(sum, more)| *sum += more);
             total.bias.iter_mut().zip(&more.bias[..]).for_each(|(sum, more)| *sum += more);
