@@ -13,7 +13,7 @@ mod winograd;
 mod winograd_transform;
 
 use self::amx::Amx;
-pub(crate) use self::conv_kernel::{ConvKernel, ConvWeights};
+pub(crate) use self::conv_kernel::{ConvKernel, ConvWeights, WeightGradientSums};
 use self::im2col::Im2col;
 use self::pointwise::Pointwise;
 use self::winograd::Winograd;
