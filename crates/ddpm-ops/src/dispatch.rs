@@ -4,12 +4,13 @@ use candle_core::{DType, Result, Tensor};
 
 use crate::backend::Backend;
 use crate::backend::update::UpdateBackend;
-use crate::compute_options::{ComputeOptions, Precision};
+use crate::compute_options::ComputeOptions;
 use crate::cpu::backend::CpuBackend;
 use crate::cpu::update::CpuUpdate;
 use crate::device;
 use crate::device::backend::DeviceBackend;
 use crate::device::tensor_update::TensorUpdate;
+use crate::precision::Precision;
 use crate::tape::gradient::Gradient;
 
 /// Whether all tensors are f32 on the CPU, which the CPU backend computes; the device backend computes everything else. In a test
