@@ -7,6 +7,8 @@ mod args;
 mod benchmark;
 mod config;
 mod config_tables;
+#[cfg(feature = "hub")]
+mod dataset_name;
 mod diffusion_config;
 #[cfg(feature = "hub")]
 mod hub;

@@ -15,18 +15,22 @@ mod animation;
 mod archive;
 mod byte_store;
 mod bytes;
+#[cfg(feature = "candle-datasets")]
+mod candle_dataset;
+#[cfg(feature = "candle-datasets")]
+mod candle_images;
 mod cifar_binary;
 mod config;
 mod convert;
 mod decode;
 mod decompression;
 mod digits;
-mod eight_bit_image;
 mod error;
 mod file_kind;
 mod folder;
 mod grid;
 mod idx;
+mod image;
 mod jpeg_end;
 mod loader;
 mod loss_curve;
@@ -38,10 +42,14 @@ mod raw_records;
 mod sample_order;
 mod source;
 
+pub use crate::image::Image;
 pub use animation::{save_evolution_gif, save_gif};
+#[cfg(feature = "candle-datasets")]
+pub use candle_dataset::{CandleDataset, CandleSplit};
+#[cfg(feature = "candle-datasets")]
+pub use candle_images::CandleImages;
 pub use config::{DataConfig, Fit};
 pub use convert::Conversion;
-pub use eight_bit_image::Image;
 pub use error::DataError;
 pub use grid::{grid, save_grid, save_strip};
 pub use loader::{Batch, Loader, LoaderConfig};

@@ -89,10 +89,27 @@ impl Hub {
         info!("{}: {}", id.name(), chosen.told());
         snapshot.check_whole(&chosen.paths)?;
         let paths = snapshot.files(&chosen.paths, watch)?;
+        self.remember(&snapshot, id);
+        Ok(DatasetFiles { paths, column: chosen.column, commit: snapshot.listing.commit.clone() })
+    }
+
+    /// Downloads one file of a dataset, unless the cache has it: its path in the cache.
+    ///
+    /// # Errors
+    /// [`HubError::NoFile`] when the dataset has no such file at this revision, and every error of a download: see
+    /// [`HubError`].
+    pub fn dataset_file(&self, id: &RepoId, file: &str, watch: &dyn Watch) -> Result<PathBuf> {
+        let snapshot = Snapshot::open(&self.client, &self.config, id, RepoType::Dataset)?;
+        let mut paths = snapshot.files(&[file.to_owned()], watch)?;
+        self.remember(&snapshot, id);
+        Ok(paths.swap_remove(0))
+    }
+
+    /// Records in the cache which revisions [`Hub::dataset_commit`] found at the commit of this snapshot.
+    fn remember(&self, snapshot: &Snapshot<'_>, id: &RepoId) {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let revisions = asked.iter().filter(|(at, _)| at == id).map(|(_, revision)| revision.clone());
         snapshot.remember(&revisions.collect::<Vec<_>>());
-        Ok(DatasetFiles { paths, column: chosen.column, commit: snapshot.listing.commit.clone() })
     }
 
     /// Whether an upload may be begun at all: there is a token, it may write to that owner's models, and the branch

@@ -72,6 +72,13 @@ struct Repository {
     card: Value,
 }
 
+impl Repository {
+    /// Whether the revision is one of the branches `main` and `refs/convert/parquet`, or the commit of the repository.
+    fn has_revision(&self, revision: &str) -> bool {
+        ["main", "refs/convert/parquet", self.commit.as_str()].contains(&revision)
+    }
+}
+
 impl FakeHub {
     /// One without repositories.
     ///
@@ -318,7 +325,7 @@ fn route(asked: &Asked, elsewhere: bool, at: [SocketAddr; 2], state: &mut State)
         let (name, revision) =
             rest.split_once("/revision/").or_else(|| rest.split_once("/tree/")).unwrap_or((rest, "main"));
         let Some(repository) = state.repositories.get(name) else { return not_found("RepoNotFound") };
-        if revision != "main" && revision != repository.commit {
+        if !repository.has_revision(revision) {
             return not_found("RevisionNotFound");
         }
         if rest.contains("/tree/") {
@@ -347,7 +354,7 @@ fn route(asked: &Asked, elsewhere: bool, at: [SocketAddr; 2], state: &mut State)
     let key = if name.starts_with("datasets/") { name.to_owned() } else { format!("models/{name}") };
     let Some(repository) = state.repositories.get(&key) else { return not_found("RepoNotFound") };
     let Some((revision, file)) = file.split_once('/') else { return not_found("EntryNotFound") };
-    if revision != "main" && revision != repository.commit {
+    if !repository.has_revision(revision) {
         return not_found("RevisionNotFound");
     }
     let Some((_, bytes)) = repository.files.iter().find(|(path, _)| path == file) else {
