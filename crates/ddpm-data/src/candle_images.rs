@@ -6,7 +6,7 @@ use candle_datasets::vision::Dataset;
 use crate::candle_dataset::CandleSplit;
 use crate::error::DataError;
 use crate::image::Image;
-use crate::source::ImageSource;
+use crate::image_source::ImageSource;
 
 /// One split of a `candle_datasets::vision::Dataset`.
 ///
@@ -53,14 +53,14 @@ impl CandleImages {
     /// Takes the images of one split. `name` names the dataset in messages.
     ///
     /// # Errors
-    /// [`DataError::Damaged`] when the tensor has another shape than those listed for the type.
+    /// [`DataError::Invalid`] when the tensor has another shape than those listed for the type.
     pub fn new(name: impl Into<String>, dataset: &Dataset, split: CandleSplit) -> Result<Self, DataError> {
         let images = match split {
             CandleSplit::Train => &dataset.train_images,
             CandleSplit::Test => &dataset.test_images,
         };
         let name = format!("{}, split {split}", name.into());
-        let shape = image_shape(images.dims()).map_err(|problem| DataError::damaged(&name, problem))?;
+        let shape = image_shape(images.dims()).map_err(|problem| DataError::invalid(&name, problem))?;
         let images = images.to_device(&Device::Cpu)?.reshape((images.dim(0)?, shape[0], shape[1], shape[2]))?;
         Ok(Self { name, images })
     }
@@ -102,7 +102,7 @@ impl ImageSource for CandleImages {
         let values = image.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         if let Some(value) = values.iter().find(|value| !(0.0..=255.0).contains(&(*value * scale))) {
             let range = if scale == 1.0 { "integers in [0, 255]" } else { "values in [0, 1]" };
-            return Err(DataError::damaged(self.name(index), format!("expected {range}, found {value}")));
+            return Err(DataError::invalid(self.name(index), format!("expected {range}, found {value}")));
         }
         let samples = values.into_iter().map(|value| (value * scale).round() as u8).collect();
         Ok(Image { width, height, channels, samples })
