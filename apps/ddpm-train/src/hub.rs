@@ -10,8 +10,8 @@ use ddpm_hub::{Hub, HubConfig, HubError, RepoId, Wanted};
 use ddpm_unet::NetworkConfig;
 use tracing::info;
 
-use crate::config::RunConfig;
 use crate::dataset_name::{DatasetName, is_dataset_name};
+use crate::run_config::RunConfig;
 
 /// Whether `data.path` names a dataset rather than a path.
 pub(crate) fn is_dataset(path: &str) -> bool {
@@ -19,8 +19,8 @@ pub(crate) fn is_dataset(path: &str) -> bool {
 }
 
 /// Replaces the name of a dataset by its name at one commit, so that a run that is continued finds the same images.
-/// `before` is the `data.path` of the run to continue; its commit is kept if it is of the same dataset and the user gives
-/// no revision.
+/// `before` is the `data.path` of the run to continue; its commit is kept if it is of the same dataset and the user
+/// gives no revision.
 pub(crate) fn pin(data: &mut DataConfig, before: Option<&str>) -> anyhow::Result<()> {
     if !is_dataset(&data.path) {
         return Ok(());

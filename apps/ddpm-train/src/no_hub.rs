@@ -7,7 +7,7 @@ use anyhow::Context;
 use ddpm_cli::{Progress, usage};
 use ddpm_data::{DataConfig, ImageSource};
 
-use crate::config::RunConfig;
+use crate::run_config::RunConfig;
 
 const WITHOUT: &str = "this program was built without the feature `hub`: it does not reach the Hugging Face Hub";
 
@@ -26,8 +26,14 @@ pub(crate) fn pin(data: &mut DataConfig, _: Option<&str>) -> anyhow::Result<()> 
     if !is_dataset(&data.path) {
         return Ok(());
     }
-    let needed = if data.path.starts_with("candle:") { "hub` and `candle-datasets" } else { "hub" };
-    Err(usage(format!("data.path: {}: build the program with the feature `{needed}`", data.path)))
+    if data.path.starts_with("candle:") {
+        let build = "build it with `cargo build -p ddpm-train --features candle-datasets`";
+        let path = &data.path;
+        return Err(usage(format!(
+            "data.path: {path}: this program was built without the feature `candle-datasets`: {build}"
+        )));
+    }
+    Err(usage(format!("data.path: {WITHOUT}")))
 }
 
 /// Opens the images of a configuration.

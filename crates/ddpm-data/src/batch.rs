@@ -74,8 +74,8 @@ impl BatchBuilder {
         Ok(Batch { images, epoch, index })
     }
 
-    /// Decodes image `image`. If it is undecodable, decodes a replacement, which is a function of the set, the seed and the
-    /// number of the sample alone.
+    /// Decodes image `image`. If it is undecodable, decodes a replacement, which is a function of the set, the seed and
+    /// the number of the sample alone.
     fn decoded(&self, image: usize, sample: u64) -> Result<Image, DataError> {
         let mut replacements = Stream::new(self.config.seed, Purpose::Replacement, sample);
         let mut image = image;

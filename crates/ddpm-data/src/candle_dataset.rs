@@ -8,8 +8,8 @@ use crate::error::DataError;
 /// An image dataset of candle-datasets: one of the modules of `candle_datasets::vision`.
 ///
 /// Its files are the same Parquet files of the Hugging Face Hub that `candle_datasets` downloads. This crate reads them
-/// with [`open_files`](crate::open_files) rather than with the `load` functions of candle-datasets 0.11, which loop without
-/// end or panic on corrupt files and transpose the images of CIFAR-10.
+/// with [`open_files`](crate::open_files) rather than with the `load` functions of candle-datasets 0.11, which loop
+/// without end or panic on corrupt files and transpose the images of CIFAR-10.
 ///
 /// # Examples
 /// ```

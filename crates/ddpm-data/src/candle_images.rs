@@ -10,19 +10,19 @@ use crate::image_source::ImageSource;
 
 /// One split of a `candle_datasets::vision::Dataset`.
 ///
-/// The tensor of the dataset is kept as it is, and one image of it is converted to 8-bit samples at a time. The labels of
-/// the dataset are not read.
+/// The tensor of the dataset is kept as it is, and one image of it is converted to 8-bit samples at a time. The labels
+/// of the dataset are not read.
 ///
-/// `candle_datasets::vision::cifar::load` (version 0.11) swaps the rows and the columns of every image. This type cannot
-/// notice that, so images from that function come out transposed. `cifar::load_dir` and the functions for MNIST do not
-/// swap them.
+/// `candle_datasets::vision::cifar::load` (version 0.11) swaps the rows and the columns of every image. This type
+/// cannot notice that, so images from that function come out transposed. `cifar::load_dir` and the functions for MNIST
+/// do not swap them.
 ///
 /// # Shapes
 /// The images of the dataset are one of
 /// - \[image, channel, height, width\], with 1, 3 or 4 channels;
 /// - \[image, height, width\], with one channel;
-/// - \[image, sample\], where the number of samples is side² (one channel, as in MNIST) or 3 · side² (three channels, in
-///   planes).
+/// - \[image, sample\], where the number of samples is side² (one channel, as in MNIST) or 3 · side² (three channels,
+///   in planes).
 ///
 /// Floating-point values are in \[0, 1\]; integers are in \[0, 255\].
 ///

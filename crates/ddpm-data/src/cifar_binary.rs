@@ -17,7 +17,8 @@ pub(crate) const RECORD_LEN: usize = 1 + 3 * SIDE * SIDE;
 /// Reads `data_batch_1.bin` or a file of the same format. The samples stay in the file.
 ///
 /// # Errors
-/// [`DataError`] when the file cannot be read, its length is not a whole number of records, or a label is not in [0, 9].
+/// [`DataError`] when the file cannot be read, its length is not a whole number of records, or a label is not in [0,
+/// 9].
 pub(crate) fn read_cifar_binary(path: &Path) -> Result<RawImages, DataError> {
     let name = path.display().to_string();
     let file = File::open(path).map_err(DataError::io(path))?;

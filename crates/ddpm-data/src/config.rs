@@ -9,9 +9,9 @@ use crate::fit::Fit;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// `digits` for the embedded scans, or the path of a folder, an image file, an IDX, CIFAR-10 binary or Parquet file, or
-    /// a zip or tar archive. The programs also accept `hub:OWNER/NAME@REVISION` and `candle:NAME`, which they download
-    /// before they call this crate.
+    /// `digits` for the embedded scans, or the path of a folder, an image file, an IDX, CIFAR-10 binary or Parquet
+    /// file, or a zip or tar archive. The programs also accept `hub:OWNER/NAME@REVISION` and `candle:NAME`, which they
+    /// download before they call this crate.
     #[serde(default)]
     pub path: String,
     /// The column of images in Parquet files. If absent, it is found by the metadata of the file and by its name.

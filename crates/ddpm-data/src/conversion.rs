@@ -8,7 +8,8 @@ use crate::resize::{resized, scaled};
 /// The format that every image is converted to. The channels are converted first, then the size. An image that has this
 /// format already is not changed.
 ///
-/// - RGB to grey: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601, as mode "L" of Pillow). Grey to RGB: the value is repeated.
+/// - RGB to grey: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601, as mode "L" of Pillow). Grey to RGB: the value is
+///   repeated.
 /// - Alpha is removed by compositing over white. A missing alpha channel becomes opaque.
 /// - Sizes: Catmull-Rom interpolation, whose support grows with the downscaling factor, so that it does not alias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +25,8 @@ pub struct Conversion {
 }
 
 impl Conversion {
-    /// Converts an image. `position` is the position (horizontal, vertical) of the rectangle that [`Fit::Crop`] cuts out,
-    /// each coordinate in [0, 1]: 0 is left or top, 0.5 is the centre, 1 is right or bottom.
+    /// Converts an image. `position` is the position (horizontal, vertical) of the rectangle that [`Fit::Crop`] cuts
+    /// out, each coordinate in [0, 1]: 0 is left or top, 0.5 is the centre, 1 is right or bottom.
     pub fn apply(&self, image: &Image, position: (f64, f64)) -> Image {
         let (width, height) = (self.width, self.height);
         if (image.width, image.height) == (width, height) {
@@ -45,8 +46,8 @@ impl Conversion {
         }
     }
 
-    /// Scales the image until it covers the target, and crops it. The pixels that contribute are cut out before scaling,
-    /// because a very long or very wide image would take too much memory if it were scaled as a whole.
+    /// Scales the image until it covers the target, and crops it. The pixels that contribute are cut out before
+    /// scaling, because a very long or very wide image would take too much memory if it were scaled as a whole.
     fn crop(&self, image: &Image, position: (f64, f64)) -> Image {
         let (width, height) = (self.width, self.height);
         let scale = (width as f64 / image.width as f64).max(height as f64 / image.height as f64);

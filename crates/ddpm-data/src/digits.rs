@@ -8,8 +8,8 @@ use crate::raw_images::RawImages;
 
 /// 1,797 scans of handwritten digits, 8 × 8 pixels each. A row has 65 columns: 64 values from 0 to 16, then the digit.
 ///
-/// E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998), CC BY 4.0; the file is the one that
-/// scikit-learn distributes.
+/// E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998), CC BY 4.0; the file is the one
+/// that scikit-learn distributes.
 const FILE: &[u8] = include_bytes!("../../../assets/digits/digits.csv.gz");
 
 /// The width and the height of a scan, in pixels.

@@ -34,7 +34,8 @@ pub enum DataError {
     },
     /// There are no images at the path of the configuration.
     #[error(
-        "{}: no images found; expected PNG, JPEG, WebP, GIF, BMP or TIFF files, IDX, CIFAR-10 binary, Parquet, zip or tar",
+        "{}: no images found; expected PNG, JPEG, WebP, GIF, BMP or TIFF files, \
+         IDX, CIFAR-10 binary, Parquet, zip or tar",
         one_line(path.display())
     )]
     Empty {

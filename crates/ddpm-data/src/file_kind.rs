@@ -27,8 +27,8 @@ pub(crate) enum FileKind {
 /// The number of bytes that are examined. The magic number of a tar file is the last one, at byte 257.
 const HEAD_LEN: u64 = 512;
 
-/// The format of the file at `path`. CIFAR-10 binary files have no magic number: they are recognized by a name that ends in
-/// `.bin` and a length that is a whole number of records.
+/// The format of the file at `path`. CIFAR-10 binary files have no magic number: they are recognized by a name that
+/// ends in `.bin` and a length that is a whole number of records.
 ///
 /// # Errors
 /// [`DataError`] when the file cannot be read, or when it is compressed and too corrupt to recognize the format.
@@ -40,7 +40,8 @@ pub(crate) fn file_kind(path: &Path) -> Result<FileKind, DataError> {
         let file = File::open(path).map_err(DataError::io(path))?;
         let mut inner = Vec::new();
         let read = flate2::read::MultiGzDecoder::new(file).take(HEAD_LEN).read_to_end(&mut inner);
-        // A corrupt stream ends early. If the bytes before the corruption tell the format, its reader reports the error.
+        // A corrupt stream ends early. If the bytes before the corruption tell the format, its reader reports the
+        // error.
         return match (kind_of_bytes(&inner, true), read) {
             (FileKind::Other, Err(error)) => Err(DataError::invalid(path.display(), format!("damaged gzip: {error}"))),
             (kind, _) => Ok(kind),

@@ -32,8 +32,8 @@ impl ImageSource for ImageFiles {
     }
 }
 
-/// Every file below a directory, sorted by path. Hidden files and directories are left out. Symbolic links are followed; a
-/// directory is entered only once, so cycles of links end.
+/// Every file below a directory, sorted by path. Hidden files and directories are left out. Symbolic links are
+/// followed; a directory is entered only once, so cycles of links end.
 pub(crate) fn files_below(root: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     let mut seen = BTreeSet::new();

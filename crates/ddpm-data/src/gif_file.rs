@@ -9,8 +9,8 @@ use crate::image::Image;
 /// How long the last frame is shown, in hundredths of a second.
 const LAST_FRAME_DELAY: u16 = 150;
 
-/// Writes images of one size as an animation that repeats forever. Each frame is shown for `frame_ms` milliseconds, the last
-/// one for 1.5 seconds.
+/// Writes images of one size as an animation that repeats forever. Each frame is shown for `frame_ms` milliseconds, the
+/// last one for 1.5 seconds.
 ///
 /// Either all images are grey or none is. Grey images keep all of their values; RGB and RGBA images are reduced to 256
 /// colours per frame, and their alpha channel is ignored.

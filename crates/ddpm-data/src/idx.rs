@@ -15,8 +15,8 @@ use crate::raw_images::RawImages;
 /// The number of bytes before the first sample.
 const HEADER_LEN: u64 = 16;
 
-/// Reads an IDX file of unsigned bytes with the dimensions [image, height, width], uncompressed or compressed with gzip.
-/// The samples of an uncompressed file stay in the file; those of a compressed file go to a temporary file.
+/// Reads an IDX file of unsigned bytes with the dimensions [image, height, width], uncompressed or compressed with
+/// gzip. The samples of an uncompressed file stay in the file; those of a compressed file go to a temporary file.
 ///
 /// # Errors
 /// [`DataError`] when the file has another format, its images are too large, its length differs from what its header

@@ -30,8 +30,8 @@ impl Image {
         &self.samples[start..start + self.channels]
     }
 
-    /// Copies `other`, which has the same number of channels, so that its upper left corner is at (x, y). Pixels that would
-    /// lie outside of this image are not copied.
+    /// Copies `other`, which has the same number of channels, so that its upper left corner is at (x, y). Pixels that
+    /// would lie outside of this image are not copied.
     pub(crate) fn paste(&mut self, other: &Self, x: usize, y: usize) {
         let width = other.width.min(self.width.saturating_sub(x)) * self.channels;
         for row in 0..other.height.min(self.height.saturating_sub(y)) {

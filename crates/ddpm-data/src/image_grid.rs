@@ -55,7 +55,8 @@ pub fn save_grid(path: &Path, images: &Tensor) -> Result<(), DataError> {
     save_png(path, &grid(images, columns)?)
 }
 
-/// Writes the intermediate states of a sampling process as a PNG file: one row for each image, one column for each state.
+/// Writes the intermediate states of a sampling process as a PNG file: one row for each image, one column for each
+/// state.
 ///
 /// # Shapes
 /// Each state is \[image, channel, height, width\] in \[−1, 1\]; all have the same shape.

@@ -1,10 +1,10 @@
 //! Detection of truncated JPEG files.
 
-/// Whether the compressed data of a JPEG file is followed by the end-of-image marker. Decoders fill the missing part of a
-/// truncated image with grey and report success, so a truncated file has to be detected before decoding.
+/// Whether the compressed data of a JPEG file is followed by the end-of-image marker. Decoders fill the missing part of
+/// a truncated image with grey and report success, so a truncated file has to be detected before decoding.
 ///
-/// The search skips the header segments by their lengths, because the thumbnail in a header segment has an end marker of
-/// its own.
+/// The search skips the header segments by their lengths, because the thumbnail in a header segment has an end marker
+/// of its own.
 pub(crate) fn has_end_marker(jpeg: &[u8]) -> bool {
     let mut at = 2;
     while let Some([0xff, marker]) = jpeg.get(at..at + 2) {

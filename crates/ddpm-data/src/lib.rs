@@ -3,16 +3,16 @@
 //! This crate owns every image format and every conversion of an image on its way to the network and back.
 //!
 //! - A set of images is an [`ImageSource`]. It decodes one image at a time, by index, so the decoded set is never in
-//!   memory. [`open`] returns the source of a folder or a file: PNG, JPEG, WebP, GIF, BMP and TIFF images, IDX files (the
-//!   format of MNIST), CIFAR-10 binary files, Parquet files with encoded images, and zip and tar archives.
+//!   memory. [`open`] returns the source of a folder or a file: PNG, JPEG, WebP, GIF, BMP and TIFF images, IDX files
+//!   (the format of MNIST), CIFAR-10 binary files, Parquet files with encoded images, and zip and tar archives.
 //! - A [`Loader`] decodes, augments and converts the images on threads of its own, and returns tensors
-//!   \[batch, channel, height, width\] in \[−1, 1\]. Batch number k is a function of (seed, k) alone, so a run can resume at
-//!   any batch.
+//!   \[batch, channel, height, width\] in \[−1, 1\]. Batch number k is a function of (seed, k) alone, so a run can
+//!   resume at any batch.
 //! - [`to_images`], [`save_png`], [`save_grid`], [`save_strip`], [`save_gif`] and [`save_evolution_gif`] write samples;
 //!   [`save_loss_curve`] plots the training loss.
 //!
-//! The crate does not read labels, does not access the network and knows no model. Input files are not trusted: sizes are
-//! checked before memory is allocated, and a corrupt file is a [`DataError`] that names the file.
+//! The crate does not read labels, does not access the network and knows no model. Input files are not trusted: sizes
+//! are checked before memory is allocated, and a corrupt file is a [`DataError`] that names the file.
 //!
 //! With the feature `candle-datasets`, a `candle_datasets::vision::Dataset` is an image source as well: see
 //! `CandleImages`.

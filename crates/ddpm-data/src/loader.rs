@@ -13,8 +13,8 @@ use crate::loader_config::LoaderConfig;
 
 /// An endless iterator of batches.
 ///
-/// Batch number k is a function of the set, the seed and k alone. It depends neither on the batch that the loader began with
-/// nor on the number of its threads, so a run can resume at any batch. Dropping the loader ends its threads.
+/// Batch number k is a function of the set, the seed and k alone. It depends neither on the batch that the loader began
+/// with nor on the number of its threads, so a run can resume at any batch. Dropping the loader ends its threads.
 ///
 /// # Examples
 /// ```
@@ -47,8 +47,8 @@ impl Loader {
     /// Starts the threads of a loader whose first batch is batch number `start_batch`.
     ///
     /// # Errors
-    /// [`DataError`] when the set is smaller than a batch, the number of channels is not 1, 3 or 4, or a thread cannot be
-    /// started.
+    /// [`DataError`] when the set is smaller than a batch, the number of channels is not 1, 3 or 4, or a thread cannot
+    /// be started.
     pub fn new(source: Arc<dyn ImageSource>, config: LoaderConfig, start_batch: u64) -> Result<Self, DataError> {
         let channels = config.conversion.channels;
         if ![1, 3, 4].contains(&channels) {
@@ -77,8 +77,8 @@ impl Loader {
         self.builder.undecodable_count()
     }
 
-    /// The next batch. `None` after a failure, and when `cancelled` returns true while the batch is not ready: it is called
-    /// ten times a second.
+    /// The next batch. `None` after a failure, and when `cancelled` returns true while the batch is not ready: it is
+    /// called ten times a second.
     pub fn next_unless(&mut self, cancelled: &dyn Fn() -> bool) -> Option<Result<Batch, DataError>> {
         if self.failed {
             return None;

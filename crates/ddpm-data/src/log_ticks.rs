@@ -1,7 +1,7 @@
 //! Labels of a logarithmic axis.
 
-/// The values to label on a logarithmic axis with this range: round values, with the coarsest spacing that gives at least
-/// three.
+/// The values to label on a logarithmic axis with this range: round values, with the coarsest spacing that gives at
+/// least three.
 pub(crate) fn log_ticks(range: &std::ops::Range<f64>) -> Vec<f64> {
     let decades = range.start.log10().floor() as i32..=range.end.log10().ceil() as i32;
     let rounded = |mantissas: &[&str]| -> Vec<f64> {

@@ -11,8 +11,8 @@ use crate::log_ticks::log_ticks;
 /// The largest number of points per line: more points than pixels are not visible.
 const MAX_POINTS: usize = 1000;
 
-/// Plots pairs of (step, loss) with a logarithmic loss axis: the single values in a pale colour, their running mean in a
-/// dark one. Values that are not finite or not positive are left out.
+/// Plots pairs of (step, loss) with a logarithmic loss axis: the single values in a pale colour, their running mean in
+/// a dark one. Values that are not finite or not positive are left out.
 ///
 /// # Errors
 /// [`DataError`] when the file cannot be written.

@@ -20,8 +20,8 @@ use crate::zip_archive::read_zip;
 
 /// Opens the images at the path of a configuration.
 ///
-/// The format of a file is recognized by its first bytes, not by its name. A folder may hold files of different formats;
-/// its images are in the order of their paths. Labels and other files are ignored.
+/// The format of a file is recognized by its first bytes, not by its name. A folder may hold files of different
+/// formats; its images are in the order of their paths. Labels and other files are ignored.
 ///
 /// # Examples
 /// ```
@@ -49,8 +49,8 @@ pub fn open(config: &DataConfig) -> Result<Arc<dyn ImageSource>, DataError> {
     open_files(config, if metadata.is_dir() { files_below(path)? } else { vec![path.to_path_buf()] })
 }
 
-/// Opens the given files, in this order, as the images of the configuration. The path of the configuration only appears in
-/// messages: this function is [`open`] for files that were downloaded from there.
+/// Opens the given files, in this order, as the images of the configuration. The path of the configuration only appears
+/// in messages: this function is [`open`] for files that were downloaded from there.
 ///
 /// # Errors
 /// The errors of [`open`].
@@ -112,7 +112,8 @@ fn warn_of_unsupported(files: &[PathBuf]) {
     );
 }
 
-/// Whether the extension of a file is that of an image format, supported or not, so that a user may expect it to be read.
+/// Whether the extension of a file is that of an image format, supported or not, so that a user may expect it to be
+/// read.
 fn has_image_extension(path: &Path) -> bool {
     const EXTENSIONS: [&str; 16] = [
         "png", "jpg", "jpeg", "jfif", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2", "psd",

@@ -24,8 +24,8 @@ use crate::parquet_column::{has_paths, image_column};
 /// # Errors
 /// [`DataError`] when the file is corrupt or a decompression bomb, or when no column holds images.
 pub(crate) fn read_parquet(path: &Path, column: Option<&str>) -> Result<EncodedImages, DataError> {
-    // The reader of the parquet crate has panicked on corrupt files. The closure changes no state outside of itself, so a
-    // panic cannot leave anything inconsistent.
+    // The reader of the parquet crate has panicked on corrupt files. The closure changes no state outside of itself, so
+    // a panic cannot leave anything inconsistent.
     catch_unwind(AssertUnwindSafe(|| read(path, column)))
         .unwrap_or_else(|_| Err(DataError::invalid(path.display(), "corrupt Parquet file: the reader panicked on it")))
 }
@@ -54,8 +54,8 @@ fn read(path: &Path, column: Option<&str>) -> Result<EncodedImages, DataError> {
     Ok(images)
 }
 
-/// Checks the numbers of rows and bytes that the metadata of the file declare, before anything is decompressed: a page is
-/// decompressed as a whole.
+/// Checks the numbers of rows and bytes that the metadata of the file declare, before anything is decompressed: a page
+/// is decompressed as a whole.
 fn check_sizes(path: &Path, file_bytes: u64, groups: &[RowGroupMetaData], column: usize) -> Result<(), DataError> {
     let rows = groups.iter().fold(0, |sum: u64, group| sum.saturating_add(group.num_rows().unsigned_abs()));
     if rows > file_bytes {

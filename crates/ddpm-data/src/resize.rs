@@ -33,7 +33,8 @@ pub(crate) fn resized(image: &Image, width: usize, height: usize) -> Image {
     Image { width, height, channels: image.channels, samples }
 }
 
-/// Resizes with colours weighted by their alpha, so that the colours of transparent pixels do not bleed into visible ones.
+/// Resizes with colours weighted by their alpha, so that the colours of transparent pixels do not bleed into visible
+/// ones.
 fn resize_rgba(image: &RgbaImage, (width, height, filter): (u32, u32, FilterType)) -> Vec<u8> {
     let mut weighted: ImageBuffer<image::Rgba<f32>, Vec<f32>> = ImageBuffer::new(image.width(), image.height());
     for (to, from) in weighted.pixels_mut().zip(image.pixels()) {

@@ -5,8 +5,8 @@ use ddpm_rng::{Purpose, Stream};
 /// The order of a training set. Every epoch has a random permutation of its own, a function of (seed, epoch), which is
 /// divided into whole batches.
 ///
-/// The images at the end that do not fill a batch are left out of their epoch (`drop_last` in PyTorch). Each epoch leaves
-/// out other images.
+/// The images at the end that do not fill a batch are left out of their epoch (`drop_last` in PyTorch). Each epoch
+/// leaves out other images.
 #[derive(Debug, Clone)]
 pub(crate) struct SampleOrder {
     seed: u64,

@@ -13,8 +13,8 @@ use crate::error::DataError;
 /// The largest size of an entry that only names or describes the next entry, in bytes.
 const MAX_EXTENSION_BYTES: u64 = 1 << 20;
 
-/// Reads every image of a tar archive, uncompressed or compressed with gzip. The names of its entries appear in messages
-/// only; they are never used as paths.
+/// Reads every image of a tar archive, uncompressed or compressed with gzip. The names of its entries appear in
+/// messages only; they are never used as paths.
 ///
 /// # Errors
 /// [`DataError`] when the archive cannot be read, is corrupt or truncated, or is a decompression bomb.
@@ -61,8 +61,8 @@ pub(crate) fn read_tar(path: &Path, gzip: bool) -> Result<EncodedImages, DataErr
     }
 }
 
-/// Records whether its input has ended. A tar archive marks its end with blocks of zeros, so a reader that meets the end
-/// of the input before them reads a truncated archive.
+/// Records whether its input has ended. A tar archive marks its end with blocks of zeros, so a reader that meets the
+/// end of the input before them reads a truncated archive.
 struct EndDetector<R> {
     input: R,
     ended: bool,

@@ -47,7 +47,8 @@ impl Hub {
     /// Downloads what the cache lacks of a model: the path of a pipeline, a UNet or a model file.
     ///
     /// # Errors
-    /// [`HubError::NoModel`] when the repository holds none, and everything that may go wrong on the way: see [`HubError`].
+    /// [`HubError::NoModel`] when the repository holds none, and everything that may go wrong on the way: see
+    /// [`HubError`].
     pub fn model(&self, id: &RepoId, watch: &dyn Watch) -> Result<PathBuf> {
         let snapshot = Snapshot::open(&self.client, &self.config, id, RepoType::Model)?;
         let files = model_files(&snapshot.listing.names(), id).map_err(|error| snapshot.explain(error))?;
@@ -141,8 +142,8 @@ impl Hub {
         if self.config.token.is_none() { Err(HubError::PushWithoutToken { what }) } else { Ok(()) }
     }
 
-    /// Uploads every file below `folder` as one commit to the model `id`, which is created where it is not there yet, public.
-    /// The address of the model.
+    /// Uploads every file below `folder` as one commit to the model `id`, which is created where it is not there yet,
+    /// public. The address of the model.
     ///
     /// # Errors
     /// [`HubError::PushWithoutToken`], [`HubError::OfflinePush`], and everything that may go wrong on the way: see

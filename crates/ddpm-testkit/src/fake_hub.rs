@@ -1,5 +1,5 @@
-//! A Hugging Face Hub of this process: the part of its HTTP interface that the workspace asks, on a port of this machine, and
-//! the ways in which it can misbehave.
+//! A Hugging Face Hub of this process: the part of its HTTP interface that the workspace asks, on a port of this
+//! machine, and the ways in which it can misbehave.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -109,7 +109,8 @@ impl FakeHub {
         format!("http://{}", self.addresses[0])
     }
 
-    /// Adds or replaces a repository, `models/OWNER/NAME` or `datasets/OWNER/NAME`; its commit is a function of its files.
+    /// Adds or replaces a repository, `models/OWNER/NAME` or `datasets/OWNER/NAME`; its commit is a function of its
+    /// files.
     pub fn add(&self, repository: &str, files: &[(&str, &[u8])], card: Value) {
         let mut hash = Sha1::new();
         files.iter().for_each(|(path, bytes)| hash.update([path.as_bytes(), bytes].concat()));
@@ -136,7 +137,8 @@ impl FakeHub {
         lock(&self.state).troubles = trouble.into_iter().collect();
     }
 
-    /// What was asked since the last time, as `METHOD /path`, after `elsewhere ` on the second port and before ` with token`.
+    /// What was asked since the last time, as `METHOD /path`, after `elsewhere ` on the second port and before ` with
+    /// token`.
     pub fn requests(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.state).requests)
     }
