@@ -1,55 +1,56 @@
-//! Bytes that can be reached in any order.
+//! Random access to a large number of bytes, in memory or in a file.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use crate::DataError;
+use crate::error::DataError;
 
-/// Bytes written here are held in memory up to this many; if there are more, all of them go to an unnamed temporary file.
-const IN_MEMORY: u64 = 256 << 20;
+/// The number of appended bytes that are kept in memory. Beyond it, all of them move to an unnamed temporary file.
+const MAX_IN_MEMORY_BYTES: u64 = 256 << 20;
 
-/// Bytes by offset: those of a file, or what was written here.
+/// Bytes that can be read at any offset: those of an existing file, or bytes that were appended with
+/// [`push`](Self::push). Appended bytes are kept in memory until there are too many, then in a temporary file.
 #[derive(Debug)]
-pub(crate) struct Bytes {
+pub(crate) struct ByteStorage {
     len: u64,
     memory: Vec<u8>,
     file: Option<Mutex<File>>,
-    /// What an error names: the file, or the folder of temporary files.
+    /// The path in error messages: the file, or the directory of temporary files.
     path: PathBuf,
-    in_memory: u64,
+    max_in_memory: u64,
 }
 
-impl Bytes {
-    /// Nothing yet, to be written.
+impl ByteStorage {
+    /// An empty storage.
     pub(crate) fn new() -> Self {
-        Self { len: 0, memory: Vec::new(), file: None, path: std::env::temp_dir(), in_memory: IN_MEMORY }
+        Self { len: 0, memory: Vec::new(), file: None, path: std::env::temp_dir(), max_in_memory: MAX_IN_MEMORY_BYTES }
     }
 
-    /// Nothing yet, to be written, and nothing in memory at any time.
+    /// An empty storage that writes all bytes to a temporary file at once.
     pub(crate) fn on_disk() -> Self {
-        Self { in_memory: 0, ..Self::new() }
+        Self { max_in_memory: 0, ..Self::new() }
     }
 
-    /// Those of an open file, which stay where they are.
+    /// The bytes of an open file. They are not copied.
     ///
     /// # Errors
-    /// When the system does not say how many there are.
-    pub(crate) fn of_file(path: PathBuf, file: File) -> Result<Self, DataError> {
+    /// [`DataError::Io`] when the length of the file cannot be read.
+    pub(crate) fn from_file(path: PathBuf, file: File) -> Result<Self, DataError> {
         let len = file.metadata().map_err(DataError::io(&path))?.len();
-        Ok(Self { len, memory: Vec::new(), file: Some(Mutex::new(file)), path, in_memory: 0 })
+        Ok(Self { len, memory: Vec::new(), file: Some(Mutex::new(file)), path, max_in_memory: 0 })
     }
 
-    /// How many there are.
+    /// The number of bytes.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
-    /// Adds some at the end.
+    /// Appends bytes.
     ///
     /// # Errors
-    /// When the temporary file cannot be written.
+    /// [`DataError::Io`] when the temporary file cannot be written.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), DataError> {
         self.write(bytes).map_err(DataError::io(&self.path))?;
         self.len += bytes.len() as u64;
@@ -57,7 +58,7 @@ impl Bytes {
     }
 
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        if self.file.is_none() && self.len + bytes.len() as u64 > self.in_memory {
+        if self.file.is_none() && self.len + bytes.len() as u64 > self.max_in_memory {
             let mut file = tempfile::tempfile()?;
             file.write_all(&self.memory)?;
             self.memory = Vec::new();
@@ -74,10 +75,10 @@ impl Bytes {
         Ok(())
     }
 
-    /// `len` bytes from `offset`.
+    /// Reads `len` bytes at `offset`.
     ///
     /// # Errors
-    /// When the file cannot be read or has become shorter.
+    /// [`DataError::Io`] when the file cannot be read or has become shorter.
     pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, DataError> {
         let Some(file) = &self.file else {
             let start = offset as usize;
@@ -95,14 +96,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_in_comes_out_from_memory_and_from_a_file() {
-        let mut bytes = Bytes { in_memory: 10, ..Bytes::new() };
+    fn bytes_are_read_back_from_memory_and_from_a_file() {
+        let mut bytes = ByteStorage { max_in_memory: 10, ..ByteStorage::new() };
         let parts: Vec<Vec<u8>> = (0..6u8).map(|i| vec![i; 3 + usize::from(i)]).collect();
         let mut offsets = Vec::new();
         for part in &parts {
             offsets.push(bytes.len());
             bytes.push(part).unwrap();
-            // Reading moves the file's position: the next part still goes to the end.
+            // Reading moves the position of the file; the next part must still be appended at the end.
             for (offset, part) in offsets.iter().zip(&parts) {
                 assert_eq!(bytes.read(*offset, part.len()).unwrap(), *part);
             }
@@ -111,8 +112,8 @@ mod tests {
     }
 
     #[test]
-    fn a_set_on_disk_takes_no_memory() {
-        let mut bytes = Bytes::on_disk();
+    fn a_storage_on_disk_keeps_nothing_in_memory() {
+        let mut bytes = ByteStorage::on_disk();
         bytes.push(&[1, 2, 3]).unwrap();
         assert!(bytes.memory.is_empty());
         assert_eq!(bytes.read(1, 2).unwrap(), [2, 3]);

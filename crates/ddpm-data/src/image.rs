@@ -1,34 +1,37 @@
-//! A decoded image.
+//! An image in memory, with 8-bit samples.
 
-/// 8-bit samples, [height, width, channel]: 1 grey, 3 RGB or 4 RGBA, not premultiplied.
+/// An image with 8-bit samples in the order [height, width, channel].
+///
+/// One channel is grey, three are RGB, four are RGBA with straight (not premultiplied) alpha.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// In pixels.
+    /// The width in pixels.
     pub width: usize,
-    /// In pixels.
+    /// The height in pixels.
     pub height: usize,
-    /// 1, 3 or 4.
+    /// The number of channels: 1, 3 or 4.
     pub channels: usize,
-    /// `height * width * channels` values.
+    /// The samples, `height * width * channels` of them.
     pub samples: Vec<u8>,
 }
 
 impl Image {
-    /// One of that size, all zeros: black, transparent with four channels.
-    pub fn black(width: usize, height: usize, channels: usize) -> Self {
+    /// An image whose samples are all zero: black, and transparent if there are four channels.
+    pub fn zeros(width: usize, height: usize, channels: usize) -> Self {
         Self { width, height, channels, samples: vec![0; width * height * channels] }
     }
 
-    /// The samples of one pixel.
+    /// The samples of the pixel in column `x` and row `y`.
     ///
     /// # Panics
-    /// When it lies outside.
+    /// If the pixel lies outside of the image.
     pub fn pixel(&self, x: usize, y: usize) -> &[u8] {
         let start = (y * self.width + x) * self.channels;
         &self.samples[start..start + self.channels]
     }
 
-    /// Copies `other`, of the same channels, with its upper left corner at (x, y). What stands out is left out.
+    /// Copies `other`, which has the same number of channels, so that its upper left corner is at (x, y). Pixels that
+    /// would lie outside of this image are not copied.
     pub(crate) fn paste(&mut self, other: &Self, x: usize, y: usize) {
         let width = other.width.min(self.width.saturating_sub(x)) * self.channels;
         for row in 0..other.height.min(self.height.saturating_sub(y)) {
@@ -38,14 +41,14 @@ impl Image {
         }
     }
 
-    /// The part of that size whose upper left corner is at (x, y), which lies inside.
-    pub(crate) fn part(&self, x: usize, y: usize, width: usize, height: usize) -> Self {
+    /// The rectangle of the given size whose upper left corner is at (x, y). It must lie inside of the image.
+    pub(crate) fn crop(&self, x: usize, y: usize, width: usize, height: usize) -> Self {
         let row = |y: usize| &self.samples[(y * self.width + x) * self.channels..][..width * self.channels];
         Self { width, height, channels: self.channels, samples: (y..y + height).flat_map(row).copied().collect() }
     }
 
-    /// Every pixel as a square of `scale` pixels.
-    pub(crate) fn enlarged(&self, scale: usize) -> Self {
+    /// Nearest-neighbour upsampling: every pixel becomes a square of `scale` × `scale` pixels.
+    pub(crate) fn upsampled(&self, scale: usize) -> Self {
         let mut samples = Vec::with_capacity(self.samples.len() * scale * scale);
         for y in 0..self.height * scale {
             for x in 0..self.width * scale {
@@ -55,8 +58,8 @@ impl Image {
         Self { width: self.width * scale, height: self.height * scale, channels: self.channels, samples }
     }
 
-    /// Left and right exchanged.
-    pub(crate) fn mirrored(&self) -> Self {
+    /// The image with left and right exchanged.
+    pub(crate) fn flipped_horizontally(&self) -> Self {
         let row = |y: usize| (0..self.width).rev().flat_map(move |x| self.pixel(x, y));
         Self { samples: (0..self.height).flat_map(row).copied().collect(), ..*self }
     }
