@@ -12,7 +12,7 @@ mod pointwise;
 mod winograd;
 
 use self::amx::Amx;
-pub(crate) use self::conv_kernel::{ConvKernel, ConvWeights};
+pub(crate) use self::conv_kernel::{ConvKernel, ConvWeights, WeightGradientSums};
 use self::im2col::Im2col;
 use self::pointwise::Pointwise;
 use self::winograd::Winograd;

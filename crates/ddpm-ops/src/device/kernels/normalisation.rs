@@ -2,12 +2,12 @@
 
 use candle_core::{DType, Result, Tensor};
 
+use crate::device::fused_norm::{FusedNorm, FusedNormGradient};
 use crate::device::kernels::launch::launch;
 use crate::device::kernels::launch_shape::{
     ImageDivision, ImageShape, LaunchShape, block_per_row, thread_per_item, to_i32,
 };
 use crate::device::kernels::memory::{address, address_to_write, optional_address, uninitialised};
-use crate::device::normalisation::{Gradient, Surroundings};
 
 /// `Norm` in `kernels.cu`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -43,7 +43,7 @@ pub(crate) struct Statistics {
 }
 
 /// The arguments that the forward and the backward pass have in common.
-fn args(y: &Tensor, norm: &Surroundings<'_>, division: &ImageDivision, partial: &Tensor) -> Result<Norm> {
+fn args(y: &Tensor, norm: &FusedNorm<'_>, division: &ImageDivision, partial: &Tensor) -> Result<Norm> {
     Ok(Norm {
         y: address(y)?,
         offset: optional_address(norm.offset)?,
@@ -66,7 +66,7 @@ fn block_per_group(division: &ImageDivision, groups: usize) -> Result<LaunchShap
 }
 
 /// silu(norm(y + offset)) + residual of `y` [image, …, channel], and the statistics for its gradient.
-pub(crate) fn normalisation(y: &Tensor, norm: &Surroundings<'_>) -> Result<(Tensor, Statistics)> {
+pub(crate) fn normalisation(y: &Tensor, norm: &FusedNorm<'_>) -> Result<(Tensor, Statistics)> {
     let (device, division) = (y.device(), ImageDivision::of(y, &[norm.residual])?);
     let (images, channels) = (division.images, division.channels());
     let wide = |shape: &[usize]| uninitialised(shape, DType::F32, device);
@@ -90,10 +90,10 @@ pub(crate) fn normalisation(y: &Tensor, norm: &Surroundings<'_>) -> Result<(Tens
 /// The gradients of [`normalisation`] with respect to y, offset, weight and bias.
 pub(crate) fn normalisation_by_all(
     y: &Tensor,
-    norm: &Surroundings<'_>,
+    norm: &FusedNorm<'_>,
     statistics: &Statistics,
     grad: &Tensor,
-) -> Result<Gradient> {
+) -> Result<FusedNormGradient> {
     let (device, division) = (y.device(), ImageDivision::of(y, &[Some(grad)])?);
     let (images, channels) = (division.images, division.channels());
     let wide = |shape: &[usize]| uninitialised(shape, DType::F32, device);
@@ -122,7 +122,7 @@ pub(crate) fn normalisation_by_all(
         images: to_i32(images)?,
     };
     launch(device, division.elements, "norm_grad_parameters", thread_per_item(channels)?, &parameters)?;
-    Ok(Gradient { input: out, offset, weight, bias })
+    Ok(FusedNormGradient { input: out, offset, weight, bias })
 }
 
 /// `ParameterGradients` in `kernels.cu`.

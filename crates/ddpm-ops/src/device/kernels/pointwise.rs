@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use crate::device::Function;
+use crate::backend::activation::Activation;
 use crate::device::kernels::elements::Elements;
 use crate::device::kernels::launch::launch;
 use crate::device::kernels::launch_shape::{ImageDivision, ImageShape, thread_per_item, to_i32};
@@ -64,16 +64,16 @@ struct Elementwise {
     function: i32,
 }
 
-fn elementwise(kernel: &'static str, f: Function, x: &Tensor, grad: Option<&Tensor>) -> Result<Tensor> {
+fn elementwise(kernel: &'static str, f: Activation, x: &Tensor, grad: Option<&Tensor>) -> Result<Tensor> {
     let (device, count) = (x.device(), x.elem_count());
     let all: Vec<&Tensor> = [Some(x), grad].into_iter().flatten().collect();
     let elements = Elements::of(&all, count);
     let out = uninitialised(x.shape(), x.dtype(), device)?;
     let function = match f {
-        Function::Silu => 0,
-        Function::Gelu => 1,
-        Function::Mish => 2,
-        Function::Relu => 3,
+        Activation::Silu => 0,
+        Activation::Gelu => 1,
+        Activation::Mish => 2,
+        Activation::Relu => 3,
     };
     let to = address_to_write(&out)?;
     let args = Elementwise { x: address(x)?, grad: optional_address(grad)?, out: to, count: count as i64, function };
@@ -82,11 +82,11 @@ fn elementwise(kernel: &'static str, f: Function, x: &Tensor, grad: Option<&Tens
 }
 
 /// The function of every element.
-pub(crate) fn function(f: Function, x: &Tensor) -> Result<Tensor> {
+pub(crate) fn function(f: Activation, x: &Tensor) -> Result<Tensor> {
     elementwise("activation", f, x, None)
 }
 
 /// grad · f′(x) for every element.
-pub(crate) fn function_by_input(f: Function, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+pub(crate) fn function_by_input(f: Activation, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
     elementwise("activation_grad", f, x, Some(grad))
 }
