@@ -104,7 +104,7 @@ impl Plan {
         let weights: BTreeMap<String, Tensor> = model.tensors.iter().map(on_device).collect::<anyhow::Result<_>>()?;
         Ok(Self {
             step: model.step(),
-            network: Network::new(&config, &weights)
+            network: Network::from_tensors(&config, &weights)
                 .with_context(|| model.path.display().to_string())?
                 .with_precision(args.precision.into())
                 .with_packed_weights(),

@@ -51,7 +51,7 @@ fn sample_batch(
     moments: Option<&mut Vec<Tensor>>,
 ) -> anyhow::Result<Option<Tensor>> {
     let (mut noise, latents) = plan.begin(from, images, device)?;
-    let denoiser = |x_t: &Tensor, t: &Tensor| plan.network.forward(x_t, t).map_err(candle_core::Error::wrap);
+    let denoiser = |x_t: &Tensor, t: &Tensor| plan.network.forward(x_t, t, None).map_err(candle_core::Error::wrap);
     let timesteps = plan.diffusion.schedule().len();
     let mut recording = match moments {
         Some(_) => Some(Recording::new(&latents, timesteps, plan.record_every, STRIP_IMAGES)?),

@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{MOST_CHANNELS, MOST_LEVELS, check_values};
-use crate::{ImageSize, UnetError};
+use crate::error::UnetError;
+use crate::image_size::ImageSize;
+use crate::size_limits::{MAX_CHANNELS, MAX_LEVELS, check_elements};
 
-/// The size and shape of a [`crate::NoiseNet`]. Plain data: [`NoiseNetConfig::validate`] says whether a network of it exists.
+/// The shape of a [`NoiseNet`](super::NoiseNet), as plain data that [`NoiseNetConfig::validate`] checks.
 ///
 /// # Examples
 /// ```
@@ -24,32 +25,32 @@ use crate::{ImageSize, UnetError};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoiseNetConfig {
-    /// Channels of an image: 1 grey, 3 RGB, 4 RGBA; any number from 1.
+    /// Channels of an image, at least 1: 1 for gray, 3 for RGB, 4 for RGBA.
     pub channels: usize,
-    /// Size of an image. Both sides divide by 2^(levels − 1).
+    /// Size of an image. Both sides are multiples of 2^(levels − 1).
     pub image_size: ImageSize,
-    /// Channels of the highest level, also the width of the sinusoidal time embedding. Even, at least 4, and divisible by
+    /// Channels of the highest level and width of the sinusoidal time embedding: even, at least 4, and a multiple of
     /// `norm_groups`.
     pub base_channels: usize,
-    /// One factor a level, from the highest: level i passes on `base_channels` times its factor.
+    /// One factor for each level, from the highest resolution: the down block of a level has `base_channels` times its factor
+    /// as output channels.
     pub channel_multipliers: Vec<usize>,
-    /// The resolutions with attention: a level has it when the longer side of its feature map is among them. The middle
-    /// always has it.
+    /// Resolutions with attention: a level has attention if the longer side of its feature map is in this list. The middle
+    /// block always has attention.
     pub attention_resolutions: Vec<usize>,
-    /// Heads of each attention. The article's 4 if left out.
+    /// Number of heads of each attention. Default: the article's 4.
     #[serde(default = "article_heads")]
     pub attention_heads: usize,
-    /// Channels of each head. The article's 32 if left out.
+    /// Channels of each attention head. Default: the article's 32.
     #[serde(default = "article_head_channels")]
     pub attention_head_channels: usize,
-    /// Whether attention is added to its input, as Ho et al. have it; false is the article's form. True if left out.
-    #[serde(default = "yes")]
+    /// Whether attention has a residual connection, as in Ho et al. 2020. The article has none. Default: true.
+    #[serde(default = "default_attention_residual")]
     pub attention_residual: bool,
-    /// Groups of each normalisation in a convolution block. The article's 4 if left out.
+    /// Groups of each normalization in a convolution block. Default: the article's 4.
     #[serde(default = "article_norm_groups")]
     pub norm_groups: usize,
-    /// Share of activations zeroed in training between the two convolutions of a block, in [0, 1). 0, as the article has
-    /// none, if left out.
+    /// Dropout rate in training, between the two convolutions of a residual block, in [0, 1). Default: 0, as in the article.
     #[serde(default)]
     pub dropout: f64,
 }
@@ -66,27 +67,15 @@ fn article_norm_groups() -> usize {
     4
 }
 
-fn yes() -> bool {
+fn default_attention_residual() -> bool {
     true
 }
 
-/// What each normalisation adds to the variance: PyTorch's default, which the article uses. DIFFERENCE: Ho et al. have 1e-6.
-pub(crate) const EPS: f64 = 1e-5;
-
-/// One level of the network, from the way down's point of view.
-#[derive(Debug)]
-pub(crate) struct Level {
-    /// Channels that enter on the way down and leave on the way up.
-    pub(crate) channels_in: usize,
-    /// Channels that leave on the way down and enter on the way up.
-    pub(crate) channels_out: usize,
-    pub(crate) attention: bool,
-    pub(crate) highest: bool,
-    pub(crate) lowest: bool,
-}
+/// Added to the variance in each normalization: PyTorch's default, which the article uses. DIFFERENCE: Ho et al. 2020 use 1e-6.
+pub(crate) const NORM_EPS: f64 = 1e-5;
 
 impl NoiseNetConfig {
-    /// The article's network for 64 × 64 colour images: 132,864,579 parameters.
+    /// The article's network for color images of 64 × 64 pixels: 132,864,579 parameters.
     pub fn article() -> Self {
         Self {
             channels: 3,
@@ -102,16 +91,16 @@ impl NoiseNetConfig {
         }
     }
 
-    /// Whether a network of this configuration exists.
+    /// Checks that a network of this configuration exists.
     ///
     /// # Errors
-    /// [`UnetError::Config`] with the first field that does not hold what it may.
+    /// [`UnetError::Config`] with the first field that is out of its range.
     pub fn validate(&self) -> Result<(), UnetError> {
         let within = |field, value: usize, least: usize| {
-            if (least..=MOST_CHANNELS).contains(&value) {
+            if (least..=MAX_CHANNELS).contains(&value) {
                 Ok(())
             } else {
-                Err(UnetError::config(field, format!("a number from {least} to {MOST_CHANNELS}"), value))
+                Err(UnetError::config(field, format!("a number from {least} to {MAX_CHANNELS}"), value))
             }
         };
         within("channels", self.channels, 1)?;
@@ -125,11 +114,11 @@ impl NoiseNetConfig {
             return Err(UnetError::config("base_channels", expected, self.base_channels));
         }
         let multipliers = &self.channel_multipliers;
-        if multipliers.is_empty() || multipliers.len() > MOST_LEVELS {
-            return Err(UnetError::config("channel_multipliers", format!("1 to {MOST_LEVELS} factors"), multipliers));
+        if multipliers.is_empty() || multipliers.len() > MAX_LEVELS {
+            return Err(UnetError::config("channel_multipliers", format!("1 to {MAX_LEVELS} factors"), multipliers));
         }
-        if multipliers.iter().any(|m| *m == 0 || m.saturating_mul(self.base_channels) > MOST_CHANNELS) {
-            let expected = format!("factors from 1, at most {MOST_CHANNELS} channels a level");
+        if multipliers.iter().any(|m| *m == 0 || m.saturating_mul(self.base_channels) > MAX_CHANNELS) {
+            let expected = format!("factors from 1, at most {MAX_CHANNELS} channels a level");
             return Err(UnetError::config("channel_multipliers", expected, multipliers));
         }
         if !(0.0..1.0).contains(&self.dropout) {
@@ -142,23 +131,23 @@ impl NoiseNetConfig {
         self.check_products()
     }
 
-    /// Whether the largest weights and feature maps can be held: no field alone says.
+    /// Checks the sizes of the largest weights and feature maps, which are products of several fields.
     fn check_products(&self) -> Result<(), UnetError> {
         let ImageSize { height, width } = self.image_size;
         let widest = self.base_channels * self.channel_multipliers.iter().max().copied().unwrap_or(1);
         let map = "base_channels × height × width: a feature map";
-        check_values("image_size", map, &[self.base_channels.max(self.channels), height, width])?;
+        check_elements("image_size", map, &[self.base_channels.max(self.channels), height, width])?;
         let weight = "the widest level's channels, twice and once, × 3 × 3: a weight";
-        check_values("base_channels × model.channel_multipliers", weight, &[2 * widest, widest, 9])?;
+        check_elements("base_channels × model.channel_multipliers", weight, &[2 * widest, widest, 9])?;
         let projection = "queries, keys and values × the widest level's channels: a weight";
         let axes = [3, self.attention_heads, self.attention_head_channels, widest];
-        check_values("attention_heads × model.attention_head_channels", projection, &axes)
+        check_elements("attention_heads × model.attention_head_channels", projection, &axes)
     }
 
-    /// Whether images of that size pass through: every halving must leave whole pixels.
+    /// Checks that every level can halve an image of this size evenly.
     ///
     /// # Errors
-    /// [`UnetError::Config`] when they do not.
+    /// [`UnetError::Config`] when a height or width becomes odd.
     pub(crate) fn check_divides(&self, height: usize, width: usize) -> Result<(), UnetError> {
         let factor = 1 << (self.channel_multipliers.len() - 1);
         if height == 0 || width == 0 || !height.is_multiple_of(factor) || !width.is_multiple_of(factor) {
@@ -169,25 +158,8 @@ impl NoiseNetConfig {
         Ok(())
     }
 
-    /// Width of the embedded time step.
+    /// Width of the time embedding.
     pub(crate) fn time_channels(&self) -> usize {
         4 * self.base_channels
-    }
-
-    /// The levels, from the highest.
-    ///
-    /// DIFFERENCE: the article's list of resolutions begins with the base channels; it is the image's size that is meant.
-    pub(crate) fn levels(&self) -> Vec<Level> {
-        let longer = self.image_size.height.max(self.image_size.width);
-        let channels = |i: usize| self.base_channels * if i == 0 { 1 } else { self.channel_multipliers[i - 1] };
-        let last = self.channel_multipliers.len() - 1;
-        let level = |i: usize| Level {
-            channels_in: channels(i),
-            channels_out: channels(i + 1),
-            attention: self.attention_resolutions.contains(&(longer >> i)),
-            highest: i == 0,
-            lowest: i == last,
-        };
-        (0..=last).map(level).collect()
     }
 }
