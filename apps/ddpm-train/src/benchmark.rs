@@ -10,9 +10,9 @@ use ddpm_trainer::Trainer;
 use ddpm_unet::Network;
 use serde::Serialize;
 
-use crate::config::RunConfig;
 use crate::model::new_model;
 use crate::out_of_memory;
+use crate::run_config::RunConfig;
 
 /// What it prints.
 #[derive(Debug, Serialize)]

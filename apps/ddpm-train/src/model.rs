@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use candle_core::{Device, Tensor, Var};
-use ddpm_checkpoint::find_model;
 use ddpm_cli::usage;
+use ddpm_diffusers::{check_unconditional, find_model};
 use ddpm_rng::Stream;
 use ddpm_trainer::{TrainConfig, TrainableModel};
 use ddpm_unet::{Network, NetworkConfig};
@@ -23,7 +23,7 @@ impl Init {
     /// Loads the model at `path`.
     pub(crate) fn find(path: PathBuf) -> anyhow::Result<Self> {
         let model = find_model(&path)
-            .and_then(|model| model.check_without_classes().map(|()| model))
+            .and_then(|model| check_unconditional(&model).map(|()| model))
             .with_context(|| format!("--init {}", path.display()))?;
         Ok(Self { path, model })
     }

@@ -5,7 +5,7 @@ use ddpm_cli::{device_label, is_out_of_memory};
 use ddpm_trainer::Trainer;
 use tracing::{debug, info};
 
-use crate::config::RunConfig;
+use crate::run_config::RunConfig;
 
 /// The error itself, or a line for a training that ran out of memory before its first step.
 pub(crate) fn advise_at_start(error: anyhow::Error, device: &Device) -> anyhow::Error {
@@ -54,8 +54,8 @@ enum Found {
     Unknown,
 }
 
-/// The fewest equal parts of a batch that fit, so that a step sees as many images as before. `fits` says None where something
-/// else fails.
+/// The fewest equal parts of a batch that fit, so that a step sees as many images as before. `fits` says None where
+/// something else fails.
 fn fewest_parts(batch_size: usize, fits: impl Fn(usize) -> Option<bool>) -> Found {
     for parts in (1..=batch_size).filter(|parts| batch_size.is_multiple_of(*parts)) {
         match fits(parts) {

@@ -1,6 +1,9 @@
 //! What can be chosen about sampling.
 
-use ddpm_schedule::{Prediction, Schedule, Spacing, VarianceKind};
+use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
+
+use ddpm_schedule::{Prediction, Schedule, Spacing, UnknownName, VarianceKind};
 use serde::{Deserialize, Serialize};
 
 use crate::{DiffusionError, GaussianDiffusion};
@@ -8,7 +11,6 @@ use crate::{DiffusionError, GaussianDiffusion};
 /// How x_{t−1} comes from x_t and the prediction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
 pub enum Method {
     /// Ancestral sampling (Ho et al. 2020, algorithm 2): noise in every step.
     #[default]
@@ -25,6 +27,43 @@ pub enum Method {
 }
 
 impl Method {
+    /// All sampling methods, in documentation order.
+    pub const ALL: &[Self] = &[Self::Ddpm, Self::Ddim, Self::DpmSolver, Self::DpmSolverSde, Self::Heun];
+
+    /// The name in configuration files and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ddpm => "ddpm",
+            Self::Ddim => "ddim",
+            Self::DpmSolver => "dpm-solver",
+            Self::DpmSolverSde => "dpm-solver-sde",
+            Self::Heun => "heun",
+        }
+    }
+}
+
+impl Display for Method {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Method {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        match name {
+            "ddpm" => Ok(Self::Ddpm),
+            "ddim" => Ok(Self::Ddim),
+            "dpm-solver" => Ok(Self::DpmSolver),
+            "dpm-solver-sde" => Ok(Self::DpmSolverSde),
+            "heun" => Ok(Self::Heun),
+            _ => Err(UnknownName::new("sampling method", name, Self::ALL)),
+        }
+    }
+}
+
+impl Method {
     /// Whether it is one of the multistep solvers, which have an order.
     pub fn is_dpm_solver(self) -> bool {
         matches!(self, Self::DpmSolver | Self::DpmSolverSde)
@@ -37,7 +76,6 @@ impl Method {
 /// `"thresholded-x0"`) are read too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
 pub enum Clipping {
     /// Predicted x_0 is not clipped (Ho et al. 2020, algorithm 2; the article's procedure).
     #[serde(alias = "epsilon")]
@@ -49,6 +87,39 @@ pub enum Clipping {
     /// of |x_0| of each image, at least 1.
     #[serde(alias = "thresholded-x0")]
     Dynamic,
+}
+
+impl Clipping {
+    /// All kinds of clipping, in documentation order.
+    pub const ALL: &[Self] = &[Self::None, Self::Fixed, Self::Dynamic];
+
+    /// The name in configuration files and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Fixed => "fixed",
+            Self::Dynamic => "dynamic",
+        }
+    }
+}
+
+impl Display for Clipping {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Clipping {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        match name {
+            "none" | "epsilon" => Ok(Self::None),
+            "fixed" | "clipped-x0" => Ok(Self::Fixed),
+            "dynamic" | "thresholded-x0" => Ok(Self::Dynamic),
+            _ => Err(UnknownName::new("clipping", name, Self::ALL)),
+        }
+    }
 }
 
 /// Which ε̂ goes with an x̂_0 that was clipped, where a method wants both.
@@ -66,12 +137,42 @@ pub enum EpsAfterClip {
     Predicted,
 }
 
+impl EpsAfterClip {
+    /// Both choices, in documentation order.
+    pub const ALL: &[Self] = &[Self::Rederived, Self::Predicted];
+
+    /// The name in configuration files and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rederived => "rederived",
+            Self::Predicted => "predicted",
+        }
+    }
+}
+
+impl Display for EpsAfterClip {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for EpsAfterClip {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        match name {
+            "rederived" => Ok(Self::Rederived),
+            "predicted" => Ok(Self::Predicted),
+            _ => Err(UnknownName::new("choice of epsilon after clipping", name, Self::ALL)),
+        }
+    }
+}
+
 /// The variance σ_t² of p(x_{t−1} | x_t).
 ///
 /// With serde: `"fixed-large"`, `"fixed-small"`, `"learned"`, `"learned-range"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
 pub enum ReverseVariance {
     /// σ² = β ([`VarianceKind::FixedLarge`]).
     #[serde(alias = "fixed_large")]
@@ -88,6 +189,41 @@ pub enum ReverseVariance {
     /// for β̃ and 1 for β.
     #[serde(alias = "learned_range")]
     LearnedRange,
+}
+
+impl ReverseVariance {
+    /// All variances, in documentation order.
+    pub const ALL: &[Self] = &[Self::FixedLarge, Self::FixedSmall, Self::Learned, Self::LearnedRange];
+
+    /// The name in configuration files and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FixedLarge => "fixed-large",
+            Self::FixedSmall => "fixed-small",
+            Self::Learned => "learned",
+            Self::LearnedRange => "learned-range",
+        }
+    }
+}
+
+impl Display for ReverseVariance {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for ReverseVariance {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        match name {
+            "fixed-large" | "fixed_large" => Ok(Self::FixedLarge),
+            "fixed-small" | "fixed_small" => Ok(Self::FixedSmall),
+            "learned" => Ok(Self::Learned),
+            "learned-range" | "learned_range" => Ok(Self::LearnedRange),
+            _ => Err(UnknownName::new("variance", name, Self::ALL)),
+        }
+    }
 }
 
 impl From<VarianceKind> for ReverseVariance {

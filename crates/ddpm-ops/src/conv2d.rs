@@ -6,14 +6,15 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::backend::rearrange::Rearrange;
 use crate::cpu;
 use crate::cpu::buffer::Buffer;
-use crate::cpu::conv2d::{Kernel, WeightGradient, Weights};
+use crate::cpu::conv2d::{ConvKernel, ConvWeights, select};
 use crate::cpu::geometry::Geometry;
+use crate::cpu::planes::{Input, Output, Part};
 use crate::cpu::reduce::sum_of;
 use crate::cpu::vectorise::vectorise;
 use crate::group_norm::{GroupNorm, NormGradient, Statistics};
-use crate::planes::{Input, Output, Part, Rearrange};
 use crate::tape::{Array, Gradients, Tape, Value};
 
 /// Group normalisation after a convolution, followed by SiLU.
@@ -162,7 +163,7 @@ impl Tape {
             let weights = match &kept {
                 Some(kept) => kept.as_ref(),
                 None => {
-                    made = Weights::new(kernel, &geometry, weight);
+                    made = kernel.pack(&geometry, weight);
                     &made
                 }
             };
@@ -252,30 +253,27 @@ impl Saved {
     }
 
     /// Which kernel runs, how many images it computes together, and by how many threads each.
-    fn division(&self) -> (Kernel, usize, usize) {
+    fn division(&self) -> (&'static dyn ConvKernel, usize, usize) {
         let Shapes { images, geometry, .. } = self.shapes;
         let threads = rayon::current_num_threads();
-        let kernel = Kernel::choose(&geometry, images);
+        let kernel = select(&geometry, images);
         let together = kernel.images_together(&geometry, images, threads);
         // Kernels that divide their own work do so as soon as there are fewer runs than threads, the others when nothing else is
         // left to divide.
-        let runs = match kernel {
-            Kernel::Winograd | Kernel::Pointwise => images.div_ceil(together),
-            Kernel::Tiles | Kernel::Matrix => images,
-        };
+        let runs = if kernel.divides_its_work() { images.div_ceil(together) } else { images };
         (kernel, together, if runs < threads { threads } else { 1 })
     }
 
     fn forward(
         &self,
-        weights: &Weights<'_>,
+        weights: &ConvWeights<'_>,
         bias: Option<&[f32]>,
         norm: Option<&GroupNorm>,
         (scale, shift): (&[f32], &[f32]),
         residual: Option<&[f32]>,
     ) -> Forward {
         let Shapes { images, geometry, .. } = self.shapes;
-        let (_, together, threads) = self.division();
+        let (kernel, together, threads) = self.division();
         let image = geometry.image_out();
         let mut out = Buffer::new(images * image);
         let mut before = norm.map(|_| Buffer::new(images * image));
@@ -304,13 +302,13 @@ impl Saved {
             match (norm, before) {
                 (Some(norm), Some(before)) => {
                     let mut to = Output::plain(before, geometry.channels_out, geometry.plane());
-                    weights.apply(&geometry, job.len(), &input, bias, &mut to, threads);
+                    kernel.forward(&geometry, weights, job.len(), &input, bias, &mut to, threads);
                     self.add_image_bias(job, before);
                     norm.forward(before, (scale, shift), residual, out, statistics);
                 }
                 _ => {
                     let mut to = Output::plain(out, geometry.channels_out, geometry.plane());
-                    weights.apply(&geometry, job.len(), &input, bias, &mut to, threads);
+                    kernel.forward(&geometry, weights, job.len(), &input, bias, &mut to, threads);
                     self.add_image_bias(job, out);
                     if let Some(residual) = residual {
                         out.iter_mut().zip(residual).for_each(|(out, residual)| *out += residual);
@@ -356,7 +354,7 @@ impl Saved {
         let nodes = [self.input.node, node(&self.skip), node(&self.added)];
         let wanted = nodes.iter().any(Option::is_some);
         let (kernel, together, threads) = self.division();
-        let weights = wanted.then(|| Weights::transposed(kernel, &geometry, weight));
+        let weights = wanted.then(|| kernel.pack_flipped(&geometry, weight));
         let sized = |channels: usize| if wanted { images * channels } else { 0 };
         let plane = height * width;
         let mut to_input = Buffer::new(sized(first * plane));
@@ -384,7 +382,7 @@ impl Saved {
         let image = geometry.image_out();
         let run = |(share, of_share, of_images): (Range<usize>, [&mut [f32]; 2], [&mut [f32]; 2])| {
             let ([mut to_input, mut to_skip], [mut to_added, mut to_image_bias]) = (of_share, of_images);
-            let mut of_weight = WeightGradient::new(kernel, geometry);
+            let mut of_weight = kernel.gradient_sums(&geometry);
             let mut of_norm = NormGradient::new(norm.map_or(0, |_| geometry.channels_out));
             let mut through_norm = Buffer::default();
             for job in jobs(share, together) {
@@ -405,7 +403,7 @@ impl Saved {
                         *bias = sum_of(grad, |v| v) as f32;
                     }
                 }
-                of_weight.add(n, &planes.from(job.start), grad, threads);
+                kernel.accumulate(&mut of_weight, n, &planes.from(job.start), grad, threads);
                 let Some(weights) = &weights else { continue };
                 let (to_input, to_skip) =
                     (split_off(&mut to_input, n * first * plane), split_off(&mut to_skip, n * second * plane));
@@ -414,11 +412,11 @@ impl Saved {
                 let geometry = geometry.transposed();
                 let mut to = Output { first: (to_input, first), second: Some((to_skip, second)), plane };
                 if self.arrange == Rearrange::AsIs {
-                    weights.apply(&geometry, n, &input, None, &mut to, threads);
+                    kernel.forward(&geometry, weights, n, &input, None, &mut to, threads);
                 } else {
                     let mut arranged = Buffer::new(n * geometry.image_out());
                     let mut whole = Output::plain(&mut arranged, geometry.channels_out, geometry.plane());
-                    weights.apply(&geometry, n, &input, None, &mut whole, threads);
+                    kernel.forward(&geometry, weights, n, &input, None, &mut whole, threads);
                     self.arrange_back(&arranged, n, &mut to);
                 }
                 if self.added.is_some() {
@@ -436,7 +434,7 @@ impl Saved {
         gradients.add(nodes[1], to_skip);
         gradients.add(nodes[2], to_added);
         gradients.add(image_bias, to_image_bias);
-        let (weight, bias) = WeightGradient::finish(&geometry, of_weight);
+        let (weight, bias) = kernel.finish(&geometry, of_weight);
         ParameterGradients { weight, bias, norm: norm_total }
     }
 

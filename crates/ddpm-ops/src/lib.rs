@@ -18,6 +18,7 @@
 
 mod activation;
 mod attention;
+mod backend;
 mod candle_op;
 pub mod composed;
 mod computation;
@@ -31,7 +32,6 @@ mod linear;
 mod loss;
 mod modulate;
 mod optimiser;
-mod planes;
 mod prepacked;
 mod recompute;
 mod resample;
@@ -39,8 +39,9 @@ mod tape;
 
 pub use activation::DropoutSource;
 pub use attention::attention;
+pub use backend::rearrange::Rearrange;
 pub use candle_op::{Gradient, ParameterGradients, Recorded, fused, recorded};
-pub use computation::{ComputeOptions, Precision};
+pub use computation::{ComputeOptions, Precision, UnknownPrecision};
 pub use conv2d::{FusedConv2d, Norm, conv2d};
 #[cfg(feature = "cuda")]
 pub use device::open_gpu;
@@ -48,7 +49,6 @@ pub use device::{DeviceUpdate, UpdateRecord, UpdateStep, Updated};
 pub use group_norm::{group_norm, group_norm_silu};
 pub use loss::{mean_squared_error, mean_squared_error_and_gradient};
 pub use optimiser::{AdamStep, AdamUpdate, adam_step, ema_step, sums_of_squares};
-pub use planes::Rearrange;
 pub use prepacked::PackedWeights;
 pub use resample::Resample;
 pub use tape::{Tape, Value};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Result, Tensor, TensorId};
 
-use crate::cpu::conv2d::{Kernel, Weights};
+use crate::cpu::conv2d::{ConvKernel, ConvWeights};
 use crate::cpu::geometry::Geometry;
 
 /// What the convolutions of a network make of its weights, for a network whose weights do not change: made in its first pass,
@@ -20,7 +20,7 @@ pub struct PackedWeights {
 
 #[derive(Default)]
 struct OnCpu {
-    all: HashMap<(TensorId, Kernel), Arc<Weights<'static>>>,
+    all: HashMap<(TensorId, &'static str), Arc<ConvWeights<'static>>>,
     bytes: usize,
 }
 
@@ -42,26 +42,26 @@ impl PackedWeights {
     /// A CPU kernel's weights; None where there is nothing to keep, or no more room.
     pub(crate) fn weights(
         &self,
-        kernel: Kernel,
+        kernel: &dyn ConvKernel,
         geometry: &Geometry,
         id: TensorId,
         weight: &[f32],
-    ) -> Option<Arc<Weights<'static>>> {
-        if let Some(kept) = lock(&self.on_cpu).all.get(&(id, kernel)) {
+    ) -> Option<Arc<ConvWeights<'static>>> {
+        if let Some(kept) = lock(&self.on_cpu).all.get(&(id, kernel.name())) {
             return Some(kept.clone());
         }
         if lock(&self.on_cpu).bytes >= MOST_BYTES {
             return None;
         }
         // Not under the lock: packing waits for other threads, which may want weights too.
-        let packed = Arc::new(Weights::packed(kernel, geometry, weight)?);
+        let packed = Arc::new(kernel.pack(geometry, weight).into_cacheable()?);
         let mut kept = lock(&self.on_cpu);
         if kept.bytes + packed.bytes() > MOST_BYTES {
             kept.bytes = MOST_BYTES;
             return Some(packed);
         }
         kept.bytes += packed.bytes();
-        kept.all.insert((id, kernel), packed.clone());
+        kept.all.insert((id, kernel.name()), packed.clone());
         Some(packed)
     }
 

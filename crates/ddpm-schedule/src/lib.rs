@@ -44,6 +44,7 @@ mod schedule;
 mod schedule_config;
 mod sigmoid;
 mod spacing;
+mod unknown_name;
 mod variance_kind;
 mod zero_terminal_snr;
 
@@ -53,6 +54,7 @@ pub use prediction::{Factors, Prediction};
 pub use schedule::{MAX_TIMESTEPS, Schedule};
 pub use schedule_config::{BetaScheduleName, ScheduleConfig};
 pub use spacing::Spacing;
+pub use unknown_name::UnknownName;
 pub use variance_kind::VarianceKind;
 
 /// The README's example, run as a test.

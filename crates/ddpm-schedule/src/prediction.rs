@@ -1,6 +1,9 @@
 //! What a network is trained to predict, and how x_0 and ε follow from it.
 
-use crate::Schedule;
+use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
+
+use crate::{Schedule, UnknownName};
 
 /// What the network's output stands for. All three say the same of x_t; they differ in where their errors weigh.
 ///
@@ -17,6 +20,39 @@ pub enum Prediction {
     /// v = √ᾱ_t ε − √(1 − ᾱ_t) x_0 (Salimans & Ho 2022, section 4): x_0 up to its sign where ᾱ_t is 0, ε where it is 1.
     #[cfg_attr(feature = "serde", serde(alias = "v_prediction"))]
     V,
+}
+
+impl Prediction {
+    /// All predictions, in documentation order.
+    pub const ALL: &[Self] = &[Self::Epsilon, Self::X0, Self::V];
+
+    /// The name in configuration files and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Epsilon => "epsilon",
+            Self::X0 => "x0",
+            Self::V => "v",
+        }
+    }
+}
+
+impl Display for Prediction {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Prediction {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        match name {
+            "epsilon" => Ok(Self::Epsilon),
+            "x0" | "sample" => Ok(Self::X0),
+            "v" | "v_prediction" => Ok(Self::V),
+            _ => Err(UnknownName::new("prediction", name, Self::ALL)),
+        }
+    }
 }
 
 /// A pair of factors, of the first and of the second of the two things named where it is returned.

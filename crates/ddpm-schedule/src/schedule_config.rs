@@ -1,6 +1,9 @@
 //! The schedule as plain data with flat fields, as a configuration file has it.
 
-use crate::{BetaSchedule, Schedule, ScheduleError};
+use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
+
+use crate::{BetaSchedule, Schedule, ScheduleError, UnknownName};
 
 /// The name of a [`BetaSchedule`], without its parameters.
 ///
@@ -22,6 +25,46 @@ pub enum BetaScheduleName {
     Sigmoid,
     /// [`BetaSchedule::Given`]; reads `betas`.
     Given,
+}
+
+impl BetaScheduleName {
+    /// All names, in documentation order.
+    pub const ALL: &[Self] =
+        &[Self::Linear, Self::ScaledLinear, Self::Quadratic, Self::Cosine, Self::Sigmoid, Self::Given];
+
+    /// The name in configuration files and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::ScaledLinear => "scaled-linear",
+            Self::Quadratic => "quadratic",
+            Self::Cosine => "cosine",
+            Self::Sigmoid => "sigmoid",
+            Self::Given => "given",
+        }
+    }
+}
+
+impl Display for BetaScheduleName {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for BetaScheduleName {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        match name {
+            "linear" => Ok(Self::Linear),
+            "scaled-linear" | "scaled_linear" => Ok(Self::ScaledLinear),
+            "quadratic" => Ok(Self::Quadratic),
+            "cosine" => Ok(Self::Cosine),
+            "sigmoid" => Ok(Self::Sigmoid),
+            "given" => Ok(Self::Given),
+            _ => Err(UnknownName::new("beta schedule", name, Self::ALL)),
+        }
+    }
 }
 
 /// A schedule as a configuration file has it. An absent parameter has the published value that its field names;

@@ -1,5 +1,10 @@
 //! Which steps are kept when fewer are walked than the schedule has.
 
+use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
+
+use crate::UnknownName;
+
 /// How the kept steps lie among the original ones (Lin et al. 2024, table 2).
 ///
 /// With serde: `"leading"`, `"trailing"`, `"linspace"`.
@@ -15,6 +20,39 @@ pub enum Spacing {
     /// DIFFERENCE: one step is the last index, where numpy's `linspace` gives the first. A single step has to begin
     /// where x_T is.
     Linspace,
+}
+
+impl Spacing {
+    /// All spacings, in documentation order.
+    pub const ALL: &[Self] = &[Self::Leading, Self::Trailing, Self::Linspace];
+
+    /// The name in configuration files and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Leading => "leading",
+            Self::Trailing => "trailing",
+            Self::Linspace => "linspace",
+        }
+    }
+}
+
+impl Display for Spacing {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Spacing {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        match name {
+            "leading" => Ok(Self::Leading),
+            "trailing" => Ok(Self::Trailing),
+            "linspace" => Ok(Self::Linspace),
+            _ => Err(UnknownName::new("spacing", name, Self::ALL)),
+        }
+    }
 }
 
 impl Spacing {

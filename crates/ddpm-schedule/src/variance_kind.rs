@@ -1,5 +1,10 @@
 //! Which fixed variance the reverse process has.
 
+use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
+
+use crate::UnknownName;
+
 /// The variance σ_t² of p(x_{t−1} | x_t), Ho et al. 2020, section 3.2. Both are fixed, not learned.
 ///
 /// With serde: `"fixed-large"` and `"fixed-small"`; underscores are read as well.
@@ -12,4 +17,35 @@ pub enum VarianceKind {
     /// σ_t² = β̃_t = (1 − ᾱ_{t−1})/(1 − ᾱ_t)·β_t, right when x_0 is one point: its lower bound.
     #[cfg_attr(feature = "serde", serde(alias = "fixed_small"))]
     FixedSmall,
+}
+
+impl VarianceKind {
+    /// Both variances, in documentation order.
+    pub const ALL: &[Self] = &[Self::FixedLarge, Self::FixedSmall];
+
+    /// The name in configuration files and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FixedLarge => "fixed-large",
+            Self::FixedSmall => "fixed-small",
+        }
+    }
+}
+
+impl Display for VarianceKind {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for VarianceKind {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        match name {
+            "fixed-large" | "fixed_large" => Ok(Self::FixedLarge),
+            "fixed-small" | "fixed_small" => Ok(Self::FixedSmall),
+            _ => Err(UnknownName::new("variance", name, Self::ALL)),
+        }
+    }
 }

@@ -1,6 +1,11 @@
 //! The plain data as a configuration file has it.
 
-use ddpm_schedule::{BetaSchedule, BetaScheduleName, ScheduleConfig, Spacing, VarianceKind};
+use std::fmt::{Debug, Display};
+use std::str::FromStr;
+
+use ddpm_schedule::{BetaSchedule, BetaScheduleName, Prediction, ScheduleConfig, Spacing, UnknownName, VarianceKind};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 #[test]
 fn a_config_needs_two_fields() {
@@ -52,4 +57,32 @@ fn a_rule_is_tagged() {
     let json = serde_json::to_string(&rule).unwrap();
     assert_eq!(json, r#"{"kind":"cosine","offset":0.008,"max_beta":0.999}"#);
     assert_eq!(serde_json::from_str::<BetaSchedule>(&json).unwrap(), rule);
+}
+
+/// `Display`, `FromStr` and serde use the same names, and `FromStr` reads serde's aliases.
+fn check_names<T>(variants: &[T], aliases: &[(&str, T)])
+where
+    T: Copy + Debug + PartialEq + Display + FromStr<Err = UnknownName> + Serialize + DeserializeOwned,
+{
+    for variant in variants {
+        let name = variant.to_string();
+        assert_eq!(serde_json::to_value(variant).unwrap(), serde_json::Value::from(name.as_str()));
+        assert_eq!(name.parse(), Ok(*variant));
+    }
+    for (alias, variant) in aliases {
+        assert_eq!(alias.parse(), Ok(*variant));
+        assert_eq!(serde_json::from_value::<T>(serde_json::Value::from(*alias)).unwrap(), *variant);
+    }
+    let error = "unheard-of".parse::<T>().unwrap_err();
+    assert_eq!(error.found, "unheard-of");
+    assert_eq!(error.expected, variants.iter().map(T::to_string).collect::<Vec<_>>());
+}
+
+#[test]
+fn enums_have_the_same_names_in_display_from_str_and_serde() {
+    check_names(Spacing::ALL, &[]);
+    check_names(BetaScheduleName::ALL, &[("scaled_linear", BetaScheduleName::ScaledLinear)]);
+    check_names(Prediction::ALL, &[("sample", Prediction::X0), ("v_prediction", Prediction::V)]);
+    let aliases = [("fixed_large", VarianceKind::FixedLarge), ("fixed_small", VarianceKind::FixedSmall)];
+    check_names(VarianceKind::ALL, &aliases);
 }

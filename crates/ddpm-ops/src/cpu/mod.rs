@@ -7,6 +7,7 @@ pub(crate) mod exp;
 pub(crate) mod gemm;
 pub(crate) mod gemm_amx;
 pub(crate) mod geometry;
+pub(crate) mod planes;
 pub(crate) mod reduce;
 pub(crate) mod split;
 pub(crate) mod squares;

@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor};
 
 use super::normalisation::Surroundings;
 use super::primitives;
+use crate::backend::rearrange::Rearrange;
 use crate::conv2d::FusedConv2d;
-use crate::planes::Rearrange;
 use crate::tape::{Gradients, Tape, Value};
 
 /// Where the gradients of a convolution's surroundings go.

@@ -8,6 +8,7 @@ mod attention;
 mod convolution;
 #[cfg_attr(not(feature = "cuda"), path = "no_cudnn.rs")]
 mod cudnn;
+mod emulation;
 mod features;
 mod kernels;
 mod normalisation;
@@ -20,6 +21,7 @@ use std::cell::{Cell, RefCell};
 
 use candle_core::{DType, Result, Tensor, bail};
 
+pub(crate) use self::emulation::emulated;
 #[cfg(feature = "cuda")]
 pub use self::kernels::open_gpu;
 pub use self::kernels::{DeviceUpdate, UpdateRecord, UpdateStep, Updated};
@@ -75,12 +77,6 @@ fn to_channels_first(tensor: &Tensor) -> Result<Tensor> {
         axes[1..].rotate_right(1);
     }
     tensor.permute(axes)?.contiguous()
-}
-
-/// Whether the kernels of a GPU are to be tried on the CPU: f32 then goes through the operations of this module too.
-pub(crate) fn emulated() -> bool {
-    static EMULATED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    cfg!(feature = "emulated-kernels") && *EMULATED.get_or_init(|| std::env::var_os("DDPM_EMULATE_CUDA").is_some())
 }
 
 /// The type of vectors, statistics and sums beside values of `dtype`.

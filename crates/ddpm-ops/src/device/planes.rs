@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::planes::Rearrange;
+use crate::backend::rearrange::Rearrange;
 use crate::resample::Resample;
 use crate::tape::{Gradients, Tape, Value};
 

@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use super::normalisation::{Gradient, Statistics, Surroundings};
 use super::pointwise::Function;
 use super::{cudnn, kernels, reference};
-use crate::planes::Rearrange;
+use crate::backend::rearrange::Rearrange;
 
 /// A weight [out, in, k, k], or [out, in] of one tap, as [out, k, k, in] of that type.
 pub(super) fn kernel(weight: &Tensor, dtype: DType) -> Result<Tensor> {

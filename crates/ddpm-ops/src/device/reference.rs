@@ -7,7 +7,7 @@ use super::normalisation::{Statistics, Surroundings};
 use super::planes;
 use super::pointwise::Function;
 use super::wide;
-use crate::planes::Rearrange;
+use crate::backend::rearrange::Rearrange;
 
 fn widened(x: &Tensor) -> Result<Tensor> {
     x.to_dtype(wide(x.dtype()))

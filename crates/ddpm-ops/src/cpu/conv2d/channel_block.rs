@@ -1,8 +1,8 @@
 //! Sixteen channels side by side: planes turned to positions and back.
 
+use crate::cpu::planes::{Input, Output};
 use crate::cpu::squares::SQUARE;
 use crate::cpu::transpose::{EIGHT, Turn, WithTurn, dispatch};
-use crate::planes::{Input, Output};
 
 /// How the positions of some images lie, before their number is multiplied by the sixteen channels of each.
 #[derive(Debug, Clone, Copy)]

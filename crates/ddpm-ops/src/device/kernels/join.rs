@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::launch::{Elements, address, address_to_write, launch, number, one_each, optional, unwritten};
-use crate::planes::Rearrange;
+use crate::backend::rearrange::Rearrange;
 
 /// `Join` in `kernels.cu`.
 #[derive(Debug, Clone, Copy, Default)]

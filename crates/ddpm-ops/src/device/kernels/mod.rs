@@ -29,11 +29,12 @@ pub(super) use self::pointwise::{function, function_by_input, raised, sums_over_
 pub(super) use self::softmax::{softmax, softmax_by_input};
 pub use self::update::{DeviceUpdate, UpdateRecord, UpdateStep, Updated};
 pub(super) use self::weights::{kernel_of_weight, weight_of_kernel};
+use crate::device::emulation::emulated;
 
 /// Whether there are kernels for values like these.
 pub(super) fn take(tensor: &Tensor) -> bool {
     let device = tensor.device();
     let there = cfg!(feature = "cuda") && device.is_cuda()
-        || cfg!(feature = "emulated-kernels") && device.is_cpu() && crate::device::emulated();
+        || cfg!(feature = "emulated-kernels") && device.is_cpu() && emulated();
     there && matches!(tensor.dtype(), DType::F32 | DType::BF16) && tensor.elem_count() > 0
 }
