@@ -64,7 +64,8 @@ impl LoadedModel {
         let on_device = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(device)?));
         let weights: BTreeMap<String, Tensor> =
             self.saved.tensors.iter().map(on_device).collect::<anyhow::Result<_>>()?;
-        let network = Network::from_tensors(&self.network, &weights).with_context(|| self.path().display().to_string())?;
+        let network =
+            Network::from_tensors(&self.network, &weights).with_context(|| self.path().display().to_string())?;
         Ok(network.with_precision(precision).with_packed_weights())
     }
 }

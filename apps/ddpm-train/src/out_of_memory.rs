@@ -31,7 +31,9 @@ pub(crate) fn advise(error: anyhow::Error, trainer: &Trainer, config: &RunConfig
     info!("out of memory on {device}: looking for a batch that fits");
     let (size, channels) = (config.model.image_size(), config.model.channels());
     let fits = |parts: usize, batch: usize| {
-        let tried = trainer.try_step(parts, [batch, channels, size.height, size.width]).map_err(anyhow::Error::from);
+        let tried = trainer
+            .try_forward_backward(parts, [batch, channels, size.height, size.width])
+            .map_err(anyhow::Error::from);
         match tried {
             Ok(()) => Some(true),
             Err(error) if is_out_of_memory(&error) => Some(false),

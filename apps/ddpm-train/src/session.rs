@@ -101,7 +101,7 @@ fn restore(config: &RunConfig, start: &Start, total_steps: u64, device: &Device)
     if let Start::Resume { checkpoint, .. } = start {
         let Checkpoint { model, training, state, .. } = checkpoint.clone();
         let state = serde_json::from_value(state).context("the checkpoint's state.json")?;
-        let restored = trainer.restore(&Snapshot { averages: model, training, state });
+        let restored = trainer.restore(&Snapshot { ema_parameters: model, training, state });
         restored.map_err(|error| usage(format!("cannot go on from the checkpoint: {error}")))?;
         if checkpoint.step < total_steps {
             info!("the run goes on from step {} to {total_steps}", checkpoint.step);
@@ -212,7 +212,7 @@ impl Session<'_> {
 
     /// Draws the preview that an earlier session was stopped before. Returns false if a signal stops the drawing.
     fn draw_missing_preview(&self, watch: &mut Watch, stopped: &dyn Fn() -> bool) -> anyhow::Result<bool> {
-        let drawn = preview(self.config).draw(&self.trainer, stopped);
+        let drawn = preview(self.config).sample(&self.trainer, stopped);
         match drawn.map_err(|error| out_of_memory::advise(error.into(), &self.trainer, self.config))? {
             Some(images) => watch.preview(self.trainer.state().step, &images).map(|()| true),
             None => Ok(false),
@@ -224,7 +224,7 @@ impl Session<'_> {
         if matches!(self.config.model, NetworkConfig::UNet2d(_)) {
             let snapshot = self.trainer.snapshot();
             let pipeline = self.run.path().join("pipeline");
-            write_pipeline(&pipeline, &describe_model(self.config, snapshot.state.step)?, &snapshot.averages)?;
+            write_pipeline(&pipeline, &describe_model(self.config, snapshot.state.step)?, &snapshot.ema_parameters)?;
             info!("pipeline for diffusers: {}", pipeline.display());
         }
         Ok(())

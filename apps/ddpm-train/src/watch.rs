@@ -152,8 +152,8 @@ impl Observer for Watch {
                 tracing::debug!("step {step} is saved in {}", path.display());
                 self.curve()?;
             }
-            Event::Drawing { images, steps } => {
-                let drawing = format!("drawing {} in {}", counted(images, "image"), counted(steps, "step"));
+            Event::PreviewStarted { images, sampler_steps } => {
+                let drawing = format!("drawing {} in {}", counted(images, "image"), counted(sampler_steps, "step"));
                 if self.bar.is_hidden() && self.bar.position() == self.total_steps {
                     info!("{drawing}");
                 }

@@ -25,11 +25,11 @@ pub trait Architecture: Debug + Sized {
     fn new(config: &Self::Config, vb: VarBuilder<'_>) -> Result<Self>;
 
     /// The embedding of the timesteps and of whatever else the prediction is conditioned on, [batch, time_channels], after
-    /// its last activation, on the backend of `like`. Blocks receive it as [`Context::time`].
+    /// its last activation. Blocks receive it as [`Context::time`].
     ///
     /// # Errors
     /// When a tensor operation fails.
-    fn embed(&self, tape: &Tape, conditioning: &Conditioning<'_>, like: &Value) -> Result<Value>;
+    fn embed(&self, tape: &Tape, conditioning: &Conditioning<'_>) -> Result<Value>;
 
     /// The prediction for `x_t`, [batch, channel, height, width].
     ///

@@ -63,8 +63,8 @@ impl<A: Architecture> DenoisingNetwork<A> {
     ///
     /// The packed weights take up to five times the memory of the weights, and at most 1 GiB more on the CPU.
     pub fn with_packed_weights(self) -> Self {
-        let prepacked = Some(PackedWeights::default());
-        Self { compute: ComputeOptions { prepacked, ..self.compute }, ..self }
+        let packed_weights = Some(PackedWeights::default());
+        Self { compute: ComputeOptions { packed_weights, ..self.compute }, ..self }
     }
 
     /// The network with the activations of its residual blocks recomputed in the backward pass rather than saved (gradient
@@ -153,15 +153,14 @@ impl<A: Architecture> DenoisingNetwork<A> {
         check_conditioning(batch, t, class_labels, A::takes_class_labels(&self.config))?;
         let conditioning = Conditioning { timesteps: t, class_labels };
         Ok(ddpm_ops::recorded(&self.compute, &[x_t], |tape, values| {
-            let x_t = &values[0];
-            let time = self.architecture.embed(tape, &conditioning, x_t)?;
+            let time = self.architecture.embed(tape, &conditioning)?;
             let context = match dropout {
                 Some(stream) => Context::new(tape, time)
                     .with_dropout(A::dropout(&self.config), stream)
                     .with_recompute(self.recompute),
                 None => Context::new(tape, time),
             };
-            self.architecture.forward(x_t, &context)
+            self.architecture.forward(&values[0], &context)
         })?)
     }
 }

@@ -47,10 +47,10 @@ impl Architecture for NetworkArchitecture {
         }
     }
 
-    fn embed(&self, tape: &Tape, conditioning: &Conditioning<'_>, like: &Value) -> Result<Value> {
+    fn embed(&self, tape: &Tape, conditioning: &Conditioning<'_>) -> Result<Value> {
         match self {
-            Self::NoiseNet(network) => network.embed(tape, conditioning, like),
-            Self::UNet2d(network) => network.embed(tape, conditioning, like),
+            Self::NoiseNet(network) => network.embed(tape, conditioning),
+            Self::UNet2d(network) => network.embed(tape, conditioning),
         }
     }
 

@@ -22,14 +22,14 @@ impl Embedding {
         Ok(Self { weight })
     }
 
-    /// The rows of `indices` `[batch]`, of any dtype: [batch, features], on the backend of `like`.
+    /// The rows of `indices` `[batch]`, of any dtype: [batch, features].
     ///
     /// # Errors
     /// When an index is negative or not below the number of rows.
-    pub fn forward(&self, tape: &Tape, indices: &Tensor, like: &Value) -> Result<Value> {
+    pub fn forward(&self, tape: &Tape, indices: &Tensor) -> Result<Value> {
         let indices = indices.to_dtype(DType::I64)?.to_vec1::<i64>()?;
         // A negative index becomes one that is out of range, so that `Tape::embedding` reports it.
         let rows: Vec<usize> = indices.iter().map(|index| usize::try_from(*index).unwrap_or(usize::MAX)).collect();
-        tape.embedding(&self.weight, &rows, like)
+        tape.embedding(&self.weight, &rows)
     }
 }

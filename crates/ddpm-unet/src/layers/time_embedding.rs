@@ -35,12 +35,12 @@ impl TimeEmbedding {
         Ok(Self { sinusoids, linear1, activation, linear2: Linear::new(channels, channels, vb2)? })
     }
 
-    /// Timesteps `[batch]`, counted from 0, of any dtype, to [batch, channels] on the backend of `like`.
+    /// Timesteps `[batch]`, counted from 0, of any dtype, to [batch, channels].
     ///
     /// # Errors
     /// When `timesteps` has another rank.
-    pub fn forward(&self, tape: &Tape, timesteps: &Tensor, like: &Value) -> Result<Value> {
-        let sinusoids = tape.constant(&self.sinusoids.forward(timesteps)?, like)?;
+    pub fn forward(&self, tape: &Tape, timesteps: &Tensor) -> Result<Value> {
+        let sinusoids = tape.constant(&self.sinusoids.forward(timesteps)?)?;
         let hidden = self.activation.forward(tape, &self.linear1.forward(tape, &sinusoids)?)?;
         self.linear2.forward(tape, &hidden)
     }

@@ -73,8 +73,8 @@ impl Architecture for NoiseNetArchitecture {
         })
     }
 
-    fn embed(&self, tape: &Tape, conditioning: &Conditioning<'_>, like: &Value) -> Result<Value> {
-        tape.silu(&self.time_embedding.forward(tape, conditioning.timesteps, like)?)
+    fn embed(&self, tape: &Tape, conditioning: &Conditioning<'_>) -> Result<Value> {
+        tape.silu(&self.time_embedding.forward(tape, conditioning.timesteps)?)
     }
 
     fn forward(&self, x_t: &Value, context: &Context<'_>) -> Result<Value> {

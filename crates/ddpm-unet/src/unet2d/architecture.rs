@@ -84,11 +84,11 @@ impl Architecture for UNet2dArchitecture {
         })
     }
 
-    fn embed(&self, tape: &Tape, conditioning: &Conditioning<'_>, like: &Value) -> Result<Value> {
-        let mut embedding = self.time_embedding.forward(tape, conditioning.timesteps, like)?;
+    fn embed(&self, tape: &Tape, conditioning: &Conditioning<'_>) -> Result<Value> {
+        let mut embedding = self.time_embedding.forward(tape, conditioning.timesteps)?;
         match (&self.class_embedding, conditioning.class_labels) {
             (Some(class_embedding), Some(labels)) => {
-                embedding = tape.add(&embedding, &class_embedding.forward(tape, labels, like)?)?;
+                embedding = tape.add(&embedding, &class_embedding.forward(tape, labels)?)?;
             }
             (None, None) => {}
             _ => bail!("class labels are given exactly if the network is conditioned on classes"),

@@ -17,16 +17,15 @@ pub enum ClassEmbedding {
 }
 
 impl ClassEmbedding {
-    /// Labels `[batch]`, or [batch, time_channels] for [`ClassEmbedding::Identity`], to [batch, time_channels] on the backend
-    /// of `like`.
+    /// Labels `[batch]`, or [batch, time_channels] for [`ClassEmbedding::Identity`], to [batch, time_channels].
     ///
     /// # Errors
     /// When a label is not a row of the table, or when the labels have another shape.
-    pub fn forward(&self, tape: &Tape, labels: &Tensor, like: &Value) -> Result<Value> {
+    pub fn forward(&self, tape: &Tape, labels: &Tensor) -> Result<Value> {
         match self {
-            Self::Table(table) => table.forward(tape, labels, like),
-            Self::Timestep(embedding) => embedding.forward(tape, labels, like),
-            Self::Identity => tape.constant(labels, like),
+            Self::Table(table) => table.forward(tape, labels),
+            Self::Timestep(embedding) => embedding.forward(tape, labels),
+            Self::Identity => tape.constant(labels),
         }
     }
 }
