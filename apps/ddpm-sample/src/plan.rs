@@ -63,7 +63,7 @@ impl Plan {
         model.check_names(&shapes)?;
         tell_own(&model, &schedule)?;
         let schedule = schedule.build().with_context(|| format!("{file}: field `diffusion`"))?;
-        let diffusion = GaussianDiffusion::new(schedule).predicting(model.description.prediction);
+        let diffusion = GaussianDiffusion::new(schedule).with_prediction(model.description.prediction);
         let sampler = sampler(args, &model, &diffusion)?;
         let learnt = matches!(sampler.variance, ReverseVariance::Learned | ReverseVariance::LearnedRange);
         let (channels, out) = (config.channels(), config.out_channels());
@@ -130,7 +130,7 @@ impl Plan {
     /// The noise of the images `from..from + images`, after their x_T, and those x_T on the device.
     pub(crate) fn begin(&self, from: usize, images: usize, device: &Device) -> anyhow::Result<(ImageNoise, Tensor)> {
         let mut noise = if self.between {
-            ImageNoise::between(self.seed, Purpose::SamplingNoise, self.first, images)
+            ImageNoise::interpolated(self.seed, Purpose::SamplingNoise, self.first, images)
         } else {
             ImageNoise::new(self.seed, Purpose::SamplingNoise, self.first + from as u64, images)
         };

@@ -18,6 +18,6 @@ pub(crate) struct DiffusionConfig {
 impl DiffusionConfig {
     /// The process, validated.
     pub(crate) fn build(&self) -> Result<GaussianDiffusion, ScheduleError> {
-        Ok(GaussianDiffusion::new(self.schedule.build()?).predicting(self.prediction))
+        Ok(GaussianDiffusion::new(self.schedule.build()?).with_prediction(self.prediction))
     }
 }
