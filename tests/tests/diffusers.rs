@@ -279,7 +279,7 @@ fn a_run_takes_over_the_models_sampler() {
     };
     let warned = said("--preset ddpm-cifar10 --data x --dry-run --init", &pipeline);
     assert!(
-        warned.contains("diffusion.prediction is Epsilon") && warned.contains("[diffusion] is another"),
+        warned.contains("diffusion.prediction is epsilon") && warned.contains("[diffusion] is another"),
         "{warned}"
     );
     assert!(!said("--dry-run --init", &pipeline).contains("WARN"));

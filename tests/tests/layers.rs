@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// What each crate may use of the workspace. Change it together with the table in docs/architecture.md.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("ddpm-schedule", &[]),
     ("ddpm-rng", &[]),
     ("ddpm-ops", &[]),
     ("ddpm-unet", &["ddpm-ops", "ddpm-rng"]),
     ("ddpm-diffusion", &["ddpm-schedule", "ddpm-rng"]),
     ("ddpm-data", &["ddpm-rng"]),
-    ("ddpm-checkpoint", &["ddpm-unet", "ddpm-schedule"]),
+    ("ddpm-checkpoint", &["ddpm-schedule"]),
+    ("ddpm-diffusers", &["ddpm-checkpoint", "ddpm-unet", "ddpm-diffusion", "ddpm-schedule"]),
     ("ddpm-trainer", &["ddpm-diffusion", "ddpm-checkpoint", "ddpm-ops", "ddpm-rng", "ddpm-schedule"]),
     ("ddpm-hub", &[]),
     ("ddpm-testkit", &[]),
@@ -22,11 +23,12 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("ddpm-sample", &APPS),
 ];
 
-const APPS: [&str; 10] = [
+const APPS: [&str; 11] = [
     "ddpm-cli",
     "ddpm-hub",
     "ddpm-trainer",
     "ddpm-checkpoint",
+    "ddpm-diffusers",
     "ddpm-data",
     "ddpm-diffusion",
     "ddpm-unet",

@@ -214,7 +214,7 @@ fn wrong_usage_says_what_is_wrong_and_writes_nothing() {
         ("--set colour=red", "colour"),
         ("--set train.steps", "TABLE.KEY=VALUE"),
         ("--set data.workers=18446744073709551615", "data.workers: expected a number of at most"),
-        ("--preset minst", "[possible values: digits, images, mnist, cifar10, article, ddpm-cifar10, ddpm-256]; "),
+        ("--preset minst", "[possible values: digits, pictures, mnist, cifar10, article, ddpm-cifar10, ddpm-256]; "),
         ("--benchmark 0", "--benchmark"),
         ("--config /dev/zero", "expected at most"),
         ("--set data.fit=shrink", "shrink"),

@@ -37,8 +37,8 @@ impl FromStr for DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// The device itself. Where `auto` finds a GPU that it cannot use, or none in a program built for one, a warning says why
-    /// it is the CPU.
+    /// The device itself. Where `auto` finds a GPU that it cannot use, or none in a program built for one, a warning
+    /// says why it is the CPU.
     ///
     /// # Errors
     /// When a GPU is asked for by a program built without CUDA, there is none of that number, or it cannot be used.

@@ -19,8 +19,8 @@ pub fn device_name(device: &Device) -> String {
     gpu::model(device).map_or(label.clone(), |model| format!("{label} ({model})"))
 }
 
-/// How much of a GPU's memory is held, by this process and others, in MiB: what was needed at once since the process began, as
-/// memory that was freed is kept for the next use. None of the CPU.
+/// How much of a GPU's memory is held, by this process and others, in MiB: what was needed at once since the process
+/// began, as memory that was freed is kept for the next use. None of the CPU.
 pub fn gpu_memory_mib(device: &Device) -> Option<f64> {
     gpu::memory_held(device)
 }

@@ -46,8 +46,8 @@ pub fn exit(result: anyhow::Result<Ended>) -> ExitCode {
     }
 }
 
-/// The error and its causes, each said once: a cause that the message above it quotes is left out. Names of files may hold
-/// any character: those that would break the line are escaped.
+/// The error and its causes, each said once: a cause that the message above it quotes is left out. Names of files may
+/// hold any character: those that would break the line are escaped.
 fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {

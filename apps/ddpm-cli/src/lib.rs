@@ -1,10 +1,11 @@
 //! What the command-line programs of this workspace share: the command line, devices, threads, logs, progress, signals,
 //! exit codes.
 //!
-//! It leaves out everything about diffusion. With the feature `hub`, [`model_path`] knows the
-//! Hugging Face Hub, and `Transfer` draws what it sends; with the feature `cuda`, [`DeviceChoice`] opens NVIDIA GPUs. Reading order:
-//! [`arguments`], [`exit`], [`DeviceChoice`], [`device_name`](crate::device_name()), [`is_out_of_memory`], [`Verbosity`],
-//! [`Progress`], [`StopSignal`], [`counted`](crate::counted()), [`print`](crate::print()), [`completions`].
+//! It leaves out everything about diffusion. With the feature `hub`, [`model_path`] knows the Hugging Face Hub, and
+//! `Transfer` draws what it sends; with the feature `cuda`, [`DeviceChoice`] opens NVIDIA GPUs. Reading order:
+//! [`arguments`], [`exit`], [`DeviceChoice`], [`device_name`](crate::device_name()), [`is_out_of_memory`],
+//! [`Verbosity`], [`Progress`], [`StopSignal`], [`counted`](crate::counted()), [`print`](crate::print()),
+//! [`completions`].
 
 mod arguments;
 mod completions;
@@ -24,6 +25,7 @@ mod hub;
 #[path = "no_hub.rs"]
 mod hub;
 mod logging;
+mod named_values;
 mod out_of_memory;
 mod progress;
 mod signals;
@@ -42,6 +44,7 @@ pub use exit::{Ended, UsageError, exit, usage};
 pub use hub::hub_error;
 pub use hub::model_path;
 pub use logging::Verbosity;
+pub use named_values::named_values;
 pub use out_of_memory::is_out_of_memory;
 pub use progress::Progress;
 pub use signals::StopSignal;

@@ -20,7 +20,8 @@ pub struct Verbosity {
 }
 
 impl Verbosity {
-    /// Starts logging. Lines go above the bars that `bars` draws. The environment variable `RUST_LOG` overrides the flags.
+    /// Starts logging. Lines go above the bars that `bars` draws. The environment variable `RUST_LOG` overrides the
+    /// flags.
     pub fn start(self, bars: &MultiProgress) {
         let own = match (self.quiet, self.verbose) {
             (true, _) => "warn",

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// The bars of one program. Draws on standard error where that is a terminal and the program is not told to be quiet, and
-/// nowhere otherwise.
+/// The bars of one program. Draws on standard error where that is a terminal and the program is not told to be quiet,
+/// and nowhere otherwise.
 #[derive(Debug, Clone)]
 pub struct Progress(MultiProgress);
 
@@ -30,7 +30,8 @@ impl Progress {
     pub fn bar(&self, start: u64, end: u64, unit: &str) -> ProgressBar {
         let template = format!("{{bar:16}} {{pos}}/{{len}} {unit}  {{rate}}  {{msg}}");
         let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        // Of this bar's own steps alone: indicatif's rate takes those that a run has done before for the work of a moment.
+        // Of this bar's own steps alone: indicatif's rate takes those that a run has done before for the work of a
+        // moment.
         let style = style.with_key("rate", move |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
             let (done, seconds) = (state.pos().saturating_sub(start), state.elapsed().as_secs_f64());
             if done > 0 && seconds > 0.0 {

@@ -9,7 +9,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
-/// SIGINT and SIGTERM. At first they end the program at once; where there is something to save, the first one asks it to.
+/// SIGINT and SIGTERM. At first they end the program at once; where there is something to save, the first one asks it
+/// to.
 #[derive(Debug, Clone)]
 pub struct StopSignal {
     number: Arc<AtomicUsize>,

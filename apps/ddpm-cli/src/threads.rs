@@ -4,11 +4,11 @@ use anyhow::Context;
 
 use crate::usage;
 
-/// Has every computation of this process use `threads` threads, all cores where none is given, and runs `work` with their
-/// number on one of them. Called once, before anything computes.
+/// Has every computation of this process use `threads` threads, all cores where none is given, and runs `work` with
+/// their number on one of them. Called once, before anything computes.
 ///
-/// On one of them: a thread beside them would sleep while they compute and they while it thinks, and waking up takes longer
-/// than a small operation.
+/// On one of them: a thread beside them would sleep while they compute and they while it thinks, and waking up takes
+/// longer than a small operation.
 ///
 /// # Errors
 /// When `threads` is 0 or more than a machine could have, or the threads cannot be started; and those of `work`.

@@ -1,20 +1,27 @@
-//! `ddpm-sample`: a model in, images out.
+//! `ddpm-sample`: generates images with a trained model.
 //!
-//! Reading order: [`args`], [`plan`], [`sampling`], [`images`]; beside them [`out_of_memory`].
+//! Reading order: [`args`] with [`sampler_choice`]; [`plan`] with [`model`], [`sampler_options`] and [`latents`];
+//! [`sampling`]; [`images`] with [`output_check`]. Beside them: [`out_of_memory`].
 
 mod args;
 mod images;
+mod latents;
+mod model;
 mod out_of_memory;
+mod output_check;
 mod plan;
+mod sampler_choice;
+mod sampler_options;
 mod sampling;
 
 use std::process::ExitCode;
 
+use candle_core::Device;
 use ddpm_cli::{Ended, Progress, StopSignal, counted, device_in_words};
 use tracing::info;
 
 use crate::args::Args;
-use crate::images::Images;
+use crate::images::ImageWriter;
 use crate::plan::Plan;
 
 fn main() -> ExitCode {
@@ -29,28 +36,34 @@ fn run() -> anyhow::Result<Ended> {
     }
     let progress = Progress::new(args.verbosity.quiet);
     args.verbosity.start(progress.bars());
-    ddpm_cli::on_threads(args.threads, |threads| draw(&args, threads, &progress))
+    ddpm_cli::on_threads(args.threads, |threads| generate(&args, threads, &progress))
 }
 
-/// Samples and writes the images.
-fn draw(args: &Args, threads: usize, progress: &Progress) -> anyhow::Result<Ended> {
+/// Samples the images and writes them.
+fn generate(args: &Args, threads: usize, progress: &Progress) -> anyhow::Result<Ended> {
     let device = args.device.open()?;
     let stop = StopSignal::listen()?;
-
     let plan = Plan::new(args, &device, progress)?;
-    images::prepare(args, &plan)?;
-    info!("{}, step {}", plan.model_path.display(), plan.step);
-    let on = device_in_words(&device, threads);
-    let (count, steps) = (counted(plan.images(), "image"), counted(plan.sampler.steps, "step"));
-    let together = if plan.batch_size < plan.images() { format!(", {} at once", plan.batch_size) } else { "".into() };
-    info!("{count} by {} in {steps}{together}, on {on}", plan::name(plan.sampler.method));
+    output_check::prepare_outputs(args, &plan)?;
+    log_plan(&plan, &device, threads);
     stop.defer();
-    let mut images = Images::new(args, &plan, &stop);
-    let mut take = |from, batch: &_| images.take(from, batch);
-    let sampled = sampling::sample_all(&plan, &device, progress, &stop, &mut take);
+    let mut images = ImageWriter::new(args, &plan, &stop);
+    let mut write = |from, batch: &_| images.write(from, batch);
+    let sampled = sampling::sample_all(&plan, &device, progress, &stop, &mut write);
     match sampled.map_err(|error| out_of_memory::advise(error, &device, &plan))? {
         Some(moments) => images.finish(&moments)?,
-        None => images.stopped(),
+        None => images.log_stopped(),
     }
     Ok(stop.received().map_or(Ended::Done, Ended::BySignal))
+}
+
+fn log_plan(plan: &Plan, device: &Device, threads: usize) {
+    info!("model: {}, step {}", plan.model_path.display(), plan.step);
+    let (images, steps) = (counted(plan.images(), "image"), counted(plan.sampler.steps, "step"));
+    let batch = match plan.batch_size {
+        size if size < plan.images() => format!(" in batches of {size}"),
+        _ => String::new(),
+    };
+    let (method, device) = (plan.sampler.method, device_in_words(device, threads));
+    info!("sampling {images}{batch} with {method} in {steps} on {device}");
 }

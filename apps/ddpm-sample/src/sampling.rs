@@ -1,28 +1,31 @@
-//! The sampling itself, batch by batch.
+//! Samples the images of a plan, batch by batch.
 
 use std::ops::ControlFlow;
 
 use candle_core::{Device, Tensor};
 use ddpm_cli::{Progress, StopSignal};
-use ddpm_diffusion::{Sampling, TrajectoryRecorder, sample};
+use ddpm_diffusion::{Sampling, SamplingProgress, TrajectoryRecorder, sample};
 use indicatif::ProgressBar;
 
 use crate::plan::Plan;
 
-/// Images whose denoising is kept.
+/// Number of images in the denoising strip.
 const STRIP_IMAGES: usize = 8;
 
-/// Samples every image of the plan. `take` gets each batch as it is finished: the index of its first image in the plan,
-/// and x_0. Gives x at moments from x_T to x_0 of the first images; None when a signal came first.
+/// Samples every image of the plan.
+///
+/// `write` receives each batch as it is finished: the index of its first image in the plan, and x_0. The result is x_t
+/// of the first images at several timesteps, from x_T to x_0, for the denoising strip. It is `None` if a signal
+/// stopped the sampling.
 ///
 /// # Shapes
-/// All [image, channel, height, width], on the CPU.
+/// All tensors are [image, channel, height, width], on the CPU.
 pub(crate) fn sample_all(
     plan: &Plan,
     device: &Device,
     progress: &Progress,
     stop: &StopSignal,
-    take: &mut dyn FnMut(usize, &Tensor) -> anyhow::Result<()>,
+    write: &mut dyn FnMut(usize, &Tensor) -> anyhow::Result<()>,
 ) -> anyhow::Result<Option<Vec<Tensor>>> {
     let batches = plan.images().div_ceil(plan.batch_size);
     let bar = progress.bar(0, (batches * plan.sampler.steps) as u64, "steps");
@@ -31,7 +34,7 @@ pub(crate) fn sample_all(
         let images = plan.batch_size.min(plan.images() - from);
         let strip = if from == 0 { Some(&mut moments) } else { None };
         let x_0 = sample_batch(plan, from, images, device, &bar, stop, strip)?;
-        x_0.map_or(Ok(()), |x_0| take(from, &x_0))?;
+        x_0.map_or(Ok(()), |x_0| write(from, &x_0))?;
         if stop.received().is_some() {
             bar.finish_and_clear();
             return Ok(None);
@@ -41,6 +44,7 @@ pub(crate) fn sample_all(
     Ok(Some(moments))
 }
 
+/// Samples the images `from..from + images` of the plan, and records x_t of the first ones in `moments` if it is given.
 fn sample_batch(
     plan: &Plan,
     from: usize,
@@ -58,7 +62,7 @@ fn sample_batch(
         None => None,
     };
     let mut recorded = Ok(());
-    let mut on_step = |step: ddpm_diffusion::SamplingProgress<'_>| {
+    let mut on_step = |step: SamplingProgress<'_>| {
         bar.inc(1);
         if let Some(recording) = &mut recording {
             recorded = recording.record(&step);

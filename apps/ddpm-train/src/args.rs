@@ -24,9 +24,9 @@ pub(crate) struct Args {
     /// in the program; `hub:OWNER/NAME[@REVISION]` for a dataset of the Hugging Face Hub
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
-    /// Begin with the weights of a model: a run, a checkpoint, a model file, a pipeline of diffusers, or `OWNER/NAME[@REVISION]` of
-    /// the Hugging Face Hub. Without --preset the network,
-    /// the schedule and the sampler are that model's too
+    /// Begin with the weights of a model: a run, a checkpoint, a model file, a pipeline of diffusers, or
+    /// `OWNER/NAME[@REVISION]` of the Hugging Face Hub. Without --preset the network, the schedule and the sampler are
+    /// that model's too
     #[arg(long, value_name = "MODEL", conflicts_with = "benchmark")]
     pub(crate) init: Option<PathBuf>,
     /// The run directory [default: runs/PRESET, or the next free runs/PRESET-N]
@@ -44,8 +44,8 @@ pub(crate) struct Args {
     /// The name of every random draw
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// `auto` continues the run in its directory where there is one; `never` begins anew; a run or checkpoint directory is
-    /// continued
+    /// `auto` continues the run in its directory where there is one; `never` begins anew; a run or checkpoint
+    /// directory is continued
     #[arg(long, value_name = "auto|never|PATH", default_value = "auto")]
     pub(crate) resume: Resume,
     /// auto, cpu, cuda or cuda:N
@@ -63,8 +63,8 @@ pub(crate) struct Args {
     /// Train N steps on synthetic images, print the timings as one JSON object and stop
     #[arg(long, value_name = "N", conflicts_with = "dry_run", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) benchmark: Option<u64>,
-    /// When the run is done, upload its pipeline (model.kind unet2d) to this model of the Hugging Face Hub, which is created,
-    /// public, where there is none. Needs HF_TOKEN
+    /// When the run is done, upload its pipeline (model.kind unet2d) to this model of the Hugging Face Hub, which is
+    /// created, public, where there is none. Needs HF_TOKEN
     #[arg(long, value_name = "OWNER/NAME", conflicts_with = "benchmark")]
     pub(crate) push_to_hub: Option<String>,
     #[command(flatten)]

@@ -1,14 +1,17 @@
-//! What the `[diffusion]` table of a configuration says: the schedule, and what the network predicts.
+//! The table `[diffusion]` of a configuration: the noise schedule, and what the network predicts.
 
 use ddpm_diffusion::GaussianDiffusion;
 use ddpm_schedule::{Prediction, ScheduleConfig, ScheduleError};
 use serde::{Deserialize, Serialize};
 
-/// The diffusion process that is trained.
+/// The keys of `[diffusion]` that only some of the beta schedules read.
+pub(crate) const BETA_PARAMETERS: [&str; 5] = ["beta_start", "beta_end", "cosine_offset", "max_beta", "betas"];
+
+/// The diffusion process that a run trains.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DiffusionConfig {
-    /// `epsilon`, `x0` or `v`. `epsilon` if left out.
+    /// What the network predicts: `epsilon` (the default), `x0` or `v`.
     #[serde(default)]
     pub(crate) prediction: Prediction,
     #[serde(flatten)]
@@ -16,7 +19,10 @@ pub(crate) struct DiffusionConfig {
 }
 
 impl DiffusionConfig {
-    /// The process, validated.
+    /// Builds the diffusion process.
+    ///
+    /// # Errors
+    /// When a parameter of the schedule is out of range.
     pub(crate) fn build(&self) -> Result<GaussianDiffusion, ScheduleError> {
         Ok(GaussianDiffusion::new(self.schedule.build()?).with_prediction(self.prediction))
     }

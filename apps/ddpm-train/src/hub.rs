@@ -10,7 +10,7 @@ use ddpm_hub::{Hub, HubConfig, HubError, RepoId, Wanted};
 use ddpm_unet::NetworkConfig;
 use tracing::info;
 
-use crate::config::RunConfig;
+use crate::run_config::RunConfig;
 
 /// What `data.path` begins with where the images are a dataset of the Hub.
 const PREFIX: &str = "hub:";
@@ -20,8 +20,9 @@ pub(crate) fn is_dataset(path: &str) -> bool {
     path.starts_with(PREFIX) && !Path::new(path).exists()
 }
 
-/// Replaces the name of a dataset of the Hub by its name at one commit: a run that goes on finds the same images. `before`
-/// is the `data.path` of the run that is to go on; where it is of the same dataset and nobody says a revision, it stays.
+/// Replaces the name of a dataset of the Hub by its name at one commit: a run that goes on finds the same images.
+/// `before` is the `data.path` of the run that is to go on; where it is of the same dataset and nobody says a
+/// revision, it stays.
 pub(crate) fn pin(data: &mut DataConfig, before: Option<&str>) -> anyhow::Result<()> {
     if !is_dataset(&data.path) {
         return Ok(());

@@ -1,12 +1,21 @@
-//! `ddpm-train`: images in, a model and images out.
+//! `ddpm-train`: trains a model on images.
 //!
-//! Reading order: [`args`], [`config`] with [`overlay`] and [`config_tables`], [`run_choice`], [`session`]; beside them
-//! [`presets`], [`renamed_keys`], [`sample_config`], [`model`], [`watch`], [`benchmark`], [`hub`], [`out_of_memory`].
+//! Reading order:
+//! - the command line: [`args`];
+//! - the configuration: [`run_config`] with [`config_table`], [`diffusion_config`], [`sample_config`] and [`table_reader`];
+//!   [`config_resolution`] with [`presets`], [`config_document`], [`overrides`] and [`renamed_keys`];
+//! - the run directory: [`run_request`], [`request_parser`] with [`run_paths`], [`opened_run`] with [`config_comparison`] and
+//!   [`origin`];
+//! - the training: [`start`], [`session`] with [`model`], [`model_description`], [`previews`] and [`watch`].
+//!
+//! Beside them: [`benchmark`], [`hub`] and [`out_of_memory`].
 
 mod args;
 mod benchmark;
-mod config;
-mod config_tables;
+mod config_comparison;
+mod config_document;
+mod config_resolution;
+mod config_table;
 mod diffusion_config;
 #[cfg(feature = "hub")]
 mod hub;
@@ -14,23 +23,32 @@ mod hub;
 #[path = "no_hub.rs"]
 mod hub;
 mod model;
+mod model_description;
+mod opened_run;
+mod origin;
 mod out_of_memory;
-mod overlay;
+mod overrides;
 mod presets;
+mod previews;
 mod renamed_keys;
-mod run_choice;
+mod request_parser;
+mod run_config;
+mod run_paths;
+mod run_request;
 mod sample_config;
 mod session;
+mod start;
+mod table_reader;
 mod watch;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use ddpm_cli::{Ended, Progress, usage};
 
 use crate::args::Args;
-use crate::config::RunConfig;
 use crate::model::Init;
-use crate::run_choice::Request;
+use crate::session::Runtime;
 
 fn main() -> ExitCode {
     ddpm_cli::exit(run())
@@ -45,34 +63,49 @@ fn run() -> anyhow::Result<Ended> {
     let progress = Progress::new(args.verbosity.quiet);
     args.verbosity.start(progress.bars());
 
-    if let Some(steps) = args.benchmark {
-        let config = RunConfig::resolve(&args, None, None)?;
-        return ddpm_cli::on_threads(args.threads, |threads| {
-            let device = args.device.open()?;
-            let timed = benchmark::benchmark(&config, steps, &device, threads);
-            timed.map_err(|error| out_of_memory::advise_at_start(error, &device))
-        });
+    match args.benchmark {
+        Some(steps) => benchmark(&args, steps),
+        None => train(&args, &progress),
     }
-    let request = Request::read(&args)?;
-    let init =
-        args.init.as_deref().map(|path| Init::find(ddpm_cli::model_path("--init", path, &progress)?)).transpose()?;
-    let mut config = RunConfig::resolve(&args, request.saved(&args)?.as_ref(), init.as_ref().map(|init| &init.model))?;
+}
+
+fn benchmark(args: &Args, steps: u64) -> anyhow::Result<Ended> {
+    let config = config_resolution::resolve_config(args, None, None)?;
+    ddpm_cli::on_threads(args.threads, |threads| {
+        let device = args.device.open()?;
+        let timed = benchmark::benchmark(&config, steps, &device, threads);
+        timed.map_err(|error| out_of_memory::advise_at_start(error, &device))
+    })
+}
+
+/// Resolves and checks everything that the command line specifies, then trains.
+fn train(args: &Args, progress: &Progress) -> anyhow::Result<Ended> {
+    let request = request_parser::parse_request(args)?;
+    let init_path = args.init.as_deref().map(|path| ddpm_cli::model_path("--init", path, progress)).transpose()?;
+    let init = init_path.map(Init::find).transpose()?;
+    let saved = request.saved_config(args)?;
+    let mut config = config_resolution::resolve_config(args, saved.as_ref(), init.as_ref().map(|init| &init.model))?;
     let push = args.push_to_hub.as_deref().map(|id| hub::Push::new(id, &config)).transpose()?;
     if args.dry_run {
         ddpm_cli::print(&config.to_toml()?)?;
         return Ok(Ended::Done);
     }
-    // A path that was typed wrong is a matter of usage; what lies behind one that exists is not.
-    let data = &config.data.path;
-    if data != "digits" && !hub::is_dataset(data) && !std::path::Path::new(data).exists() {
-        let hint = hub::hint(data);
-        return Err(usage(format!("data.path: expected images at {data}, found nothing there{hint}")));
-    }
-    request.check_apart(std::path::Path::new(data))?;
-    hub::pin(&mut config.data, request.data_before()?.as_deref())?;
+    check_data_exists(&config.data.path)?;
+    request.check_outside_data(Path::new(&config.data.path))?;
+    hub::pin(&mut config.data, request.saved_data_path()?.as_deref())?;
     ddpm_cli::on_threads(args.threads, |threads| {
         let device = args.device.open()?;
-        let trained = session::train(request, &config, init, push.as_ref(), &device, threads, &progress);
+        let runtime = Runtime { device: &device, threads, progress };
+        let trained = session::train(request, &config, init, push.as_ref(), runtime);
         trained.map_err(|error| out_of_memory::advise_at_start(error, &device))
     })
+}
+
+/// A path that does not exist is wrong usage. Whether an existing path contains images is found out when it is opened.
+fn check_data_exists(data: &str) -> anyhow::Result<()> {
+    if data == "digits" || hub::is_dataset(data) || Path::new(data).exists() {
+        return Ok(());
+    }
+    let hint = hub::hint(data);
+    Err(usage(format!("data.path: expected images at {data}, found nothing there{hint}")))
 }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use ddpm_cli::{Progress, usage};
 use ddpm_data::{DataConfig, ImageSource};
 
-use crate::config::RunConfig;
+use crate::run_config::RunConfig;
 
 const WITHOUT: &str = "this program was built without the feature `hub`: it does not reach the Hugging Face Hub";
 

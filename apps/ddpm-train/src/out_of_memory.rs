@@ -5,7 +5,7 @@ use ddpm_cli::{device_label, is_out_of_memory};
 use ddpm_trainer::Trainer;
 use tracing::{debug, info};
 
-use crate::config::RunConfig;
+use crate::run_config::RunConfig;
 
 /// The error itself, or a line for a training that ran out of memory before its first step.
 pub(crate) fn advise_at_start(error: anyhow::Error, device: &Device) -> anyhow::Error {
@@ -31,7 +31,9 @@ pub(crate) fn advise(error: anyhow::Error, trainer: &Trainer, config: &RunConfig
     info!("out of memory on {device}: looking for a batch that fits");
     let (size, channels) = (config.model.image_size(), config.model.channels());
     let fits = |parts: usize, batch: usize| {
-        let tried = trainer.try_step(parts, [batch, channels, size.height, size.width]).map_err(anyhow::Error::from);
+        let tried = trainer
+            .try_forward_backward(parts, [batch, channels, size.height, size.width])
+            .map_err(anyhow::Error::from);
         match tried {
             Ok(()) => Some(true),
             Err(error) if is_out_of_memory(&error) => Some(false),
@@ -54,8 +56,8 @@ enum Found {
     Unknown,
 }
 
-/// The fewest equal parts of a batch that fit, so that a step sees as many images as before. `fits` says None where something
-/// else fails.
+/// The fewest equal parts of a batch that fit, so that a step sees as many images as before. `fits` says None where
+/// something else fails.
 fn fewest_parts(batch_size: usize, fits: impl Fn(usize) -> Option<bool>) -> Found {
     for parts in (1..=batch_size).filter(|parts| batch_size.is_multiple_of(*parts)) {
         match fits(parts) {

@@ -1,6 +1,8 @@
-//! The configurations that the program carries with it.
+//! The configurations that are compiled into the program.
 
-/// A preset's name and its document.
+use toml::{Table, Value};
+
+/// Name and TOML document of each preset.
 const PRESETS: [(&str, &str); 7] = [
     ("digits", include_str!("../../../assets/presets/digits.toml")),
     ("pictures", include_str!("../../../assets/presets/pictures.toml")),
@@ -11,8 +13,10 @@ const PRESETS: [(&str, &str); 7] = [
     ("ddpm-256", include_str!("../../../assets/presets/ddpm-256.toml")),
 ];
 
-/// The preset to begin with where none is named: by whose images they are.
-pub(crate) fn default_name(data: Option<&str>) -> &'static str {
+/// The preset to start from if none is named. `overrides` are the keys that the command line sets: images other than
+/// the embedded digits need another preset.
+pub(crate) fn default_name(overrides: &Table) -> &'static str {
+    let data = overrides.get("data").and_then(|data| data.get("path")).and_then(Value::as_str);
     if data.is_none_or(|data| data == "digits") { "digits" } else { "pictures" }
 }
 
@@ -21,7 +25,7 @@ pub(crate) fn names() -> [&'static str; PRESETS.len()] {
     PRESETS.map(|(name, _)| name)
 }
 
-/// The document of that preset.
+/// The TOML document of the preset `name`, if there is one.
 pub(crate) fn document(name: &str) -> Option<&'static str> {
     PRESETS.iter().find(|(own, _)| *own == name).map(|(_, document)| *document)
 }

@@ -1,216 +1,240 @@
-//! One training session: everything opened in order, then the loop.
+//! A training session: the run directory is opened, the state is restored and the remaining steps are taken.
 
-use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use candle_core::Device;
-use ddpm_checkpoint::{Checkpoint, ModelDescription, RunDir, write_pipeline};
+use ddpm_checkpoint::{Checkpoint, RunDir};
 use ddpm_cli::{Ended, Progress, StopSignal, counted, device_in_words, usage};
-use ddpm_data::{DataError, ImageSource, Loader, LoaderConfig};
-use ddpm_trainer::{Outcome, Preview, Snapshot, Trainer, TrainerError, save_checkpoint};
+use ddpm_data::{ImageSource, Loader, LoaderConfig};
+use ddpm_diffusers::write_pipeline;
+use ddpm_trainer::{Outcome, Snapshot, Trainer, save_checkpoint};
 use ddpm_unet::NetworkConfig;
 use tracing::{info, warn};
 
-use crate::config::RunConfig;
-use crate::diffusion_config::DiffusionConfig;
+use crate::config_comparison::warn_of_changed_length;
 use crate::hub::{self, Push};
 use crate::model::{Init, new_model};
+use crate::model_description::describe_model;
+use crate::opened_run::{OpenedRun, RunProgress};
+use crate::origin::Origin;
 use crate::out_of_memory;
-use crate::run_choice::{Opened, Origin, Request, initialised_from, warn_of_other_length};
-use crate::watch::{Watch, grid_path};
+use crate::previews::{preview, preview_is_missing};
+use crate::run_config::RunConfig;
+use crate::run_request::RunRequest;
+use crate::start::Start;
+use crate::watch::Watch;
 
-/// Trains as the configuration says, from the beginning or from where the run stopped.
+/// What a session computes with and where it shows its progress.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Runtime<'a> {
+    pub(crate) device: &'a Device,
+    pub(crate) threads: usize,
+    pub(crate) progress: &'a Progress,
+}
+
+/// Trains the run that `request` asks for until its last step or a signal. A finished run is uploaded with `push`.
 pub(crate) fn train(
-    request: Request,
+    request: RunRequest,
     config: &RunConfig,
     init: Option<Init>,
     push: Option<&Push>,
-    device: &Device,
-    threads: usize,
-    progress: &Progress,
+    runtime: Runtime<'_>,
 ) -> anyhow::Result<Ended> {
     let stop = StopSignal::listen()?;
-    let source = hub::open(&config.data, progress)?;
+    let source = hub::open(&config.data, runtime.progress)?;
     let total_steps = total_steps(config, source.as_ref())?;
     if let Some(init) = &init {
         init.check(&config.model)?;
     }
-    let Opened { mut run, origin, new } = request.open(config, total_steps)?;
-    greet(config, source.as_ref(), device, threads, &run)?;
-    let (checkpoint, init) = match origin {
-        Some(Origin::Checkpoint(path)) => (Some(path), init),
-        Some(Origin::Model(path)) if init.is_none() => (None, Some(Init::find(path)?)),
-        _ => (None, init),
-    };
-    let diffusion = config.diffusion.build()?;
-    let model = new_model(&config.model, init.as_ref(), &config.train, device)?;
-    let mut trainer = Trainer::new(config.train.clone(), total_steps, diffusion, model, device.clone())?;
-    let restored = restore(&mut trainer, &run, checkpoint.as_deref())?;
-    let done = trainer.state().step;
-    if done > total_steps {
-        let run = run.path().display();
-        return Err(usage(format!(
-            "train.steps: expected at least the {done} that {run} has done, found {total_steps}"
-        )));
-    }
-    if !new {
-        warn_of_other_length(&run, config)?;
-    }
-    // Not before: a run that cannot begin leaves none behind. It has begun with its configuration; where it is stopped
-    // before it has a checkpoint of its own, it begins from its origin again.
-    if new {
-        let init = init.as_ref().map(|init| Origin::Model(init.path.clone()));
-        Origin::save(checkpoint.map(Origin::Checkpoint).or(init).as_ref(), &run)?;
-    }
-    run.save_config(&config.to_toml()?)?;
-    match &restored {
-        Some(restored) if run.checkpoints()?.is_empty() => drop(run.save_checkpoint(restored)?),
-        None if !new && init.is_none() => {
-            warn!("{} has no checkpoint: it begins from its first step", run.path().display())
-        }
-        _ => {}
-    }
-    if let (Some(init), None) = (&init, &restored) {
-        info!("begins with the weights of {}", init.path.display());
-        // From here on the run stands on its own.
-        save_checkpoint(&trainer, &mut run, &|step| describe(config, step))?;
-    }
-    if let (Some(init), Some(restored), false) = (&init, &restored, new)
-        && !initialised_from(run.path(), &init.path)
-    {
-        let (run, step) = (run.path().display(), restored.step);
-        warn!(
-            "--init has no effect: {run} goes on from its own step {step}; give another --out to begin with that model"
-        );
-    }
-    drop(restored);
-    let first_step = trainer.state().step;
-    let preview = preview(config);
-    let undrawn = preview_is_missing(config, &run, first_step, total_steps);
-    if first_step >= total_steps && !undrawn {
-        let path = run.path().display();
-        info!("{path} has done its {total_steps} steps; --steps gives it more, --out begins another");
-        if let Some(push) = push {
-            push.send(run.path(), first_step, progress)?;
-        }
-        return Ok(Ended::Done);
-    }
-
-    // Until here there was nothing to save.
-    stop.defer();
-    let size = config.model.image_size();
-    let (batch_size, seed, channels) = (config.train.batch_size, config.train.seed, config.model.channels());
-    let loading = LoaderConfig::new(&config.data, batch_size, seed, channels, [size.height, size.width]);
-    let mut loader = Loader::new(source, loading, trainer.state().batches).map_err(data_error)?;
-    let stopped = || stop.received().is_some();
-    let mut batches = std::iter::from_fn(|| Some(loader.next_unless(&stopped)?.map(|batch| batch.images)));
-    let describe = |step| describe(config, step);
-    let mut watch = Watch::new(&run, first_step, total_steps, progress, stop.clone())?;
-    if undrawn {
-        let drawn = preview.draw(&trainer, &stopped);
-        match drawn.map_err(|error| out_of_memory::advise(error.into(), &trainer, config))? {
-            Some(images) => watch.preview(first_step, &images)?,
-            None => return Ok(stop.received().map_or(Ended::Done, Ended::BySignal)),
-        }
-    }
-    let outcome = ddpm_trainer::train(&mut trainer, &mut batches, &mut run, &preview, &describe, &mut watch)
-        .map_err(|error| out_of_memory::advise(error.into(), &trainer, config))?;
-    if matches!(config.model, NetworkConfig::UNet2d(_)) {
-        let snapshot = trainer.snapshot();
-        let pipeline = run.path().join("pipeline");
-        write_pipeline(&pipeline, &describe(snapshot.state.step)?, &snapshot.averages)?;
-        info!("for diffusers: {}", pipeline.display());
-    }
-    watch.finish(outcome)?;
-    match loader.undecodable() {
-        0 => {}
-        1 => warn!("1 image could not be decoded, and others took its place: it is named above"),
-        bad => warn!("{bad} images could not be decoded, and others took their place: each is named above"),
-    }
-    if let (Some(push), Outcome::Finished) = (push, outcome) {
-        push.send(run.path(), total_steps, progress)?;
-    }
-    Ok(match (outcome, stop.received()) {
-        (Outcome::Stopped, Some(signal)) => Ended::BySignal(signal),
-        _ => Ended::Done,
-    })
-}
-
-/// The images that show how the run goes.
-fn preview(config: &RunConfig) -> Preview {
-    let size = config.model.image_size();
-    Preview {
-        images: config.sample.preview_images,
-        image_shape: [config.model.channels(), size.height, size.width],
-        sampler: config.sample.preview_sampler(),
-        seed: config.train.seed,
+    let mut opened = OpenedRun::open(request, config, total_steps)?;
+    log_summary(config, source.as_ref(), &opened.run, runtime)?;
+    let start = Start::resolve(&opened, init)?;
+    let trainer = restore(config, &start, total_steps, runtime.device)?;
+    check_length(&trainer, &opened.run)?;
+    // Only now is anything written: a run that cannot start leaves no files behind.
+    record_start(config, &mut opened, &start, &trainer)?;
+    drop(start);
+    let mut session = Session { config, run: opened.run, source, trainer, stop, progress: runtime.progress };
+    match session.is_finished() {
+        true => session.report_finished(push),
+        false => session.run(push),
     }
 }
 
-/// Whether a signal came before the images of the step that the run goes on from.
-fn preview_is_missing(config: &RunConfig, run: &RunDir, step: u64, total_steps: u64) -> bool {
-    let every = config.train.sample_every_steps;
-    let due = step == total_steps || (every > 0 && step > 0 && step.is_multiple_of(every));
-    config.sample.preview_images > 0 && due && !grid_path(&run.samples_path(), step).exists()
-}
-
-/// The steps of the whole run, which may be given as passes over data of a size that only its source knows.
+/// The steps of the whole run. They may be given as epochs, whose length depends on the number of images.
 fn total_steps(config: &RunConfig, source: &dyn ImageSource) -> anyhow::Result<u64> {
     let (images, batch) = (source.len(), config.train.batch_size);
     if images < batch {
         let path = &config.data.path;
         return Err(usage(format!(
-            "train.batch_size: expected at most the {images} images of {path}, found {batch}: --batch-size {images} takes them all"
+            "train.batch_size: expected at most the {images} images of {path}, found {batch}: --batch-size {images} \
+             takes them all"
         )));
     }
     Ok(config.train.total_steps((images / batch) as u64))
 }
 
-/// An empty set or a wrong path is a matter of usage.
-fn data_error(error: DataError) -> anyhow::Error {
-    anyhow::Error::new(error).context("the training data")
-}
-
-/// Takes up the checkpoint that was asked for, or the newest of the run.
-fn restore(trainer: &mut Trainer, run: &RunDir, checkpoint: Option<&Path>) -> anyhow::Result<Option<Checkpoint>> {
-    let checkpoint = match checkpoint {
-        Some(path) => Some(Checkpoint::load(path)?),
-        None => run.load_latest()?,
-    };
-    let Some(checkpoint) = checkpoint else { return Ok(None) };
-    let state = serde_json::from_value(checkpoint.state.clone()).context("the checkpoint's state.json")?;
-    let snapshot = Snapshot { averages: checkpoint.model.clone(), training: checkpoint.training.clone(), state };
-    trainer.restore(&snapshot).map_err(|error| usage(format!("cannot go on from the checkpoint: {error}")))?;
-    if checkpoint.step < trainer.total_steps() {
-        info!("goes on from step {} to {}", checkpoint.step, trainer.total_steps());
-    }
-    Ok(Some(checkpoint))
-}
-
-/// What a model file of this run is the model of.
-fn describe(config: &RunConfig, step: u64) -> Result<ModelDescription, TrainerError> {
-    let size = config.model.image_size();
-    let (model, sampler) = (&config.model, config.sample.sampler);
-    let size = [size.height, size.width];
-    let DiffusionConfig { schedule, prediction } = &config.diffusion;
-    Ok(ModelDescription::new(model, schedule, *prediction, &sampler, model.channels(), size, step)?)
-}
-
-fn greet(
-    config: &RunConfig,
-    source: &dyn ImageSource,
-    device: &Device,
-    threads: usize,
-    run: &RunDir,
-) -> anyhow::Result<()> {
+fn log_summary(config: &RunConfig, source: &dyn ImageSource, run: &RunDir, runtime: Runtime<'_>) -> anyhow::Result<()> {
     let (size, parameters) = (config.model.image_size(), config.model.parameter_count()?);
     let colour = match config.model.channels() {
         1 => "grey",
         3 => "colour",
         _ => "colour with alpha",
     };
-    info!("{} from {}, as {size} in {colour}", counted(source.len(), "image"), config.data.path);
-    info!("{}, on {}", counted(parameters, "parameter"), device_in_words(device, threads));
-    info!("writes to {}", run.path().display());
+    info!("{} from {}, converted to {size} in {colour}", counted(source.len(), "image"), config.data.path);
+    let device = device_in_words(runtime.device, runtime.threads);
+    info!("a network of {} on {device}", counted(parameters, "parameter"));
+    info!("the run directory is {}", run.path().display());
     Ok(())
+}
+
+/// Builds the network and the trainer, and puts them into the state that the session starts from.
+fn restore(config: &RunConfig, start: &Start, total_steps: u64, device: &Device) -> anyhow::Result<Trainer> {
+    let init = match start {
+        Start::FromModel(init) => Some(init),
+        Start::Fresh | Start::Resume { .. } => None,
+    };
+    let model = new_model(&config.model, init, &config.train, device)?;
+    let diffusion = config.diffusion.build()?;
+    let mut trainer = Trainer::new(config.train.clone(), total_steps, diffusion, model, device.clone())?;
+    if let Start::Resume { checkpoint, .. } = start {
+        let Checkpoint { model, training, state, .. } = checkpoint.clone();
+        let state = serde_json::from_value(state).context("the checkpoint's state.json")?;
+        let restored = trainer.restore(&Snapshot { ema_parameters: model, training, state });
+        restored.map_err(|error| usage(format!("cannot go on from the checkpoint: {error}")))?;
+        if checkpoint.step < total_steps {
+            info!("the run goes on from step {} to {total_steps}", checkpoint.step);
+        }
+    }
+    Ok(trainer)
+}
+
+fn check_length(trainer: &Trainer, run: &RunDir) -> anyhow::Result<()> {
+    let (step, total_steps, run) = (trainer.state().step, trainer.total_steps(), run.path().display());
+    if step > total_steps {
+        return Err(usage(format!(
+            "train.steps: expected at least the {step} that {run} has done, found {total_steps}"
+        )));
+    }
+    Ok(())
+}
+
+/// Writes down what the run starts from: its origin, its configuration and its first checkpoint. From then on the run
+/// directory is sufficient to continue the run.
+///
+/// If the session is stopped before the first checkpoint is saved, the next one starts from the origin again.
+fn record_start(config: &RunConfig, opened: &mut OpenedRun, start: &Start, trainer: &Trainer) -> anyhow::Result<()> {
+    let run = &mut opened.run;
+    match opened.progress {
+        RunProgress::New { .. } => Origin::record(start.origin().as_ref(), run)?,
+        RunProgress::WithoutCheckpoint { .. } | RunProgress::WithCheckpoint { .. } => {
+            warn_of_changed_length(run, config)?;
+        }
+    }
+    run.save_config(&config.to_toml()?)?;
+    match start {
+        Start::Fresh => {}
+        Start::FromModel(_) => drop(save_checkpoint(trainer, run, &|step| describe_model(config, step))?),
+        Start::Resume { checkpoint, .. } if run.checkpoints()?.is_empty() => drop(run.save_checkpoint(checkpoint)?),
+        Start::Resume { .. } => {}
+    }
+    Ok(())
+}
+
+/// A run in the state of its next step.
+struct Session<'a> {
+    config: &'a RunConfig,
+    run: RunDir,
+    source: Arc<dyn ImageSource>,
+    trainer: Trainer,
+    stop: StopSignal,
+    progress: &'a Progress,
+}
+
+impl Session<'_> {
+    /// Whether all steps are done and their previews exist.
+    fn is_finished(&self) -> bool {
+        self.trainer.state().step >= self.trainer.total_steps() && !self.preview_is_missing()
+    }
+
+    fn preview_is_missing(&self) -> bool {
+        preview_is_missing(self.config, &self.run, self.trainer.state().step, self.trainer.total_steps())
+    }
+
+    /// Tells how to go on from a run that was finished before.
+    fn report_finished(&self, push: Option<&Push>) -> anyhow::Result<Ended> {
+        let (run, step, total_steps) = (self.run.path(), self.trainer.state().step, self.trainer.total_steps());
+        info!("{} has done its {total_steps} steps; --steps gives it more, --out starts another run", run.display());
+        if let Some(push) = push {
+            push.send(run, step, self.progress)?;
+        }
+        Ok(Ended::Done)
+    }
+
+    /// Takes the remaining steps, and writes what a run leaves behind.
+    fn run(&mut self, push: Option<&Push>) -> anyhow::Result<Ended> {
+        // From here on there is state to save when a signal arrives.
+        self.stop.defer();
+        let stop = self.stop.clone();
+        let stopped = || stop.received().is_some();
+        let mut loader = self.loader()?;
+        let mut batches = std::iter::from_fn(|| Some(loader.next_unless(&stopped)?.map(|batch| batch.images)));
+        let (first_step, total_steps) = (self.trainer.state().step, self.trainer.total_steps());
+        let mut watch = Watch::new(&self.run, first_step, total_steps, self.progress, stop.clone())?;
+        if self.preview_is_missing() && !self.draw_missing_preview(&mut watch, &stopped)? {
+            return Ok(stop.received().map_or(Ended::Done, Ended::BySignal));
+        }
+        let (config, preview) = (self.config, preview(self.config));
+        let describe = |step| describe_model(config, step);
+        let outcome =
+            ddpm_trainer::train(&mut self.trainer, &mut batches, &mut self.run, &preview, &describe, &mut watch)
+                .map_err(|error| out_of_memory::advise(error.into(), &self.trainer, config))?;
+        self.write_pipeline()?;
+        watch.finish(outcome)?;
+        warn_of_undecodable(loader.undecodable());
+        if let (Some(push), Outcome::Finished) = (push, outcome) {
+            push.send(self.run.path(), total_steps, self.progress)?;
+        }
+        Ok(match (outcome, stop.received()) {
+            (Outcome::Stopped, Some(signal)) => Ended::BySignal(signal),
+            _ => Ended::Done,
+        })
+    }
+
+    /// The batches from the trainer's position on.
+    fn loader(&self) -> anyhow::Result<Loader> {
+        let RunConfig { model, data, train, .. } = self.config;
+        let size = model.image_size();
+        let config = LoaderConfig::new(data, train.batch_size, train.seed, model.channels(), [size.height, size.width]);
+        Loader::new(self.source.clone(), config, self.trainer.state().batches).context("the training data")
+    }
+
+    /// Draws the preview that an earlier session was stopped before. Returns false if a signal stops the drawing.
+    fn draw_missing_preview(&self, watch: &mut Watch, stopped: &dyn Fn() -> bool) -> anyhow::Result<bool> {
+        let drawn = preview(self.config).sample(&self.trainer, stopped);
+        match drawn.map_err(|error| out_of_memory::advise(error.into(), &self.trainer, self.config))? {
+            Some(images) => watch.preview(self.trainer.state().step, &images).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Writes the averaged model as a pipeline of diffusers, if its network is one that diffusers has.
+    fn write_pipeline(&self) -> anyhow::Result<()> {
+        if matches!(self.config.model, NetworkConfig::UNet2d(_)) {
+            let snapshot = self.trainer.snapshot();
+            let pipeline = self.run.path().join("pipeline");
+            write_pipeline(&pipeline, &describe_model(self.config, snapshot.state.step)?, &snapshot.ema_parameters)?;
+            info!("pipeline for diffusers: {}", pipeline.display());
+        }
+        Ok(())
+    }
+}
+
+fn warn_of_undecodable(images: usize) {
+    match images {
+        0 => {}
+        1 => warn!("1 image could not be decoded and was replaced by another one; a warning above names it"),
+        _ => warn!("{images} images could not be decoded and were replaced by others; warnings above name them"),
+    }
 }

@@ -1,6 +1,6 @@
 //! Watching a run: the progress bar, the images, the curve.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
@@ -10,6 +10,8 @@ use ddpm_trainer::{Event, Observer, Outcome, StepReport};
 use indicatif::{HumanDuration, ProgressBar};
 use serde::Deserialize;
 use tracing::{info, warn};
+
+use crate::previews::grid_path;
 
 /// Draws what the loop tells.
 pub(crate) struct Watch {
@@ -33,11 +35,6 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Seconds of steps after which the length of a run can be told, and from which on a run is long enough to tell it.
 const SOON: f64 = 10.0;
 const LONG: f64 = 600.0;
-
-/// The grid of a step in the folder of samples.
-pub(crate) fn grid_path(samples: &Path, step: u64) -> PathBuf {
-    samples.join(format!("step-{step:06}.png"))
-}
 
 /// What the curve needs of a line of metrics.jsonl. A loss that was not finite is null there.
 #[derive(Deserialize)]
@@ -155,8 +152,8 @@ impl Observer for Watch {
                 tracing::debug!("step {step} is saved in {}", path.display());
                 self.curve()?;
             }
-            Event::Drawing { images, steps } => {
-                let drawing = format!("drawing {} in {}", counted(images, "image"), counted(steps, "step"));
+            Event::PreviewStarted { images, sampler_steps } => {
+                let drawing = format!("drawing {} in {}", counted(images, "image"), counted(sampler_steps, "step"));
                 if self.bar.is_hidden() && self.bar.position() == self.total_steps {
                     info!("{drawing}");
                 }

@@ -148,17 +148,6 @@ pub enum CheckpointError {
         /// What is there instead.
         found: String,
     },
-    /// A UNet of the Python library diffusers without weights in a form this library reads.
-    #[error(
-        "{}: expected weights as diffusion_pytorch_model.safetensors, .bin or an index of their shards, found {found}",
-        path.display()
-    )]
-    NoWeights {
-        /// The UNet's directory.
-        path: PathBuf,
-        /// What there is instead.
-        found: String,
-    },
     /// The run has not saved anything yet.
     #[error("{} has no checkpoint yet: let it train until it has saved one", path.display())]
     NoCheckpoint {

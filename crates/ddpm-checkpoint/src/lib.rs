@@ -7,14 +7,14 @@
 //!
 //! In reading order: model files ([`ModelDescription`], [`write_model`], [`read_model`], [`read_tensors`],
 //! [`check_names`]); checkpoints ([`Checkpoint`], [`Retention`]); the run's directory ([`RunDir`], [`MetricsLog`]);
-//! finding ([`find_model`], [`newest_run`], [`next_free_name`]).
+//! finding ([`find_saved_model`], [`newest_run`], [`next_free_name`]).
 //!
 //! # Examples
 //! ```
 //! use std::collections::BTreeMap;
 //!
 //! use candle_core::{Device, Tensor};
-//! use ddpm_checkpoint::{Checkpoint, ModelDescription, RunDir, find_model};
+//! use ddpm_checkpoint::{Checkpoint, ModelDescription, RunDir, find_saved_model};
 //! use ddpm_schedule::Prediction;
 //!
 //! let root = tempfile::tempdir()?;
@@ -30,7 +30,7 @@
 //!     state: serde_json::json!({ "epoch": 35 }),
 //! })?;
 //!
-//! let model = find_model(run.path())?;
+//! let model = find_saved_model(run.path())?;
 //! assert_eq!(model.step(), 500);
 //! assert_eq!(model.network::<String>()?, "a network");
 //! assert_eq!(model.tensors["input_conv.weight"].to_vec1::<f32>()?, [0.5, -1.0]);
@@ -39,15 +39,8 @@
 
 mod error;
 
-mod fields;
-mod pipeline_index;
-mod pipeline_reader;
-mod pipeline_weights;
-mod pipeline_writer;
 mod plain_name;
-mod scheduler_reader;
 mod temporary;
-mod unet_reader;
 
 mod digest;
 mod versioned_json;
@@ -57,6 +50,7 @@ mod manifest;
 
 mod atomic_dir;
 
+mod finite;
 mod half_precision;
 mod header;
 mod tensor_file;
@@ -70,24 +64,29 @@ mod checkpoint;
 mod checkpoint_list;
 mod retention;
 
+mod run_layout;
+
+mod free_name;
 mod lock;
 mod metrics;
+mod newest_run;
 mod run_dir;
-mod runs;
 
-mod resolve;
+mod model_path;
 
 pub use atomic_file::write_atomically;
 pub use checkpoint::{Checkpoint, is_checkpoint, verify_checkpoint};
 pub use checkpoint_list::{CheckpointEntry, list_checkpoints};
 pub use description::ModelDescription;
 pub use error::{CheckpointError, Result};
+pub use finite::check_finite;
+pub use free_name::next_free_name;
 pub use metrics::{MetricsLog, read_metrics};
 pub use model_file::{SavedModel, read_model, write_model};
-pub use pipeline_writer::write_pipeline;
-pub use resolve::find_model;
+pub use model_path::find_saved_model;
+pub use newest_run::newest_run;
+pub use plain_name::check_plain_name;
 pub use retention::Retention;
 pub use run_dir::RunDir;
-pub use runs::{newest_run, next_free_name};
 pub use tensor_check::check_names;
 pub use tensor_file::{Tensors, read_tensors, write_tensors};

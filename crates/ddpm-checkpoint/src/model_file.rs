@@ -55,24 +55,6 @@ impl SavedModel {
         self.description.sampler(&self.path)
     }
 
-    /// Refuses a network that is told classes: the programs have none to tell.
-    ///
-    /// # Errors
-    /// [`CheckpointError::WrongField`] naming the file of the network and the field.
-    pub fn check_without_classes(&self) -> Result<()> {
-        for field in ["num_class_embeds", "class_embed_type"] {
-            let found = &self.description.network[field];
-            if !found.is_null() {
-                return Err(CheckpointError::WrongField {
-                    path: self.network_path.clone(),
-                    field: field.into(),
-                    problem: format!("expected null, found {found}: networks that are told a class are not supported"),
-                });
-            }
-        }
-        Ok(())
-    }
-
     /// Compares the tensors' names and shapes with those that the network has.
     ///
     /// # Errors

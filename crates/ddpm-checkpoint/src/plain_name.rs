@@ -12,7 +12,7 @@ const MAX_NAME_BYTES: usize = 255;
 ///
 /// # Errors
 /// [`CheckpointError::UnsafeName`], which shows `path` as the place where the name was met.
-pub(crate) fn check_plain_name<'a>(name: &'a str, path: &Path) -> Result<&'a str> {
+pub fn check_plain_name<'a>(name: &'a str, path: &Path) -> Result<&'a str> {
     let forbidden = |c: char| c.is_control() || matches!(c, '/' | '\\' | ':');
     if name.is_empty() || name.len() > MAX_NAME_BYTES || matches!(name, "." | "..") || name.chars().any(forbidden) {
         return Err(CheckpointError::UnsafeName { path: path.to_owned(), name: name.to_owned() });

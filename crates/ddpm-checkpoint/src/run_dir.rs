@@ -9,17 +9,12 @@ use crate::atomic_file::write_atomically;
 use crate::checkpoint::{Checkpoint, verify_checkpoint};
 use crate::checkpoint_list::{CheckpointEntry, list_checkpoints, newest_usable, step_name};
 use crate::error::{CheckpointError, IoContext, Result};
+use crate::free_name::next_free_name;
 use crate::lock::Lock;
 use crate::metrics::MetricsLog;
 use crate::retention::Retention;
-use crate::runs::next_free_name;
+use crate::run_layout::{CHECKPOINTS_NAME, CONFIG_NAME, LOCK_NAME, METRICS_NAME, SAMPLES_NAME};
 use crate::temporary::{clear_leftovers, parent_of, sync_directory};
-
-pub(crate) const CHECKPOINTS_NAME: &str = "checkpoints";
-const CONFIG_NAME: &str = "config.toml";
-const METRICS_NAME: &str = "metrics.jsonl";
-const SAMPLES_NAME: &str = "samples";
-const LOCK_NAME: &str = ".lock";
 
 /// A run directory that this process holds. Dropping it lets others in; so does any end of the process.
 ///

@@ -11,6 +11,7 @@ use safetensors::tensor::TensorInfo;
 
 use crate::atomic_file::replace_file;
 use crate::error::{CheckpointError, IoContext, Result};
+use crate::finite::check_finite;
 use crate::half_precision::{bf16_to_f32, f16_to_f32};
 use crate::header::Header;
 
@@ -133,17 +134,6 @@ fn write_tensor(out: &mut dyn Write, name: &str, tensor: &Tensor, path: &Path) -
         out.write_all(&chunk[..size_of_val(part)]).on("write", path)?;
     }
     Ok(())
-}
-
-/// `start` is the index of the first of `values` in the tensor.
-pub(crate) fn check_finite(values: &[f32], start: usize, name: &str, path: &Path) -> Result<()> {
-    let Some(at) = values.iter().position(|value| !value.is_finite()) else { return Ok(()) };
-    Err(CheckpointError::NotFinite {
-        path: path.to_owned(),
-        tensor: name.to_owned(),
-        value: values[at],
-        index: start + at,
-    })
 }
 
 fn tensor_error(name: &str, path: &Path, source: candle_core::Error) -> CheckpointError {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ddpm_checkpoint::{
-    Checkpoint, CheckpointError, RunDir, find_model, read_model, read_tensors, verify_checkpoint, write_model,
+    Checkpoint, CheckpointError, RunDir, find_saved_model, read_model, read_tensors, verify_checkpoint, write_model,
 };
 use fixture::{assert_same, checkpoint, description, files, flip};
 
@@ -69,7 +69,7 @@ fn a_lone_model_file_is_refused_when_cut_and_survives_any_flip_without_panic() {
     let whole = fs::read(&path).expect("readable");
     for length in 0..whole.len() {
         fs::write(&path, &whole[..length]).expect("room");
-        let error = find_model(&path).expect_err("cut");
+        let error = find_saved_model(&path).expect_err("cut");
         assert!(error.to_string().contains("m.safetensors"), "{length}: {error}");
     }
     let mut flipped = whole.clone();
@@ -175,7 +175,7 @@ fn the_newest_valid_checkpoint_is_used_and_the_damaged_ones_are_named() {
 #[test]
 fn a_checkpoint_of_other_tensors_is_compared_with_the_network_at_once() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let model = find_model(saved(dir.path())).expect("whole");
+    let model = find_saved_model(saved(dir.path())).expect("whole");
     let wanted = [("downs.0.weight", vec![2, 3]), ("mid.weight", vec![1])];
     let wanted = wanted.into_iter().map(|(name, shape)| (name.to_owned(), shape)).collect();
     let message = model.check_names(&wanted).expect_err("three differences").to_string();

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 /// `"thresholded-x0"`) are also read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
 pub enum Clipping {
     /// Predicted x_0 is not clipped (Ho et al. 2020, algorithm 2; also the article's procedure).
     #[serde(alias = "epsilon")]

@@ -14,7 +14,9 @@
 //! | `forward_process` | [`GaussianDiffusion`]: q(x_t \| x_0) and the conversions between x_0 and ε |
 //! | `denoiser`, `denoised` | [`Denoiser`], and its output as predicted x_0 and ε ([`Denoised`]) |
 //! | `posterior` | [`Posterior`]: q(x_{t−1} \| x_t, x_0) |
-//! | `objective` | [`simple_loss`] and [`GaussianDiffusion::weighted_loss`] |
+//! | `objective` | [`Objective`]: the interface of training objectives |
+//! | `weighted_squared_error`, `loss_weighting` | [`WeightedSquaredError`] and its [`LossWeighting`] |
+//! | `weighted_loss` | [`GaussianDiffusion::weighted_loss`]: the terms of the bound as a loss |
 //! | `variational_bound`, `discretized_decoder` | the bound on the likelihood in bits per dimension |
 //! | `method`, `clipping`, `reverse_variance`, `sampler_config` | the options of sampling, [`SamplerConfig`] |
 //! | `sampling` | [`sample`]: the loop from x_T to x_0 |
@@ -42,6 +44,7 @@ mod dpm_solver;
 mod error;
 mod forward_process;
 mod heun;
+mod loss_weighting;
 mod method;
 mod objective;
 mod posterior;
@@ -53,6 +56,8 @@ mod sampling;
 mod state_precision;
 mod trajectory_recorder;
 mod variational_bound;
+mod weighted_loss;
+mod weighted_squared_error;
 
 pub use clipping::{Clipping, EpsAfterClip};
 pub use denoised::Denoised;
@@ -60,14 +65,16 @@ pub use denoiser::Denoiser;
 pub use discretized_decoder::discretized_log_likelihood;
 pub use error::DiffusionError;
 pub use forward_process::GaussianDiffusion;
+pub use loss_weighting::{LossWeighting, UniformWeighting};
 pub use method::Method;
-pub use objective::simple_loss;
+pub use objective::{LossAndGradient, NoisyBatch, Objective};
 pub use posterior::Posterior;
 pub use reverse_variance::ReverseVariance;
 pub use sampler_config::SamplerConfig;
 pub use sampling::{Sampling, SamplingProgress, sample};
 pub use trajectory_recorder::TrajectoryRecorder;
 pub use variational_bound::{VariationalBound, VariationalBoundConfig};
+pub use weighted_squared_error::WeightedSquaredError;
 
 /// The example of the README, compiled and run as a test.
 #[cfg(doctest)]

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 /// With serde: `"ddpm"`, `"ddim"`, `"dpm-solver"`, `"dpm-solver-sde"`, `"heun"`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
 pub enum Method {
     /// Ancestral sampling (Ho et al. 2020, algorithm 2). Adds noise in every step but the last.
     #[default]

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 /// With serde: `"fixed-large"`, `"fixed-small"`, `"learned"`, `"learned-range"`; underscores are also read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
 pub enum ReverseVariance {
     /// σ² = β ([`VarianceKind::FixedLarge`]).
     #[serde(alias = "fixed_large")]

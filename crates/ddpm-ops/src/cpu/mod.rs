@@ -1,28 +1,29 @@
 //! What the CPU kernels share: f32 slices of tensors, scratch memory, the choice of the fused path.
 
 pub(crate) mod amx;
+pub(crate) mod backend;
 pub(crate) mod buffer;
 pub(crate) mod conv2d;
 pub(crate) mod exp;
 pub(crate) mod gemm;
 pub(crate) mod gemm_amx;
 pub(crate) mod geometry;
+pub(crate) mod gradient;
+pub(crate) mod group_norm;
+mod ops;
 pub(crate) mod planes;
 pub(crate) mod reduce;
 pub(crate) mod split;
 pub(crate) mod squares;
 pub(crate) mod transpose;
+pub(crate) mod update;
 pub(crate) mod vectorise;
+pub(crate) mod weight_cache;
 
 use std::cell::RefCell;
 
-use candle_core::{CpuStorage, DType, Error, Layout, Result, Tensor};
+use candle_core::{CpuStorage, Error, Layout, Result, Tensor};
 use rayon::prelude::*;
-
-/// Whether the fused CPU kernels take these tensors: all f32 and on the CPU.
-pub(crate) fn takes(tensors: &[&Tensor]) -> bool {
-    !crate::device::emulated() && tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
-}
 
 /// The elements of a contiguous f32 storage, in row-major order.
 pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {

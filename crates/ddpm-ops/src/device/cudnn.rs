@@ -37,7 +37,7 @@ pub(super) fn convolution(x: &Tensor, kernel: &Tensor) -> Result<Option<Tensor>>
 }
 
 /// Its gradient by `x`.
-pub(super) fn convolution_by_input(grad: &Tensor, kernel: &Tensor) -> Result<Option<Tensor>> {
+pub(super) fn convolution_input_backward(grad: &Tensor, kernel: &Tensor) -> Result<Option<Tensor>> {
     if !takes(grad) {
         return Ok(None);
     }
@@ -49,7 +49,7 @@ pub(super) fn convolution_by_input(grad: &Tensor, kernel: &Tensor) -> Result<Opt
 }
 
 /// Its gradient by a kernel of that side.
-pub(super) fn convolution_by_kernel(x: &Tensor, grad: &Tensor, side: usize) -> Result<Option<Tensor>> {
+pub(super) fn convolution_kernel_backward(x: &Tensor, grad: &Tensor, side: usize) -> Result<Option<Tensor>> {
     if !takes(x) {
         return Ok(None);
     }

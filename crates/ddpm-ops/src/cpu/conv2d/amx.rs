@@ -10,9 +10,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::cpu;
-use crate::cpu::amx::{BLOCK, DEPTH, Factor, Offsets, Onto, Product, TILE, Tiles};
+use crate::cpu::amx::{self, BLOCK, DEPTH, Factor, Offsets, Onto, Product, TILE, Tiles};
 use crate::cpu::buffer::Buffer;
-use crate::cpu::conv2d::padded_planes::PaddedPlanes;
+use crate::cpu::conv2d::conv_kernel::{ConvKernel, ConvWeights, WeightGradientSums};
+use crate::cpu::conv2d::padded_planes::{PaddedPlanes, images_of_positions, padded};
 use crate::cpu::geometry::Geometry;
 use crate::cpu::planes::{Input, Output};
 use crate::cpu::reduce::sum_of;
@@ -30,26 +31,65 @@ fn parts<T, const PARTS: usize>(all: &mut [T]) -> [&mut [T]; PARTS] {
     std::array::from_fn(|_| parts.next().unwrap_or_default())
 }
 
-/// Positions that one run of the inner loops should have: enough that the weights, which each run reads once, stay a small
-/// part of what it reads; few enough that its planes stay in the second-level cache.
-const POSITIONS: usize = 512;
+/// Convolution on the matrix unit of Intel processors (AMX), in products of bf16 parts of f32 numbers.
+#[derive(Debug)]
+pub(crate) struct Amx;
 
-/// How many images are computed together, of `images` divided over `threads`.
-pub(crate) fn images_together(geometry: &Geometry, images: usize, threads: usize) -> usize {
-    POSITIONS.div_ceil(padded(geometry, 1).positions().max(1)).min(images.div_ceil(threads)).max(1)
-}
+impl ConvKernel for Amx {
+    fn name(&self) -> &'static str {
+        "amx"
+    }
 
-fn padded(geometry: &Geometry, images: usize) -> PaddedPlanes {
-    let (Geometry { height, width, .. }, padding) = (*geometry, geometry.padding());
-    // Without padding an image is one long line, and lines follow one another without a gap.
-    let (height, width) = if padding == 0 { (1, height * width) } else { (height, width) };
-    PaddedPlanes { images, height, width, padding }
+    fn supports(&self, _: &Geometry, _: usize) -> bool {
+        amx::available()
+    }
+
+    fn images_together(&self, geometry: &Geometry, images: usize, threads: usize) -> usize {
+        images_of_positions(geometry, images, threads)
+    }
+
+    fn divides_its_work(&self) -> bool {
+        false
+    }
+
+    fn pack<'a>(&self, geometry: &Geometry, weight: &'a [f32]) -> ConvWeights<'a> {
+        PackedWeights::new(geometry, weight).erased()
+    }
+
+    fn pack_flipped(&self, geometry: &Geometry, weight: &[f32]) -> ConvWeights<'static> {
+        PackedWeights::flipped(geometry, weight).erased()
+    }
+
+    fn forward(
+        &self,
+        geometry: &Geometry,
+        weights: &ConvWeights<'_>,
+        images: usize,
+        input: &Input<'_>,
+        bias: Option<&[f32]>,
+        out: &mut Output<'_>,
+        _: usize,
+    ) {
+        forward(geometry, weights.layout(), images, input, bias, out);
+    }
+
+    fn gradient_sums(&self, geometry: &Geometry) -> WeightGradientSums {
+        WeightGradientSums::new(WeightGradient::new(*geometry))
+    }
+
+    fn accumulate(&self, sums: &mut WeightGradientSums, images: usize, input: &Input<'_>, grad: &[f32], _: usize) {
+        sums.get_mut::<WeightGradient>().add(images, input, grad);
+    }
+
+    fn finish(&self, geometry: &Geometry, sums: Vec<WeightGradientSums>) -> (Buffer, Buffer) {
+        WeightGradient::finish(geometry, &WeightGradientSums::into_vec(sums))
+    }
 }
 
 /// The weights of a convolution as rows of tiles, for each part: [block of 32 channels out][step: 32 channels in, tap][2
 /// tiles][16][16 pairs].
 #[derive(Debug)]
-pub(crate) struct PackedWeights {
+struct PackedWeights {
     words: Vec<u32>,
     start: usize,
     part: usize,
@@ -59,13 +99,13 @@ pub(crate) struct PackedWeights {
 }
 
 impl PackedWeights {
-    /// How many words of 32 bits they are.
-    pub(crate) fn words(&self) -> usize {
-        self.words.len()
+    fn erased(self) -> ConvWeights<'static> {
+        let bytes = size_of_val(&self.words[..]);
+        ConvWeights::packed(self, bytes)
     }
 
     /// Packs `weight` [channel_out, channel_in, ky, kx].
-    pub(crate) fn new(geometry: &Geometry, weight: &[f32]) -> Self {
+    fn new(geometry: &Geometry, weight: &[f32]) -> Self {
         let (Geometry { channels_in, channels_out, .. }, taps) = (*geometry, geometry.taps());
         Self::pack(channels_in, channels_out, taps, |rows, input, pairs| {
             for (row, pairs) in rows.zip(pairs.chunks_exact_mut(taps)) {
@@ -77,7 +117,7 @@ impl PackedWeights {
     }
 
     /// Packs the weights of the input's gradient: the kernel turned by 180°, channels in and out exchanged.
-    pub(crate) fn transposed(geometry: &Geometry, weight: &[f32]) -> Self {
+    fn flipped(geometry: &Geometry, weight: &[f32]) -> Self {
         let (Geometry { channels_in, channels_out, .. }, taps) = (*geometry, geometry.taps());
         Self::pack(channels_out, channels_in, taps, |rows, input, pairs| {
             let of_rows = rows.start * taps..rows.end * taps;
@@ -206,7 +246,7 @@ fn next_of_each<I: Iterator<Item: Default>, const N: usize>(iterators: &mut [I; 
 }
 
 /// The convolution of `images` images of `input`, on this thread.
-pub(crate) fn forward(
+fn forward(
     geometry: &Geometry,
     weights: &PackedWeights,
     images: usize,
@@ -306,7 +346,7 @@ fn lines_a_block(planes: &PaddedPlanes) -> Option<usize> {
 
 /// The gradients of weight and bias over some images, on one thread, added up run by run.
 #[derive(Debug)]
-pub(crate) struct WeightGradient {
+struct WeightGradient {
     geometry: Geometry,
     /// [tap][block of channels in][block of channels out][32][32]
     sums: Buffer,
@@ -316,14 +356,14 @@ pub(crate) struct WeightGradient {
 }
 
 impl WeightGradient {
-    pub(crate) fn new(geometry: Geometry) -> Self {
+    fn new(geometry: Geometry) -> Self {
         let blocks = geometry.channels_in.div_ceil(BLOCK) * geometry.channels_out.div_ceil(BLOCK);
         let sums = Buffer::new(geometry.taps() * blocks * BLOCK * BLOCK);
         Self { geometry, sums, bias: vec![0.0; geometry.channels_out], begun: false }
     }
 
     /// Adds what `images` images of `input` and the output's gradient [image, channel_out, height, width] give.
-    pub(crate) fn add(&mut self, images: usize, input: &Input<'_>, grad: &[f32]) {
+    fn add(&mut self, images: usize, input: &Input<'_>, grad: &[f32]) {
         let Geometry { channels_in, channels_out, .. } = self.geometry;
         let onto = if std::mem::replace(&mut self.begun, true) { Onto::Output } else { Onto::Zero };
         let planes = padded(&self.geometry, images);
@@ -377,7 +417,7 @@ impl WeightGradient {
     }
 
     /// The gradients of weight [channel_out, channel_in, ky, kx] and bias `[channel_out]`, from the sums of all threads.
-    pub(crate) fn finish(geometry: &Geometry, all: &[Self]) -> (Buffer, Buffer) {
+    fn finish(geometry: &Geometry, all: &[Self]) -> (Buffer, Buffer) {
         let (Geometry { channels_in, channels_out, .. }, taps) = (*geometry, geometry.taps());
         let (blocks_in, blocks_out) = (channels_in.div_ceil(BLOCK), channels_out.div_ceil(BLOCK));
         let mut weight = Buffer::zeros(channels_out * channels_in * taps);

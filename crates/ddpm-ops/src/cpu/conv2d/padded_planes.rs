@@ -1,5 +1,24 @@
 //! Images of one channel laid end to end with zeros between them, so that a shifted image is a shifted slice.
 
+use crate::cpu::geometry::Geometry;
+
+/// Positions that one run of the inner loops should have: enough that the weights, which each run reads once, stay a small
+/// part of what it reads; few enough that its planes stay in the second-level cache.
+const POSITIONS: usize = 512;
+
+/// The number of images that are computed together, of `images` divided over `threads`.
+pub(crate) fn images_of_positions(geometry: &Geometry, images: usize, threads: usize) -> usize {
+    POSITIONS.div_ceil(padded(geometry, 1).positions().max(1)).min(images.div_ceil(threads)).max(1)
+}
+
+/// The padded planes of `images` images of a convolution.
+pub(crate) fn padded(geometry: &Geometry, images: usize) -> PaddedPlanes {
+    let (Geometry { height, width, .. }, padding) = (*geometry, geometry.padding());
+    // Without padding an image is one long line, and lines follow one another without a gap.
+    let (height, width) = if padding == 0 { (1, height * width) } else { (height, width) };
+    PaddedPlanes { images, height, width, padding }
+}
+
 /// A row of zeros' worth of padding is shared: the zeros right of a line are those left of the next, the zeros below an image
 /// those above the next. The taps of a convolution are then offsets, whatever the position.
 #[derive(Debug, Clone, Copy)]

@@ -4,6 +4,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::cpu::buffer::Buffer;
+use crate::cpu::conv2d::conv_kernel::{ConvKernel, ConvWeights, WeightGradientSums};
 use crate::cpu::geometry::Geometry;
 use crate::cpu::planes::{Input, Output};
 use crate::cpu::squares::{AREA, Lies, Product, SQUARE};
@@ -15,36 +16,88 @@ use crate::cpu::{self, each};
 /// reads, few enough that what lies between the steps stays in the cache.
 const POSITIONS: usize = 256;
 
-/// Whether the kernel is of one tap.
-pub(crate) fn takes(geometry: &Geometry) -> bool {
-    geometry.kernel == 1
-}
+/// Convolution by 1 × 1 kernels: one matrix product over the channels, without lowering.
+#[derive(Debug)]
+pub(crate) struct Pointwise;
 
-/// How many images are computed together.
-pub(crate) fn images_together(geometry: &Geometry) -> usize {
-    POSITIONS.div_ceil(geometry.plane().max(1)).max(1)
+impl ConvKernel for Pointwise {
+    fn name(&self) -> &'static str {
+        "pointwise"
+    }
+
+    fn supports(&self, geometry: &Geometry, _: usize) -> bool {
+        geometry.kernel == 1
+    }
+
+    fn images_together(&self, geometry: &Geometry, images: usize, _: usize) -> usize {
+        POSITIONS.div_ceil(geometry.plane().max(1)).max(1).min(images).max(1)
+    }
+
+    fn divides_its_work(&self) -> bool {
+        true
+    }
+
+    fn pack<'a>(&self, geometry: &Geometry, weight: &'a [f32]) -> ConvWeights<'a> {
+        Weights::new(geometry, weight).erased()
+    }
+
+    fn pack_flipped(&self, geometry: &Geometry, weight: &[f32]) -> ConvWeights<'static> {
+        Weights::flipped(geometry, weight).erased()
+    }
+
+    fn forward(
+        &self,
+        geometry: &Geometry,
+        weights: &ConvWeights<'_>,
+        images: usize,
+        input: &Input<'_>,
+        bias: Option<&[f32]>,
+        out: &mut Output<'_>,
+        threads: usize,
+    ) {
+        forward(geometry, weights.layout(), images, input, bias, out, threads);
+    }
+
+    fn gradient_sums(&self, geometry: &Geometry) -> WeightGradientSums {
+        WeightGradientSums::new(WeightGradient::new(*geometry))
+    }
+
+    fn accumulate(
+        &self,
+        sums: &mut WeightGradientSums,
+        images: usize,
+        input: &Input<'_>,
+        grad: &[f32],
+        threads: usize,
+    ) {
+        sums.get_mut::<WeightGradient>().add(images, input, grad, threads);
+    }
+
+    fn finish(&self, geometry: &Geometry, sums: Vec<WeightGradientSums>) -> (Buffer, Buffer) {
+        WeightGradient::finish(geometry, &WeightGradientSums::into_vec(sums))
+    }
 }
 
 /// Weights, [channel out][channel in], with channels in padded to whole squares by zeros.
 #[derive(Debug)]
-pub(crate) struct Weights {
+struct Weights {
     values: Buffer,
     row: usize,
 }
 
 impl Weights {
-    /// How many numbers they are.
-    pub(crate) fn values(&self) -> usize {
-        self.values.len()
+    fn erased(self) -> ConvWeights<'static> {
+        let bytes = size_of_val(&self.values[..]);
+        ConvWeights::packed(self, bytes)
     }
 
     /// Of `weight` [channel_out, channel_in, 1, 1].
-    pub(crate) fn new(geometry: &Geometry, weight: &[f32]) -> Self {
+    fn new(geometry: &Geometry, weight: &[f32]) -> Self {
         Self::lay(geometry.channels_out, geometry.channels_in, weight, (geometry.channels_in, 1))
     }
 
     /// Of the input's gradient: channels in and out exchanged.
-    pub(crate) fn transposed(geometry: &Geometry, weight: &[f32]) -> Self {
+    fn flipped(geometry: &Geometry, weight: &[f32]) -> Self {
         Self::lay(geometry.channels_in, geometry.channels_out, weight, (1, geometry.channels_in))
     }
 
@@ -130,7 +183,7 @@ impl WithTurn for TurnSquares<'_> {
 }
 
 /// The convolution of `images` images of `input`, on `threads` threads.
-pub(crate) fn forward(
+fn forward(
     geometry: &Geometry,
     weights: &Weights,
     images: usize,
@@ -182,7 +235,7 @@ pub(crate) fn forward(
 
 /// The gradients of weight and bias over some images, added up run by run.
 #[derive(Debug)]
-pub(crate) struct WeightGradient {
+struct WeightGradient {
     geometry: Geometry,
     /// [block of 16 channels in][channel out][16]
     sums: Buffer,
@@ -192,13 +245,13 @@ pub(crate) struct WeightGradient {
 }
 
 impl WeightGradient {
-    pub(crate) fn new(geometry: Geometry) -> Self {
+    fn new(geometry: Geometry) -> Self {
         let sums = Buffer::new(geometry.channels_in.div_ceil(SQUARE) * geometry.channels_out * SQUARE);
         Self { geometry, sums, bias: Buffer::zeros(geometry.channels_out), begun: false }
     }
 
     /// Adds what `images` images of `input` and the output's gradient [image, channel_out, height, width] give.
-    pub(crate) fn add(&mut self, images: usize, input: &Input<'_>, grad: &[f32], threads: usize) {
+    fn add(&mut self, images: usize, input: &Input<'_>, grad: &[f32], threads: usize) {
         let (Geometry { channels_in, channels_out, .. }, plane) = (self.geometry, self.geometry.plane());
         let add = std::mem::replace(&mut self.begun, true);
         let of_block = (images * plane).next_multiple_of(SQUARE) * SQUARE;
@@ -241,7 +294,7 @@ impl WeightGradient {
     }
 
     /// The gradients of weight [channel_out, channel_in, 1, 1] and bias `[channel_out]`, from the sums of all threads.
-    pub(crate) fn finish(geometry: &Geometry, all: &[Self]) -> (Buffer, Buffer) {
+    fn finish(geometry: &Geometry, all: &[Self]) -> (Buffer, Buffer) {
         let Geometry { channels_in, channels_out, .. } = *geometry;
         let (mut weight, mut bias) = (Buffer::zeros(channels_out * channels_in), Buffer::zeros(channels_out));
         for sums in all.iter().filter(|sums| sums.begun) {

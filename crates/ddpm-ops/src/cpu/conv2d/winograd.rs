@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use crate::cpu::buffer::Buffer;
 use crate::cpu::conv2d::channel_block::Positions;
+use crate::cpu::conv2d::conv_kernel::{ConvKernel, ConvWeights, WeightGradientSums};
 use crate::cpu::conv2d::winograd_transform::{self, POINTS, SIDE, Transform, in_two_dimensions};
 use crate::cpu::geometry::Geometry;
 use crate::cpu::planes::{Input, Output};
@@ -86,42 +87,94 @@ impl Tiling {
     }
 }
 
-/// Whether this is the fastest way to convolve that many images.
-pub(crate) fn takes(geometry: &Geometry, images: usize) -> bool {
-    geometry.kernel == 3
-        && geometry.channels_in.min(geometry.channels_out) >= FEWEST_CHANNELS
-        && Tiling::new(geometry, images).tiles() >= FEWEST_TILES
-        // Products, against those of the direct form; the transforms cost about half as much again.
-        && 3 * POINTS * Tiling::new(geometry, 1).tiles() <= 2 * TAPS * geometry.plane()
-}
+/// Convolution by 3 × 3 kernels with the minimal filtering algorithm F(4 × 4, 3 × 3).
+#[derive(Debug)]
+pub(crate) struct Winograd;
 
-/// How many images are computed together.
-pub(crate) fn images_together(geometry: &Geometry) -> usize {
-    TILES.div_ceil(Tiling::new(geometry, 1).tiles().max(1)).max(1)
+impl ConvKernel for Winograd {
+    fn name(&self) -> &'static str {
+        "winograd"
+    }
+
+    fn supports(&self, geometry: &Geometry, images: usize) -> bool {
+        geometry.kernel == 3
+            && geometry.channels_in.min(geometry.channels_out) >= FEWEST_CHANNELS
+            && Tiling::new(geometry, images).tiles() >= FEWEST_TILES
+            // Products, against those of the direct form; the transforms cost about half as much again.
+            && 3 * POINTS * Tiling::new(geometry, 1).tiles() <= 2 * TAPS * geometry.plane()
+    }
+
+    fn images_together(&self, geometry: &Geometry, images: usize, _: usize) -> usize {
+        TILES.div_ceil(Tiling::new(geometry, 1).tiles().max(1)).max(1).min(images).max(1)
+    }
+
+    fn divides_its_work(&self) -> bool {
+        true
+    }
+
+    fn pack<'a>(&self, geometry: &Geometry, weight: &'a [f32]) -> ConvWeights<'a> {
+        Weights::new(geometry, weight).erased()
+    }
+
+    fn pack_flipped(&self, geometry: &Geometry, weight: &[f32]) -> ConvWeights<'static> {
+        Weights::flipped(geometry, weight).erased()
+    }
+
+    fn forward(
+        &self,
+        geometry: &Geometry,
+        weights: &ConvWeights<'_>,
+        images: usize,
+        input: &Input<'_>,
+        bias: Option<&[f32]>,
+        out: &mut Output<'_>,
+        threads: usize,
+    ) {
+        forward(geometry, weights.layout(), images, input, bias, out, threads);
+    }
+
+    fn gradient_sums(&self, geometry: &Geometry) -> WeightGradientSums {
+        WeightGradientSums::new(WeightGradient::new(*geometry))
+    }
+
+    fn accumulate(
+        &self,
+        sums: &mut WeightGradientSums,
+        images: usize,
+        input: &Input<'_>,
+        grad: &[f32],
+        threads: usize,
+    ) {
+        sums.get_mut::<WeightGradient>().add(images, input, grad, threads);
+    }
+
+    fn finish(&self, geometry: &Geometry, sums: Vec<WeightGradientSums>) -> (Buffer, Buffer) {
+        WeightGradient::finish(geometry, &WeightGradientSums::into_vec(sums))
+    }
 }
 
 /// Transformed weights, [block of 16 channels out][point][block of 16 channels in][16 in][16 out], padded by zeros.
 #[derive(Debug)]
-pub(crate) struct Weights {
+struct Weights {
     values: Buffer,
     /// From point to point.
     of_point: usize,
 }
 
 impl Weights {
-    /// How many numbers they are.
-    pub(crate) fn values(&self) -> usize {
-        self.values.len()
+    fn erased(self) -> ConvWeights<'static> {
+        let bytes = size_of_val(&self.values[..]);
+        ConvWeights::packed(self, bytes)
     }
 
     /// Of `weight` [channel_out, channel_in, 3, 3].
-    pub(crate) fn new(geometry: &Geometry, weight: &[f32]) -> Self {
+    fn new(geometry: &Geometry, weight: &[f32]) -> Self {
         let Geometry { channels_in, channels_out, .. } = *geometry;
         Self::transform((channels_out, channels_in), weight, (channels_in * TAPS, TAPS), false)
     }
 
     /// Of the input's gradient: the kernel turned by 180°, channels in and out exchanged.
-    pub(crate) fn transposed(geometry: &Geometry, weight: &[f32]) -> Self {
+    fn flipped(geometry: &Geometry, weight: &[f32]) -> Self {
         let Geometry { channels_in, channels_out, .. } = *geometry;
         Self::transform((channels_in, channels_out), weight, (TAPS, channels_in * TAPS), true)
     }
@@ -289,7 +342,7 @@ impl<T: Transform<I, 6>, const I: usize> WithSimd for SquaresTask<'_, T, I> {
 }
 
 /// The convolution of `images` images of `input`, on `threads` threads.
-pub(crate) fn forward(
+fn forward(
     geometry: &Geometry,
     weights: &Weights,
     images: usize,
@@ -388,7 +441,7 @@ impl WithSimd for TilesTask<'_> {
 
 /// The gradients of weight and bias over some images, added up run by run.
 #[derive(Debug)]
-pub(crate) struct WeightGradient {
+struct WeightGradient {
     geometry: Geometry,
     /// [block of 16 channels in][point][channel out][16]
     sums: Buffer,
@@ -398,13 +451,13 @@ pub(crate) struct WeightGradient {
 }
 
 impl WeightGradient {
-    pub(crate) fn new(geometry: Geometry) -> Self {
+    fn new(geometry: Geometry) -> Self {
         let rows = geometry.channels_in.div_ceil(SQUARE) * POINTS * geometry.channels_out;
         Self { geometry, sums: Buffer::new(rows * SQUARE), bias: Buffer::zeros(geometry.channels_out), begun: false }
     }
 
     /// Adds what `images` images of `input` and the output's gradient [image, channel_out, height, width] give.
-    pub(crate) fn add(&mut self, images: usize, input: &Input<'_>, grad: &[f32], threads: usize) {
+    fn add(&mut self, images: usize, input: &Input<'_>, grad: &[f32], threads: usize) {
         let Geometry { channels_in, channels_out, height, width, .. } = self.geometry;
         let tiling = Tiling::new(&self.geometry, images);
         let add = std::mem::replace(&mut self.begun, true);
@@ -446,7 +499,7 @@ impl WeightGradient {
     }
 
     /// The gradients of weight [channel_out, channel_in, 3, 3] and bias `[channel_out]`, from the sums of all threads.
-    pub(crate) fn finish(geometry: &Geometry, all: &[Self]) -> (Buffer, Buffer) {
+    fn finish(geometry: &Geometry, all: &[Self]) -> (Buffer, Buffer) {
         let Geometry { channels_in, channels_out, .. } = *geometry;
         let mut weight = Buffer::new(channels_out * channels_in * TAPS);
         let begun: Vec<&[f32]> = all.iter().filter(|sums| sums.begun).map(|sums| &sums.sums[..]).collect();

@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor};
 use super::launch::{
     Division, Image, address, address_to_write, launch, number, one_each, optional, rows_of, unwritten,
 };
-use crate::device::normalisation::{Gradient, Surroundings};
+use crate::device::fused_norm::{FusedNorm, FusedNormGradient};
 
 /// `Norm` in `kernels.cu`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,7 +40,7 @@ pub(in crate::device) struct Statistics {
     groups: Tensor,
 }
 
-fn args(y: &Tensor, around: &Surroundings<'_>, division: &Division, partial: &Tensor) -> Result<Norm> {
+fn args(y: &Tensor, around: &FusedNorm<'_>, division: &Division, partial: &Tensor) -> Result<Norm> {
     Ok(Norm {
         y: address(y)?,
         offset: optional(around.offset)?,
@@ -62,7 +62,7 @@ fn of_groups(division: &Division, groups: usize) -> Result<([u32; 3], [u32; 2])>
     Ok(([groups, division.images as u32, 1], block))
 }
 
-pub(in crate::device) fn normalisation(y: &Tensor, around: &Surroundings<'_>) -> Result<(Tensor, Statistics)> {
+pub(in crate::device) fn normalisation(y: &Tensor, around: &FusedNorm<'_>) -> Result<(Tensor, Statistics)> {
     let (device, division) = (y.device(), Division::of(y, &[around.residual])?);
     let (images, channels) = (division.images, division.channels());
     let wide = |shape: &[usize]| unwritten(shape, DType::F32, device);
@@ -85,10 +85,10 @@ pub(in crate::device) fn normalisation(y: &Tensor, around: &Surroundings<'_>) ->
 
 pub(in crate::device) fn normalisation_by_all(
     y: &Tensor,
-    around: &Surroundings<'_>,
+    around: &FusedNorm<'_>,
     statistics: &Statistics,
     grad: &Tensor,
-) -> Result<Gradient> {
+) -> Result<FusedNormGradient> {
     let (device, division) = (y.device(), Division::of(y, &[Some(grad)])?);
     let (images, channels) = (division.images, division.channels());
     let wide = |shape: &[usize]| unwritten(shape, DType::F32, device);
@@ -118,7 +118,7 @@ pub(in crate::device) fn normalisation_by_all(
         images: number(images)?,
     };
     launch(device, division.elements, "norm_grad_vectors", one_each(channels)?, &vectors)?;
-    Ok(Gradient { input: out, offset, weight, bias })
+    Ok(FusedNormGradient { input: out, offset, weight, bias })
 }
 
 /// `Vectors` in `kernels.cu`.

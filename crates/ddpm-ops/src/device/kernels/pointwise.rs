@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor};
 use super::launch::{
     Division, Elements, Image, address, address_to_write, launch, number, one_each, optional, unwritten,
 };
-use crate::device::Function;
+use crate::backend::activation::Activation;
 
 /// `Planes` in `kernels.cu`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,16 +60,16 @@ struct Each {
     which: i32,
 }
 
-fn each(kernel: &'static str, f: Function, x: &Tensor, grad: Option<&Tensor>) -> Result<Tensor> {
+fn each(kernel: &'static str, f: Activation, x: &Tensor, grad: Option<&Tensor>) -> Result<Tensor> {
     let (device, count) = (x.device(), x.elem_count());
     let all: Vec<&Tensor> = [Some(x), grad].into_iter().flatten().collect();
     let elements = Elements::of(&all, count);
     let out = unwritten(x.shape(), x.dtype(), device)?;
     let which = match f {
-        Function::Silu => 0,
-        Function::Gelu => 1,
-        Function::Mish => 2,
-        Function::Relu => 3,
+        Activation::Silu => 0,
+        Activation::Gelu => 1,
+        Activation::Mish => 2,
+        Activation::Relu => 3,
     };
     let to = address_to_write(&out)?;
     let args = Each { x: address(x)?, grad: optional(grad)?, out: to, count: count as i64, which };
@@ -77,10 +77,10 @@ fn each(kernel: &'static str, f: Function, x: &Tensor, grad: Option<&Tensor>) ->
     Ok(out)
 }
 
-pub(in crate::device) fn function(f: Function, x: &Tensor) -> Result<Tensor> {
+pub(in crate::device) fn function(f: Activation, x: &Tensor) -> Result<Tensor> {
     each("each", f, x, None)
 }
 
-pub(in crate::device) fn function_by_input(f: Function, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+pub(in crate::device) fn function_by_input(f: Activation, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
     each("each_grad", f, x, Some(grad))
 }

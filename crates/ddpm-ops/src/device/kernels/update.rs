@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor, Var, bail};
 
 use super::launch::{Elements, address, address_to_write, launch, number, rows_of, unwritten};
-use crate::candle_op::{Gradient, Values};
+use crate::tape::gradient::Gradient;
 
 /// The numbers of one update that the CPU knows. Those of [`crate::AdamStep`] that depend on how many steps have been taken are
 /// computed where that is known.
@@ -168,8 +168,8 @@ impl DeviceUpdate {
         }
         let mut table: Vec<i64> = Vec::with_capacity(self.chunks * 6);
         for (of, gradient) in self.all.iter().zip(gradients) {
-            let gradient = match gradient.as_ref().map(|gradient| &gradient.0) {
-                Some(Values::Tensor(tensor)) if tensor.elem_count() == of.elements => address(tensor)?,
+            let gradient = match gradient.as_ref().map(Gradient::as_tensor) {
+                Some(Some(tensor)) if tensor.elem_count() == of.elements => address(tensor)?,
                 None => 0,
                 Some(_) => bail!("a gradient of another size or kind than its parameter"),
             };

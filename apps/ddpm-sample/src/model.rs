@@ -1,0 +1,134 @@
+//! The model that is sampled: it is found, loaded and checked.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use candle_core::{Device, Tensor};
+use ddpm_checkpoint::{SavedModel, newest_run};
+use ddpm_cli::{Progress, usage};
+use ddpm_diffusers::{check_unconditional, find_model};
+use ddpm_diffusion::{Clipping, GaussianDiffusion, SamplerConfig};
+use ddpm_schedule::ScheduleConfig;
+use ddpm_unet::{Network, NetworkConfig, Precision};
+use tracing::info;
+
+/// A model whose network, diffusion process and sampler are consistent.
+#[derive(Debug)]
+pub(crate) struct LoadedModel {
+    pub(crate) saved: SavedModel,
+    pub(crate) network: NetworkConfig,
+    pub(crate) diffusion: GaussianDiffusion,
+    /// The sampler that the model was saved with.
+    pub(crate) sampler: SamplerConfig,
+}
+
+impl LoadedModel {
+    /// Loads the model at `path`, or that of the newest run.
+    ///
+    /// # Errors
+    /// When there is no such model, or its parts contradict each other.
+    pub(crate) fn load(path: Option<&Path>, progress: &Progress) -> anyhow::Result<Self> {
+        let saved = find_model(model_path(path, progress)?).map_err(|error| match error.is_not_found() {
+            true => usage(format!("MODEL: {error}")),
+            false => error.into(),
+        })?;
+        let file = saved.path.display().to_string();
+        let network: NetworkConfig = saved.network()?;
+        let schedule: ScheduleConfig = saved.diffusion()?;
+        let parameters = network.parameters().with_context(|| format!("{file}: field `network`"))?;
+        check_description(&saved, &network)?;
+        check_unconditional(&saved)?;
+        check_channels(&saved)?;
+        saved.check_names(&parameters.into_iter().map(|(name, spec)| (name, spec.shape)).collect())?;
+        let sampler: SamplerConfig = saved.sampler()?;
+        log_defaults(&saved, &sampler, &schedule);
+        let schedule = schedule.build().with_context(|| format!("{file}: field `diffusion`"))?;
+        let diffusion = GaussianDiffusion::new(schedule).with_prediction(saved.description.prediction);
+        Ok(Self { saved, network, diffusion, sampler })
+    }
+
+    /// The file or directory of the model, for messages.
+    pub(crate) fn path(&self) -> &Path {
+        &self.saved.path
+    }
+
+    /// [channel, height, width].
+    pub(crate) fn image_shape(&self) -> [usize; 3] {
+        let [height, width] = self.saved.description.image_size;
+        [self.saved.description.channels, height, width]
+    }
+
+    /// The network with the weights of the model, on `device`.
+    pub(crate) fn build_network(&self, device: &Device, precision: Precision) -> anyhow::Result<Network> {
+        let on_device = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(device)?));
+        let weights: BTreeMap<String, Tensor> =
+            self.saved.tensors.iter().map(on_device).collect::<anyhow::Result<_>>()?;
+        let network = Network::new(&self.network, &weights).with_context(|| self.path().display().to_string())?;
+        Ok(network.with_precision(precision).with_packed_weights())
+    }
+}
+
+fn model_path(path: Option<&Path>, progress: &Progress) -> anyhow::Result<PathBuf> {
+    match path {
+        Some(path) => ddpm_cli::model_path("MODEL", path, progress),
+        None => newest_run("runs")?.ok_or_else(|| {
+            usage("no MODEL given, and no run with a checkpoint under runs/; train one with ddpm-train")
+        }),
+    }
+}
+
+/// Checks that the description of the model agrees with its network: the images get the shape of the description.
+fn check_description(model: &SavedModel, network: &NetworkConfig) -> anyhow::Result<()> {
+    let (description, size) = (&model.description, network.image_size());
+    let size = [size.height, size.width];
+    let wrong = |field: &str, expected: String, found: String| {
+        let file = model.path.display();
+        Err(anyhow::anyhow!("{file}: field `{field}`: expected {expected}, found {found}"))
+    };
+    if description.channels != network.channels() {
+        let (expected, found) = (network.channels(), description.channels);
+        return wrong("channels", format!("{expected} as in the network"), found.to_string());
+    }
+    if description.image_size != size {
+        let found = description.image_size;
+        return wrong("image_size", format!("{size:?} as in the network"), format!("{found:?}"));
+    }
+    if description.data_range != [-1.0, 1.0] {
+        let found = description.data_range;
+        return wrong("data_range", "[-1, 1], the only range that is supported".into(), format!("{found:?}"));
+    }
+    Ok(())
+}
+
+/// Checks that images of that many channels can be written.
+fn check_channels(model: &SavedModel) -> anyhow::Result<()> {
+    let (channels, file) = (model.description.channels, model.network_path.display());
+    let field = if model.network_path == model.path { "channels" } else { "in_channels" };
+    anyhow::ensure!(
+        [1, 3, 4].contains(&channels),
+        "{file}: field `{field}`: expected 1, 3 or 4, the channels of an image, found {channels}"
+    );
+    Ok(())
+}
+
+/// Logs the sampler and the diffusion process that the model was saved with, in one line.
+fn log_defaults(model: &SavedModel, sampler: &SamplerConfig, schedule: &ScheduleConfig) {
+    let clipping = match sampler.clip {
+        Clipping::Fixed => format!("x_0 clipped to ±{}", sampler.clip_range),
+        Clipping::Dynamic => {
+            format!("x_0 thresholded at quantile {} up to {}", sampler.threshold_quantile, sampler.threshold_max)
+        }
+        _ => "x_0 not clipped".to_owned(),
+    };
+    let zero = if schedule.zero_terminal_snr { ", zero terminal SNR" } else { "" };
+    info!(
+        "the model's own: {} in {} steps, {}, {clipping}; it predicts {}; schedule {}, {} steps{zero}",
+        sampler.method,
+        sampler.steps,
+        sampler.spacing,
+        model.description.prediction,
+        schedule.beta_schedule,
+        schedule.timesteps
+    );
+}

@@ -1,0 +1,104 @@
+//! The configuration of a run, as one TOML document holds it.
+
+use anyhow::Context;
+use ddpm_cli::usage;
+use ddpm_data::DataConfig;
+use ddpm_trainer::TrainConfig;
+use ddpm_unet::NetworkConfig;
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use crate::config_table::ConfigTable;
+use crate::diffusion_config::DiffusionConfig;
+use crate::sample_config::SampleConfig;
+use crate::table_reader::{take_model, take_table};
+
+/// Everything that a run depends on besides its data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunConfig {
+    pub(crate) model: NetworkConfig,
+    pub(crate) diffusion: DiffusionConfig,
+    pub(crate) data: DataConfig,
+    pub(crate) train: TrainConfig,
+    pub(crate) sample: SampleConfig,
+}
+
+impl RunConfig {
+    /// Reads a complete document.
+    ///
+    /// # Errors
+    /// When a key is missing, unknown, or has a value of another type.
+    pub(crate) fn from_document(mut document: Table) -> anyhow::Result<Self> {
+        let config = Self {
+            model: take_model(&mut document)?,
+            diffusion: take_table(&mut document, ConfigTable::Diffusion)?,
+            data: take_table(&mut document, ConfigTable::Data)?,
+            train: take_table(&mut document, ConfigTable::Train)?,
+            sample: take_table(&mut document, ConfigTable::Sample)?,
+        };
+        match document.keys().next() {
+            Some(key) => Err(usage(format!("{key}: no such table; the tables are {}", ConfigTable::list()))),
+            None => Ok(config),
+        }
+    }
+
+    /// The document, which [`RunConfig::from_document`] reads back.
+    pub(crate) fn to_toml(&self) -> anyhow::Result<String> {
+        toml::to_string(self).context("the configuration cannot be written as TOML")
+    }
+
+    /// Checks all values, before anything is loaded.
+    ///
+    /// # Errors
+    /// The first value that no run can have, with its key.
+    pub(crate) fn validate(&self) -> anyhow::Result<()> {
+        self.model.validate().map_err(usage)?;
+        self.check_trainable()?;
+        let diffusion = self.diffusion.build().map_err(|error| usage(format!("diffusion: {error}")))?;
+        self.data.validate().map_err(usage)?;
+        self.train.validate().map_err(usage)?;
+        self.check_batch_size()?;
+        self.sample.validate(&diffusion).map_err(usage)
+    }
+
+    /// Checks what training requires of the network, besides what sampling requires.
+    fn check_trainable(&self) -> anyhow::Result<()> {
+        let channels = self.model.channels();
+        if let NetworkConfig::UNet2d(network) = &self.model {
+            if network.out_channels != channels {
+                let found = network.out_channels;
+                return Err(usage(format!(
+                    "model.out_channels: expected {channels} as model.in_channels, found {found}; a learnt variance \
+                     can be sampled, not trained"
+                )));
+            }
+            if network.num_class_embeds.is_some() || network.class_embed_type.is_some() {
+                return Err(usage(
+                    "model.num_class_embeds, model.class_embed_type: expected neither, as images have no class labels",
+                ));
+            }
+        }
+        if ![1, 3, 4].contains(&channels) {
+            return Err(usage(format!(
+                "model.channels: expected 1, 3 or 4, the channels of an image, found {channels}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Checks that the largest feature map of a batch stays below 16 GiB: the process is killed without a message if
+    /// the system has no memory for an allocation.
+    fn check_batch_size(&self) -> anyhow::Result<()> {
+        const MAX_VALUES: usize = 1 << 32;
+        let (size, batch_size) = (self.model.image_size(), self.train.batch_size);
+        // The validation of the model keeps the feature map of one image below this bound.
+        let most = MAX_VALUES / self.model.largest_map();
+        if batch_size > most {
+            return Err(usage(format!(
+                "train.batch_size: expected at most {most} with this network at model.image_size = {size}, found \
+                 {batch_size}"
+            )));
+        }
+        Ok(())
+    }
+}

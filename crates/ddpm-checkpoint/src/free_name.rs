@@ -1,0 +1,39 @@
+//! The first free name for a new run.
+
+use std::fs;
+use std::path::Path;
+
+use crate::error::Result;
+use crate::plain_name::check_plain_name;
+
+/// `stem` if nothing in `root` has that name, else the first free of `stem-2`, `stem-3`, … Another process may take it
+/// meanwhile; [`RunDir::create_next`](crate::RunDir::create_next) does not have that gap.
+///
+/// # Errors
+/// [`CheckpointError::UnsafeName`](crate::CheckpointError::UnsafeName) when `stem` is no plain name.
+pub fn next_free_name(root: impl AsRef<Path>, stem: &str) -> Result<String> {
+    let root = root.as_ref();
+    let mut name = stem.to_owned();
+    let mut number = 1_u64;
+    while fs::symlink_metadata(root.join(check_plain_name(&name, root)?)).is_ok() {
+        number += 1;
+        name = format!("{stem}-{number}");
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_count_up_from_two() {
+        let root = tempfile::tempdir().expect("temp dir");
+        let next = |stem| next_free_name(root.path(), stem);
+        assert_eq!(next("digits").expect("free"), "digits");
+        fs::create_dir(root.path().join("digits")).expect("new");
+        fs::write(root.path().join("digits-2"), "a file counts").expect("room");
+        assert_eq!(next("digits").expect("free"), "digits-3");
+        assert!(next("../x").is_err() && next("").is_err());
+    }
+}

@@ -1,0 +1,12 @@
+//! The names of the files and directories of a run.
+
+/// The directory of the checkpoints.
+pub(crate) const CHECKPOINTS_NAME: &str = "checkpoints";
+/// The resolved configuration of the run.
+pub(crate) const CONFIG_NAME: &str = "config.toml";
+/// The metrics, one JSON object per line.
+pub(crate) const METRICS_NAME: &str = "metrics.jsonl";
+/// The directory of the sampled images.
+pub(crate) const SAMPLES_NAME: &str = "samples";
+/// The lock file of the process that holds the run.
+pub(crate) const LOCK_NAME: &str = ".lock";
