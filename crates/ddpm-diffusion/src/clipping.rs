@@ -19,8 +19,8 @@ pub enum Clipping {
     /// Predicted x_0 is clipped to ±`clip_range` (the article's tip 3).
     #[serde(alias = "clipped-x0")]
     Fixed,
-    /// Dynamic thresholding (Saharia et al. 2022, section 2.3): predicted x_0 is clipped to ±s and divided by s, where s is a
-    /// quantile of |x_0| of each image, at least 1.
+    /// Dynamic thresholding (Saharia et al. 2022, section 2.3): predicted x_0 is clipped to ±s and divided by s, where
+    /// s is a quantile of |x_0| of each image, at least 1.
     #[serde(alias = "thresholded-x0")]
     Dynamic,
 }

@@ -38,8 +38,8 @@ impl GaussianDiffusion {
     /// `x_t` and `output` [batch, channel, height, width]; `t` has one index per image.
     ///
     /// # Errors
-    /// If the shapes differ or an index is not in the schedule, and [`DiffusionError::NoSignal`] if the network predicts ε
-    /// and ᾱ_t is 0.
+    /// If the shapes differ or an index is not in the schedule, and [`DiffusionError::NoSignal`] if the network
+    /// predicts ε and ᾱ_t is 0.
     pub fn denoised(&self, x_t: &Tensor, t: &[usize], output: &Tensor) -> Result<Denoised, DiffusionError> {
         check_shape("the network's output", output.dims(), x_t.dims())?;
         let (prediction, schedule) = (self.prediction(), self.schedule());

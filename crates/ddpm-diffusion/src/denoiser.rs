@@ -20,11 +20,11 @@ pub trait Denoiser {
     /// The prediction of the network at x_t: ε_θ(x_t, t), or predicted x_0 or v.
     ///
     /// # Shapes
-    /// `x_t` [batch, channel, height, width]. `t` `[batch]`, f32, on the CPU even if `x_t` is on another device: indices,
-    /// from 0, into the schedule that the network was trained with.
+    /// `x_t` [batch, channel, height, width]. `t` `[batch]`, f32, on the CPU even if `x_t` is on another device:
+    /// indices, from 0, into the schedule that the network was trained with.
     ///
-    /// The result has the shape of `x_t`. A network with a learned variance returns twice the channels, with the variance
-    /// in the second half (see [`ReverseVariance`](crate::ReverseVariance)).
+    /// The result has the shape of `x_t`. A network with a learned variance returns twice the channels, with the
+    /// variance in the second half (see [`ReverseVariance`](crate::ReverseVariance)).
     ///
     /// # Errors
     /// The errors of the network.

@@ -5,13 +5,13 @@ use candle_core::Tensor;
 use crate::DiffusionError;
 use crate::error::{batch_axis, check_shape};
 
-/// ln p(x_0) of each image under the discretized decoder (Ho et al. 2020, eq. 13): the density of N(mean, σ²), integrated
-/// over the bin of each element's value. There are 256 bins on [−1, 1], with centres k / 127.5 − 1; the first and the last
-/// bin extend to infinity.
+/// ln p(x_0) of each image under the discretized decoder (Ho et al. 2020, eq. 13): the density of N(mean, σ²),
+/// integrated over the bin of each element's value. There are 256 bins on [−1, 1], with centres k / 127.5 − 1; the
+/// first and the last bin extend to infinity.
 ///
 /// # Shapes
-/// `x_0`, with the values k / 127.5 − 1, and `mean` are [batch, channel, height, width]; `log_variance` is ln σ² of each
-/// image. The result has one value per image, the sum over its elements, in nats.
+/// `x_0`, with the values k / 127.5 − 1, and `mean` are [batch, channel, height, width]; `log_variance` is ln σ² of
+/// each image. The result has one value per image, the sum over its elements, in nats.
 ///
 /// # Errors
 /// If the shapes differ.

@@ -26,8 +26,8 @@ const LOWER_ORDER_FINAL_STEPS: usize = 15;
 /// SDE-DPM-Solver++ uses 2h instead of h in the integral, multiplies the first term by e^{−h}, and adds
 /// σ_{t−1} √(1 − e^{−2h}) z. The last step, to λ = ∞, returns predicted x_0.
 ///
-/// DIFFERENCE: the authors' code and diffusers multiply the quadratic term by half of the weight that the integral gives
-/// it, which reduces their third order to the second; in the SDE diffusers also has the opposite sign there.
+/// DIFFERENCE: the authors' code and diffusers multiply the quadratic term by half of the weight that the integral
+/// gives it, which reduces their third order to the second; in the SDE diffusers also has the opposite sign there.
 ///
 /// DIFFERENCE: if ᾱ_T = 0, diffusers replaces it by 2⁻²⁴. Here λ_T is −∞, and the step after it is of first order.
 pub(crate) fn step(
@@ -81,7 +81,8 @@ impl MultistepHistory {
 /// The weights φ_k of u^k for k = 0, 1, 2 in the integral: ∫ h e^{−h (1 − u)} u^k du over [0, 1].
 fn monomial_weights(h: f64) -> [f64; 3] {
     let phi_0 = -(-h).exp_m1();
-    // Integration by parts gives differences of nearly equal numbers for a small h, where two terms of the series suffice.
+    // Integration by parts gives differences of nearly equal numbers for a small h, where two terms of the series
+    // suffice.
     if h < 1e-3 {
         return [phi_0, h / 2.0 - h * h / 6.0, h / 3.0 - h * h / 12.0];
     }

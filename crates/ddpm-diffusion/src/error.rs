@@ -15,8 +15,9 @@ pub enum DiffusionError {
     /// A coefficient of a timestep is infinite because ᾱ is 0 or nearly 0: x_t contains no signal, so x_0 cannot be
     /// computed from predicted ε, and Heun's method cannot divide by √ᾱ.
     #[error(
-        "timestep {timestep}: alpha_bar is {alpha_bar:e}, so x_t contains no signal and {}; use a model that predicts v or \
-         x_0{}, or the spacing \"leading\" with fewer steps than the schedule has, which omits the last timestep",
+        "timestep {timestep}: alpha_bar is {alpha_bar:e}, so x_t contains no signal and {}; \
+         use a model that predicts v or x_0{}, \
+         or the spacing \"leading\" with fewer steps than the schedule has, which omits the last timestep",
         if *heun { "heun cannot divide by its root" } else { "x_0 cannot be computed from predicted noise" },
         if *heun { " with another method" } else { "" }
     )]
@@ -40,7 +41,8 @@ pub enum DiffusionError {
     },
     /// The configuration uses a learned variance, but the network does not predict one.
     #[error(
-        "variance: expected a network with {} channels of output, a learned variance beside its prediction, found {channels}",
+        "variance: expected a network with {} channels of output, a learned variance beside its prediction, \
+         found {channels}",
         2 * .channels
     )]
     NoVariance {

@@ -66,8 +66,8 @@ impl GaussianDiffusion {
         Ok((x_0.broadcast_mul(&signal)? + eps.broadcast_mul(&noise)?)?)
     }
 
-    /// x_0 = (x_t − √(1 − ᾱ_t) ε) / √ᾱ_t, the inverse of [`GaussianDiffusion::q_sample`] (Ho et al. 2020, eq. 15). It does
-    /// not depend on what the network predicts.
+    /// x_0 = (x_t − √(1 − ᾱ_t) ε) / √ᾱ_t, the inverse of [`GaussianDiffusion::q_sample`] (Ho et al. 2020, eq. 15). It
+    /// does not depend on what the network predicts.
     ///
     /// DIFFERENCE: the article's text divides by √α_t. Its code divides by √ᾱ_t, which is correct.
     ///
@@ -99,8 +99,8 @@ impl GaussianDiffusion {
         Ok((x_t.broadcast_mul(&inverse)? - x_0.broadcast_mul(&ratio)?)?)
     }
 
-    /// The timesteps that the network receives: indices into the schedule that it was trained with, `[batch]`, f32. The tensor
-    /// is on the CPU, where networks compute the timestep embedding.
+    /// The timesteps that the network receives: indices into the schedule that it was trained with, `[batch]`, f32. The
+    /// tensor is on the CPU, where networks compute the timestep embedding.
     ///
     /// # Errors
     /// If an index is not in the schedule.

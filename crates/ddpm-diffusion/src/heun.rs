@@ -8,14 +8,15 @@ use crate::sampler_context::SamplerContext;
 /// The largest ratio σ_t / σ_{t−1} for which a step is corrected.
 const MAX_SIGMA_RATIO: f64 = 100.0;
 
-/// One step of Karras et al. 2022, algorithm 1, without its added noise (S_churn = 0). The variables are those of the paper:
-/// y = x / √ᾱ_t has the noise level σ_t = √(1 − ᾱ_t) / √ᾱ_t, and the ODE is dy/dσ = ε̂(y, σ). An Euler step is followed
-/// by a correction with the mean of the slopes at both ends. The last step, to σ = 0, is the Euler step alone, which is
-/// predicted x_0.
+/// One step of Karras et al. 2022, algorithm 1, without its added noise (S_churn = 0). The variables are those of the
+/// paper: y = x / √ᾱ_t has the noise level σ_t = √(1 − ᾱ_t) / √ᾱ_t, and the ODE is dy/dσ = ε̂(y, σ). An Euler step is
+/// followed by a correction with the mean of the slopes at both ends. The last step, to σ = 0, is the Euler step alone,
+/// which is predicted x_0.
 ///
-/// DIFFERENCE: a step with σ_t > 100 σ_{t−1} is not corrected. Such steps occur at the noisy end of cosine schedules. The
-/// two slopes differ by (x̂_0 − x̂_0') / σ_{t−1}, and the correction multiplies this difference by (σ_t − σ_{t−1}) / 2: a
-/// change of predicted x_0 is amplified by σ_t / 2σ_{t−1}, which can be thousands of times the range of the pixels.
+/// DIFFERENCE: a step with σ_t > 100 σ_{t−1} is not corrected. Such steps occur at the noisy end of cosine schedules.
+/// The two slopes differ by (x̂_0 − x̂_0') / σ_{t−1}, and the correction multiplies this difference by (σ_t − σ_{t−1})
+/// / 2: a change of predicted x_0 is amplified by σ_t / 2σ_{t−1}, which can be thousands of times the range of the
+/// pixels.
 ///
 /// DIFFERENCE: with the spacing `linspace`, diffusers evaluates the network at fractional timesteps. Here they are
 /// rounded, because the network was trained on integers.

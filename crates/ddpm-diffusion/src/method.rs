@@ -22,8 +22,8 @@ pub enum Method {
     DpmSolver,
     /// SDE-DPM-Solver++, the stochastic form of DPM-Solver++ (Lu et al. 2022b). Adds noise in every step but the last.
     DpmSolverSde,
-    /// Heun's method on the probability-flow ODE (Karras et al. 2022, algorithm 1). Adds no noise, and evaluates the network
-    /// twice in every step but the last.
+    /// Heun's method on the probability-flow ODE (Karras et al. 2022, algorithm 1). Adds no noise, and evaluates the
+    /// network twice in every step but the last.
     Heun,
 }
 

@@ -45,8 +45,8 @@ impl GaussianDiffusion {
     /// As for [`GaussianDiffusion::q_posterior`].
     ///
     /// # Errors
-    /// If the shapes differ or an index is not in the schedule, and [`DiffusionError::NoSignal`] if α_t is 0, as at the last
-    /// step of a schedule with zero terminal SNR.
+    /// If the shapes differ or an index is not in the schedule, and [`DiffusionError::NoSignal`] if α_t is 0, as at the
+    /// last step of a schedule with zero terminal SNR.
     pub fn model_mean(&self, x_t: &Tensor, t: &[usize], eps_hat: &Tensor) -> Result<Tensor, DiffusionError> {
         check_shape("eps_hat", eps_hat.dims(), x_t.dims())?;
         let schedule = self.schedule();

@@ -20,11 +20,11 @@ pub enum ReverseVariance {
     FixedSmall,
     /// ln σ² is the second half of the network's output channels.
     ///
-    /// DIFFERENCE: diffusers takes this output as σ² itself, whose square root is NaN for a negative value. Here it is the
-    /// logarithm, as in the code of Nichol & Dhariwal 2021.
+    /// DIFFERENCE: diffusers takes this output as σ² itself, whose square root is NaN for a negative value. Here it is
+    /// the logarithm, as in the code of Nichol & Dhariwal 2021.
     Learned,
-    /// ln σ² = u ln β + (1 − u) ln β̃ (Nichol & Dhariwal 2021, eq. 15). The second half of the network's output channels
-    /// is 2u − 1: −1 stands for β̃ and 1 for β.
+    /// ln σ² = u ln β + (1 − u) ln β̃ (Nichol & Dhariwal 2021, eq. 15). The second half of the network's output
+    /// channels is 2u − 1: −1 stands for β̃ and 1 for β.
     #[serde(alias = "learned_range")]
     LearnedRange,
 }

@@ -87,9 +87,9 @@ impl SamplerConfig {
     /// The diffusion process over the timesteps that are taken (Nichol & Dhariwal 2021, section 4).
     ///
     /// # Errors
-    /// [`DiffusionError::Option`] if a field is out of its range, [`DiffusionError::Schedule`] if `steps` is 0 or more than
-    /// the length of the schedule, and [`DiffusionError::NoSignal`] if ᾱ of the first sampling step is so small that
-    /// predicted x_0 (or Heun's method) cannot be computed.
+    /// [`DiffusionError::Option`] if a field is out of its range, [`DiffusionError::Schedule`] if `steps` is 0 or more
+    /// than the length of the schedule, and [`DiffusionError::NoSignal`] if ᾱ of the first sampling step is so small
+    /// that predicted x_0 (or Heun's method) cannot be computed.
     pub fn respaced(&self, diffusion: &GaussianDiffusion) -> Result<GaussianDiffusion, DiffusionError> {
         self.check_ranges()?;
         let schedule = self.respaced_schedule(diffusion.schedule())?;
@@ -104,8 +104,8 @@ impl SamplerConfig {
         Ok(GaussianDiffusion::new(schedule).with_prediction(prediction))
     }
 
-    /// The schedule over the timesteps that are taken. DPM-Solver++ steps from the lowest timestep of a spacing to x_0 without
-    /// evaluating the network there: it spaces one more step and omits the lowest, as the authors' code does.
+    /// The schedule over the timesteps that are taken. DPM-Solver++ steps from the lowest timestep of a spacing to x_0
+    /// without evaluating the network there: it spaces one more step and omits the lowest, as the authors' code does.
     fn respaced_schedule(&self, schedule: &Schedule) -> Result<Schedule, DiffusionError> {
         let omit_lowest =
             self.method.is_dpm_solver() && self.spacing != Spacing::Trailing && self.steps < schedule.len();

@@ -37,9 +37,9 @@ const STATE_DTYPE: DType = DType::F64;
 
 /// Samples images from x_T to x_0 with the method of `config`.
 ///
-/// If `config.steps` is less than the length of the schedule, the timesteps are a respaced subset (Nichol & Dhariwal 2021,
-/// section 4). The noise of an image comes from its own stream, so an image does not depend on the other images of its
-/// batch. `on_step` is called after every step and may stop the run.
+/// If `config.steps` is less than the length of the schedule, the timesteps are a respaced subset (Nichol & Dhariwal
+/// 2021, section 4). The noise of an image comes from its own stream, so an image does not depend on the other images
+/// of its batch. `on_step` is called after every step and may stop the run.
 ///
 /// x is kept in f64 between steps, as in the samplers of Karras et al. 2022, and all coefficients are f64. The network
 /// receives x in the dtype of `x_T`, which is also the dtype of the result.
@@ -50,8 +50,8 @@ const STATE_DTYPE: DType = DType::F64;
 /// # Errors
 /// The errors of [`SamplerConfig::respaced`]; [`DiffusionError::Shape`] if the number of images is not the number of
 /// streams, or the output of the network has neither the shape of x nor twice its channels;
-/// [`DiffusionError::NoVariance`] if the configuration uses a learned variance that the network does not predict; and the
-/// errors of the denoiser.
+/// [`DiffusionError::NoVariance`] if the configuration uses a learned variance that the network does not predict; and
+/// the errors of the denoiser.
 #[allow(non_snake_case, reason = "x_T is the papers' symbol")]
 pub fn sample(
     denoiser: &dyn Denoiser,

@@ -6,9 +6,9 @@ use crate::{DiffusionError, SamplingProgress};
 
 /// Records x at regular intervals of timesteps, from x_T to x_0.
 ///
-/// The interval refers to the schedule that the network was trained with. In a respaced schedule, x is recorded at the first
-/// step that reaches or passes the next multiple of the interval. Thus a run of 50 steps out of 1,000 and a run of all
-/// 1,000 steps, both recorded every 100 timesteps, give the same number of images.
+/// The interval refers to the schedule that the network was trained with. In a respaced schedule, x is recorded at the
+/// first step that reaches or passes the next multiple of the interval. Thus a run of 50 steps out of 1,000 and a run
+/// of all 1,000 steps, both recorded every 100 timesteps, give the same number of images.
 ///
 /// # Examples
 /// ```

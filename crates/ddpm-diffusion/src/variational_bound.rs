@@ -7,14 +7,15 @@ use ddpm_schedule::VarianceKind;
 use crate::discretized_decoder::discretized_log_likelihood;
 use crate::{Denoiser, DiffusionError, GaussianDiffusion};
 
-/// How the reverse process of the variational bound is defined. Both choices change the bound, so neither has a default.
+/// How the reverse process of the variational bound is defined. Both choices change the bound, so neither has a
+/// default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VariationalBoundConfig {
     /// The fixed variance of p_θ(x_{t−1} | x_t).
     pub variance: VarianceKind,
-    /// Whether predicted x_0 is clipped to [−1, 1] before the mean of p_θ(x_{t−1} | x_t) is computed. The bits per dimension
-    /// published by Ho et al. 2020 and by Nichol & Dhariwal 2021 are computed with clipping (`clip_denoised` in their
-    /// code).
+    /// Whether predicted x_0 is clipped to [−1, 1] before the mean of p_θ(x_{t−1} | x_t) is computed. The bits per
+    /// dimension published by Ho et al. 2020 and by Nichol & Dhariwal 2021 are computed with clipping (`clip_denoised`
+    /// in their code).
     pub clip_denoised: bool,
 }
 
@@ -43,12 +44,12 @@ impl GaussianDiffusion {
     /// The variational bound of a batch of images. Each term is estimated with one draw of x_t per image from `noise`.
     ///
     /// # Shapes
-    /// `x_0` [batch, channel, height, width] with the values k / 127.5 − 1 of 8-bit images, and as many images as `noise`
-    /// has streams. The network receives x_t in the dtype of `x_0`; the terms are computed in f64.
+    /// `x_0` [batch, channel, height, width] with the values k / 127.5 − 1 of 8-bit images, and as many images as
+    /// `noise` has streams. The network receives x_t in the dtype of `x_0`; the terms are computed in f64.
     ///
     /// # Errors
-    /// If the shapes do not match, the errors of the denoiser, and [`DiffusionError::NoSignal`] if the network predicts ε and
-    /// ᾱ_T is 0.
+    /// If the shapes do not match, the errors of the denoiser, and [`DiffusionError::NoSignal`] if the network predicts
+    /// ε and ᾱ_T is 0.
     pub fn variational_bound(
         &self,
         denoiser: &dyn Denoiser,

@@ -79,8 +79,8 @@ fn samples_have_the_exact_mean_and_variance_of_the_chain() {
         let (mean, var) = exact(&diffusion, variance);
         let x_0 = run(&diffusion, &config(Clipping::None, variance, 100), 64, 32);
         let (found_mean, found_var) = moments(&x_0);
-        // 65,536 draws: the mean has a standard error of 0.2 / 256 = 8e-4, the variance of 0.04 · √(2 / 65,536) = 2.2e-4.
-        // The bounds are five of each.
+        // 65,536 draws: the mean has a standard error of 0.2 / 256 = 8e-4, the variance of 0.04 · √(2 / 65,536) =
+        // 2.2e-4. The bounds are five of each.
         assert!((found_mean - mean).abs() < 4e-3, "{variance:?}: mean {found_mean}, exact {mean}");
         assert!((found_var - var).abs() < 1.1e-3, "{variance:?}: variance {found_var}, exact {var}");
         // The distribution of the chain approximates that of the data.
@@ -186,8 +186,8 @@ fn terms_of_the_variational_bound_meet_their_closed_forms() {
             let distance = weight * error / LN_2;
             let ratio = schedule.posterior_variance(i) / sigma_squared;
             let exact = distance + 0.5 * (ratio - 1.0 - ratio.ln()) / LN_2;
-            // The mean of 16,384 squared normals has a relative standard error of √(2 / 16,384) = 1.1 %. The bound is six
-            // of them.
+            // The mean of 16,384 squared normals has a relative standard error of √(2 / 16,384) = 1.1 %. The bound is
+            // six of them.
             let found = bound.terms[i];
             assert!((found - exact).abs() < 0.066 * distance, "{variance:?}, term {i}: {found} exact {exact}");
         }
@@ -196,7 +196,8 @@ fn terms_of_the_variational_bound_meet_their_closed_forms() {
         let total = schedule.alpha_bar(0) * S * S + schedule.one_minus_alpha_bar(0);
         let distance = 0.5 * schedule.one_minus_alpha_bar(0) * S * S / (total * sigma_squared);
         let exact = 0.5 * (2.0 * PI * sigma_squared).ln() - (2.0f64 / 255.0).ln() + distance;
-        // Six standard errors as above, (bin / σ)² / 24 = 7e-4 for the width, and one value in 4,000 lies in the last bin.
+        // Six standard errors as above, (bin / σ)² / 24 = 7e-4 for the width, and one value in 4,000 lies in the last
+        // bin.
         let found = bound.terms[0] * LN_2;
         assert!((found - exact).abs() < 0.066 * distance + 3e-3, "{variance:?}, L_0: {found} exact {exact}");
         let sum: f64 = bound.terms.iter().sum();
@@ -205,8 +206,9 @@ fn terms_of_the_variational_bound_meet_their_closed_forms() {
     }
 }
 
-/// With a network that predicts the constant x_0 = 5, the posterior means differ by c (5 − x_0), where c is the coefficient of
-/// x_0 in the posterior mean; with clipping, by c (1 − x_0). x_t cancels, so the closed forms hold without averaging.
+/// With a network that predicts the constant x_0 = 5, the posterior means differ by c (5 − x_0), where c is the
+/// coefficient of x_0 in the posterior mean; with clipping, by c (1 − x_0). x_t cancels, so the closed forms hold
+/// without averaging.
 #[test]
 fn clip_denoised_clips_predicted_x_0_in_every_term() {
     let diffusion = diffusion(25).with_prediction(Prediction::X0);
@@ -232,7 +234,8 @@ fn clip_denoised_clips_predicted_x_0_in_every_term() {
     }
 }
 
-/// x_0 = 0.3 ± 0.2 and the optimal denoiser: clipping changes a few elements in the first terms only, and lowers the bound.
+/// x_0 = 0.3 ± 0.2 and the optimal denoiser: clipping changes a few elements in the first terms only, and lowers the
+/// bound.
 #[test]
 fn clip_denoised_hardly_changes_the_bound_of_the_optimal_denoiser() {
     let diffusion = diffusion(25);

@@ -126,8 +126,8 @@ fn every_method_samples_a_single_point_exactly() {
     }
 }
 
-/// The error at a fixed noise level, against a run of about a thousand steps, decreases with the order of the method. The
-/// quadratic term of diffusers, with half of its weight, has the order 2.1 here.
+/// The error at a fixed noise level, against a run of about a thousand steps, decreases with the order of the method.
+/// The quadratic term of diffusers, with half of its weight, has the order 2.1 here.
 #[test]
 fn solvers_converge_with_their_order() {
     // 960 steps of equal length in λ, and one more to x_0.

@@ -2,8 +2,8 @@
 //!
 //! Each line is one draw, a list of images. The first draw is x_T.
 //!
-//! `cargo run -p ddpm-rng --example sampling_noise -- SEED IMAGES DRAWS AXIS…`, for example `3 2 20 1 3 5` for 20 draws of
-//! 2 images of shape [1, 3, 5].
+//! `cargo run -p ddpm-rng --example sampling_noise -- SEED IMAGES DRAWS AXIS…`, for example `3 2 20 1 3 5` for 20 draws
+//! of 2 images of shape [1, 3, 5].
 
 use candle_core::Device;
 use ddpm_rng::{ImageNoise, Purpose};

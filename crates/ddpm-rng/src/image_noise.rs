@@ -4,8 +4,8 @@ use candle_core::{Device, Result, Tensor};
 
 use crate::{Purpose, Stream};
 
-/// A batch of random streams, one per image. Image i of the batch draws from the stream at position `first_image + i`, so
-/// its noise depends on the seed and its index alone: 64 images in one batch or in eight have the same noise.
+/// A batch of random streams, one per image. Image i of the batch draws from the stream at position `first_image + i`,
+/// so its noise depends on the seed and its index alone: 64 images in one batch or in eight have the same noise.
 ///
 /// # Examples
 /// ```
@@ -31,9 +31,9 @@ impl ImageNoise {
         Self { streams: positions.map(|position| Stream::new(seed, purpose, position)).collect(), interpolated: None }
     }
 
-    /// Noise for `images` images between image `first_image` and the next one. Each draw is cos(θ) a + sin(θ) b of the draws
-    /// a and b of these two images, with θ from 0 to π/2 in equal steps. Every draw is N(0, 1) distributed; the first and
-    /// the last image have the noise of the two images themselves.
+    /// Noise for `images` images between image `first_image` and the next one. Each draw is cos(θ) a + sin(θ) b of the
+    /// draws a and b of these two images, with θ from 0 to π/2 in equal steps. Every draw is N(0, 1) distributed; the
+    /// first and the last image have the noise of the two images themselves.
     pub fn interpolated(seed: u64, purpose: Purpose, first_image: u64, images: usize) -> Self {
         let ends = Self::new(seed, purpose, first_image, 2);
         Self { interpolated: Some(images), ..ends }
@@ -47,8 +47,8 @@ impl ImageNoise {
     /// The next draws from N(0, 1) of all images.
     ///
     /// # Shapes
-    /// `image_shape` is the shape of one image, for example [channel, height, width]. The result is [image, ..image_shape]
-    /// in f32.
+    /// `image_shape` is the shape of one image, for example [channel, height, width]. The result is [image,
+    /// ..image_shape] in f32.
     ///
     /// # Errors
     /// If the memory of the device is exhausted.

@@ -20,23 +20,24 @@ pub enum BetaSchedule {
         /// β_T, in (0, 1), at least `start`.
         end: f64,
     },
-    /// √β is evenly spaced from √`start` to √`end` (`scaled_linear` in diffusers; latent diffusion uses 8.5e-4 and 0.012).
+    /// √β is evenly spaced from √`start` to √`end` (`scaled_linear` in diffusers; latent diffusion uses 8.5e-4 and
+    /// 0.012).
     ScaledLinear {
         /// β_1, in (0, 1).
         start: f64,
         /// β_T, in (0, 1), at least `start`.
         end: f64,
     },
-    /// The same sequence as [`ScaledLinear`](Self::ScaledLinear), bit for bit. `quad` is its name in the code of Ho et al.
-    /// 2020; a model card may use either name.
+    /// The same sequence as [`ScaledLinear`](Self::ScaledLinear), bit for bit. `quad` is its name in the code of Ho et
+    /// al. 2020; a model card may use either name.
     Quadratic {
         /// β_1, in (0, 1).
         start: f64,
         /// β_T, in (0, 1), at least `start`.
         end: f64,
     },
-    /// ᾱ_t ∝ cos²((t/T + offset)/(1 + offset)·π/2) (Nichol & Dhariwal 2021, eq. 17, with 0.008 and 0.999). Each β is clipped
-    /// to `max_beta`, and ᾱ is the running product of the clipped 1 − β.
+    /// ᾱ_t ∝ cos²((t/T + offset)/(1 + offset)·π/2) (Nichol & Dhariwal 2021, eq. 17, with 0.008 and 0.999). Each β is
+    /// clipped to `max_beta`, and ᾱ is the running product of the clipped 1 − β.
     Cosine {
         /// s, at least 0. It prevents β from being too small near t = 0.
         offset: f64,
@@ -80,15 +81,15 @@ impl BetaSchedule {
         }
     }
 
-    /// The same rule for another number of timesteps: `start` and `end` are multiplied by 1000/T, so that T steps add about as
-    /// much noise as a thousand (the code of Nichol & Dhariwal 2021). Without rescaling, a linear schedule of 200 steps ends
-    /// at ᾱ = 0.13, so x_T still contains the image.
+    /// The same rule for another number of timesteps: `start` and `end` are multiplied by 1000/T, so that T steps add
+    /// about as much noise as a thousand (the code of Nichol & Dhariwal 2021). Without rescaling, a linear schedule of
+    /// 200 steps ends at ᾱ = 0.13, so x_T still contains the image.
     ///
     /// The cosine rule is a function of t/T and remains unchanged.
     ///
     /// # Errors
-    /// If T is 0 or above [`MAX_TIMESTEPS`](crate::MAX_TIMESTEPS), if a rescaled β is not below 1 (T ≤ 20 for a β of 0.02),
-    /// or if the betas are explicit.
+    /// If T is 0 or above [`MAX_TIMESTEPS`](crate::MAX_TIMESTEPS), if a rescaled β is not below 1 (T ≤ 20 for a β of
+    /// 0.02), or if the betas are explicit.
     ///
     /// # Examples
     /// ```

@@ -113,7 +113,8 @@ impl Display for ScheduleError {
             }
             Self::ZeroTerminalSnr { first, last } => write!(
                 f,
-                "zero terminal SNR needs sqrt(alpha_bar) to fall: it is {first} at the first step and {last} at the last"
+                "zero terminal SNR: sqrt(alpha_bar) is {first} at the first step and {last} at the last, \
+                 expected a smaller value at the last"
             ),
             Self::Steps { steps, timesteps } => {
                 write!(f, "steps is {steps}, expected 1 to {timesteps}, the number of timesteps")

@@ -1,17 +1,17 @@
 //! Noise schedules of denoising diffusion models, in f64, with no dependency.
 //!
-//! The crate contains the scalar part of a diffusion process: β, ᾱ, the coefficients of the posterior
-//! q(x_{t−1} | x_t, x_0), both fixed variances of the reverse process, the signal-to-noise ratio, and respaced schedules
-//! for sampling with fewer timesteps. It contains no tensors, networks or random numbers.
+//! The crate contains the scalar part of a diffusion process: β, ᾱ, the coefficients of the posterior q(x_{t−1} | x_t,
+//! x_0), both fixed variances of the reverse process, the signal-to-noise ratio, and respaced schedules for sampling
+//! with fewer timesteps. It contains no tensors, networks or random numbers.
 //!
 //! # Convention
 //! The papers count t from 1 to T. Here **index `i` is the paper's t = i + 1**, as in the code that accompanies the
 //! papers: index 0 is the first step that adds noise, and index T − 1 is the last. ᾱ before the first step is 1.
 //!
 //! # Reading order
-//! [`BetaSchedule`] defines a sequence β. [`Schedule`] validates it and holds all coefficients. [`Prediction`] is what a
-//! network predicts. [`VarianceKind`] and [`Spacing`] are options of sampling. [`ScheduleConfig`] is a schedule as plain
-//! data for a configuration file.
+//! [`BetaSchedule`] defines a sequence β. [`Schedule`] validates it and holds all coefficients. [`Prediction`] is what
+//! a network predicts. [`VarianceKind`] and [`Spacing`] are options of sampling. [`ScheduleConfig`] is a schedule as
+//! plain data for a configuration file.
 //!
 //! # Examples
 //! ```

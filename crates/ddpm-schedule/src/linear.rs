@@ -1,6 +1,7 @@
 //! The linear schedule of Ho et al. 2020, section 4: β evenly spaced.
 
-/// `count` evenly spaced values whose first is exactly `start` and whose last is exactly `end`; `[start]` if `count` is 1.
+/// `count` evenly spaced values whose first is exactly `start` and whose last is exactly `end`; `[start]` if `count` is
+/// 1.
 pub(crate) fn linspace(start: f64, end: f64, count: usize) -> Vec<f64> {
     let intervals = count.saturating_sub(1);
     let value = |i: usize| {

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use crate::{Schedule, UnknownName};
 
-/// What a network predicts. Each prediction determines x_0 and ε of a given x_t; they differ in how an error of the network
-/// is weighted at each timestep.
+/// What a network predicts. Each prediction determines x_0 and ε of a given x_t; they differ in how an error of the
+/// network is weighted at each timestep.
 ///
 /// With serde: `"epsilon"`, `"x0"`, `"v"`. The names in diffusers, `"sample"` and `"v_prediction"`, are also read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -72,7 +72,8 @@ impl Schedule {
         }
     }
 
-    /// The coefficients of (x_t, output) in predicted x_0. For [`Prediction::Epsilon`] they are infinite where ᾱ_t is 0.
+    /// The coefficients of (x_t, output) in predicted x_0. For [`Prediction::Epsilon`] they are infinite where ᾱ_t is
+    /// 0.
     ///
     /// # Panics
     /// If `i` is not below [`len`](Self::len).

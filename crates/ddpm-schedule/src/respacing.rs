@@ -6,8 +6,8 @@ impl Schedule {
     /// The respaced schedule of `steps` timesteps of this one, chosen by `spacing`.
     ///
     /// The timesteps keep their ᾱ, bit for bit, and β'_i = 1 − ᾱ(t_i)/ᾱ(t_{i−1}) (Nichol & Dhariwal 2021, section 4).
-    /// All other coefficients follow from these by the usual formulas. [`timestep`](Self::timestep) is the index of a step
-    /// in the original schedule.
+    /// All other coefficients follow from these by the usual formulas. [`timestep`](Self::timestep) is the index of a
+    /// step in the original schedule.
     ///
     /// # Errors
     /// [`ScheduleError::Steps`] if `steps` is 0 or more than [`len`](Self::len).
@@ -59,8 +59,8 @@ impl Schedule {
 }
 
 /// 1 − Π(1 − β), the β of one step that combines several. It is computed with logarithms, because 1 − ᾱ(t_i)/ᾱ(t_{i−1})
-/// cancels the digits of a small β and is 0/0 where ᾱ has underflowed. A result that rounds to 1 is replaced by the largest
-/// f64 below 1 unless one of the β is 1.
+/// cancels the digits of a small β and is 0/0 where ᾱ has underflowed. A result that rounds to 1 is replaced by the
+/// largest f64 below 1 unless one of the β is 1.
 fn merged_beta(betas: &[f64]) -> f64 {
     const BELOW_ONE: f64 = 1.0 - f64::EPSILON / 2.0;
     match betas {

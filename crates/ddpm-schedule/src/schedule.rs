@@ -31,8 +31,8 @@ impl Schedule {
     /// The schedule of `timesteps` steps with the given rule.
     ///
     /// # Errors
-    /// If `timesteps` is 0 or above [`MAX_TIMESTEPS`](crate::MAX_TIMESTEPS), if a parameter of the rule is out of the range
-    /// that [`BetaSchedule`] documents, or if a β is not in (0, 1). The last explicit β may be 1.
+    /// If `timesteps` is 0 or above [`MAX_TIMESTEPS`](crate::MAX_TIMESTEPS), if a parameter of the rule is out of the
+    /// range that [`BetaSchedule`] documents, or if a β is not in (0, 1). The last explicit β may be 1.
     pub fn new(rule: &BetaSchedule, timesteps: usize) -> Result<Self, ScheduleError> {
         Self::from_betas(&rule.betas(timesteps)?)
     }
@@ -40,8 +40,8 @@ impl Schedule {
     /// The schedule of the given β, one per timestep. The last may be 1, which is zero terminal SNR.
     ///
     /// # Errors
-    /// If there are none or more than [`MAX_TIMESTEPS`](crate::MAX_TIMESTEPS), or if one of them is not in (0, 1), except
-    /// for a 1 at the last step.
+    /// If there are none or more than [`MAX_TIMESTEPS`](crate::MAX_TIMESTEPS), or if one of them is not in (0, 1),
+    /// except for a 1 at the last step.
     ///
     /// # Examples
     /// ```
@@ -56,8 +56,8 @@ impl Schedule {
         Self::from_validated(betas.to_vec(), (0..betas.len()).collect(), betas.len())
     }
 
-    /// The schedule of `betas`, where `timesteps` are the indices in a schedule of `original_timesteps` steps. β must be in
-    /// (0, 1), or 1 at the last step. The number of steps has been validated.
+    /// The schedule of `betas`, where `timesteps` are the indices in a schedule of `original_timesteps` steps. β must
+    /// be in (0, 1), or 1 at the last step. The number of steps has been validated.
     pub(crate) fn from_validated(
         betas: Vec<f64>,
         timesteps: Vec<usize>,
@@ -70,8 +70,8 @@ impl Schedule {
         }
         let alphas: Vec<f64> = betas.iter().map(|beta| 1.0 - beta).collect();
         let alpha_bars = running(1.0, &betas, |product, beta| product * (1.0 - beta));
-        // 1 − ᾱ_t = α_t·(1 − ᾱ_{t−1}) + β_t is a sum of positive terms without the cancellation of 1 − ᾱ_t. It increases
-        // towards 1; the clamp keeps it monotonic in spite of rounding.
+        // 1 − ᾱ_t = α_t·(1 − ᾱ_{t−1}) + β_t is a sum of positive terms without the cancellation of 1 − ᾱ_t. It
+        // increases towards 1; the clamp keeps it monotonic in spite of rounding.
         let one_minus_alpha_bars = running(0.0, &betas, |rest, beta| ((1.0 - beta) * rest + beta).clamp(rest, 1.0));
 
         let mut schedule = Self {
@@ -110,8 +110,8 @@ impl Schedule {
         self.sqrt_alpha_bars = roots(&self.alpha_bars);
         self.sqrt_one_minus_alpha_bars = roots(&self.one_minus_alpha_bars);
 
-        // Ho et al. 2020, eq. 7. The coefficients are √ᾱ_{t−1}·β_t/(1 − ᾱ_t) for x_0 and √α_t·(1 − ᾱ_{t−1})/(1 − ᾱ_t) for
-        // x_t.
+        // Ho et al. 2020, eq. 7. The coefficients are √ᾱ_{t−1}·β_t/(1 − ᾱ_t) for x_0 and √α_t·(1 − ᾱ_{t−1})/(1 − ᾱ_t)
+        // for x_t.
         let noise_prev: Vec<f64> = prev(&self.one_minus_alpha_bars, 0.0);
         let noise = &self.one_minus_alpha_bars;
         let coef_x0 = |i: usize| self.alpha_bars_prev[i].sqrt() * (self.betas[i] / noise[i]);
@@ -120,7 +120,8 @@ impl Schedule {
         self.posterior_mean_coefs_xt = steps.clone().map(coef_xt).collect();
         self.posterior_variances = steps.clone().map(|i| self.betas[i] * (noise_prev[i] / noise[i])).collect();
 
-        // β̃ is 0 at the first step. Its logarithm is replaced by that of the second step, or of β if there is only one.
+        // β̃ is 0 at the first step. Its logarithm is replaced by that of the second step, or of β if there is only
+        // one.
         let log = |i: usize| self.betas[i].ln() + (noise_prev[i] / noise[i]).ln();
         let mut logs: Vec<f64> = steps.map(log).collect();
         logs[0] = logs.get(1).copied().unwrap_or(self.betas[0].ln());
@@ -133,8 +134,8 @@ impl Schedule {
         self.betas.len()
     }
 
-    /// The index of step `i` in the original schedule, which the network receives. It is `i` itself unless the schedule is
-    /// respaced.
+    /// The index of step `i` in the original schedule, which the network receives. It is `i` itself unless the schedule
+    /// is respaced.
     ///
     /// # Panics
     /// If `i` is not below [`len`](Self::len).
@@ -160,7 +161,8 @@ impl Schedule {
         self.alpha_bars[i] / self.one_minus_alpha_bars[i]
     }
 
-    /// The log-SNR ln ᾱ_t − ln(1 − ᾱ_t). It is −∞ where ᾱ_t is 0, as at the last step of a schedule with zero terminal SNR.
+    /// The log-SNR ln ᾱ_t − ln(1 − ᾱ_t). It is −∞ where ᾱ_t is 0, as at the last step of a schedule with zero terminal
+    /// SNR.
     ///
     /// # Panics
     /// If `i` is not below [`len`](Self::len).
@@ -179,8 +181,8 @@ impl Schedule {
         }
     }
 
-    /// ln σ_t², finite at every step. At index 0 it is ln β̃ of index 1 for **both** kinds, as in the code of Ho et al.: the
-    /// last sampling step adds no noise, but its likelihood (L_0) needs a positive variance.
+    /// ln σ_t², finite at every step. At index 0 it is ln β̃ of index 1 for **both** kinds, as in the code of Ho et
+    /// al.: the last sampling step adds no noise, but its likelihood (L_0) needs a positive variance.
     ///
     /// # Panics
     /// If `i` is not below [`len`](Self::len).
@@ -237,15 +239,16 @@ coefficients! {
     sqrt_alpha_bar, sqrt_alpha_bars;
     /// √(1 − ᾱ_t), the coefficient of ε in x_t (Ho et al. 2020, eq. 4).
     sqrt_one_minus_alpha_bar, sqrt_one_minus_alpha_bars;
-    /// √ᾱ_{t−1}·β_t/(1 − ᾱ_t), the coefficient of x_0 in the mean of q(x_{t−1} | x_t, x_0) (Ho et al. 2020, eq. 7); 1 at
-    /// index 0.
-    posterior_mean_coef_x0, posterior_mean_coefs_x0;
-    /// √α_t·(1 − ᾱ_{t−1})/(1 − ᾱ_t), the coefficient of x_t in the mean of q(x_{t−1} | x_t, x_0) (Ho et al. 2020, eq. 7); 0
+    /// √ᾱ_{t−1}·β_t/(1 − ᾱ_t), the coefficient of x_0 in the mean of q(x_{t−1} | x_t, x_0) (Ho et al. 2020, eq. 7); 1
     /// at index 0.
+    posterior_mean_coef_x0, posterior_mean_coefs_x0;
+    /// √α_t·(1 − ᾱ_{t−1})/(1 − ᾱ_t), the coefficient of x_t in the mean of q(x_{t−1} | x_t, x_0) (Ho et al. 2020, eq.
+    /// 7); 0 at index 0.
     posterior_mean_coef_xt, posterior_mean_coefs_xt;
     /// β̃_t = (1 − ᾱ_{t−1})/(1 − ᾱ_t)·β_t, the variance of q(x_{t−1} | x_t, x_0) (Ho et al. 2020, eq. 7); 0 at index 0.
     posterior_variance, posterior_variances;
-    /// ln β̃_t, with the value of index 1 at index 0, where β̃ is 0 (the code of Ho et al. 2020); ln β_1 for a single step.
+    /// ln β̃_t, with the value of index 1 at index 0, where β̃ is 0 (the code of Ho et al. 2020); ln β_1 for a single
+    /// step.
     posterior_log_variance_clipped, posterior_log_variances_clipped;
 }
 

@@ -7,8 +7,8 @@ use crate::{BetaSchedule, Schedule, ScheduleError, UnknownName};
 
 /// The name of a [`BetaSchedule`], without its parameters.
 ///
-/// With serde: `"linear"`, `"scaled-linear"`, `"quadratic"`, `"cosine"`, `"sigmoid"`, `"given"`. `"scaled_linear"` is also
-/// read.
+/// With serde: `"linear"`, `"scaled-linear"`, `"quadratic"`, `"cosine"`, `"sigmoid"`, `"given"`. `"scaled_linear"` is
+/// also read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum BetaScheduleName {
@@ -70,8 +70,8 @@ impl FromStr for BetaScheduleName {
 /// A schedule in a configuration file. An absent parameter has the published value that the documentation of its field
 /// states; [`resolved`](Self::resolved) fills it in.
 ///
-/// A parameter that the chosen rule does not read has no effect, so `beta_schedule` can be changed without changing other
-/// keys. [`unused_fields`](Self::unused_fields) returns the names of these parameters.
+/// A parameter that the chosen rule does not read has no effect, so `beta_schedule` can be changed without changing
+/// other keys. [`unused_fields`](Self::unused_fields) returns the names of these parameters.
 ///
 /// # Examples
 /// With feature `serde`, in TOML:
@@ -106,7 +106,8 @@ pub struct ScheduleConfig {
     /// Whether β is multiplied by 1000/T, see [`BetaSchedule::rescaled_to`]. Default: `false` (Ho et al. 2020).
     #[cfg_attr(feature = "serde", serde(default))]
     pub rescale_timesteps: bool,
-    /// Whether β is rescaled such that ᾱ_T = 0, see [`Schedule::with_zero_terminal_snr`]. Default: `false` (Ho et al. 2020).
+    /// Whether β is rescaled such that ᾱ_T = 0, see [`Schedule::with_zero_terminal_snr`]. Default: `false` (Ho et al.
+    /// 2020).
     #[cfg_attr(feature = "serde", serde(default))]
     pub zero_terminal_snr: bool,
 }

@@ -13,13 +13,13 @@ use crate::UnknownName;
 pub enum Spacing {
     /// Every ⌊T/S⌋-th index, beginning with 0. The last indices are omitted: 10 of 1000 are 0, 100, … 900.
     Leading,
-    /// Every T/S-th index, counted back from the last and rounded. The first indices are omitted: 10 of 1000 are 99, 199,
-    /// … 999.
+    /// Every T/S-th index, counted back from the last and rounded. The first indices are omitted: 10 of 1000 are 99,
+    /// 199, … 999.
     Trailing,
     /// Evenly spaced from the first index to the last, rounded: 10 of 1000 are 0, 111, … 999.
     ///
-    /// DIFFERENCE: a single step is at the last index, whereas `linspace` of numpy gives the first. A single step has to
-    /// start from x_T.
+    /// DIFFERENCE: a single step is at the last index, whereas `linspace` of numpy gives the first. A single step has
+    /// to start from x_T.
     Linspace,
 }
 
@@ -57,8 +57,8 @@ impl FromStr for Spacing {
 }
 
 impl Spacing {
-    /// The selected indices in increasing order. The caller has checked that `steps` is in 1..=`timesteps`. Then the indices
-    /// are distinct, because they are at least 1 apart before rounding.
+    /// The selected indices in increasing order. The caller has checked that `steps` is in 1..=`timesteps`. Then the
+    /// indices are distinct, because they are at least 1 apart before rounding.
     pub(crate) fn indices(self, timesteps: usize, steps: usize) -> Vec<usize> {
         let (total, count) = (timesteps as f64, steps as f64);
         // Ties are rounded to even, as in numpy, which the reference implementations use.

@@ -7,8 +7,8 @@ impl Schedule {
     /// √ᾱ_t ← (√ᾱ_t − √ᾱ_T)·√ᾱ_1/(√ᾱ_1 − √ᾱ_T). The first step remains unchanged.
     ///
     /// β_T is exactly 1. At the last index α, ᾱ, √ᾱ, the SNR and the posterior's coefficient of x_t are 0; the
-    /// coefficient of x_0 and the variance are those of q(x_{T−1} | x_0). All coefficients are finite except the log-SNR of
-    /// the last step, which is −∞.
+    /// coefficient of x_0 and the variance are those of q(x_{T−1} | x_0). All coefficients are finite except the
+    /// log-SNR of the last step, which is −∞.
     ///
     /// Without signal, ε does not determine x_0. Therefore a model that predicts ε cannot sample from the last step.
     ///
