@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
-use ddpm_cli::{Progress, Transfer, hub_error, usage};
+use ddpm_cli::{Progress, TransferBar, hub_error, usage_error};
 use ddpm_data::{DataConfig, DataError, ImageSource};
 use ddpm_hub::{Hub, HubConfig, HubError, RepoId, Wanted};
 use ddpm_unet::NetworkConfig;
@@ -49,7 +49,7 @@ pub(crate) fn open(config: &DataConfig, progress: &Progress) -> anyhow::Result<A
         return ddpm_data::open(config).map_err(failed);
     }
     let wanted = Wanted { split: config.split.clone(), subset: config.subset.clone() };
-    let files = hub()?.dataset(&dataset_id(&config.path)?, &wanted, &Transfer::new(progress)).map_err(hub_error);
+    let files = hub()?.dataset(&dataset_id(&config.path)?, &wanted, &TransferBar::new(progress)).map_err(hub_error);
     let files = files.context(context)?;
     let column = config.column.clone().or(files.column);
     ddpm_data::open_files(&DataConfig { column, ..config.clone() }, files.paths).map_err(failed)
@@ -57,7 +57,7 @@ pub(crate) fn open(config: &DataConfig, progress: &Progress) -> anyhow::Result<A
 
 fn dataset_id(path: &str) -> anyhow::Result<RepoId> {
     let id = path.strip_prefix(PREFIX).unwrap_or(path);
-    id.parse().map_err(|error| usage(format!("data.path: {path}: {error}")))
+    id.parse().map_err(|error| usage_error(format!("data.path: {path}: {error}")))
 }
 
 /// What may have been meant by a `data.path` where nothing is: an end of a sentence, perhaps an empty one.
@@ -78,7 +78,9 @@ impl Push {
         let flag = |error: HubError| hub_error(error).context("--push-to-hub");
         let id: RepoId = id.parse().map_err(flag)?;
         if !matches!(config.model, NetworkConfig::UNet2d(_)) {
-            return Err(usage("--push-to-hub: expected model.kind unet2d, found another: only that one is a pipeline"));
+            return Err(usage_error(
+                "--push-to-hub: expected model.kind unet2d, found another: only that one is a pipeline",
+            ));
         }
         let hub = hub()?;
         hub.check_push(&id).map_err(flag)?;
@@ -89,7 +91,7 @@ impl Push {
     pub(crate) fn send(&self, run: &Path, step: u64, progress: &Progress) -> anyhow::Result<()> {
         let (pipeline, id) = (run.join("pipeline"), &self.id);
         let summary = format!("After {step} steps of training");
-        let sent = self.hub.push(id, &pipeline, &summary, &Transfer::new(progress));
+        let sent = self.hub.push(id, &pipeline, &summary, &TransferBar::new(progress));
         let url = sent.with_context(|| {
             format!("the upload of {} (the run is done; --out {} uploads it again)", pipeline.display(), run.display())
         })?;

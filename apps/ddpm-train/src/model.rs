@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use candle_core::{Device, Tensor, Var};
-use ddpm_cli::usage;
+use ddpm_cli::usage_error;
 use ddpm_diffusers::{check_unconditional, find_model};
 use ddpm_rng::Stream;
 use ddpm_trainer::{TrainConfig, TrainableModel};
@@ -33,13 +33,13 @@ impl Init {
         let own = self.model.network::<NetworkConfig>()?;
         if own.kind() != config.kind() {
             let (expected, found) = (config.kind(), own.kind());
-            return Err(usage(format!(
+            return Err(usage_error(format!(
                 "--init: expected a network of model.kind {expected}, as the configuration has, found {found} in {}",
                 self.path.display()
             )));
         }
         let shapes = config.parameters()?.into_iter().map(|(name, spec)| (name, spec.shape)).collect();
-        self.model.check_names(&shapes).map_err(|error| usage(format!("--init: {error}")))
+        self.model.check_names(&shapes).map_err(|error| usage_error(format!("--init: {error}")))
     }
 }
 

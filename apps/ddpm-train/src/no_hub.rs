@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use ddpm_cli::{Progress, usage};
+use ddpm_cli::{Progress, usage_error};
 use ddpm_data::{DataConfig, ImageSource};
 
 use crate::run_config::RunConfig;
@@ -23,7 +23,7 @@ pub(crate) fn hint(_: &str) -> String {
 
 /// Refuses datasets of the Hub.
 pub(crate) fn pin(data: &mut DataConfig, _: Option<&str>) -> anyhow::Result<()> {
-    if is_dataset(&data.path) { Err(usage(format!("data.path: {WITHOUT}"))) } else { Ok(()) }
+    if is_dataset(&data.path) { Err(usage_error(format!("data.path: {WITHOUT}"))) } else { Ok(()) }
 }
 
 /// Opens the images of a configuration.
@@ -38,7 +38,7 @@ pub(crate) enum Push {}
 impl Push {
     /// Refuses.
     pub(crate) fn new(_: &str, _: &RunConfig) -> anyhow::Result<Self> {
-        Err(usage(format!("--push-to-hub: {WITHOUT}")))
+        Err(usage_error(format!("--push-to-hub: {WITHOUT}")))
     }
 
     /// Never called.

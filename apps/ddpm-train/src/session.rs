@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use candle_core::Device;
 use ddpm_checkpoint::{Checkpoint, RunDir};
-use ddpm_cli::{Ended, Progress, StopSignal, counted, device_in_words, usage};
+use ddpm_cli::{ExitReason, Progress, StopSignal, describe_device, pluralize, usage_error};
 use ddpm_data::{ImageSource, Loader, LoaderConfig};
 use ddpm_diffusers::write_pipeline;
 use ddpm_trainer::{Outcome, Snapshot, Trainer, save_checkpoint};
@@ -40,8 +40,8 @@ pub(crate) fn train(
     init: Option<Init>,
     push: Option<&Push>,
     runtime: Runtime<'_>,
-) -> anyhow::Result<Ended> {
-    let stop = StopSignal::listen()?;
+) -> anyhow::Result<ExitReason> {
+    let stop = StopSignal::install()?;
     let source = hub::open(&config.data, runtime.progress)?;
     let total_steps = total_steps(config, source.as_ref())?;
     if let Some(init) = &init {
@@ -67,7 +67,7 @@ fn total_steps(config: &RunConfig, source: &dyn ImageSource) -> anyhow::Result<u
     let (images, batch) = (source.len(), config.train.batch_size);
     if images < batch {
         let path = &config.data.path;
-        return Err(usage(format!(
+        return Err(usage_error(format!(
             "train.batch_size: expected at most the {images} images of {path}, found {batch}: --batch-size {images} \
              takes them all"
         )));
@@ -82,9 +82,9 @@ fn log_summary(config: &RunConfig, source: &dyn ImageSource, run: &RunDir, runti
         3 => "colour",
         _ => "colour with alpha",
     };
-    info!("{} from {}, converted to {size} in {colour}", counted(source.len(), "image"), config.data.path);
-    let device = device_in_words(runtime.device, runtime.threads);
-    info!("a network of {} on {device}", counted(parameters, "parameter"));
+    info!("{} from {}, converted to {size} in {colour}", pluralize(source.len(), "image"), config.data.path);
+    let device = describe_device(runtime.device, runtime.threads);
+    info!("a network of {} on {device}", pluralize(parameters, "parameter"));
     info!("the run directory is {}", run.path().display());
     Ok(())
 }
@@ -102,7 +102,7 @@ fn restore(config: &RunConfig, start: &Start, total_steps: u64, device: &Device)
         let Checkpoint { model, training, state, .. } = checkpoint.clone();
         let state = serde_json::from_value(state).context("the checkpoint's state.json")?;
         let restored = trainer.restore(&Snapshot { averages: model, training, state });
-        restored.map_err(|error| usage(format!("cannot go on from the checkpoint: {error}")))?;
+        restored.map_err(|error| usage_error(format!("cannot go on from the checkpoint: {error}")))?;
         if checkpoint.step < total_steps {
             info!("the run goes on from step {} to {total_steps}", checkpoint.step);
         }
@@ -113,7 +113,7 @@ fn restore(config: &RunConfig, start: &Start, total_steps: u64, device: &Device)
 fn check_length(trainer: &Trainer, run: &RunDir) -> anyhow::Result<()> {
     let (step, total_steps, run) = (trainer.state().step, trainer.total_steps(), run.path().display());
     if step > total_steps {
-        return Err(usage(format!(
+        return Err(usage_error(format!(
             "train.steps: expected at least the {step} that {run} has done, found {total_steps}"
         )));
     }
@@ -163,19 +163,19 @@ impl Session<'_> {
     }
 
     /// Tells how to go on from a run that was finished before.
-    fn report_finished(&self, push: Option<&Push>) -> anyhow::Result<Ended> {
+    fn report_finished(&self, push: Option<&Push>) -> anyhow::Result<ExitReason> {
         let (run, step, total_steps) = (self.run.path(), self.trainer.state().step, self.trainer.total_steps());
         info!("{} has done its {total_steps} steps; --steps gives it more, --out starts another run", run.display());
         if let Some(push) = push {
             push.send(run, step, self.progress)?;
         }
-        Ok(Ended::Done)
+        Ok(ExitReason::Completed)
     }
 
     /// Takes the remaining steps, and writes what a run leaves behind.
-    fn run(&mut self, push: Option<&Push>) -> anyhow::Result<Ended> {
+    fn run(&mut self, push: Option<&Push>) -> anyhow::Result<ExitReason> {
         // From here on there is state to save when a signal arrives.
-        self.stop.defer();
+        self.stop.stop_gracefully();
         let stop = self.stop.clone();
         let stopped = || stop.received().is_some();
         let mut loader = self.loader()?;
@@ -183,7 +183,7 @@ impl Session<'_> {
         let (first_step, total_steps) = (self.trainer.state().step, self.trainer.total_steps());
         let mut watch = Watch::new(&self.run, first_step, total_steps, self.progress, stop.clone())?;
         if self.preview_is_missing() && !self.draw_missing_preview(&mut watch, &stopped)? {
-            return Ok(stop.received().map_or(Ended::Done, Ended::BySignal));
+            return Ok(stop.received().map_or(ExitReason::Completed, ExitReason::Signal));
         }
         let (config, preview) = (self.config, preview(self.config));
         let describe = |step| describe_model(config, step);
@@ -197,8 +197,8 @@ impl Session<'_> {
             push.send(self.run.path(), total_steps, self.progress)?;
         }
         Ok(match (outcome, stop.received()) {
-            (Outcome::Stopped, Some(signal)) => Ended::BySignal(signal),
-            _ => Ended::Done,
+            (Outcome::Stopped, Some(signal)) => ExitReason::Signal(signal),
+            _ => ExitReason::Completed,
         })
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 use ddpm_checkpoint::{RunDir, read_metrics};
-use ddpm_cli::{Progress, StopSignal, counted};
+use ddpm_cli::{Progress, StopSignal, pluralize};
 use ddpm_trainer::{Event, Observer, Outcome, StepReport};
 use indicatif::{HumanDuration, ProgressBar};
 use serde::Deserialize;
@@ -123,7 +123,7 @@ impl Watch {
             Outcome::Finished => {
                 info!(
                     "done: {}, {:.1} % of the time spent waiting for data",
-                    counted(self.total_steps as usize, "step"),
+                    pluralize(self.total_steps as usize, "step"),
                     100.0 * self.waited
                 );
                 if let Some(grid) = &self.newest_grid {
@@ -153,7 +153,7 @@ impl Observer for Watch {
                 self.curve()?;
             }
             Event::Drawing { images, steps } => {
-                let drawing = format!("drawing {} in {}", counted(images, "image"), counted(steps, "step"));
+                let drawing = format!("drawing {} in {}", pluralize(images, "image"), pluralize(steps, "step"));
                 if self.bar.is_hidden() && self.bar.position() == self.total_steps {
                     info!("{drawing}");
                 }
