@@ -32,7 +32,7 @@ struct Report {
     threads: usize,
 }
 
-/// Steps on a GPU that are timed as one.
+/// Number of steps that are timed as one on a GPU, where steps overlap.
 const STEPS_TOGETHER: u64 = 10;
 
 /// Steps and predictions before the ones that count.
@@ -49,17 +49,20 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
     let diffusion = config.diffusion.build()?;
     let total = steps.saturating_add(WARM_UP * STEPS_TOGETHER);
     let mut trainer = Trainer::new(config.train.clone(), total, diffusion, model, device.clone())?;
-    // On a GPU steps run into each other, as they do in a training.
-    let together = if device.is_cpu() { 1 } else { STEPS_TOGETHER.min(steps) };
+    // As many steps overlap as in training: on the CPU, none.
+    let together = STEPS_TOGETHER.min(steps).min(trainer.max_steps_in_flight() as u64);
     let timed = median_ms(steps / together, || {
-        trainer.steps(together, &mut batches, &|| false)?;
+        for _ in 0..together {
+            trainer.step(&mut batches, &|| false)?;
+        }
+        trainer.reports()?;
         Ok(())
     });
     let train_step_ms = timed.map_err(|error| out_of_memory::advise(error, &trainer, config))? / together as f64;
     let (peak_rss_mib, gpu_memory_mib) = (peak_rss_mib(), gpu_memory_mib(device));
-    // As a sampling computes, for which weights do not change any more.
-    let averages = trainer.snapshot().averages.into_iter().map(|(name, average)| (name, average.detach())).collect();
-    let network = Network::new(&config.model, &averages)?.with_precision(config.train.precision).with_packed_weights();
+    // The weights do not change any more, as when sampling.
+    let weights = trainer.snapshot().ema_parameters.into_iter().map(|(name, weight)| (name, weight.detach())).collect();
+    let network = Network::new(&config.model, &weights)?.with_precision(config.train.precision).with_packed_weights();
     let t = Tensor::full(config.diffusion.schedule.timesteps as f32 / 2.0, config.train.batch_size, &Device::Cpu)?;
     let predict_ms = median_ms(steps, || {
         // Reading a value back waits for the device.

@@ -1,4 +1,4 @@
-//! What a training has from the Hugging Face Hub and gives to it: datasets, the pipeline of a run.
+//! The Hugging Face Hub in a training: datasets to train on, and the upload of the trained pipeline.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -12,7 +12,7 @@ use tracing::info;
 
 use crate::run_config::RunConfig;
 
-/// What `data.path` begins with where the images are a dataset of the Hub.
+/// The prefix of a `data.path` that names a dataset of the Hub.
 const PREFIX: &str = "hub:";
 
 /// Whether `data.path` names a dataset of the Hub.
@@ -20,29 +20,29 @@ pub(crate) fn is_dataset(path: &str) -> bool {
     path.starts_with(PREFIX) && !Path::new(path).exists()
 }
 
-/// Replaces the name of a dataset of the Hub by its name at one commit: a run that goes on finds the same images.
-/// `before` is the `data.path` of the run that is to go on; where it is of the same dataset and nobody says a
-/// revision, it stays.
-pub(crate) fn pin(data: &mut DataConfig, before: Option<&str>) -> anyhow::Result<()> {
+/// Pins a dataset of the Hub to its present commit, so that a continued run finds the same images.
+///
+/// `saved` is the `data.path` of the run that may be continued. If it names the same dataset and `data.path` names no
+/// revision, the saved commit is kept.
+pub(crate) fn pin_dataset(data: &mut DataConfig, saved: Option<&str>) -> anyhow::Result<()> {
     if !is_dataset(&data.path) {
         return Ok(());
     }
     let id = dataset_id(&data.path)?;
-    let before = before.and_then(|path| dataset_id(path).ok()).filter(|before| before.name() == id.name());
-    let pinned = match before.filter(|_| !id.has_revision()) {
-        Some(before) => before,
+    let saved = saved.and_then(|path| dataset_id(path).ok()).filter(|saved| saved.name() == id.name());
+    let pinned = match saved.filter(|_| !id.has_revision()) {
+        Some(saved) => saved,
         None => {
-            let commit =
-                hub()?.dataset_commit(&id).map_err(hub_error).with_context(|| format!("data.path {}", data.path))?;
-            id.at(&commit)?
+            let commit = hub()?.dataset_commit(&id).map_err(hub_error);
+            id.at(&commit.with_context(|| format!("data.path {}", data.path))?)?
         }
     };
     data.path = format!("{PREFIX}{pinned}");
     Ok(())
 }
 
-/// Opens the images of a configuration, downloaded where they are the Hub's.
-pub(crate) fn open(config: &DataConfig, progress: &Progress) -> anyhow::Result<Arc<dyn ImageSource>> {
+/// Opens the training images. A dataset of the Hub is downloaded first.
+pub(crate) fn open_images(config: &DataConfig, progress: &Progress) -> anyhow::Result<Arc<dyn ImageSource>> {
     let context = "the training data";
     let failed = |error: DataError| anyhow::Error::new(error).context(context);
     if !is_dataset(&config.path) {
@@ -60,47 +60,52 @@ fn dataset_id(path: &str) -> anyhow::Result<RepoId> {
     id.parse().map_err(|error| usage_error(format!("data.path: {path}: {error}")))
 }
 
-/// What may have been meant by a `data.path` where nothing is: an end of a sentence, perhaps an empty one.
-pub(crate) fn hint(path: &str) -> String {
+/// The end of an error message about a `data.path` that does not exist: the dataset of the Hub that may have been meant, or
+/// nothing.
+pub(crate) fn dataset_hint(path: &str) -> String {
     RepoId::typed(path).map_or(String::new(), |id| format!("; a dataset of the Hub is {PREFIX}{id}"))
 }
 
-/// An upload that can be made when the run is done.
+/// The upload that `--push-to-hub` asks for.
 #[derive(Debug)]
-pub(crate) struct Push {
+pub(crate) struct Upload {
     hub: Hub,
     id: RepoId,
 }
 
-impl Push {
-    /// Checks, before anything is trained, what can be checked of an upload.
+impl Upload {
+    /// Checks, before the training, that the upload can be expected to succeed.
     pub(crate) fn new(id: &str, config: &RunConfig) -> anyhow::Result<Self> {
-        let flag = |error: HubError| hub_error(error).context("--push-to-hub");
-        let id: RepoId = id.parse().map_err(flag)?;
+        let failed = |error: HubError| hub_error(error).context("--push-to-hub");
+        let id: RepoId = id.parse().map_err(failed)?;
         if !matches!(config.model, NetworkConfig::UNet2d(_)) {
-            return Err(usage_error(
-                "--push-to-hub: expected model.kind unet2d, found another: only that one is a pipeline",
-            ));
+            let found = config.model.kind();
+            return Err(usage_error(format!(
+                "--push-to-hub: expected model.kind unet2d, found {found}, which diffusers has no pipeline for"
+            )));
         }
         let hub = hub()?;
-        hub.check_push(&id).map_err(flag)?;
+        hub.check_push(&id).map_err(failed)?;
         Ok(Self { hub, id })
     }
 
-    /// Uploads the pipeline of a run that is done.
+    /// Uploads the pipeline of the finished run in the directory `run`.
     pub(crate) fn send(&self, run: &Path, step: u64, progress: &Progress) -> anyhow::Result<()> {
         let (pipeline, id) = (run.join("pipeline"), &self.id);
         let summary = format!("After {step} steps of training");
         let sent = self.hub.push(id, &pipeline, &summary, &TransferBar::new(progress));
         let url = sent.with_context(|| {
-            format!("the upload of {} (the run is done; --out {} uploads it again)", pipeline.display(), run.display())
+            let (pipeline, run) = (pipeline.display(), run.display());
+            format!(
+                "the upload of {pipeline} (the run is finished; the same command with --out {run} uploads it again)"
+            )
         })?;
         info!("uploaded to {url}");
         Ok(())
     }
 }
 
-/// The one that this process asks: it remembers between [`pin`] and [`open`] which revision the commit is of.
+/// The client of this process. It remembers between [`pin_dataset`] and [`open_images`] which revision a commit belongs to.
 fn hub() -> anyhow::Result<Hub> {
     static HUB: OnceLock<Hub> = OnceLock::new();
     if let Some(hub) = HUB.get() {

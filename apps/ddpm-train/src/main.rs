@@ -6,7 +6,7 @@
 //!   [`config_resolution`] with [`presets`], [`config_document`], [`overrides`] and [`renamed_keys`];
 //! - the run directory: [`run_request`], [`request_parser`] with [`run_paths`], [`opened_run`] with [`config_comparison`] and
 //!   [`origin`];
-//! - the training: [`start`], [`session`] with [`model`], [`model_description`], [`previews`] and [`watch`].
+//! - the training: [`start`], [`session`] with [`model`], [`model_description`], [`previews`] and [`run_observer`].
 //!
 //! Beside them: [`benchmark`], [`hub`] and [`out_of_memory`].
 
@@ -33,13 +33,13 @@ mod previews;
 mod renamed_keys;
 mod request_parser;
 mod run_config;
+mod run_observer;
 mod run_paths;
 mod run_request;
 mod sample_config;
 mod session;
 mod start;
 mod table_reader;
-mod watch;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -86,18 +86,18 @@ fn train(args: &Args, progress: &Progress) -> anyhow::Result<ExitReason> {
     let init = init_path.map(Init::find).transpose()?;
     let saved = request.saved_config(args)?;
     let mut config = config_resolution::resolve_config(args, saved.as_ref(), init.as_ref().map(|init| &init.model))?;
-    let push = args.push_to_hub.as_deref().map(|id| hub::Push::new(id, &config)).transpose()?;
+    let upload = args.push_to_hub.as_deref().map(|id| hub::Upload::new(id, &config)).transpose()?;
     if args.dry_run {
         ddpm_cli::print(&config.to_toml()?)?;
         return Ok(ExitReason::Completed);
     }
     check_data_exists(&config.data.path)?;
     request.check_outside_data(Path::new(&config.data.path))?;
-    hub::pin(&mut config.data, request.saved_data_path()?.as_deref())?;
+    hub::pin_dataset(&mut config.data, request.saved_data_path()?.as_deref())?;
     ddpm_cli::run_on_threads(args.threads, |threads| {
         let device = args.device.open()?;
         let runtime = Runtime { device: &device, threads, progress };
-        let trained = session::train(request, &config, init, push.as_ref(), runtime);
+        let trained = session::train(request, &config, init, upload.as_ref(), runtime);
         trained.map_err(|error| out_of_memory::advise_at_start(error, &device))
     })
 }
@@ -107,6 +107,6 @@ fn check_data_exists(data: &str) -> anyhow::Result<()> {
     if data == "digits" || hub::is_dataset(data) || Path::new(data).exists() {
         return Ok(());
     }
-    let hint = hub::hint(data);
+    let hint = hub::dataset_hint(data);
     Err(usage_error(format!("data.path: expected images at {data}, found nothing there{hint}")))
 }

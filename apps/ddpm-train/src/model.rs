@@ -63,20 +63,20 @@ pub(crate) fn new_model(
             |(name, tensor): (&String, &Tensor)| Ok((name.clone(), Var::from_tensor(&tensor.to_device(device)?)?));
         initial.iter().map(var).collect()
     };
-    let (parameters, averages) = (variables()?, variables()?);
+    let (parameters, ema_parameters) = (variables()?, variables()?);
     let weights = parameters.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
     let trained = Network::new(config, &weights)?.with_precision(train.precision).with_recompute(train.recompute);
     // Previews need no gradient: over detached tensors, which share their memory with the variables, nothing is recorded.
-    let averaged = Network::new(config, &detached(&averages))?.with_precision(train.precision);
+    let averaged = Network::new(config, &detached(&ema_parameters))?.with_precision(train.precision);
     Ok(TrainableModel {
         denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {
             trained.forward_train(x_t, t, dropout).map_err(candle_core::Error::wrap)
         }),
         parameters,
-        averaged_denoiser: Box::new(move |x_t: &Tensor, t: &Tensor| {
+        ema_denoiser: Box::new(move |x_t: &Tensor, t: &Tensor| {
             averaged.forward(x_t, t).map_err(candle_core::Error::wrap)
         }),
-        averages,
+        ema_parameters,
     })
 }
 

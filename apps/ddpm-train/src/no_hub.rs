@@ -1,4 +1,4 @@
-//! What the Hugging Face Hub would do in a program that was built without the feature `hub`: a message says so.
+//! Stands in for `hub.rs` in a program that was built without the feature `hub`: whatever needs the Hub is an error.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,39 +9,39 @@ use ddpm_data::{DataConfig, ImageSource};
 
 use crate::run_config::RunConfig;
 
-const WITHOUT: &str = "this program was built without the feature `hub`: it does not reach the Hugging Face Hub";
+const NO_HUB: &str = "this program was built without the feature `hub` and cannot use the Hugging Face Hub";
 
 /// Whether `data.path` names a dataset of the Hub.
 pub(crate) fn is_dataset(path: &str) -> bool {
     path.starts_with("hub:") && !Path::new(path).exists()
 }
 
-/// What may have been meant by a `data.path` where nothing is: nothing that this program knows.
-pub(crate) fn hint(_: &str) -> String {
+/// The end of an error message about a `data.path` that does not exist: nothing.
+pub(crate) fn dataset_hint(_: &str) -> String {
     String::new()
 }
 
 /// Refuses datasets of the Hub.
-pub(crate) fn pin(data: &mut DataConfig, _: Option<&str>) -> anyhow::Result<()> {
-    if is_dataset(&data.path) { Err(usage_error(format!("data.path: {WITHOUT}"))) } else { Ok(()) }
+pub(crate) fn pin_dataset(data: &mut DataConfig, _: Option<&str>) -> anyhow::Result<()> {
+    if is_dataset(&data.path) { Err(usage_error(format!("data.path: {NO_HUB}"))) } else { Ok(()) }
 }
 
-/// Opens the images of a configuration.
-pub(crate) fn open(config: &DataConfig, _: &Progress) -> anyhow::Result<Arc<dyn ImageSource>> {
+/// Opens the training images.
+pub(crate) fn open_images(config: &DataConfig, _: &Progress) -> anyhow::Result<Arc<dyn ImageSource>> {
     ddpm_data::open(config).context("the training data")
 }
 
-/// No upload: there is never one.
+/// The upload that `--push-to-hub` asks for. It cannot be created.
 #[derive(Debug)]
-pub(crate) enum Push {}
+pub(crate) enum Upload {}
 
-impl Push {
-    /// Refuses.
+impl Upload {
+    /// Refuses the upload.
     pub(crate) fn new(_: &str, _: &RunConfig) -> anyhow::Result<Self> {
-        Err(usage_error(format!("--push-to-hub: {WITHOUT}")))
+        Err(usage_error(format!("--push-to-hub: {NO_HUB}")))
     }
 
-    /// Never called.
+    /// Cannot be called.
     pub(crate) fn send(&self, _: &Path, _: u64, _: &Progress) -> anyhow::Result<()> {
         match *self {}
     }

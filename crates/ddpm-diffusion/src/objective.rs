@@ -1,54 +1,53 @@
-//! The objectives that train a network.
+//! What a training objective computes: the loss of a batch and its gradient by the network's output.
 
-use candle_core::{D, Tensor};
-use ddpm_schedule::VarianceKind;
+use std::fmt::Debug;
 
-use crate::error::check_shape;
+use candle_core::Tensor;
+
 use crate::{DiffusionError, GaussianDiffusion};
 
-/// L_simple (Ho et al. 2020, eq. 14): the mean over all elements of (ε − ε̂)², or of the same for another
-/// [`target`](GaussianDiffusion::target).
+/// A batch of images at random timesteps, with the noise that was added to them (Ho et al. 2020, algorithm 1, lines 2 to 4).
 ///
-/// The mean over elements rather than their sum makes a clipped gradient norm mean the same at every image size.
-///
-/// # Shapes
-/// Both [batch, channel, height, width]; the result is a scalar that can be differentiated.
-///
-/// # Errors
-/// When the shapes differ.
-pub fn simple_loss(output: &Tensor, target: &Tensor) -> Result<Tensor, DiffusionError> {
-    check_shape("the network's output", output.dims(), target.dims())?;
-    Ok(output.sub(target)?.sqr()?.mean_all()?)
+/// The three tensors have the shape [batch, channel, height, width], and x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε holds for them.
+#[derive(Debug, Clone, Copy)]
+pub struct NoisyBatch<'a> {
+    /// The images, in [−1, 1].
+    pub x_0: &'a Tensor,
+    /// The timestep of each image: an index into the schedule.
+    pub t: &'a [usize],
+    /// The noise, drawn from N(0, I).
+    pub eps: &'a Tensor,
+    /// The noisy images, which the network was given.
+    pub x_t: &'a Tensor,
 }
 
-impl GaussianDiffusion {
-    /// The general objective L_{t−1} − C of each image (Ho et al. 2020, eq. 12):
-    /// β_t² / (2 σ_t² α_t (1 − ᾱ_t)) ‖ε − ε̂‖², summed over the elements, in nats.
-    ///
-    /// At index 0, where β̃ is 0, σ² is the clipped one, that of index 1.
-    ///
-    /// # Shapes
-    /// `eps_hat` and `eps` [batch, channel, height, width]; `t` one index an image; the result `[batch]`, differentiable.
+/// A loss and where it decreases.
+#[derive(Debug, Clone)]
+pub struct LossAndGradient {
+    /// The loss of the batch: a scalar, in f32 or f64, on the device of the network's output.
+    pub loss: Tensor,
+    /// ∂loss/∂output, with the shape and dtype of the network's output.
+    pub gradient: Tensor,
+}
+
+/// What the network is trained to minimize.
+///
+/// An objective computes the gradient itself, rather than leaving it to candle's backward pass, because the networks of this
+/// workspace record their own operations and continue from ∂loss/∂output. Neither tensor of the result is tracked by candle,
+/// and computing them does not wait for the device.
+///
+/// [`WeightedSquaredError`](crate::WeightedSquaredError) is the objective of every preset. A squared error with other weights is
+/// a [`LossWeighting`](crate::LossWeighting); an objective that reads more of the output, such as a learned variance, is
+/// another implementation of this trait.
+pub trait Objective: Debug {
+    /// The loss of `output`, which the network computed from `batch.x_t`, and its gradient.
     ///
     /// # Errors
-    /// When the shapes differ, an index is not in the schedule, or α_t is 0 there ([`DiffusionError::NoSignal`]).
-    pub fn weighted_loss(
+    /// When the output has an unexpected shape or a tensor operation fails.
+    fn loss_and_gradient(
         &self,
-        eps_hat: &Tensor,
-        eps: &Tensor,
-        t: &[usize],
-        variance: VarianceKind,
-    ) -> Result<Tensor, DiffusionError> {
-        check_shape("eps_hat", eps_hat.dims(), eps.dims())?;
-        let squared = eps_hat.sub(eps)?.sqr()?.flatten_from(1)?.sum(D::Minus1)?;
-        let weight = self.per_image(t, &squared, |i| self.loss_weight(variance, i))?;
-        Ok(squared.mul(&weight)?)
-    }
-
-    /// β_t² / (2 σ_t² α_t (1 − ᾱ_t)), the weight of ‖ε − ε̂‖² in L_{t−1}.
-    fn loss_weight(&self, variance: VarianceKind, i: usize) -> f64 {
-        let schedule = self.schedule();
-        let sigma_squared = schedule.log_variance_clipped(variance, i).exp();
-        schedule.beta(i).powi(2) / (2.0 * sigma_squared * schedule.alpha(i) * schedule.one_minus_alpha_bar(i))
-    }
+        diffusion: &GaussianDiffusion,
+        batch: &NoisyBatch<'_>,
+        output: &Tensor,
+    ) -> Result<LossAndGradient, DiffusionError>;
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use candle_core::{DType, Device, Tensor, Var};
-use ddpm_diffusion::{DiffusionError, GaussianDiffusion, simple_loss};
+use ddpm_diffusion::{DiffusionError, GaussianDiffusion, NoisyBatch, Objective, WeightedSquaredError};
 use ddpm_rng::{Purpose, Stream};
 use ddpm_schedule::{BetaSchedule, Prediction, Schedule, VarianceKind};
 use ddpm_testkit::assert_close;
@@ -94,12 +94,14 @@ fn single_forward_steps_compose_and_bayes_rule_gives_the_posterior() {
 fn losses_can_be_differentiated_and_agree_with_their_definition() {
     let eps = normal(0, &[3, 2, 2, 2]);
     let eps_hat = Var::from_tensor(&normal(1, &[3, 2, 2, 2])).unwrap();
-    let loss = simple_loss(eps_hat.as_tensor(), &eps).unwrap();
-    let gradient = loss.backward().unwrap().get(eps_hat.as_tensor()).unwrap().clone();
     let difference = (eps_hat.as_tensor() - &eps).unwrap();
-    assert_close("gradient", &gradient, &(&difference * (2.0 / 24.0)).unwrap(), 1e-12);
-
     let t = [0, 10, 999];
+    let batch = NoisyBatch { x_0: &eps, t: &t, eps: &eps, x_t: &eps };
+    let simple = WeightedSquaredError::l_simple().loss_and_gradient(&diffusion(), &batch, &eps_hat).unwrap();
+    let mean = difference.sqr().unwrap().mean_all().unwrap();
+    assert_close("L_simple", &simple.loss, &mean, 1e-12);
+    assert_close("gradient", &simple.gradient, &(&difference * (2.0 / 24.0)).unwrap(), 1e-12);
+
     let weighted = diffusion().weighted_loss(eps_hat.as_tensor(), &eps, &t, VarianceKind::FixedLarge).unwrap();
     let diffusion = diffusion();
     let schedule = diffusion.schedule();
@@ -121,7 +123,8 @@ fn what_makes_no_sense_is_an_error() {
     ));
     assert!(matches!(diffusion().q_sample(&x, &[0], &x), Err(DiffusionError::Shape { what: "t", .. })));
     assert!(matches!(diffusion().q_sample(&x, &[0, 1], &other), Err(DiffusionError::Shape { what: "eps", .. })));
-    assert!(simple_loss(&x, &other).is_err());
+    let batch = NoisyBatch { x_0: &x, t: &[0, 1], eps: &x, x_t: &x };
+    assert!(WeightedSquaredError::l_simple().loss_and_gradient(&diffusion(), &batch, &other).is_err());
     let scalar = Tensor::new(0.5f64, &Device::Cpu).unwrap();
     assert!(matches!(diffusion().q_sample(&scalar, &[0], &scalar), Err(DiffusionError::Shape { what: "t", .. })));
 }

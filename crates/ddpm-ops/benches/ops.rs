@@ -127,15 +127,6 @@ fn concat_resample_modulate_and_gradients(bencher: Bencher) {
 }
 
 #[divan::bench]
-fn mean_squared_error_and_gradient(bencher: Bencher) {
-    let (prediction, target) = (variable(&[32, 3, 32, 32]), values(&[32, 3, 32, 32]));
-    bencher.counter(ItemsCount::new(target.elem_count())).bench(|| {
-        let loss = ddpm_ops::mean_squared_error(&prediction, &target).expect("shapes that fit");
-        loss.backward().expect("a gradient")
-    });
-}
-
-#[divan::bench]
 fn adam_and_average(bencher: Bencher) {
     let shape = [4_000_000];
     let [parameter, moment1, moment2, average] = [(); 4].map(|()| variable(&shape));

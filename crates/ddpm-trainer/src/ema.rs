@@ -1,19 +1,19 @@
-//! The exponential moving average of the weights, which sampling uses.
+//! The exponential moving average (EMA) of the weights, which sampling uses.
 
 use std::collections::BTreeMap;
 
 use candle_core::{Result, Var};
 
-/// The decay of update `updates` (counted from 0): 1 − (1 + updates)^(−2/3), never above `decay`; `decay` throughout
-/// without warm-up.
+/// The decay of an EMA update, where `updates` counts the updates before it: `decay` without warm-up, and with warm-up
+/// min(decay, 1 − (1 + updates)^(−2/3)).
 ///
-/// With warm-up the average follows the weights closely at first and forgets the initial ones: the curve of lucidrains'
-/// ema-pytorch, which is diffusers' with γ = 1 and power 2/3.
+/// With warm-up the average follows the weights closely at first and soon forgets the initial weights. It is the curve of
+/// lucidrains' ema-pytorch, which is that of diffusers with γ = 1 and power 2/3.
 pub fn ema_decay(updates: u64, decay: f64, warmup: bool) -> f64 {
     if warmup { decay.min(1.0 - (1.0 + updates as f64).powf(-2.0 / 3.0)) } else { decay }
 }
 
-/// The averaged weights: variables of the same names and shapes as the parameters.
+/// The averaged weights: variables with the names and shapes of the parameters.
 #[derive(Debug)]
 pub struct Ema {
     decay: f64,
@@ -23,12 +23,14 @@ pub struct Ema {
 }
 
 impl Ema {
-    /// An average over `averages`, whose present values are its beginning.
+    /// An EMA that starts from the present values of `averages` and updates these variables in place.
+    ///
+    /// `decay` lies in [0, 1); for `warmup` see [`ema_decay`].
     pub fn new(decay: f64, warmup: bool, averages: BTreeMap<String, Var>) -> Self {
         Self { decay, warmup, updates: 0, averages }
     }
 
-    /// Takes in the parameters as they are.
+    /// Moves every average towards the present value of its parameter: average ← decay · average + (1 − decay) · parameter.
     ///
     /// # Errors
     /// When a parameter has another shape than its average.
@@ -40,12 +42,7 @@ impl Ema {
         Ok(())
     }
 
-    /// Counts an update that was made elsewhere.
-    pub fn count(&mut self) {
-        self.updates += 1;
-    }
-
-    /// Updates taken in.
+    /// Number of updates so far, from which the warm-up follows.
     pub fn updates(&self) -> u64 {
         self.updates
     }
@@ -55,7 +52,7 @@ impl Ema {
         &self.averages
     }
 
-    /// Goes on from `updates` updates; the averages themselves are set by the caller.
+    /// Continues the warm-up after `updates` updates. The caller sets the values of the averages.
     pub fn restore(&mut self, updates: u64) {
         self.updates = updates;
     }

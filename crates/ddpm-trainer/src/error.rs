@@ -1,53 +1,56 @@
-//! What can stop a training run.
+//! The errors of a training run.
 
 use std::path::PathBuf;
 
-/// Why training could not start or go on.
+/// Why training could not start or continue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainerError {
-    /// A field of the configuration has a value that no run can have.
+    /// A field of the configuration has a value outside of its range.
     #[error("{field}: expected {expected}, found {found}")]
     Config {
-        /// The field, in the names of the configuration.
+        /// The name of the field in the configuration file.
         field: &'static str,
-        /// What it may be.
+        /// The valid values.
         expected: String,
-        /// What it is.
+        /// The value.
         found: String,
     },
+    /// The parameters of the model and their EMA do not fit together.
+    #[error("the model cannot be trained: {0}")]
+    Model(String),
     /// The data ended or could not be read.
     #[error("the training data failed at batch {batch}: {source}")]
     Data {
-        /// Batches taken before.
+        /// The position of the batch, counted from 0.
         batch: u64,
-        /// What the data said.
+        /// The error of the data source.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The loss or the gradient was not finite for too many steps in a row.
     #[error(
         "the loss or its gradient was not finite for {skipped} steps in a row, the last at step {step}; {}; \
          lower train.learning_rate, or set train.gradient_clip_norm, and resume",
-        last_good.as_ref().map_or("no checkpoint was written yet".into(), |p| format!("the last good checkpoint is {}", p.display()))
+        describe_last_good(last_good.as_deref())
     )]
     Diverged {
-        /// Steps completed.
+        /// Number of steps taken.
         step: u64,
-        /// Steps skipped in a row.
+        /// Number of steps skipped in a row.
         skipped: u64,
-        /// The newest checkpoint, untouched.
+        /// The newest valid checkpoint, if any.
         last_good: Option<PathBuf>,
     },
-    /// A saved state is not one of this run.
+    /// A saved state belongs to another run.
     #[error("the saved training state does not fit this run: {0}")]
     State(String),
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
-    /// The diffusion process failed.
+    /// An operation of the diffusion process failed.
     #[error(transparent)]
     Diffusion(#[from] ddpm_diffusion::DiffusionError),
-    /// A checkpoint or a metric could not be written or read.
+    /// A checkpoint or the metrics could not be written or read.
     #[error(transparent)]
     Checkpoint(#[from] ddpm_checkpoint::CheckpointError),
     /// The caller's observer failed.
@@ -59,4 +62,10 @@ impl TrainerError {
     pub(crate) fn config(field: &'static str, expected: &str, found: String) -> Self {
         Self::Config { field, expected: expected.into(), found }
     }
+}
+
+fn describe_last_good(path: Option<&std::path::Path>) -> String {
+    path.map_or("no checkpoint has been written yet".into(), |path| {
+        format!("the last good checkpoint is {}", path.display())
+    })
 }

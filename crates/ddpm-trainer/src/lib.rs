@@ -1,33 +1,51 @@
-//! Optimisers, EMA, learning-rate schedules and the training loop.
+//! Training of diffusion models: the training step, optimizer, EMA, learning-rate schedules and the training loop.
 //!
-//! Owns algorithm 1 of Ho et al. 2020 and everything around it that a run's result depends on: what a step does, what
-//! is saved, when. It takes an iterator of batches and any network as a [`TrainableModel`]; it knows neither images nor files of
-//! data, and tells an [`Observer`] what happens instead of drawing or printing.
+//! This crate owns algorithm 1 of Ho et al. 2020 and everything around it that the result of a run depends on: what a step does,
+//! what is saved, and when. It takes batches from an iterator and any network as a [`TrainableModel`]. It knows neither image files
+//! nor networks, and it reports to an [`Observer`] instead of printing.
 //!
-//! Every random draw is named by the seed and the position of the batch, so a run that is restored from a [`Snapshot`]
-//! goes on as if it had never stopped.
+//! Every random draw is named by the seed and the position of the batch, so a run that is restored from a [`Snapshot`] continues
+//! with the same bits as a run that was never interrupted.
 //!
-//! Reading order: [`TrainConfig`], [`Trainer`], [`train`]; then [`Adam`], [`clip_scale`], [`Ema`],
-//! [`LearningRateSchedule`], [`Preview`].
+//! Reading order: [`TrainConfig`]; [`Trainer`], whose `step` is the training step; [`ParameterUpdate`], which is its second half,
+//! with [`clip_scale`], [`Adam`] and [`Ema`]; [`train`], the loop around it, with [`LearningRateSchedule`], [`Preview`] and
+//! [`Observer`]. What is minimized is an `Objective` of `ddpm-diffusion`.
 
 mod adam;
+mod adam_config;
+mod adam_moments;
+mod batch_gradients;
+mod cpu_update;
 mod ema;
 mod error;
+mod gpu_update;
 mod gradient_clip;
 mod learning_rate;
-mod model;
+mod named_variables;
+mod observer;
+mod parameter_update;
 mod preview;
+mod step_report;
 mod train_config;
+mod trainable_model;
 mod trainer;
 mod training_loop;
+mod training_state;
 
-pub use adam::{Adam, AdamConfig, Optimizer};
+pub use adam::Adam;
+pub use adam_config::{AdamConfig, Optimizer};
+pub use cpu_update::CpuUpdate;
 pub use ema::{Ema, ema_decay};
 pub use error::TrainerError;
+pub use gpu_update::GpuUpdate;
 pub use gradient_clip::{clip_scale, global_norm};
 pub use learning_rate::LearningRateSchedule;
-pub use model::{TrainableDenoiser, TrainableModel};
+pub use observer::{Event, Observer};
+pub use parameter_update::{ParameterUpdate, UpdateConfig};
 pub use preview::Preview;
+pub use step_report::StepReport;
 pub use train_config::TrainConfig;
-pub use trainer::{Snapshot, StepReport, Trainer, TrainingState};
-pub use training_loop::{Event, Observer, Outcome, save_checkpoint, train};
+pub use trainable_model::{TrainableDenoiser, TrainableModel};
+pub use trainer::{StepOutcome, Trainer};
+pub use training_loop::{Outcome, save_checkpoint, train};
+pub use training_state::{Snapshot, TrainingState};

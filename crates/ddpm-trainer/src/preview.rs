@@ -1,54 +1,55 @@
-//! Previews: the same latents through the averaged model, as training goes.
+//! Previews: images sampled from the same latents as training proceeds.
 
 use std::ops::ControlFlow;
 
 use candle_core::Tensor;
-use ddpm_diffusion::{SamplerConfig, Sampling, sample};
+use ddpm_diffusion::{SamplerConfig, Sampling, SamplingProgress, sample};
 use ddpm_rng::{ImageNoise, Purpose};
 
-use crate::{Trainer, TrainerError};
+use crate::error::TrainerError;
+use crate::trainer::Trainer;
 
-/// What a preview shows. Every preview of a run begins with the same latents and adds the same noise: only the model
-/// changes between two of them.
+/// The images that show the state of a run. All previews of a run start from the same latents and add the same noise, so that
+/// only the model differs between them.
 #[derive(Debug, Clone)]
 pub struct Preview {
-    /// How many images; 0 for none.
+    /// Number of images; 0 for no previews.
     pub images: usize,
-    /// [channel, height, width].
+    /// The shape of an image: [channel, height, width].
     pub image_shape: [usize; 3],
-    /// How they are sampled.
+    /// The sampler and its options.
     pub sampler: SamplerConfig,
-    /// Names the latents and the noise.
+    /// The seed of latents and noise.
     pub seed: u64,
 }
 
 impl Preview {
-    /// The images as the trainer's averaged model samples them now, [image, channel, height, width] clamped to [−1, 1].
-    /// None when `should_stop` said so meanwhile, or there are no images to draw.
+    /// Samples the images from the EMA of the weights: [image, channel, height, width], clamped to [−1, 1]. None if
+    /// `should_stop` returned true meanwhile, or there are no images to sample.
     ///
     /// # Errors
     /// When the sampling fails.
-    pub fn draw(&self, trainer: &Trainer, should_stop: &dyn Fn() -> bool) -> Result<Option<Tensor>, TrainerError> {
+    pub fn sample(&self, trainer: &Trainer, should_stop: &dyn Fn() -> bool) -> Result<Option<Tensor>, TrainerError> {
         if self.images == 0 {
             return Ok(None);
         }
-        let mut stop = |_: ddpm_diffusion::SamplingProgress<'_>| match should_stop() {
+        let mut observe = |_: SamplingProgress<'_>| match should_stop() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };
-        let denoiser = trainer.averaged_denoiser();
-        let mut parts = Vec::new();
-        // What training has room for, previews have.
+        let mut batches = Vec::new();
+        // A device that has the memory to train a batch has the memory to sample one.
         let batch_size = trainer.config().batch_size.max(1);
-        for from in (0..self.images).step_by(batch_size) {
-            let images = batch_size.min(self.images - from);
-            let mut noise = ImageNoise::new(self.seed, Purpose::PreviewNoise, from as u64, images);
+        for first in (0..self.images).step_by(batch_size) {
+            let images = batch_size.min(self.images - first);
+            let mut noise = ImageNoise::new(self.seed, Purpose::PreviewNoise, first as u64, images);
             let latents = noise.draw(&self.image_shape, trainer.device())?;
-            match sample(denoiser, trainer.diffusion(), &self.sampler, &latents, &mut noise, &mut stop)? {
-                Sampling::Finished(images) => parts.push(images.clamp(-1.0, 1.0)?),
+            let denoiser = trainer.ema_denoiser();
+            match sample(denoiser, trainer.diffusion(), &self.sampler, &latents, &mut noise, &mut observe)? {
+                Sampling::Finished(images) => batches.push(images.clamp(-1.0, 1.0)?),
                 Sampling::Stopped(_) => return Ok(None),
             }
         }
-        Ok(Some(Tensor::cat(&parts, 0)?))
+        Ok(Some(Tensor::cat(&batches, 0)?))
     }
 }

@@ -1,30 +1,34 @@
-//! What the `[train]` table of a configuration says.
+//! The `[train]` table of a configuration.
+
+use std::fmt::Debug;
 
 use ddpm_ops::Precision;
 use serde::{Deserialize, Serialize};
 
-use crate::adam::{AdamConfig, Optimizer};
-use crate::{LearningRateSchedule, TrainerError};
+use crate::adam_config::{AdamConfig, Optimizer};
+use crate::error::TrainerError;
+use crate::learning_rate::LearningRateSchedule;
+use crate::parameter_update::UpdateConfig;
 
-/// How a model is trained. Plain data: [`TrainConfig::validate`] says whether it can be.
+/// How a model is trained. These are plain data; [`TrainConfig::validate`] checks them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Optimiser steps of the whole run, from 1. Exclusive with `epochs`.
+    /// Number of optimizer steps of the whole run, at least 1. Exactly one of `steps` and `epochs` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
-    /// Passes over the data of the whole run, from 1. Exclusive with `steps`.
+    /// Number of passes over the data of the whole run, at least 1. Exactly one of `steps` and `epochs` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epochs: Option<u64>,
-    /// Images of one forward and backward pass, from 1.
+    /// Images per forward and backward pass, at least 1.
     pub batch_size: usize,
-    /// Names every random draw of the run.
+    /// The seed of every random stream of the run.
     pub seed: u64,
     /// Base learning rate, above 0.
     pub learning_rate: f64,
-    /// Its shape over the run.
+    /// How the learning rate changes over the run.
     pub learning_rate_schedule: LearningRateSchedule,
-    /// Steps over which the learning rate rises to its base.
+    /// Number of steps over which the learning rate rises to its base.
     pub warmup_steps: u64,
     /// `adam` or `adamw`.
     pub optimizer: Optimizer,
@@ -32,45 +36,45 @@ pub struct TrainConfig {
     pub beta1: f64,
     /// Decay of the second moment, in [0, 1).
     pub beta2: f64,
-    /// Added to the root of the second moment, above 0.
+    /// The number added to the root of the second moment, above 0.
     pub epsilon: f64,
-    /// At least 0.
+    /// Weight decay, at least 0.
     pub weight_decay: f64,
     /// Largest global norm of a gradient; 0 for no limit.
     pub gradient_clip_norm: f64,
-    /// Batches whose gradients are averaged into one step, from 1.
+    /// Number of batches whose gradients are averaged into one step, at least 1.
     pub gradient_accumulation_steps: usize,
-    /// What the network computes in: `f32`, `tf32` or `bf16`; weights, moments and averages are f32 in any case. `f32` if left
-    /// out. On the CPU the others are there to be tried, and slower.
+    /// The precision in which the network computes: `f32`, `tf32` or `bf16`; `f32` if left out. Weights, moments and EMA are f32
+    /// in any case. On the CPU, `bf16` is slower than `f32`.
     #[serde(default)]
     pub precision: Precision,
-    /// Whether the activations of residual blocks are computed again for the gradient rather than kept: less memory, more time.
-    /// False if left out.
+    /// Whether the backward pass computes the activations of residual blocks again instead of keeping them, which takes less memory
+    /// and more time. False if left out.
     #[serde(default)]
     pub recompute: bool,
-    /// Decay of the averaged weights, in [0, 1).
+    /// Decay of the EMA of the weights, in [0, 1).
     pub ema_decay: f64,
-    /// Whether the average follows the weights more closely at first: see [`crate::ema_decay`].
+    /// Whether the EMA follows the weights more closely at first: see [`ema_decay`](crate::ema_decay).
     pub ema_warmup: bool,
-    /// Steps between checkpoints, from 1; the last step always leaves one.
+    /// Number of steps between checkpoints, at least 1. The last step always writes one.
     pub checkpoint_every_steps: u64,
-    /// Newest checkpoints that are kept, from 1.
+    /// Number of newest checkpoints to keep, at least 1.
     pub keep_last_checkpoints: usize,
-    /// Checkpoints at multiples of this are kept for good; 0 for none.
+    /// Checkpoints at multiples of this number of steps are never removed; 0 for none.
     pub keep_every_steps: u64,
-    /// Steps between preview grids; 0 for none, the last step aside.
+    /// Number of steps between previews; 0 for a preview after the last step only.
     pub sample_every_steps: u64,
-    /// Steps between lines of metrics.jsonl, from 1.
+    /// Number of steps between lines of metrics.jsonl, at least 1.
     pub log_every_steps: u64,
-    /// Steps in a row whose loss or gradient is not finite before the run gives up, from 1.
+    /// Number of steps in a row with a loss or gradient that is not finite after which the run ends with an error, at least 1.
     pub max_skipped_steps: u64,
 }
 
 impl TrainConfig {
-    /// Whether a run of this configuration makes sense.
+    /// Checks every field.
     ///
     /// # Errors
-    /// [`TrainerError::Config`] with the first field that does not hold what it may.
+    /// [`TrainerError::Config`] naming the first field whose value is outside of its range.
     pub fn validate(&self) -> Result<(), TrainerError> {
         let positive = "a number from 1";
         check("train.batch_size", positive, self.batch_size, self.batch_size > 0)?;
@@ -87,11 +91,11 @@ impl TrainConfig {
         }
         let rate = self.learning_rate;
         check("train.learning_rate", "a finite number above 0", rate, rate > 0.0 && (rate as f32).is_finite())?;
-        let share = "a number in [0, 1)";
+        let decay = "a number in [0, 1)";
         for (field, value) in
             [("train.beta1", self.beta1), ("train.beta2", self.beta2), ("train.ema_decay", self.ema_decay)]
         {
-            check(field, share, value, (0.0..1.0).contains(&value))?;
+            check(field, decay, value, (0.0..1.0).contains(&value))?;
         }
         let epsilon = self.epsilon;
         check("train.epsilon", "a finite number above 0", epsilon, epsilon > 0.0 && epsilon.is_finite())?;
@@ -101,9 +105,9 @@ impl TrainConfig {
             check(field, "a finite number from 0", value, value >= 0.0 && (value as f32).is_finite())?;
         }
         let accumulation = self.gradient_accumulation_steps;
-        // A step of more never ends.
-        let parts = "a number from 1 to 1000000";
-        check("train.gradient_accumulation_steps", parts, accumulation, (1..=1_000_000).contains(&accumulation))?;
+        // A step of more batches would practically never end.
+        let expected = "a number from 1 to 1000000";
+        check("train.gradient_accumulation_steps", expected, accumulation, (1..=1_000_000).contains(&accumulation))?;
         check("train.keep_last_checkpoints", positive, self.keep_last_checkpoints, self.keep_last_checkpoints > 0)?;
         for (field, value) in [
             ("train.checkpoint_every_steps", self.checkpoint_every_steps),
@@ -115,7 +119,7 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// The steps of the whole run, for data that makes that many batches an epoch. At least 1.
+    /// Number of steps of the whole run, at least 1, for data of `batches_per_epoch` batches.
     pub fn total_steps(&self, batches_per_epoch: u64) -> u64 {
         let by_epochs = |epochs: u64| {
             epochs.saturating_mul(batches_per_epoch).div_ceil(self.gradient_accumulation_steps.max(1) as u64)
@@ -123,16 +127,22 @@ impl TrainConfig {
         self.steps.or(self.epochs.map(by_epochs)).unwrap_or(1).max(1)
     }
 
-    pub(crate) fn adam(&self) -> AdamConfig {
-        let Self { optimizer, beta1, beta2, epsilon, weight_decay, .. } = *self;
-        AdamConfig { optimizer, beta1, beta2, epsilon, weight_decay }
+    /// The learning rate of a step, counted from 0, of a run of `total_steps` steps.
+    pub(crate) fn learning_rate_at(&self, step: u64, total_steps: u64) -> f64 {
+        self.learning_rate * self.learning_rate_schedule.factor(step, self.warmup_steps, total_steps)
     }
 
-    pub(crate) fn max_norm(&self) -> Option<f64> {
-        (self.gradient_clip_norm > 0.0).then_some(self.gradient_clip_norm)
+    pub(crate) fn update(&self) -> UpdateConfig {
+        let Self { optimizer, beta1, beta2, epsilon, weight_decay, ema_decay, ema_warmup, .. } = *self;
+        UpdateConfig {
+            adam: AdamConfig { optimizer, beta1, beta2, epsilon, weight_decay },
+            max_gradient_norm: (self.gradient_clip_norm > 0.0).then_some(self.gradient_clip_norm),
+            ema_decay,
+            ema_warmup,
+        }
     }
 }
 
-fn check(field: &'static str, expected: &str, found: impl std::fmt::Debug, holds: bool) -> Result<(), TrainerError> {
+fn check(field: &'static str, expected: &str, found: impl Debug, holds: bool) -> Result<(), TrainerError> {
     if holds { Ok(()) } else { Err(TrainerError::config(field, expected, format!("{found:?}"))) }
 }

@@ -1,75 +1,35 @@
-//! The training loop: steps, metrics, checkpoints, previews, in that order, from top to bottom.
+//! The training loop: steps, metrics, checkpoints and previews, in this order.
 
-use std::path::Path;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use candle_core::Tensor;
 use ddpm_checkpoint::{Checkpoint, ModelDescription, Retention, RunDir};
 
+use crate::error::TrainerError;
+use crate::observer::{Event, Observer};
 use crate::preview::Preview;
-use crate::trainer::{StepReport, Trainer};
-use crate::{TrainConfig, TrainerError};
-
-/// What happened.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Event<'a> {
-    /// A step was taken or skipped.
-    Step(&'a StepReport),
-    /// A step was written to the metrics, before its [`Event::Step`].
-    Logged(&'a StepReport),
-    /// A checkpoint was written whole.
-    Checkpoint {
-        /// The step that it holds.
-        step: u64,
-        /// Its directory.
-        path: &'a Path,
-    },
-    /// The averaged model is about to sample the fixed latents.
-    Drawing {
-        /// How many.
-        images: usize,
-        /// Of each batch of them.
-        steps: usize,
-    },
-    /// The averaged model sampled the fixed latents.
-    Preview {
-        /// Steps completed.
-        step: u64,
-        /// [image, channel, height, width] in [−1, 1].
-        images: &'a Tensor,
-    },
-}
-
-/// Who watches a run: draws, prints, and may stop it.
-pub trait Observer {
-    /// Takes note of an event.
-    ///
-    /// # Errors
-    /// An error ends the run; the checkpoints written so far stay.
-    fn event(&mut self, event: Event<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
-
-    /// Whether the run shall save its state and stop. Asked after every step, between the batches of a step, and while
-    /// previews are drawn.
-    fn should_stop(&self) -> bool;
-}
+use crate::step_report::StepReport;
+use crate::train_config::TrainConfig;
+use crate::trainer::{StepOutcome, Trainer};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// All steps are done.
+    /// All steps were taken.
     Finished,
-    /// The observer stopped it, its state saved.
+    /// The observer stopped the run. Its state is saved.
     Stopped,
 }
 
-/// Takes a run from the trainer's present state to its last step, leaving metrics and checkpoints in `run`.
+/// Trains from the present state of `trainer` to its last step and writes metrics and checkpoints to `run`.
 ///
-/// `describe` writes down what a model file of that step is the model of. Metrics and checkpoints of `run` beyond the
-/// present step, left by a run that went further, are dropped first.
+/// `describe` returns the description that a model file of the given step contains. Metrics and checkpoints of `run` that belong to
+/// later steps than the present one, which a run that went further left, are removed first.
 ///
 /// # Errors
-/// When the data, a file, the observer or a tensor operation fails, or the loss stays not finite. Checkpoints written so
-/// far stay as they are.
+/// When the data, a file, the observer or a tensor operation fails, or the loss is not finite for
+/// [`TrainConfig::max_skipped_steps`] steps in a row. Checkpoints that were written before stay intact.
 pub fn train<E>(
     trainer: &mut Trainer,
     batches: &mut dyn Iterator<Item = Result<Tensor, E>>,
@@ -82,98 +42,118 @@ where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let config = trainer.config().clone();
-    let retention = retention(&config);
+    let total_steps = trainer.total_steps();
+    let is_due = |every_steps: u64, step: u64| every_steps > 0 && step.is_multiple_of(every_steps);
+    // The first and the last step are always logged, so that a short run has a loss curve too.
+    let is_logged = |step: u64| is_due(config.log_every_steps, step) || step == 1 || step == total_steps;
+
     let mut metrics = run.metrics(trainer.state().step)?;
     run.discard_checkpoints_after(trainer.state().step)?;
 
-    let (mut checkpoint_due, total_steps) = (false, trainer.total_steps());
-    while trainer.state().step < trainer.total_steps() {
-        let begun = trainer.begin(batches, &|| observer.should_stop())?;
+    let mut checkpoint_due = false;
+    while trainer.state().step < total_steps {
+        // Step. On a GPU it may still be running when this call returns.
+        let outcome = trainer.step(batches, &|| observer.should_stop())?;
+        let taken = outcome == StepOutcome::Taken;
         let step = trainer.state().step;
-        let last = step == trainer.total_steps();
-        let due = |every: u64, step: u64| every > 0 && step.is_multiple_of(every);
-        // The first and the last too: a short run leaves a curve as well.
-        let logged = |step: u64| due(config.log_every_steps, step) || step == 1 || step == total_steps;
+        let last = step == total_steps;
+
+        // What is to be done after this step. Reports are only needed then, so a GPU may run ahead until then.
         let stop = observer.should_stop();
-        checkpoint_due |= begun && due(config.checkpoint_every_steps, step);
-        let drawn = begun && preview.images > 0 && (due(config.sample_every_steps, step) || last);
-        // What nobody asks for yet can wait, and the GPU need not.
-        let wanted = !begun || logged(step) || stop || checkpoint_due || drawn;
-        if trainer.runs_ahead() && !wanted && trainer.begun() < Trainer::MOST_BEGUN {
+        checkpoint_due |= taken && is_due(config.checkpoint_every_steps, step);
+        let preview_due = taken && preview.images > 0 && (is_due(config.sample_every_steps, step) || last);
+        let reports_due = !taken || is_logged(step) || stop || checkpoint_due || preview_due;
+        if !reports_due && trainer.can_run_ahead() {
             continue;
         }
+
+        // Metrics.
         let mut skipped = false;
         for report in trainer.reports()? {
-            if logged(report.step) {
+            if is_logged(report.step) {
                 metrics.append(&report)?;
-                observer.event(Event::Logged(&report)).map_err(TrainerError::Observer)?;
+                notify(observer, Event::Logged(&report))?;
             }
-            observer.event(Event::Step(&report)).map_err(TrainerError::Observer)?;
+            notify(observer, Event::Step(&report))?;
             if report.skipped_in_a_row >= config.max_skipped_steps {
-                let last_good = run.latest_valid()?.map(|entry| entry.path);
-                return Err(TrainerError::Diverged { step: report.step, skipped: report.skipped_in_a_row, last_good });
+                return Err(diverged(&report, run)?);
             }
             skipped = report.skipped;
         }
-        if !begun {
+        if !taken {
             save_checkpoint(trainer, run, describe)?;
             return Ok(Outcome::Stopped);
         }
 
+        // Checkpoint. While steps are skipped, the weights may be damaged beyond repair: a due checkpoint waits for a step that is
+        // not skipped, and until then no older checkpoint is removed.
         let stop = stop || observer.should_stop();
-        // While steps are skipped the weights may be beyond repair: the checkpoint that is due waits for a step that is not, and
-        // takes no older one's place before.
         if (checkpoint_due && !skipped) || last || stop {
             let path = save_checkpoint(trainer, run, describe)?;
             if !skipped {
-                run.prune(&retention)?;
+                run.prune(&retention(&config))?;
             }
             checkpoint_due = false;
-            observer.event(Event::Checkpoint { step, path: &path }).map_err(TrainerError::Observer)?;
+            notify(observer, Event::Checkpoint { step, path: &path })?;
         }
         if stop && !last {
             return Ok(Outcome::Stopped);
         }
 
-        if drawn {
-            let drawing = Event::Drawing { images: preview.images, steps: preview.sampler.steps };
-            observer.event(drawing).map_err(TrainerError::Observer)?;
-            match preview.draw(trainer, &|| observer.should_stop())? {
-                Some(images) => {
-                    let event = Event::Preview { step, images: &images };
-                    observer.event(event).map_err(TrainerError::Observer)?;
-                }
-                None if last => return Ok(Outcome::Stopped),
-                None => {
+        // Preview.
+        if preview_due {
+            notify(observer, Event::PreviewStarted { images: preview.images, sampler_steps: preview.sampler.steps })?;
+            let Some(images) = preview.sample(trainer, &|| observer.should_stop())? else {
+                // The last step already has its checkpoint.
+                if !last {
                     save_checkpoint(trainer, run, describe)?;
-                    return Ok(Outcome::Stopped);
                 }
-            }
+                return Ok(Outcome::Stopped);
+            };
+            notify(observer, Event::Preview { step, images: &images })?;
         }
     }
     Ok(Outcome::Finished)
 }
 
+fn notify(observer: &mut dyn Observer, event: Event<'_>) -> Result<(), TrainerError> {
+    observer.event(event).map_err(TrainerError::Observer)
+}
+
+/// The error of a run whose steps are skipped again and again.
+fn diverged(report: &StepReport, run: &RunDir) -> Result<TrainerError, TrainerError> {
+    let last_good = run.latest_valid()?.map(|entry| entry.path);
+    Ok(TrainerError::Diverged { step: report.step, skipped: report.skipped_in_a_row, last_good })
+}
+
 fn retention(config: &TrainConfig) -> Retention {
     Retention {
-        keep_last: config.keep_last_checkpoints.try_into().unwrap_or(std::num::NonZeroUsize::MIN),
+        keep_last: config.keep_last_checkpoints.try_into().unwrap_or(NonZeroUsize::MIN),
         keep_every_steps: config.keep_every_steps.try_into().ok(),
     }
 }
 
-/// Saves the trainer's present state as a checkpoint of `run`, and gives its directory.
+/// Saves the present state of the trainer as a checkpoint of `run` and returns its directory.
 ///
 /// # Errors
-/// When it cannot be described or written; the checkpoints from before are then intact.
+/// When `describe` fails or a file cannot be written. Checkpoints that were written before stay intact.
+///
+/// # Panics
+/// As [`Trainer::snapshot`], while steps are in flight.
 pub fn save_checkpoint(
     trainer: &Trainer,
     run: &mut RunDir,
     describe: &dyn Fn(u64) -> Result<ModelDescription, TrainerError>,
-) -> Result<std::path::PathBuf, TrainerError> {
+) -> Result<PathBuf, TrainerError> {
     let snapshot = trainer.snapshot();
     let step = snapshot.state.step;
     let state = serde_json::to_value(&snapshot.state).map_err(|error| TrainerError::State(error.to_string()))?;
-    let checkpoint =
-        Checkpoint { step, description: describe(step)?, model: snapshot.averages, training: snapshot.training, state };
+    let checkpoint = Checkpoint {
+        step,
+        description: describe(step)?,
+        model: snapshot.ema_parameters,
+        training: snapshot.training,
+        state,
+    };
     Ok(run.save_checkpoint(&checkpoint)?)
 }

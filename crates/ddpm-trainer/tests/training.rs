@@ -13,8 +13,8 @@ use ddpm_ops::{DeviceUpdate, Precision};
 use ddpm_rng::{Purpose, Stream};
 use ddpm_schedule::{BetaSchedule, Prediction, Schedule, Spacing, VarianceKind};
 use ddpm_trainer::{
-    Event, LearningRateSchedule, Observer, Optimizer, Outcome, Preview, TrainConfig, TrainableModel, Trainer,
-    TrainerError, train,
+    Event, LearningRateSchedule, Observer, Optimizer, Outcome, Preview, StepOutcome, StepReport, TrainConfig,
+    TrainableModel, Trainer, TrainerError, train,
 };
 
 fn config() -> TrainConfig {
@@ -52,20 +52,20 @@ fn model() -> TrainableModel {
         let var = |v: f32| Var::from_tensor(&Tensor::full(v, (1, 1, 1, 1), &Device::Cpu).unwrap()).unwrap();
         BTreeMap::from([("a".to_string(), var(0.1)), ("b".to_string(), var(-0.2))])
     };
-    let (parameters, averages) = (vars(), vars());
+    let (parameters, ema_parameters) = (vars(), vars());
     let predict = |vars: &BTreeMap<String, Var>, x_t: &Tensor, t: &Tensor| -> Result<Tensor> {
         let time = (t.reshape(((), 1, 1, 1))? / 100.0)?;
         x_t.broadcast_mul(&vars["a"])?.broadcast_add(&time.broadcast_mul(&vars["b"])?)
     };
-    let (trained, averaged) = (parameters.clone(), averages.clone());
+    let (trained, averaged) = (parameters.clone(), ema_parameters.clone());
     TrainableModel {
         denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {
             let kept = if dropout.bernoulli(0.5) { 0.5 } else { 1.5 };
             Ok(predict(&trained, &(x_t * kept)?, t)?.into())
         }),
         parameters,
-        averaged_denoiser: Box::new(move |x_t: &Tensor, t: &Tensor| predict(&averaged, x_t, t)),
-        averages,
+        ema_denoiser: Box::new(move |x_t: &Tensor, t: &Tensor| predict(&averaged, x_t, t)),
+        ema_parameters,
     }
 }
 
@@ -82,8 +82,16 @@ fn batches(from: u64) -> impl Iterator<Item = Result<Tensor>> {
 
 fn values(trainer: &Trainer) -> Vec<(String, Vec<f32>)> {
     let snapshot = trainer.snapshot();
-    let all = snapshot.averages.into_iter().chain(snapshot.training);
+    let all = snapshot.ema_parameters.into_iter().chain(snapshot.training);
     all.map(|(name, t)| (name, t.flatten_all().unwrap().to_vec1().unwrap())).collect()
+}
+
+/// Takes a step and waits for its report.
+fn one_step(trainer: &mut Trainer, batches: &mut dyn Iterator<Item = Result<Tensor>>) -> StepReport {
+    assert_eq!(trainer.step(batches, &|| false).unwrap(), StepOutcome::Taken);
+    let reports = trainer.reports().unwrap();
+    assert_eq!(reports.len(), 1);
+    reports[0]
 }
 
 #[derive(Default)]
@@ -148,7 +156,8 @@ fn stopping_and_resuming_changes_no_bit() {
         assert_eq!(checkpoint.step, 7);
         let mut second = trainer(config);
         let state = serde_json::from_value(checkpoint.state).unwrap();
-        let snapshot = ddpm_trainer::Snapshot { averages: checkpoint.model, training: checkpoint.training, state };
+        let snapshot =
+            ddpm_trainer::Snapshot { ema_parameters: checkpoint.model, training: checkpoint.training, state };
         second.restore(&snapshot).unwrap();
         let mut resumed = Notes::default();
         assert_eq!(go(&mut second, &mut run, &mut resumed).unwrap(), Outcome::Finished);
@@ -200,16 +209,16 @@ fn steps_that_run_ahead_of_their_reports_are_the_same_steps() {
 #[test]
 fn accumulating_two_batches_is_a_step_on_both() {
     let mut parts = trainer(TrainConfig { gradient_accumulation_steps: 2, ..config() });
-    let report = parts.step(&mut batches(0), &|| false).unwrap().unwrap();
+    let report = one_step(&mut parts, &mut batches(0));
     // The mean loss of the two, each with its own time steps, noise and dropout.
     let mut one = trainer(config());
     let mut data = batches(0);
     // A rate of nearly nothing leaves the second loss that of the same weights.
     let slow = TrainConfig { learning_rate: 1e-30, ..config() };
     let mut slow = trainer(slow);
-    let losses: Vec<f64> = (0..2).map(|_| slow.step(&mut data, &|| false).unwrap().unwrap().loss).collect();
+    let losses: Vec<f64> = (0..2).map(|_| one_step(&mut slow, &mut data).loss).collect();
     assert!((report.loss - (losses[0] + losses[1]) / 2.0).abs() < 1e-6, "{} {losses:?}", report.loss);
-    assert_eq!(one.step(&mut batches(0), &|| false).unwrap().unwrap().loss, losses[0]);
+    assert_eq!(one_step(&mut one, &mut batches(0)).loss, losses[0]);
     assert_eq!(parts.state().batches, 2);
 }
 
@@ -237,7 +246,7 @@ fn the_target_is_what_the_network_is_to_predict() {
         let diffusion = GaussianDiffusion::new(schedule()).predicting(aim);
         let mut trainer = Trainer::new(config(), 12, diffusion, model, Device::Cpu).unwrap();
         let image = Tensor::full(C as f32, (4, 1, 2, 2), &Device::Cpu);
-        trainer.step(&mut std::iter::once(image), &|| false).unwrap().unwrap().loss
+        one_step(&mut trainer, &mut std::iter::once(image)).loss
     };
     for (aim, given) in kinds.into_iter().flat_map(|aim| kinds.map(|given| (aim, given))) {
         let loss = loss(aim, given);
@@ -248,19 +257,19 @@ fn the_target_is_what_the_network_is_to_predict() {
 #[test]
 fn a_step_that_is_only_tried_says_whether_it_fits_and_changes_nothing() {
     const MOST: usize = 3;
-    let TrainableModel { denoiser, parameters, averaged_denoiser, averages } = model();
+    let TrainableModel { denoiser, parameters, ema_denoiser, ema_parameters } = model();
     let full = move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| -> Result<_> {
         if x_t.dim(0)? > MOST {
             candle_core::bail!("out of memory");
         }
         denoiser.predict_train(x_t, t, dropout)
     };
-    let model = TrainableModel { denoiser: Box::new(full), parameters, averaged_denoiser, averages };
+    let model = TrainableModel { denoiser: Box::new(full), parameters, ema_denoiser, ema_parameters };
     let diffusion = GaussianDiffusion::new(Schedule::new(&BetaSchedule::Linear { start: 1e-3, end: 0.2 }, 50).unwrap());
     let trainer = Trainer::new(config(), 12, diffusion, model, Device::Cpu).unwrap();
     let before = (values(&trainer), trainer.state().clone());
-    assert!(trainer.try_step(1, [4, 1, 2, 2]).unwrap_err().to_string().contains("out of memory"));
-    trainer.try_step(2, [MOST, 1, 2, 2]).unwrap();
+    assert!(trainer.try_forward_backward(1, [4, 1, 2, 2]).unwrap_err().to_string().contains("out of memory"));
+    trainer.try_forward_backward(2, [MOST, 1, 2, 2]).unwrap();
     assert_eq!((values(&trainer), trainer.state().clone()), before);
 }
 
@@ -270,10 +279,10 @@ fn a_batch_that_is_not_finite_is_skipped() {
     let before = values(&trainer);
     let bad = Tensor::full(f32::NAN, (4, 1, 2, 2), &Device::Cpu);
     let mut data = std::iter::once(bad).chain(batches(1));
-    let report = trainer.step(&mut data, &|| false).unwrap().unwrap();
+    let report = one_step(&mut trainer, &mut data);
     assert!(report.skipped && report.skipped_in_a_row == 1);
     assert_eq!(values(&trainer), before);
-    assert!(!trainer.step(&mut data, &|| false).unwrap().unwrap().skipped);
+    assert!(!one_step(&mut trainer, &mut data).skipped);
     assert_ne!(values(&trainer), before);
     assert_eq!((trainer.state().step, trainer.state().skipped), (2, 1));
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor, Var};
-use ddpm_ops::{AdamStep, AdamUpdate, adam_step, mean_squared_error};
+use ddpm_ops::{AdamStep, AdamUpdate, adam_step};
 use ddpm_rng::{Purpose, Stream};
 use ddpm_unet::{ImageSize, NoiseNet, NoiseNetConfig};
 
@@ -39,8 +39,9 @@ fn one_batch_is_learnt_by_heart() {
     for step in 1..=400 {
         let eps_hat = network.forward_train(&x_t, &t, &mut Stream::new(0, Purpose::Dropout, step)).unwrap();
         let output = eps_hat.output();
-        losses.push(mean_squared_error(&output, &eps).unwrap().to_scalar::<f32>().unwrap());
-        let by_eps_hat = ((output - &eps).unwrap() * (2.0 / eps.elem_count() as f64)).unwrap();
+        let difference = (output - &eps).unwrap();
+        losses.push(difference.sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap());
+        let by_eps_hat = (difference * (2.0 / eps.elem_count() as f64)).unwrap();
         let mut gradients = eps_hat.backward(&by_eps_hat).unwrap();
         let gradients: Vec<_> = vars.values().map(|var| gradients.take(var.as_tensor()).unwrap()).collect();
         let updates: Vec<AdamUpdate<'_>> = vars

@@ -1,0 +1,68 @@
+//! What the trainer needs of a network, whichever network it is.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Result, Tensor, Var};
+use ddpm_diffusion::Denoiser;
+use ddpm_ops::Recorded;
+use ddpm_rng::Stream;
+
+use crate::error::TrainerError;
+
+/// A network whose parameters have gradients. Closures with the signature of [`TrainableDenoiser::predict_train`] implement it.
+pub trait TrainableDenoiser {
+    /// Predicts ε, or what else the diffusion process says, for noisy images, and records what the backward pass needs.
+    ///
+    /// A network of `ddpm-unet` returns the record of its own operations. A network of plain candle operations returns
+    /// `Recorded::from(output)`, and candle computes the gradients. Dropout masks are drawn from `dropout`.
+    ///
+    /// # Shapes
+    /// `x_t` [batch, channel, height, width]; `t` `[batch]`, f32, on the CPU: timesteps from 0. The result has the shape of
+    /// `x_t`.
+    ///
+    /// # Errors
+    /// Any error of the network.
+    fn predict_train(&self, x_t: &Tensor, t: &Tensor, dropout: &mut Stream) -> Result<Recorded>;
+}
+
+impl<F: Fn(&Tensor, &Tensor, &mut Stream) -> Result<Recorded>> TrainableDenoiser for F {
+    fn predict_train(&self, x_t: &Tensor, t: &Tensor, dropout: &mut Stream) -> Result<Recorded> {
+        self(x_t, t, dropout)
+    }
+}
+
+/// A network over the parameters that are trained, and the same network over their EMA.
+pub struct TrainableModel {
+    /// The network that is trained.
+    pub denoiser: Box<dyn TrainableDenoiser>,
+    /// Its parameters, by name. The trainer changes them in place.
+    pub parameters: BTreeMap<String, Var>,
+    /// The same network over the EMA of the parameters, which samples the previews.
+    pub ema_denoiser: Box<dyn Denoiser>,
+    /// The EMA of the parameters, by the same names. The trainer changes it in place.
+    pub ema_parameters: BTreeMap<String, Var>,
+}
+
+impl TrainableModel {
+    /// Checks that every parameter has an EMA of its shape.
+    ///
+    /// # Errors
+    /// [`TrainerError::Model`] naming the parameter.
+    pub(crate) fn validate(&self) -> std::result::Result<(), TrainerError> {
+        for (name, parameter) in &self.parameters {
+            let found = self.ema_parameters.get(name).map(|average| average.dims());
+            if found != Some(parameter.dims()) {
+                let found = found.map_or("none".into(), |dims| format!("{dims:?}"));
+                let message = format!("the EMA of {name}: expected shape {:?}, found {found}", parameter.dims());
+                return Err(TrainerError::Model(message));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for TrainableModel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TrainableModel").field("parameters", &self.parameters.len()).finish_non_exhaustive()
+    }
+}
