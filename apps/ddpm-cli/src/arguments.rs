@@ -50,8 +50,8 @@ mod tests {
 
     #[test]
     fn paragraphs_become_a_line() {
-        let message = "error: invalid value 'x' for '--preset <PRESET>'\n  [possible values: a, b]\n\n  tip: try 'a'\n\n\
-                       Usage: p [OPTIONS]\n\nFor more information, try '--help'.\n";
+        let message = "error: invalid value 'x' for '--preset <PRESET>'\n  [possible values: a, b]\n\n  tip: try 'a'\n\
+                       \nUsage: p [OPTIONS]\n\nFor more information, try '--help'.\n";
         let line = "invalid value 'x' for '--preset <PRESET>' [possible values: a, b]; try 'a'; see --help";
         assert_eq!(join_lines(message), line);
     }

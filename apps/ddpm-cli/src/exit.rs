@@ -31,9 +31,9 @@ pub enum ExitReason {
     Signal(i32),
 }
 
-/// Converts the result of a program to its exit code, and writes an error with its causes to standard error, in one line.
+/// Converts the result of a program to its exit code. An error is written to standard error with its causes, in one line.
 ///
-/// The codes are 0 for success, 2 for wrong usage or configuration, 1 for any other failure, and 128 + n after signal n.
+/// The code is 0 for success, 2 for wrong usage or configuration, 1 for other failures, and 128 + n after signal n.
 pub fn exit_code(result: anyhow::Result<ExitReason>) -> ExitCode {
     match result {
         Ok(ExitReason::Completed) => ExitCode::SUCCESS,

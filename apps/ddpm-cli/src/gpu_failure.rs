@@ -64,8 +64,8 @@ const UNUSABLE: [(&str, &str); 13] = [
     ("CURAND_STATUS_INITIALIZATION_FAILED", NO_START),
     (
         "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
-        "expected a libcuda.so.1 of the same version as the kernel's driver, found another: restart the machine after the \
-         driver was updated",
+        "expected a libcuda.so.1 of the same version as the kernel's driver, found another: restart the machine \
+         after the driver was updated",
     ),
     (
         "CUDA_ERROR_STUB_LIBRARY",

@@ -8,8 +8,8 @@ use crate::exit::usage_error;
 use crate::progress::Progress;
 use crate::transfer_bar::TransferBar;
 
-/// The path of the model that `given` names, where `argument` is the argument that it was given for. If there is no such
-/// path, the model is downloaded from the Hub.
+/// The path of the model that `given` names, where `argument` is the argument that it was given for. If there is no
+/// such path, the model is downloaded from the Hub.
 ///
 /// A model of the Hub is `OWNER/NAME`, `hub:OWNER/NAME` or the address of its page.
 ///

@@ -1,9 +1,9 @@
-//! What the command-line programs of this workspace share: the command line, devices, threads, logs, progress bars, signals
-//! and exit codes.
+//! What the command-line programs of this workspace share: the command line, devices, threads, logs, progress bars,
+//! signals and exit codes.
 //!
-//! The crate knows nothing about diffusion models. With the feature `hub`, [`resolve_model_path`] downloads models of the
-//! Hugging Face Hub and `TransferBar` shows the progress of downloads and uploads. With the feature `cuda`, [`DeviceChoice`]
-//! opens NVIDIA GPUs.
+//! The crate knows nothing about diffusion models. With the feature `hub`, [`resolve_model_path`] downloads models of
+//! the Hugging Face Hub and `TransferBar` shows the progress of downloads and uploads. With the feature `cuda`,
+//! [`DeviceChoice`] opens NVIDIA GPUs.
 //!
 //! Reading order: [`parse_arguments`], [`named_values`](crate::named_values()), [`exit_code`], [`DeviceChoice`],
 //! [`device_label`](crate::device_label()), [`is_out_of_memory`], [`run_on_threads`], [`Verbosity`], [`Progress`],

@@ -48,7 +48,8 @@ impl Verbosity {
 struct WriterAboveBars(MultiProgress);
 
 impl Write for WriterAboveBars {
-    // Errors are ignored: the subscriber panics on an error, and a message that cannot be shown must not stop the program.
+    // Errors are ignored: the subscriber panics on an error, and a message that cannot be shown must not stop the
+    // program.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let line = one_line(&String::from_utf8_lossy(bytes));
         let _ = self.0.suspend(|| io::stderr().write_all(line.as_bytes()));

@@ -1,7 +1,7 @@
 //! Recognizes errors of a GPU whose memory is full.
 
-/// The names that CUDA and its libraries give to this error. Errors are recognized by name, because some crates only keep
-/// the message.
+/// The names that CUDA and its libraries give to this error. Errors are recognized by name, because some crates only
+/// keep the message.
 const NAMES: [&str; 5] = [
     "CUDA_ERROR_OUT_OF_MEMORY",
     "CUBLAS_STATUS_ALLOC_FAILED",

@@ -4,11 +4,12 @@ use anyhow::Context;
 
 use crate::exit::usage_error;
 
-/// Starts `threads` worker threads for all computations of the process, and runs `work` on one of them. `work` receives
-/// their number. Without `threads`, there is one for each core. The function must be called once, before anything computes.
+/// Starts `threads` worker threads for all computations of the process, and runs `work` on one of them. `work`
+/// receives their number. Without `threads`, there is one for each core. The function must be called once, before
+/// anything computes.
 ///
-/// `work` runs on a worker thread because the main thread would otherwise sleep while the workers compute and wake up for
-/// every operation, which takes longer than a small operation itself.
+/// `work` runs on a worker thread because the main thread would otherwise sleep while the workers compute and wake up
+/// for every operation, which takes longer than a small operation itself.
 ///
 /// # Errors
 /// When `threads` is not 1 to 4096 or the threads cannot be started; and the errors of `work`.

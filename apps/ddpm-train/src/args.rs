@@ -26,16 +26,16 @@ pub(crate) struct Args {
 
     /// Training images
     ///
-    /// A folder of images, a folder of IDX, CIFAR-10 or Parquet files, or one such file, zip or tar; `digits` for the scans
-    /// in the program; `hub:OWNER/NAME[@REVISION]` for a dataset of the Hugging Face Hub.
+    /// A folder of images, a folder of IDX, CIFAR-10 or Parquet files, or one such file, zip or tar; `digits` for the
+    /// scans in the program; `hub:OWNER/NAME[@REVISION]` for a dataset of the Hugging Face Hub.
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
 
     /// Model whose weights the run starts with
     ///
-    /// A run directory, a checkpoint directory, a model file, a pipeline of diffusers, or `OWNER/NAME[@REVISION]` for a
-    /// model of the Hugging Face Hub. Without --preset, the run also takes the network, the noise schedule and the sampler of
-    /// this model.
+    /// A run directory, a checkpoint directory, a model file, a pipeline of diffusers, or `OWNER/NAME[@REVISION]` for
+    /// a model of the Hugging Face Hub. Without --preset, the run also takes the network, the noise schedule and the
+    /// sampler of this model.
     #[arg(long, value_name = "MODEL", conflicts_with = "benchmark")]
     pub(crate) init: Option<PathBuf>,
 
@@ -68,7 +68,8 @@ pub(crate) struct Args {
 
     /// Device to compute on: auto, cpu, cuda or cuda:N
     ///
-    /// `auto` is the first NVIDIA GPU if the program was built with CUDA and the GPU can be used, and the CPU otherwise.
+    /// `auto` is the first NVIDIA GPU if the program was built with CUDA and the GPU can be used, and the CPU
+    /// otherwise.
     #[arg(long, default_value = "auto")]
     pub(crate) device: DeviceChoice,
 

@@ -1,4 +1,4 @@
-//! `--benchmark N`: how long a step takes, on synthetic images.
+//! `--benchmark N`: measures training steps and predictions on synthetic images.
 
 use std::time::Instant;
 
@@ -14,18 +14,19 @@ use crate::model::new_model;
 use crate::out_of_memory;
 use crate::run_config::RunConfig;
 
-/// What it prints.
+/// The results, printed as a JSON object.
 #[derive(Debug, Serialize)]
 struct Report {
+    /// Number of parameters of the network.
     params: usize,
     batch_size: usize,
-    /// Median of a whole step: forward, loss, backward, clipping, Adam, EMA.
+    /// Median time of a training step: forward, loss, backward, gradient clipping, Adam and EMA.
     train_step_ms: f64,
-    /// Median of a forward pass without gradient, its weights packed before.
+    /// Median time of a forward pass without gradients, with weights packed before.
     predict_ms: f64,
-    /// Most memory the process held while it trained; absent where the system does not tell.
+    /// Largest amount of memory that the process used while it trained. `None` if the system does not report it.
     peak_rss_mib: Option<f64>,
-    /// Memory of the GPU that was held after training; absent on the CPU.
+    /// Memory of the GPU that was in use after the training steps. Absent on the CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     gpu_memory_mib: Option<f64>,
     device: String,
@@ -35,10 +36,10 @@ struct Report {
 /// Number of steps that are timed as one on a GPU, where steps overlap.
 const STEPS_TOGETHER: u64 = 10;
 
-/// Steps and predictions before the ones that count.
+/// Number of steps and of predictions before the measurement starts.
 const WARM_UP: u64 = 2;
 
-/// Trains `steps` steps of that configuration on synthetic batches and prints the timings as one JSON object.
+/// Takes `steps` training steps of the configuration on synthetic images and prints the timings as a JSON object.
 pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads: usize) -> anyhow::Result<ExitReason> {
     let size = config.model.image_size();
     let shape = (config.train.batch_size, config.model.channels(), size.height, size.width);
@@ -85,6 +86,7 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
     Ok(ExitReason::Completed)
 }
 
+/// The median time of `runs` calls of `run`, in milliseconds, after some warm-up calls.
 fn median_ms(runs: u64, mut run: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
     for _ in 0..WARM_UP {
         run()?;
@@ -100,7 +102,7 @@ fn median_ms(runs: u64, mut run: impl FnMut() -> anyhow::Result<()>) -> anyhow::
     Ok(if times.len() % 2 == 1 { times[middle] } else { (times[middle - 1] + times[middle]) / 2.0 })
 }
 
-/// VmHWM of Linux, in MiB.
+/// The peak resident set size, in MiB, which Linux reports as VmHWM.
 fn peak_rss_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

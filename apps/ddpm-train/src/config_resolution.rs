@@ -97,8 +97,8 @@ fn warn_of_other_diffusion(config: &RunConfig, init: &SavedModel) -> anyhow::Res
     let (prediction, trained) = (config.diffusion.prediction, init.description.prediction);
     if prediction != trained {
         warn!(
-            "diffusion.prediction is {prediction}, but the model of --init was trained to predict {trained}: its output \
-             layers have to be trained anew; leave out --preset, or set diffusion.prediction"
+            "diffusion.prediction is {prediction}, but the model of --init was trained to predict {trained}: its \
+             output layers have to be trained anew; leave out --preset, or set diffusion.prediction"
         );
     }
     let trained: ScheduleConfig = init.diffusion()?;

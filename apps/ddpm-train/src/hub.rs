@@ -60,8 +60,8 @@ fn dataset_id(path: &str) -> anyhow::Result<RepoId> {
     id.parse().map_err(|error| usage_error(format!("data.path: {path}: {error}")))
 }
 
-/// The end of an error message about a `data.path` that does not exist: the dataset of the Hub that may have been meant, or
-/// nothing.
+/// The end of an error message about a `data.path` that does not exist: the dataset of the Hub that may have been
+/// meant, or nothing.
 pub(crate) fn dataset_hint(path: &str) -> String {
     RepoId::typed(path).map_or(String::new(), |id| format!("; a dataset of the Hub is {PREFIX}{id}"))
 }
@@ -105,7 +105,8 @@ impl Upload {
     }
 }
 
-/// The client of this process. It remembers between [`pin_dataset`] and [`open_images`] which revision a commit belongs to.
+/// The client of this process. It remembers between [`pin_dataset`] and [`open_images`] which revision a commit
+/// belongs to.
 fn hub() -> anyhow::Result<Hub> {
     static HUB: OnceLock<Hub> = OnceLock::new();
     if let Some(hub) = HUB.get() {

@@ -2,10 +2,11 @@
 //!
 //! Reading order:
 //! - the command line: [`args`];
-//! - the configuration: [`run_config`] with [`config_table`], [`diffusion_config`], [`sample_config`] and [`table_reader`];
-//!   [`config_resolution`] with [`presets`], [`config_document`], [`overrides`] and [`renamed_keys`];
-//! - the run directory: [`run_request`], [`request_parser`] with [`run_paths`], [`opened_run`] with [`config_comparison`] and
-//!   [`origin`];
+//! - the configuration: [`run_config`] with [`config_table`], [`diffusion_config`], [`sample_config`] and
+//!   [`table_reader`]; [`config_resolution`] with [`presets`], [`config_document`], [`overrides`] and
+//!   [`renamed_keys`];
+//! - the run directory: [`run_request`], [`request_parser`] with [`run_paths`], [`opened_run`] with
+//!   [`config_comparison`] and [`origin`];
 //! - the training: [`start`], [`session`] with [`model`], [`model_description`], [`previews`] and [`run_observer`].
 //!
 //! Beside them: [`benchmark`], [`hub`] and [`out_of_memory`].

@@ -43,8 +43,8 @@ impl Init {
     }
 }
 
-/// The network of that configuration with the weights of `init`, or else initial ones of the seed, and an average that begins
-/// with the same.
+/// The network of that configuration with the weights of `init`, or else initial ones of the seed, and an average that
+/// begins with the same.
 pub(crate) fn new_model(
     config: &NetworkConfig,
     init: Option<&Init>,
@@ -66,7 +66,8 @@ pub(crate) fn new_model(
     let (parameters, ema_parameters) = (variables()?, variables()?);
     let weights = parameters.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
     let trained = Network::new(config, &weights)?.with_precision(train.precision).with_recompute(train.recompute);
-    // Previews need no gradient: over detached tensors, which share their memory with the variables, nothing is recorded.
+    // Previews need no gradient: over detached tensors, which share their memory with the variables, nothing is
+    // recorded.
     let averaged = Network::new(config, &detached(&ema_parameters))?.with_precision(train.precision);
     Ok(TrainableModel {
         denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {

@@ -20,8 +20,8 @@ pub(crate) fn advise_at_start(error: anyhow::Error, device: &Device) -> anyhow::
     )
 }
 
-/// Turns an out-of-memory error into advice on the batch size, which is found by trying smaller batches. Other errors are
-/// returned unchanged.
+/// Turns an out-of-memory error into advice on the batch size, which is found by trying smaller batches. Other errors
+/// are returned unchanged.
 pub(crate) fn advise(error: anyhow::Error, trainer: &Trainer, config: &RunConfig) -> anyhow::Error {
     if !is_out_of_memory(&error) {
         return error;
@@ -57,8 +57,8 @@ enum Division {
     Unknown,
 }
 
-/// The smallest number of equal parts that fit, so that a step sees as many images as before. `fits` returns `None` if it
-/// fails for another reason than memory.
+/// The smallest number of equal parts that fit, so that a step sees as many images as before. `fits` returns `None` if
+/// it fails for another reason than memory.
 fn fewest_parts(batch_size: usize, fits: impl Fn(usize) -> Option<bool>) -> Division {
     for parts in (1..=batch_size).filter(|parts| batch_size.is_multiple_of(*parts)) {
         match fits(parts) {
@@ -74,8 +74,8 @@ fn advice(device: &str, batch_size: usize, accumulation: usize, preview_images: 
     let full = format!("out of memory on {device} with train.batch_size = {batch_size}");
     match division {
         Division::Parts(1) => format!(
-            "out of memory on {device}: a training step fits, so a preview of {preview_images} images or another program \
-             needed the memory; try a smaller sample.preview_images"
+            "out of memory on {device}: a training step fits, so a preview of {preview_images} images or another \
+             program needed the memory; try a smaller sample.preview_images"
         ),
         Division::Parts(parts) => format!(
             "{full}; {} fits: with train.gradient_accumulation_steps = {}, a step has as many images as before",
@@ -100,8 +100,8 @@ mod tests {
             let division = fewest_parts(batch_size, |parts| Some(batch_size / parts <= most));
             advice("cuda:0", batch_size, accumulation, 16, division)
         };
-        let line = "out of memory on cuda:0 with train.batch_size = 128; 32 fits: with train.gradient_accumulation_steps = \
-                    4, a step has as many images as before";
+        let line = "out of memory on cuda:0 with train.batch_size = 128; 32 fits: with \
+                    train.gradient_accumulation_steps = 4, a step has as many images as before";
         assert_eq!(tried(128, 1, 63), line);
         assert!(tried(64, 2, 32).contains("; 32 fits: with train.gradient_accumulation_steps = 4,"));
         assert!(tried(15, 1, 14).contains("; 5 fits: with train.gradient_accumulation_steps = 3,"));

@@ -30,7 +30,7 @@ impl SampleConfig {
         let variance = self.sampler.variance;
         if matches!(variance, ReverseVariance::Learned | ReverseVariance::LearnedRange) {
             return Err(format!(
-                "sample.variance: expected fixed-large or fixed-small, found {variance}, which this program cannot train"
+                "sample.variance: expected fixed-large or fixed-small, found {variance}, which cannot be trained"
             ));
         }
         if self.preview_images > MAX_PREVIEW_IMAGES {
