@@ -27,7 +27,8 @@ pub(crate) struct Args {
     /// Training images
     ///
     /// A folder of images, a folder of IDX, CIFAR-10 or Parquet files, or one such file, zip or tar; `digits` for the
-    /// scans in the program; `hub:OWNER/NAME[@REVISION]` for a dataset of the Hugging Face Hub.
+    /// scans in the program; `hub:OWNER/NAME[@REVISION]` for a dataset of the Hugging Face Hub; `candle:mnist`,
+    /// `candle:fashion-mnist` or `candle:cifar10` in a program built with the feature `candle-datasets`.
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
 

@@ -1,6 +1,6 @@
 //! The Hugging Face Hub in a training: datasets to train on, and the upload of the trained pipeline.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
@@ -10,17 +10,15 @@ use ddpm_hub::{Hub, HubConfig, HubError, RepoId, Wanted};
 use ddpm_unet::NetworkConfig;
 use tracing::info;
 
+use crate::dataset_name::{DatasetName, is_dataset_name};
 use crate::run_config::RunConfig;
 
-/// The prefix of a `data.path` that names a dataset of the Hub.
-const PREFIX: &str = "hub:";
-
-/// Whether `data.path` names a dataset of the Hub.
+/// Whether `data.path` names a dataset rather than a path.
 pub(crate) fn is_dataset(path: &str) -> bool {
-    path.starts_with(PREFIX) && !Path::new(path).exists()
+    is_dataset_name(path) && !Path::new(path).exists()
 }
 
-/// Pins a dataset of the Hub to its present commit, so that a continued run finds the same images.
+/// Pins a dataset to its present commit, so that a continued run finds the same images.
 ///
 /// `saved` is the `data.path` of the run that may be continued. If it names the same dataset and `data.path` names no
 /// revision, the saved commit is kept.
@@ -28,16 +26,17 @@ pub(crate) fn pin_dataset(data: &mut DataConfig, saved: Option<&str>) -> anyhow:
     if !is_dataset(&data.path) {
         return Ok(());
     }
-    let id = dataset_id(&data.path)?;
-    let saved = saved.and_then(|path| dataset_id(path).ok()).filter(|saved| saved.name() == id.name());
-    let pinned = match saved.filter(|_| !id.has_revision()) {
+    let name = dataset_name(&data.path)?;
+    check_split(&name, data)?;
+    let saved = saved.filter(|path| is_dataset_name(path)).and_then(|path| path.parse::<DatasetName>().ok());
+    let pinned = match saved.filter(|saved| !name.has_revision() && saved.is_same_dataset(&name)) {
         Some(saved) => saved,
         None => {
-            let commit = hub()?.dataset_commit(&id).map_err(hub_error);
-            id.at(&commit.with_context(|| format!("data.path {}", data.path))?)?
+            let commit = hub()?.dataset_commit(&name.repository()?).map_err(hub_error);
+            name.at(&commit.with_context(|| format!("data.path {}", data.path))?)?
         }
     };
-    data.path = format!("{PREFIX}{pinned}");
+    data.path = pinned.to_string();
     Ok(())
 }
 
@@ -48,22 +47,57 @@ pub(crate) fn open_images(config: &DataConfig, progress: &Progress) -> anyhow::R
     if !is_dataset(&config.path) {
         return ddpm_data::open(config).map_err(failed);
     }
-    let wanted = Wanted { split: config.split.clone(), subset: config.subset.clone() };
-    let files = hub()?.dataset(&dataset_id(&config.path)?, &wanted, &TransferBar::new(progress)).map_err(hub_error);
-    let files = files.context(context)?;
-    let column = config.column.clone().or(files.column);
-    ddpm_data::open_files(&DataConfig { column, ..config.clone() }, files.paths).map_err(failed)
+    let name = dataset_name(&config.path)?;
+    let (paths, column) = download(&name, config, progress).context(context)?;
+    let column = config.column.clone().or(column);
+    ddpm_data::open_files(&DataConfig { column, ..config.clone() }, paths).map_err(failed)
 }
 
-fn dataset_id(path: &str) -> anyhow::Result<RepoId> {
-    let id = path.strip_prefix(PREFIX).unwrap_or(path);
-    id.parse().map_err(|error| usage_error(format!("data.path: {path}: {error}")))
+/// Downloads the files of the configured split. Returns their paths, and the column of images if the metadata name one.
+fn download(
+    name: &DatasetName,
+    config: &DataConfig,
+    progress: &Progress,
+) -> anyhow::Result<(Vec<PathBuf>, Option<String>)> {
+    let (id, transfer) = (name.repository()?, TransferBar::new(progress));
+    match name {
+        DatasetName::Hub(_) => {
+            let wanted = Wanted { split: config.split.clone(), subset: config.subset.clone() };
+            let files = hub()?.dataset(&id, &wanted, &transfer).map_err(hub_error)?;
+            Ok((files.paths, files.column))
+        }
+        #[cfg(feature = "candle-datasets")]
+        DatasetName::Candle { dataset, .. } => {
+            let file = dataset.file(candle_split(config)?);
+            Ok((vec![hub()?.dataset_file(&id, &file, &transfer).map_err(hub_error)?], None))
+        }
+    }
+}
+
+/// Refuses a split that the dataset cannot have, before anything is downloaded.
+#[cfg(feature = "candle-datasets")]
+fn check_split(name: &DatasetName, config: &DataConfig) -> anyhow::Result<()> {
+    if let DatasetName::Candle { .. } = name { candle_split(config).map(drop) } else { Ok(()) }
+}
+
+#[cfg(not(feature = "candle-datasets"))]
+fn check_split(_: &DatasetName, _: &DataConfig) -> anyhow::Result<()> {
+    Ok(())
+}
+
+#[cfg(feature = "candle-datasets")]
+fn candle_split(config: &DataConfig) -> anyhow::Result<ddpm_data::CandleSplit> {
+    config.split.as_deref().map_or(Ok(ddpm_data::CandleSplit::default()), |split| split.parse().map_err(usage_error))
+}
+
+fn dataset_name(path: &str) -> anyhow::Result<DatasetName> {
+    path.parse().map_err(|error| usage_error(format!("data.path: {path}: {error}")))
 }
 
 /// The end of an error message about a `data.path` that does not exist: the dataset of the Hub that may have been
 /// meant, or nothing.
 pub(crate) fn dataset_hint(path: &str) -> String {
-    RepoId::typed(path).map_or(String::new(), |id| format!("; a dataset of the Hub is {PREFIX}{id}"))
+    RepoId::typed(path).map_or(String::new(), |id| format!("; a dataset of the Hub is hub:{id}"))
 }
 
 /// The upload that `--push-to-hub` asks for.

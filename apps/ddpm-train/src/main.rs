@@ -9,7 +9,7 @@
 //!   [`config_comparison`] and [`origin`];
 //! - the training: [`start`], [`session`] with [`model`], [`model_description`], [`previews`] and [`run_observer`].
 //!
-//! Beside them: [`benchmark`], [`hub`] and [`out_of_memory`].
+//! Beside them: [`benchmark`], [`hub`] with `dataset_name`, and [`out_of_memory`].
 
 mod args;
 mod benchmark;
@@ -17,6 +17,8 @@ mod config_comparison;
 mod config_document;
 mod config_resolution;
 mod config_table;
+#[cfg(feature = "hub")]
+mod dataset_name;
 mod diffusion_config;
 #[cfg(feature = "hub")]
 mod hub;

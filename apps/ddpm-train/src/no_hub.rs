@@ -13,7 +13,7 @@ const NO_HUB: &str = "this program was built without the feature `hub` and canno
 
 /// Whether `data.path` names a dataset of the Hub.
 pub(crate) fn is_dataset(path: &str) -> bool {
-    path.starts_with("hub:") && !Path::new(path).exists()
+    ["hub:", "candle:"].iter().any(|prefix| path.starts_with(prefix)) && !Path::new(path).exists()
 }
 
 /// The end of an error message about a `data.path` that does not exist: nothing.
@@ -23,7 +23,17 @@ pub(crate) fn dataset_hint(_: &str) -> String {
 
 /// Refuses datasets of the Hub.
 pub(crate) fn pin_dataset(data: &mut DataConfig, _: Option<&str>) -> anyhow::Result<()> {
-    if is_dataset(&data.path) { Err(usage_error(format!("data.path: {NO_HUB}"))) } else { Ok(()) }
+    if !is_dataset(&data.path) {
+        return Ok(());
+    }
+    if data.path.starts_with("candle:") {
+        let build = "build it with `cargo build -p ddpm-train --features candle-datasets`";
+        let path = &data.path;
+        return Err(usage_error(format!(
+            "data.path: {path}: this program was built without the feature `candle-datasets`: {build}"
+        )));
+    }
+    Err(usage_error(format!("data.path: {NO_HUB}")))
 }
 
 /// Opens the training images.
