@@ -1,4 +1,4 @@
-//! A network in training and its average, as the trainer wants them.
+//! Builds the network that is trained and the network with its averaged weights.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,16 +11,19 @@ use ddpm_rng::Stream;
 use ddpm_trainer::{TrainConfig, TrainableModel};
 use ddpm_unet::{Network, NetworkConfig};
 
-/// The model that a run begins with.
+/// The trained model that a run starts with.
 #[derive(Debug)]
 pub(crate) struct Init {
-    /// Where it was found.
+    /// Path of the model, as it was given or downloaded to.
     pub(crate) path: PathBuf,
     pub(crate) model: ddpm_checkpoint::SavedModel,
 }
 
 impl Init {
     /// Loads the model at `path`.
+    ///
+    /// # Errors
+    /// When there is no model, or it needs class labels.
     pub(crate) fn find(path: PathBuf) -> anyhow::Result<Self> {
         let model = find_model(&path)
             .and_then(|model| check_unconditional(&model).map(|()| model))
@@ -28,7 +31,10 @@ impl Init {
         Ok(Self { path, model })
     }
 
-    /// Whether it is a model of that network.
+    /// Checks that the model has the network of the configuration.
+    ///
+    /// # Errors
+    /// A usage error that names the first difference.
     pub(crate) fn check(&self, config: &NetworkConfig) -> anyhow::Result<()> {
         let own = self.model.network::<NetworkConfig>()?;
         if own.kind() != config.kind() {
@@ -43,8 +49,8 @@ impl Init {
     }
 }
 
-/// The network of that configuration with the weights of `init`, or else initial ones of the seed, and an average that
-/// begins with the same.
+/// Builds the network of `config`, and a second one for its averaged weights. Both start with the weights of `init`, or
+/// with initial weights that the seed determines.
 pub(crate) fn new_model(
     config: &NetworkConfig,
     init: Option<&Init>,
@@ -56,7 +62,7 @@ pub(crate) fn new_model(
             init.check(config)?;
             init.model.tensors.clone()
         }
-        None => config.initial_weights(train.seed).context("the network could not be initialised")?,
+        None => config.initial_weights(train.seed).context("the network cannot be initialized")?,
     };
     let variables = || -> anyhow::Result<BTreeMap<String, Var>> {
         let var =
@@ -65,17 +71,18 @@ pub(crate) fn new_model(
     };
     let (parameters, ema_parameters) = (variables()?, variables()?);
     let weights = parameters.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
-    let trained = Network::new(config, &weights)?.with_precision(train.precision).with_recompute(train.recompute);
-    // Previews need no gradient: over detached tensors, which share their memory with the variables, nothing is
+    let trained =
+        Network::from_tensors(config, &weights)?.with_precision(train.precision).with_recompute(train.recompute);
+    // Previews need no gradients. Detached tensors share the memory of the variables, and operations on them are not
     // recorded.
-    let averaged = Network::new(config, &detached(&ema_parameters))?.with_precision(train.precision);
+    let averaged = Network::from_tensors(config, &detached(&ema_parameters))?.with_precision(train.precision);
     Ok(TrainableModel {
         denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {
-            trained.forward_train(x_t, t, dropout).map_err(candle_core::Error::wrap)
+            trained.forward_train(x_t, t, None, dropout).map_err(candle_core::Error::wrap)
         }),
         parameters,
         ema_denoiser: Box::new(move |x_t: &Tensor, t: &Tensor| {
-            averaged.forward(x_t, t).map_err(candle_core::Error::wrap)
+            averaged.forward(x_t, t, None).map_err(candle_core::Error::wrap)
         }),
         ema_parameters,
     })
