@@ -31,7 +31,7 @@ pub enum ExitReason {
     Signal(i32),
 }
 
-/// Converts the result of a program to its exit code. An error is written to standard error with its causes, in one line.
+/// Converts the result of a program to its exit code. An error and its causes are written to standard error.
 ///
 /// The code is 0 for success, 2 for wrong usage or configuration, 1 for other failures, and 128 + n after signal n.
 pub fn exit_code(result: anyhow::Result<ExitReason>) -> ExitCode {
