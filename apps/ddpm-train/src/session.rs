@@ -52,7 +52,7 @@ pub(crate) fn train(
     let start = Start::resolve(&opened, init)?;
     let trainer = restore(config, &start, total_steps, runtime.device)?;
     check_length(&trainer, &opened.run)?;
-    // Only now is anything written: a run that cannot start leaves no files behind.
+    // Only now does the directory become a run: a run that cannot start leaves none behind.
     record_start(config, &mut opened, &start, &trainer)?;
     drop(start);
     let mut session = Session { config, run: opened.run, source, trainer, stop, progress: runtime.progress };
