@@ -1,7 +1,7 @@
 //! Each operation at the shapes that the presets have: `cargo bench -p ddpm-ops`.
 //!
-//! The column "item/s" counts floating-point operations of the direct algorithm, forward and backward where both are timed, so
-//! that "Gitem/s" reads as GFLOP/s; for element-wise operations it counts elements.
+//! The column "item/s" counts floating-point operations of the direct algorithm, forward and backward where both are
+//! timed, so that "Gitem/s" reads as GFLOP/s; for element-wise operations it counts elements.
 
 use candle_core::{Device, Tensor, Var};
 use divan::Bencher;

@@ -49,8 +49,8 @@ fn check(
     let (wide, wide_grads) = run(DType::F64, &Device::Cpu, &fused);
     assert_close(&format!("{what} in f64"), &wide, &expected, 1e-11);
     assert_close(what, &out, &expected, own_tolerance);
-    // Some gradients are zero but for rounding, such as that of a bias before a normalisation: errors are taken at the scale
-    // of the largest gradient where a tensor's own is below a hundredth of it.
+    // Some gradients are zero but for rounding, such as that of a bias before a normalisation: errors are taken at the
+    // scale of the largest gradient where a tensor's own is below a hundredth of it.
     let scale = |t: &Tensor| {
         let largest = t.abs().unwrap().flatten_all().unwrap().max(0).unwrap();
         largest.to_dtype(DType::F64).unwrap().to_scalar::<f64>().unwrap()
@@ -253,7 +253,8 @@ proptest! {
     #[test]
     fn rearrangements_move_values_and_gradients(batch in 1usize..4, c in 1usize..4, h in 1usize..6, w in 1usize..6, seed: u64) {
         let x = Var::from_tensor(&values(&[batch, c, 2 * h, 2 * w], seed)).unwrap();
-        // Unshuffling loses nothing and upsampling repeats: the sums of squares say so, and so do the gradients 2x and 8x.
+        // Unshuffling loses nothing and upsampling repeats: the sums of squares say so, and so do the gradients 2x and
+        // 8x.
         for (out, copies) in [(composed::pixel_unshuffle_2x(&x).unwrap(), 1.0), (composed::upsample_nearest_2x(&x).unwrap(), 4.0)] {
             let grads = out.sqr().unwrap().sum_all().unwrap().backward().unwrap();
             let expected = (x.as_tensor() * (2.0 * copies)).unwrap();
@@ -262,8 +263,8 @@ proptest! {
     }
 }
 
-/// (f(x + δ) − f(x − δ)) / 2δ along random directions, in f64 on the composed operations and in f32 on the fused ones: the
-/// fused gradient must predict the change.
+/// (f(x + δ) − f(x − δ)) / 2δ along random directions, in f64 on the composed operations and in f32 on the fused ones:
+/// the fused gradient must predict the change.
 #[test]
 fn gradients_predict_finite_differences() {
     type Case = (&'static str, Vec<Tensor>, Box<dyn Fn(&[Tensor]) -> Result<Tensor>>);

@@ -1,5 +1,6 @@
-//! The update on a device against Adam, clipping and the average one after the other. With the feature `emulated-kernels` and
-//! DDPM_EMULATE_CUDA set its kernels are on the CPU; with `cuda` they are where DDPM_TEST_DEVICE says.
+//! The update on a device against Adam, clipping and the average one after the other. With the feature
+//! `emulated-kernels` and DDPM_EMULATE_CUDA set its kernels are on the CPU; with `cuda` they are where DDPM_TEST_DEVICE
+//! says.
 #![cfg(any(feature = "emulated-kernels", feature = "cuda"))]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
