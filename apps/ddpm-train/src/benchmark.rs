@@ -62,11 +62,12 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
     let (peak_rss_mib, gpu_memory_mib) = (peak_rss_mib(), gpu_memory_mib(device));
     // The weights do not change any more, as when sampling.
     let weights = trainer.snapshot().ema_parameters.into_iter().map(|(name, weight)| (name, weight.detach())).collect();
-    let network = Network::new(&config.model, &weights)?.with_precision(config.train.precision).with_packed_weights();
+    let network =
+        Network::from_tensors(&config.model, &weights)?.with_precision(config.train.precision).with_packed_weights();
     let t = Tensor::full(config.diffusion.schedule.timesteps as f32 / 2.0, config.train.batch_size, &Device::Cpu)?;
     let predict_ms = median_ms(steps, || {
         // Reading a value back waits for the device.
-        network.forward(&x, &t)?.flatten_all()?.get(0)?.to_scalar::<f32>()?;
+        network.forward(&x, &t, None)?.flatten_all()?.get(0)?.to_scalar::<f32>()?;
         Ok(())
     })?;
 

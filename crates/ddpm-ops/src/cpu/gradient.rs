@@ -3,8 +3,8 @@
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::cpu;
 use crate::cpu::buffer::Buffer;
+use crate::cpu::tensor_slice::with_slice;
 use crate::cpu::vectorise::vectorise;
 use crate::tape::gradient::{Gradient, GradientStorage};
 use crate::tape::gradients::{Accumulate, Gradients};
@@ -56,7 +56,7 @@ impl GradientStorage for Buffer {
 pub(in crate::cpu) fn with_elements<R>(gradient: &Gradient, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
     match (gradient.storage::<Buffer>(), gradient.as_tensor()) {
         (Some(buffer), _) => f(buffer),
-        (None, Some(tensor)) => cpu::with_slice(tensor, f),
+        (None, Some(tensor)) => with_slice(tensor, f),
         (None, None) => bail!("expected a gradient on the CPU"),
     }
 }
@@ -75,7 +75,7 @@ impl BackwardPass for CpuBackwardPass {
     }
 
     fn run(self: Box<Self>, gradient: &Tensor) -> Result<Box<dyn PassGradients>> {
-        let gradient = cpu::with_slice(gradient, |values| Ok(Buffer::copy_of(values)))?;
+        let gradient = with_slice(gradient, |values| Ok(Buffer::copy_of(values)))?;
         Ok(Box::new(self.record.backward(self.output, gradient)?))
     }
 }

@@ -6,9 +6,9 @@ use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 
 use crate::backend::update::{AdamStep, AdamUpdate, UpdateBackend};
-use crate::cpu;
 use crate::cpu::gradient::with_elements;
 use crate::cpu::reduce::sum_of;
+use crate::cpu::tensor_slice::with_slice;
 use crate::cpu::vectorise::vectorise;
 use crate::tape::gradient::Gradient;
 
@@ -42,7 +42,7 @@ impl UpdateBackend for CpuUpdate {
 
     fn ema_step(&self, average: &Var, value: &Tensor, decay: f64) -> Result<()> {
         let weight = (1.0 - decay) as f32;
-        cpu::with_slice(value, |value| {
+        with_slice(value, |value| {
             with_mut(average, |average| {
                 average.par_chunks_mut(CHUNK).zip(value.par_chunks(CHUNK)).for_each(|(average, value)| {
                     vectorise(

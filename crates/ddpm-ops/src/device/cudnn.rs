@@ -17,7 +17,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtrMut};
 use candle_core::cuda_backend::{DeviceId, gemm_reduced_precision_f32};
 use candle_core::{CudaDevice, DType, Device, Error, Result, Tensor, bail};
 
-use super::kernels::{address, address_to_write, number, unwritten};
+use super::kernels::{address, address_to_write, to_i32, uninitialised};
 
 /// Whether cuDNN convolves images of this type and device.
 fn takes(x: &Tensor) -> bool {
@@ -31,7 +31,7 @@ pub(super) fn convolution(x: &Tensor, kernel: &Tensor) -> Result<Option<Tensor>>
         return Ok(None);
     }
     let (batch, height, width, _) = x.dims4()?;
-    let out = unwritten((batch, height, width, kernel.dim(0)?), x.dtype(), x.device())?;
+    let out = uninitialised((batch, height, width, kernel.dim(0)?), x.dtype(), x.device())?;
     let shape = Shape::of(x, kernel.dim(0)?, kernel.dim(1)?)?;
     let operands = Operands { x: address(x)?, kernel: address(kernel)?, y: address_to_write(&out)? };
     Ok(run(Direction::Forward, x.device(), operands, shape)?.then_some(out))
@@ -43,7 +43,7 @@ pub(super) fn convolution_input_backward(grad: &Tensor, kernel: &Tensor) -> Resu
         return Ok(None);
     }
     let (batch, height, width, _) = grad.dims4()?;
-    let out = unwritten((batch, height, width, kernel.dim(3)?), grad.dtype(), grad.device())?;
+    let out = uninitialised((batch, height, width, kernel.dim(3)?), grad.dtype(), grad.device())?;
     let shape = Shape::of(&out, kernel.dim(0)?, kernel.dim(1)?)?;
     let operands = Operands { x: address_to_write(&out)?, kernel: address(kernel)?, y: address(grad)? };
     Ok(run(Direction::ByInput, grad.device(), operands, shape)?.then_some(out))
@@ -54,7 +54,7 @@ pub(super) fn convolution_kernel_backward(x: &Tensor, grad: &Tensor, side: usize
     if !takes(x) {
         return Ok(None);
     }
-    let out = unwritten((grad.dim(3)?, side, side, x.dim(3)?), x.dtype(), x.device())?;
+    let out = uninitialised((grad.dim(3)?, side, side, x.dim(3)?), x.dtype(), x.device())?;
     let shape = Shape::of(x, grad.dim(3)?, side)?;
     let operands = Operands { x: address(x)?, kernel: address_to_write(&out)?, y: address(grad)? };
     Ok(run(Direction::ByKernel, x.device(), operands, shape)?.then_some(out))
@@ -86,12 +86,12 @@ impl Shape {
     fn of(x: &Tensor, channels_out: usize, side: usize) -> Result<Self> {
         let (batch, height, width, channels_in) = x.dims4()?;
         Ok(Self {
-            batch: number(batch)?,
-            height: number(height)?,
-            width: number(width)?,
-            channels_in: number(channels_in)?,
-            channels_out: number(channels_out)?,
-            side: number(side)?,
+            batch: to_i32(batch)?,
+            height: to_i32(height)?,
+            width: to_i32(width)?,
+            channels_in: to_i32(channels_in)?,
+            channels_out: to_i32(channels_out)?,
+            side: to_i32(side)?,
             bf16: x.dtype() == DType::BF16,
             tf32: gemm_reduced_precision_f32(),
         })

@@ -13,7 +13,7 @@ use crate::device::{cudnn, kernels, reference};
 /// A convolution's weight [out, in, k, k], or [out, in] for k = 1, as a kernel [out, k, k, in] of type `dtype`.
 pub(super) fn kernel(weight: &Tensor, dtype: DType) -> Result<Tensor> {
     match *weight.dims() {
-        [_, _, _, _] if kernels::take(weight) && weight.dtype() == DType::F32 => {
+        [_, _, _, _] if kernels::supports(weight) && weight.dtype() == DType::F32 => {
             kernels::kernel_of_weight(weight, dtype)
         }
         [out, channels] => weight.to_dtype(dtype)?.reshape((out, 1, 1, channels)),
@@ -24,7 +24,7 @@ pub(super) fn kernel(weight: &Tensor, dtype: DType) -> Result<Tensor> {
 
 /// The gradient of a convolution's weight, given that of its kernel.
 pub(super) fn kernel_backward(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    if weight.rank() == 4 && weight.dtype() == DType::F32 && kernels::take(grad) {
+    if weight.rank() == 4 && weight.dtype() == DType::F32 && kernels::supports(grad) {
         return kernels::weight_of_kernel(grad);
     }
     let grad = if weight.rank() == 4 { grad.permute((0, 3, 1, 2))?.contiguous()? } else { grad.clone() };
@@ -81,14 +81,14 @@ pub(super) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// The sums over the positions of each channel of each image, [batch, channel] in the wide type.
 pub(super) fn sums_over_positions(x: &Tensor) -> Result<Tensor> {
-    if kernels::take(x) { kernels::sums_over_positions(x) } else { reference::sums_over_positions(x) }
+    if kernels::supports(x) { kernels::sums_over_positions(x) } else { reference::sums_over_positions(x) }
 }
 
 /// `y` + offset + residual. The offset [batch, channel], in the wide type, is broadcast over the positions.
 pub(super) fn add_offset_and_residual(y: Tensor, offset: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
     if offset.is_none() && residual.is_none() {
         Ok(y)
-    } else if kernels::take(&y) {
+    } else if kernels::supports(&y) {
         kernels::raised(&y, offset, residual)
     } else {
         reference::add_offset_and_residual(&y, offset, residual)
@@ -106,7 +106,7 @@ pub(super) enum Statistics {
 
 /// silu(norm(y + offset)) + residual
 pub(super) fn group_norm(y: &Tensor, norm: &FusedNorm<'_>) -> Result<(Tensor, Statistics)> {
-    if kernels::take(y) {
+    if kernels::supports(y) {
         let (out, statistics) = kernels::normalisation(y, norm)?;
         Ok((out, Statistics::Saved(statistics)))
     } else {
@@ -129,12 +129,12 @@ pub(super) fn group_norm_backward(
 
 /// softmax(scale · s) over the last axis.
 pub(super) fn softmax(s: &Tensor, scale: f64) -> Result<Tensor> {
-    if kernels::take(s) { kernels::softmax(s, scale) } else { reference::softmax(s, scale) }
+    if kernels::supports(s) { kernels::softmax(s, scale) } else { reference::softmax(s, scale) }
 }
 
 /// The gradient of s in [`softmax`], given its result p.
 pub(super) fn softmax_backward(p: &Tensor, grad: &Tensor, scale: f64) -> Result<Tensor> {
-    if kernels::take(p) {
+    if kernels::supports(p) {
         kernels::softmax_by_input(p, grad, scale)
     } else {
         reference::softmax_backward(p, grad, scale)
@@ -143,12 +143,12 @@ pub(super) fn softmax_backward(p: &Tensor, grad: &Tensor, scale: f64) -> Result<
 
 /// The activation function of every element.
 pub(super) fn activation(activation: Activation, x: &Tensor) -> Result<Tensor> {
-    if kernels::take(x) { kernels::function(activation, x) } else { reference::activation(activation, x) }
+    if kernels::supports(x) { kernels::function(activation, x) } else { reference::activation(activation, x) }
 }
 
 /// The gradient of x in [`activation`].
 pub(super) fn activation_backward(activation: Activation, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
-    if kernels::take(x) {
+    if kernels::supports(x) {
         kernels::function_by_input(activation, x, grad)
     } else {
         reference::activation_backward(activation, x, grad)
@@ -158,7 +158,7 @@ pub(super) fn activation_backward(activation: Activation, x: &Tensor, grad: &Ten
 /// Each element zeroed with probability `rate`, or else multiplied by 1 / (1 − rate). Which elements are zeroed is a
 /// function of `seed` and the shape.
 pub(super) fn dropout(x: &Tensor, rate: f64, seed: u64) -> Result<Tensor> {
-    if kernels::take(x) { kernels::dropout(x, rate, seed) } else { reference::dropout(x, rate, seed) }
+    if kernels::supports(x) { kernels::dropout(x, rate, seed) } else { reference::dropout(x, rate, seed) }
 }
 
 /// The input of a convolution: the channels of one or two tensors, plus values [batch, channel] broadcast over the
@@ -169,7 +169,7 @@ pub(super) fn join(
     added: Option<&Tensor>,
     arrange: Rearrange,
 ) -> Result<Tensor> {
-    if kernels::take(first) {
+    if kernels::supports(first) {
         kernels::join(first, second, added, arrange)
     } else {
         reference::join(first, second, added, arrange)
@@ -184,7 +184,7 @@ pub(super) fn join_backward(
     from: usize,
     channels: usize,
 ) -> Result<Tensor> {
-    if kernels::take(grad) {
+    if kernels::supports(grad) {
         kernels::join_by_part(grad, arrange, total, from, channels)
     } else {
         reference::join_backward(grad, arrange, from, channels)

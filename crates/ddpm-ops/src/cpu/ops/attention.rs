@@ -4,11 +4,11 @@ use candle_core::Result;
 use rayon::prelude::*;
 
 use crate::backend::attention_shape::AttentionShape;
-use crate::cpu;
 use crate::cpu::backend::{Array, CpuBackend};
 use crate::cpu::buffer::Buffer;
 use crate::cpu::exp::exp;
 use crate::cpu::gemm::{Into, Strides, gemm};
+use crate::cpu::scratch::{with_scratch, with_second_scratch};
 use crate::cpu::vectorise::vectorise;
 use crate::tape::gradients::Gradients;
 use crate::tape::value::Value;
@@ -59,7 +59,7 @@ impl Attention {
         let by_position = Strides::row_major(n);
         gemm((n, n, d), weights, by_position, Into::Replace, head.k, Strides::transposed(n), head.q, by_position, 1);
         let scale = (d as f32).sqrt().recip();
-        cpu::with_spare(n, |sums| {
+        with_second_scratch(n, |sums| {
             vectorise(
                 #[inline(always)]
                 |fma| {
@@ -87,7 +87,7 @@ impl Attention {
         out.par_chunks_exact_mut(size.max(1)).enumerate().for_each(|(i, out)| {
             let image = &qkv[i / self.heads * self.heads * 3 * size..];
             let head = self.head(image, i % self.heads);
-            cpu::with_scratch(n * n + n, |scratch| {
+            with_scratch(n * n + n, |scratch| {
                 let (weights, inverse) = scratch.split_at_mut(n * n);
                 self.exponentials(&head, weights, inverse);
                 // out [channel, query] = v [channel, key] · weights [key, query]
@@ -121,7 +121,7 @@ impl Attention {
         let grad = &grad[index * size..][..size];
         let (row, transposed) = (Strides::row_major(n), Strides::transposed(n));
         let scale = (d as f32).sqrt().recip();
-        cpu::with_scratch(2 * n * n + 2 * n, |scratch| {
+        with_scratch(2 * n * n + 2 * n, |scratch| {
             let (weights, scratch) = scratch.split_at_mut(n * n);
             let (grad_weights, scratch) = scratch.split_at_mut(n * n);
             let (inverse, sums) = scratch.split_at_mut(n);

@@ -6,7 +6,6 @@ use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
 use crate::backend::conv2d::{Conv2dShape, FusedConv2d};
-use crate::cpu;
 use crate::cpu::backend::{Array, CpuBackend};
 use crate::cpu::buffer::Buffer;
 use crate::cpu::conv2d::ConvWeights;
@@ -14,6 +13,7 @@ use crate::cpu::group_norm::{GroupNormKernel, Statistics};
 use crate::cpu::ops::conv2d_backward::{Normalised, backward};
 use crate::cpu::ops::conv2d_inputs::{Conv2dInputs, Division, split_off};
 use crate::cpu::planes::Output;
+use crate::cpu::tensor_slice::with_slices;
 use crate::cpu::vectorise::vectorise;
 use crate::tape::gradients::Gradients;
 use crate::tape::value::Value;
@@ -27,7 +27,7 @@ pub(super) fn conv2d(backend: &CpuBackend, op: &FusedConv2d<'_>, shape: &Conv2dS
     let absent = Tensor::zeros(0, DType::F32, &Device::Cpu)?;
     let [scale, shift] = op.norm.map_or([&absent, &absent], |norm| [norm.weight, norm.bias]);
     let tensors = [op.weight, op.bias.unwrap_or(&absent), scale, shift];
-    let Forward { out, before_norm, statistics } = cpu::with_slices(tensors, |[weight, bias, scale, shift]| {
+    let Forward { out, before_norm, statistics } = with_slices(tensors, |[weight, bias, scale, shift]| {
         let kernel = inputs.division().kernel;
         let cache = backend.weight_cache.as_ref();
         let cached = cache.and_then(|cache| cache.weights(kernel, &geometry, op.weight.id(), weight));
@@ -53,7 +53,7 @@ pub(super) fn conv2d(backend: &CpuBackend, op: &FusedConv2d<'_>, shape: &Conv2dS
         let [weight, bias, scale, shift] = tensors.map(Clone::clone);
         Box::new(move |grad: Buffer, gradients: &mut Gradients<Buffer>| {
             let normalised = norm.zip(before_norm).map(|(kernel, input)| Normalised { kernel, input, statistics });
-            let parameters = cpu::with_slices([&weight, &scale, &shift], |[weight, scale, shift]| {
+            let parameters = with_slices([&weight, &scale, &shift], |[weight, scale, shift]| {
                 Ok(backward(&inputs, weight, normalised.as_ref(), (scale, shift), &grad, gradients))
             })?;
             gradients.add_parameter(&weight, parameters.weight);

@@ -6,7 +6,6 @@ use rayon::prelude::*;
 
 use crate::backend::conv2d::Conv2dShape;
 use crate::backend::rearrange::Rearrange;
-use crate::cpu;
 use crate::cpu::backend::Array;
 use crate::cpu::buffer::Buffer;
 use crate::cpu::conv2d::{ConvWeights, WeightGradientSums};
@@ -14,6 +13,7 @@ use crate::cpu::group_norm::{GroupNormKernel, NormGradient, Statistics};
 use crate::cpu::ops::conv2d_inputs::{Conv2dInputs, Division, split_off};
 use crate::cpu::planes::{Input, Output};
 use crate::cpu::reduce::sum_of;
+use crate::cpu::work_division::even_ranges;
 use crate::tape::gradients::Gradients;
 
 /// A normalisation of the forward pass, with the tensors that its gradient reads.
@@ -49,7 +49,7 @@ pub(super) fn backward(
     let weights = wanted.then(|| division.kernel.pack_flipped(&geometry, weight));
     let sizes = image_sizes(inputs, wanted);
     let mut to = sizes.map(|size| Buffer::new(images * size));
-    let shares = cpu::runs(images, if division.threads > 1 { 1 } else { rayon::current_num_threads() });
+    let shares = even_ranges(images, if division.threads > 1 { 1 } else { rayon::current_num_threads() });
     let mut tasks = Vec::new();
     {
         let mut rest = to.each_mut().map(|buffer| &mut buffer[..]);

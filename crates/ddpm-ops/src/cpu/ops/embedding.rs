@@ -2,16 +2,16 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::cpu;
 use crate::cpu::backend::CpuBackend;
 use crate::cpu::buffer::Buffer;
+use crate::cpu::tensor_slice::with_slice;
 use crate::tape::gradients::Gradients;
 use crate::tape::value::Value;
 
 pub(super) fn embedding(backend: &CpuBackend, table: &Tensor, rows: &[usize]) -> Result<Value> {
     let (count, features) = table.dims2()?;
     let mut out = Buffer::new(rows.len() * features);
-    cpu::with_slice(table, |table| {
+    with_slice(table, |table| {
         for (to, row) in out.chunks_exact_mut(features.max(1)).zip(rows) {
             to.copy_from_slice(&table[row * features..(row + 1) * features]);
         }

@@ -4,10 +4,11 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use crate::backend::norm::Norm;
-use crate::cpu;
 use crate::cpu::backend::{Array, CpuBackend};
 use crate::cpu::buffer::Buffer;
 use crate::cpu::group_norm::{GroupNormKernel, NormGradient, Statistics};
+use crate::cpu::tensor_slice::with_slices;
+use crate::cpu::work_division::even_ranges;
 use crate::tape::gradients::Gradients;
 use crate::tape::value::Value;
 
@@ -19,7 +20,7 @@ pub(super) fn group_norm(backend: &CpuBackend, x: &Value, norm: &Norm<'_>, silu:
     let images = array.values.len() / image.max(1);
     let mut out = Buffer::new(array.values.len());
     let mut statistics = vec![Statistics::default(); images * kernel.groups()];
-    cpu::with_slices([norm.weight, norm.bias], |[weight, bias]| {
+    with_slices([norm.weight, norm.bias], |[weight, bias]| {
         array
             .values
             .par_chunks_exact(image.max(1))
@@ -51,9 +52,9 @@ fn backward(
 ) -> Result<(Buffer, NormGradient)> {
     let (image, groups, channels) = (kernel.image(), kernel.groups(), weight.elem_count());
     let mut to = Buffer::new(grad.len());
-    let shares = cpu::runs(grad.len() / image.max(1), rayon::current_num_threads());
+    let shares = even_ranges(grad.len() / image.max(1), rayon::current_num_threads());
     let share = shares.iter().map(std::ops::Range::len).max().unwrap_or(1).max(1);
-    cpu::with_slices([weight, bias], |[weight, bias]| {
+    with_slices([weight, bias], |[weight, bias]| {
         let sums: Vec<NormGradient> = to
             .par_chunks_mut((share * image).max(1))
             .enumerate()

@@ -2,10 +2,10 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::cpu;
 use crate::cpu::backend::{Array, CpuBackend};
 use crate::cpu::buffer::Buffer;
 use crate::cpu::gemm::{Into, Strides, gemm};
+use crate::cpu::tensor_slice::{with_slice, with_slices};
 use crate::tape::gradients::Gradients;
 use crate::tape::value::Value;
 
@@ -14,7 +14,7 @@ pub(super) fn linear(backend: &CpuBackend, x: &Value, weight: &Tensor, bias: &Te
     let array = Array::of(x)?;
     let (row_in, row_out) = (Strides::row_major(features_in), Strides::row_major(features_out));
     let mut out = Buffer::new(batch * features_out);
-    cpu::with_slices([weight, bias], |[weight, bias]| {
+    with_slices([weight, bias], |[weight, bias]| {
         out.chunks_exact_mut(features_out.max(1)).for_each(|row| row.copy_from_slice(bias));
         let (size, transposed) = ((batch, features_out, features_in), Strides::transposed(features_in));
         gemm(size, &mut out, row_out, Into::Add, &array.values, row_in, weight, transposed, 1);
@@ -32,7 +32,7 @@ pub(super) fn linear(backend: &CpuBackend, x: &Value, weight: &Tensor, bias: &Te
             }
             if array.node.is_some() {
                 let mut to_x = Buffer::new(batch * features_in);
-                cpu::with_slice(&weight, |weight| {
+                with_slice(&weight, |weight| {
                     let size = (batch, features_in, features_out);
                     gemm(size, &mut to_x, row_in, Into::Replace, &grad, row_out, weight, row_in, 1);
                     Ok(())

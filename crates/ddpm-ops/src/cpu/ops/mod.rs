@@ -28,10 +28,10 @@ use crate::backend::conv2d::{Conv2dShape, FusedConv2d};
 use crate::backend::dropout_source::DropoutSource;
 use crate::backend::norm::Norm;
 use crate::backend::resample::Resample;
-use crate::cpu;
 use crate::cpu::backend::CpuBackend;
 use crate::cpu::buffer::Buffer;
 use crate::cpu::gradient::CpuBackwardPass;
+use crate::cpu::tensor_slice::with_slice;
 use crate::tape::pass::{BackwardPass, FinishedPass};
 use crate::tape::recompute::Recompute;
 use crate::tape::record::Record;
@@ -40,7 +40,7 @@ use crate::tape::value::Value;
 impl Backend for CpuBackend {
     fn leaf(&self, tensor: &Tensor, tracked: bool) -> Result<Value> {
         let tensor = tensor.to_dtype(candle_core::DType::F32)?;
-        let values = cpu::with_slice(&tensor, |values| Ok(Buffer::copy_of(values)))?;
+        let values = with_slice(&tensor, |values| Ok(Buffer::copy_of(values)))?;
         let node = tracked.then(|| self.new_node());
         Ok(Value::new(Arc::new(values), tensor.dims().to_vec(), node))
     }
