@@ -20,14 +20,14 @@ use candle_core::{CudaDevice, DType, Device, Error, Result, Tensor, bail};
 use super::kernels::{address, address_to_write, to_i32, uninitialised};
 
 /// Whether cuDNN convolves images of this type and device.
-fn takes(x: &Tensor) -> bool {
+fn supports(x: &Tensor) -> bool {
     x.device().is_cuda() && matches!(x.dtype(), DType::F32 | DType::BF16) && x.elem_count() > 0
 }
 
 /// The convolution of `x` [batch, height, width, in] with `kernel` [out, k, k, in]. `None`, here and for the gradients,
 /// if cuDNN does not support such images or has no algorithm for them.
 pub(super) fn convolution(x: &Tensor, kernel: &Tensor) -> Result<Option<Tensor>> {
-    if !takes(x) {
+    if !supports(x) {
         return Ok(None);
     }
     let (batch, height, width, _) = x.dims4()?;
@@ -39,33 +39,33 @@ pub(super) fn convolution(x: &Tensor, kernel: &Tensor) -> Result<Option<Tensor>>
 
 /// The gradient of `x` in [`convolution`].
 pub(super) fn convolution_input_backward(grad: &Tensor, kernel: &Tensor) -> Result<Option<Tensor>> {
-    if !takes(grad) {
+    if !supports(grad) {
         return Ok(None);
     }
     let (batch, height, width, _) = grad.dims4()?;
     let out = uninitialised((batch, height, width, kernel.dim(3)?), grad.dtype(), grad.device())?;
     let shape = Shape::of(&out, kernel.dim(0)?, kernel.dim(1)?)?;
     let operands = Operands { x: address_to_write(&out)?, kernel: address(kernel)?, y: address(grad)? };
-    Ok(run(Direction::ByInput, grad.device(), operands, shape)?.then_some(out))
+    Ok(run(Direction::InputGradient, grad.device(), operands, shape)?.then_some(out))
 }
 
 /// The gradient of the kernel in [`convolution`], which has `side` × `side` pixels.
 pub(super) fn convolution_kernel_backward(x: &Tensor, grad: &Tensor, side: usize) -> Result<Option<Tensor>> {
-    if !takes(x) {
+    if !supports(x) {
         return Ok(None);
     }
     let out = uninitialised((grad.dim(3)?, side, side, x.dim(3)?), x.dtype(), x.device())?;
     let shape = Shape::of(x, grad.dim(3)?, side)?;
     let operands = Operands { x: address(x)?, kernel: address_to_write(&out)?, y: address(grad)? };
-    Ok(run(Direction::ByKernel, x.device(), operands, shape)?.then_some(out))
+    Ok(run(Direction::KernelGradient, x.device(), operands, shape)?.then_some(out))
 }
 
 /// What is computed: the convolution or one of its gradients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Direction {
     Forward,
-    ByInput,
-    ByKernel,
+    InputGradient,
+    KernelGradient,
 }
 
 /// Everything that the speed of an algorithm depends on.
@@ -131,8 +131,8 @@ struct Descriptors {
 #[derive(Debug, Clone, Copy)]
 enum Algorithm {
     Forward(sys::cudnnConvolutionFwdAlgo_t),
-    ByInput(sys::cudnnConvolutionBwdDataAlgo_t),
-    ByKernel(sys::cudnnConvolutionBwdFilterAlgo_t),
+    InputGradient(sys::cudnnConvolutionBwdDataAlgo_t),
+    KernelGradient(sys::cudnnConvolutionBwdFilterAlgo_t),
 }
 
 /// How convolutions of one shape are computed in one direction.
@@ -226,7 +226,7 @@ impl Library {
                     y,
                     at_y as _,
                 ),
-                Algorithm::ByInput(algorithm) => result::convolution_backward_data(
+                Algorithm::InputGradient(algorithm) => result::convolution_backward_data(
                     handle,
                     one,
                     kernel,
@@ -241,7 +241,7 @@ impl Library {
                     x,
                     at_x as _,
                 ),
-                Algorithm::ByKernel(algorithm) => result::convolution_backward_filter(
+                Algorithm::KernelGradient(algorithm) => result::convolution_backward_filter(
                     handle,
                     one,
                     x,
@@ -311,16 +311,16 @@ impl Library {
                 Algorithm::Forward,
                 (x, at_x as _, kernel, at_kernel as _, convolution, y, at_y as _)
             ),
-            Direction::ByInput => fastest!(
+            Direction::InputGradient => fastest!(
                 cudnnFindConvolutionBackwardDataAlgorithmEx,
                 sys::cudnnConvolutionBwdDataAlgoPerf_t,
-                Algorithm::ByInput,
+                Algorithm::InputGradient,
                 (kernel, at_kernel as _, y, at_y as _, convolution, x, at_x as _)
             ),
-            Direction::ByKernel => fastest!(
+            Direction::KernelGradient => fastest!(
                 cudnnFindConvolutionBackwardFilterAlgorithmEx,
                 sys::cudnnConvolutionBwdFilterAlgoPerf_t,
-                Algorithm::ByKernel,
+                Algorithm::KernelGradient,
                 (x, at_x as _, y, at_y as _, convolution, kernel, at_kernel as _)
             ),
         };
