@@ -49,3 +49,8 @@ pub use trainable_model::{TrainableDenoiser, TrainableModel};
 pub use trainer::{StepOutcome, Trainer};
 pub use training_loop::{Outcome, save_checkpoint, train};
 pub use training_state::{Snapshot, TrainingState};
+
+/// The README's example, run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

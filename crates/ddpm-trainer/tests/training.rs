@@ -8,13 +8,16 @@ use std::rc::Rc;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use ddpm_checkpoint::{ModelDescription, RunDir, read_metrics};
-use ddpm_diffusion::{Clipping, GaussianDiffusion, Method, SamplerConfig};
-use ddpm_ops::{DeviceUpdate, Precision};
+use ddpm_diffusion::{
+    Clipping, DiffusionError, GaussianDiffusion, LossAndGradient, LossWeighting, Method, NoisyBatch, Objective,
+    SamplerConfig, WeightedSquaredError,
+};
+use ddpm_ops::{DeviceUpdate, Gradient, Precision};
 use ddpm_rng::{Purpose, Stream};
 use ddpm_schedule::{BetaSchedule, Prediction, Schedule, Spacing, VarianceKind};
 use ddpm_trainer::{
-    Event, LearningRateSchedule, Observer, Optimizer, Outcome, Preview, StepOutcome, StepReport, TrainConfig,
-    TrainableModel, Trainer, TrainerError, train,
+    AdamConfig, CpuUpdate, Event, GpuUpdate, LearningRateSchedule, Observer, Optimizer, Outcome, ParameterUpdate,
+    Preview, StepOutcome, StepReport, TrainConfig, TrainableModel, Trainer, TrainerError, UpdateConfig, train,
 };
 
 fn config() -> TrainConfig {
@@ -252,6 +255,125 @@ fn the_target_is_what_the_network_is_to_predict() {
         let loss = loss(aim, given);
         assert_eq!(loss < 1e-8, aim == given, "{aim:?} of a network that gives {given:?}: {loss:e}");
     }
+}
+
+/// The weights of this weighting are known to no crate: 2 for the noisier half of the timesteps, 0 for the others.
+#[derive(Debug)]
+struct NoisyHalf;
+
+impl LossWeighting for NoisyHalf {
+    fn weight(&self, diffusion: &GaussianDiffusion, t: usize) -> f64 {
+        if diffusion.schedule().snr(t) < 1.0 { 2.0 } else { 0.0 }
+    }
+}
+
+/// The mean absolute error, of which this workspace has no implementation.
+#[derive(Debug)]
+struct AbsoluteError;
+
+impl Objective for AbsoluteError {
+    fn loss_and_gradient(
+        &self,
+        diffusion: &GaussianDiffusion,
+        batch: &NoisyBatch<'_>,
+        output: &Tensor,
+    ) -> std::result::Result<LossAndGradient, DiffusionError> {
+        let difference = (output - diffusion.target(batch.x_0, batch.eps, batch.t)?)?;
+        let gradient = (difference.sign()? / difference.elem_count() as f64)?;
+        Ok(LossAndGradient { loss: difference.abs()?.mean_all()?, gradient })
+    }
+}
+
+/// Weightings and objectives need no change of the trainer: of grey images, x_0 = 0, every objective has its minimum where the network
+/// returns x_t / √(1 − ᾱ_t), and training decreases each of them.
+#[test]
+fn objectives_of_other_crates_train() {
+    let config = TrainConfig { steps: Some(200), learning_rate_schedule: LearningRateSchedule::Constant, ..config() };
+    let grey = || std::iter::repeat_with(|| Tensor::zeros((4, 1, 2, 2), DType::F32, &Device::Cpu));
+    let losses = |trainer: Trainer| -> Vec<f64> {
+        let (mut trainer, mut data) = (trainer, grey());
+        (0..200).map(|_| one_step(&mut trainer, &mut data).loss).collect()
+    };
+    let uniform = losses(trainer(config.clone()));
+    let noisy_half = losses(trainer(config.clone()).with_objective(WeightedSquaredError::new(NoisyHalf)));
+    let absolute = losses(trainer(config.clone()).with_objective(AbsoluteError));
+    // The same batch, noise and weights at the first step: only what is measured differs.
+    assert!(uniform[0] != noisy_half[0] && uniform[0] != absolute[0]);
+    for losses in [uniform, noisy_half, absolute] {
+        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+        assert!(mean(&losses[150..]) < 0.8 * mean(&losses[..20]), "{losses:?}");
+    }
+
+    // L_simple is what the trainer minimizes where nothing else was chosen.
+    let explicit = trainer(config.clone()).with_objective(WeightedSquaredError::l_simple());
+    assert_eq!(losses(trainer(config)), losses(explicit));
+}
+
+/// Both implementations of the update take the same steps, skip the same step, and continue from each other's state.
+#[test]
+fn updates_on_cpu_and_gpu_agree() {
+    let update_config = UpdateConfig {
+        adam: AdamConfig { optimizer: Optimizer::AdamW, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1 },
+        max_gradient_norm: Some(0.5),
+        ema_decay: 0.9,
+        ema_warmup: true,
+    };
+    let run = |create: &dyn Fn(&TrainableModel) -> Box<dyn ParameterUpdate>| {
+        let model = model();
+        let mut update = create(&model);
+        let mut records = Vec::new();
+        for step in 0..4 {
+            let value = if step == 2 { f32::NAN } else { 0.3 + step as f32 };
+            let gradient = |name: &String| {
+                let gradient = Tensor::full(value, (1, 1, 1, 1), &Device::Cpu).unwrap();
+                (name.clone(), Gradient::from(gradient))
+            };
+            let gradients = model.parameters.keys().map(gradient).collect();
+            update.step(&Tensor::new(1.0f32, &Device::Cpu).unwrap(), gradients, 0.1).unwrap();
+            // Half way, another update of the same kind continues.
+            if step == 1 {
+                records.extend(update.take_records().unwrap());
+                let moments = update.moments();
+                update = create(&model);
+                update.restore(&moments, 2, 2).unwrap();
+            }
+        }
+        records.extend(update.take_records().unwrap());
+        assert_eq!(records.iter().map(|record| record.skipped).collect::<Vec<_>>(), [false, false, true, false]);
+        assert!(update.take_records().unwrap().is_empty());
+        let tensors = model.parameters.values().chain(model.ema_parameters.values()).map(|var| var.as_tensor().clone());
+        let values = tensors
+            .chain(update.moments().into_values())
+            .map(|tensor| f64::from(tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0]));
+        (values.collect::<Vec<_>>(), records.iter().map(|record| record.gradient_norm).collect::<Vec<_>>())
+    };
+    let cpu = |model: &TrainableModel| -> Box<dyn ParameterUpdate> {
+        Box::new(CpuUpdate::new(update_config, &model.parameters, &model.ema_parameters).unwrap())
+    };
+    let (values, norms) = run(&cpu);
+    // Two parameters with the same gradient, and Adam's first step is as long as the learning rate.
+    assert!((norms[0] - 0.3 * 2f64.sqrt()).abs() < 1e-6 && norms[2].is_nan(), "{norms:?}");
+    assert!(values.iter().all(|value| value.is_finite()), "{values:?}");
+
+    if GpuUpdate::supports(&model().parameters) {
+        let gpu = |model: &TrainableModel| -> Box<dyn ParameterUpdate> {
+            Box::new(GpuUpdate::new(update_config, &model.parameters, &model.ema_parameters).unwrap())
+        };
+        let (found, found_norms) = run(&gpu);
+        for (found, expected) in found.iter().zip(&values).chain([(&found_norms[3], &norms[3])]) {
+            // Four steps in f32, with sums in another order.
+            assert!((found - expected).abs() < 1e-6 * expected.abs().max(1.0), "{found} {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_parameter_without_ema_is_named() {
+    let mut model = model();
+    model.ema_parameters.remove("b");
+    let schedule = Schedule::new(&BetaSchedule::Linear { start: 1e-3, end: 0.2 }, 50).unwrap();
+    let error = Trainer::new(config(), 12, GaussianDiffusion::new(schedule), model, Device::Cpu).unwrap_err();
+    assert!(error.to_string().contains("the EMA of b: expected shape [1, 1, 1, 1], found none"), "{error}");
 }
 
 #[test]
