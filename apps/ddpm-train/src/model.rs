@@ -28,7 +28,8 @@ impl Init {
         Ok(Self { path, model })
     }
 
-    /// Checks that the model has the architecture of `config`: the kind of network, and the name and shape of every parameter.
+    /// Checks that the model has the architecture of `config`: the kind of network, and the name and shape of every
+    /// parameter.
     pub(crate) fn check(&self, config: &NetworkConfig) -> anyhow::Result<()> {
         let own = self.model.network::<NetworkConfig>()?;
         if own.kind() != config.kind() {
@@ -43,8 +44,8 @@ impl Init {
     }
 }
 
-/// A network of the architecture `config` on `device`, with the weights of `init`, or else with weights drawn from the seed. The EMA
-/// starts from the same weights.
+/// A network of the architecture `config` on `device`, with the weights of `init`, or else with weights drawn from the
+/// seed. The EMA starts from the same weights.
 pub(crate) fn new_model(
     config: &NetworkConfig,
     init: Option<&Init>,
@@ -66,7 +67,8 @@ pub(crate) fn new_model(
     let (parameters, ema_parameters) = (variables()?, variables()?);
     let weights = parameters.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
     let trained = Network::new(config, &weights)?.with_precision(train.precision).with_recompute(train.recompute);
-    // Previews need no gradients. Over detached tensors, which share their memory with the variables, candle records nothing.
+    // Previews need no gradients. Over detached tensors, which share their memory with the variables, candle records
+    // nothing.
     let averaged = Network::new(config, &detached(&ema_parameters))?.with_precision(train.precision);
     Ok(TrainableModel {
         denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {

@@ -44,12 +44,12 @@ pub struct TrainConfig {
     pub gradient_clip_norm: f64,
     /// Number of batches whose gradients are averaged into one step, at least 1.
     pub gradient_accumulation_steps: usize,
-    /// The precision in which the network computes: `f32`, `tf32` or `bf16`; `f32` if left out. Weights, moments and EMA are f32
-    /// in any case. On the CPU, `bf16` is slower than `f32`.
+    /// The precision in which the network computes: `f32`, `tf32` or `bf16`; `f32` if left out. Weights, moments and
+    /// EMA are f32 in any case. On the CPU, `bf16` is slower than `f32`.
     #[serde(default)]
     pub precision: Precision,
-    /// Whether the backward pass computes the activations of residual blocks again instead of keeping them, which takes less memory
-    /// and more time. False if left out.
+    /// Whether the backward pass computes the activations of residual blocks again instead of keeping them, which
+    /// takes less memory and more time. False if left out.
     #[serde(default)]
     pub recompute: bool,
     /// Decay of the EMA of the weights, in [0, 1).
@@ -66,7 +66,8 @@ pub struct TrainConfig {
     pub sample_every_steps: u64,
     /// Number of steps between lines of metrics.jsonl, at least 1.
     pub log_every_steps: u64,
-    /// Number of steps in a row with a loss or gradient that is not finite after which the run ends with an error, at least 1.
+    /// Number of steps in a row with a loss or gradient that is not finite after which the run ends with an error, at
+    /// least 1.
     pub max_skipped_steps: u64,
 }
 

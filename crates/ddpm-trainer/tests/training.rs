@@ -225,7 +225,8 @@ fn accumulating_two_batches_is_a_step_on_both() {
     assert_eq!(parts.state().batches, 2);
 }
 
-/// Of images that are all one colour c, every target follows from x_t: a network that gives it has no loss, whatever the noise.
+/// Of images that are all one colour c, every target follows from x_t: a network that gives it has no loss, whatever
+/// the noise.
 #[test]
 fn the_target_is_what_the_network_is_to_predict() {
     const C: f64 = 0.6;
@@ -284,8 +285,8 @@ impl Objective for AbsoluteError {
     }
 }
 
-/// Weightings and objectives need no change of the trainer: of grey images, x_0 = 0, every objective has its minimum where the network
-/// returns x_t / √(1 − ᾱ_t), and training decreases each of them.
+/// Weightings and objectives need no change of the trainer: of grey images, x_0 = 0, every objective has its minimum
+/// where the network returns x_t / √(1 − ᾱ_t), and training decreases each of them.
 #[test]
 fn objectives_of_other_crates_train() {
     let config = TrainConfig { steps: Some(200), learning_rate_schedule: LearningRateSchedule::Constant, ..config() };
