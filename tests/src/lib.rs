@@ -129,6 +129,11 @@ fn executable(name: &str) -> &'static Path {
         let output = Command::new(env!("CARGO"))
             .args(["build", "--locked", "--message-format=json", "--manifest-path", manifest])
             .args(["-p", "ddpm-train", "-p", "ddpm-sample"])
+            .args(if cfg!(feature = "candle-datasets") {
+                &["--features", "ddpm-train/candle-datasets"][..]
+            } else {
+                &[]
+            })
             .stderr(Stdio::inherit())
             .output()
             .expect("cargo starts");

@@ -267,3 +267,13 @@ fn a_model_begins_a_run_whose_pipeline_is_uploaded() {
     let error = at(train(root), &hub.url(), root).args("--out other --init someone/absent").fail(2);
     assert!(error.contains("--init someone/absent: no such path, and the Hub shows no such model"), "{error}");
 }
+
+/// Programs of the default build name the feature that the datasets of candle-datasets need.
+#[test]
+#[cfg(not(feature = "candle-datasets"))]
+fn a_dataset_of_candle_datasets_needs_a_feature() {
+    let root = tempfile::tempdir().unwrap();
+    let error = train(root.path()).args("--data candle:mnist").fail(2);
+    assert!(error.contains("data.path: candle:mnist: this program was built without the feature"), "{error}");
+    assert!(error.contains("--features candle-datasets"), "{error}");
+}

@@ -21,7 +21,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Images: a folder of images, IDX, CIFAR-10 or Parquet files, or one such file, zip or tar; `digits` for the scans
-    /// in the program; `hub:OWNER/NAME[@REVISION]` for a dataset of the Hugging Face Hub
+    /// in the program; `hub:OWNER/NAME[@REVISION]` for a dataset of the Hugging Face Hub; in a program built with the
+    /// feature `candle-datasets`, `candle:mnist`, `candle:fashion-mnist` or `candle:cifar10`
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
     /// Begin with the weights of a model: a run, a checkpoint, a model file, a pipeline of diffusers, or

@@ -1,6 +1,6 @@
 //! What a training has from the Hugging Face Hub and gives to it: datasets, the pipeline of a run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
@@ -10,59 +10,92 @@ use ddpm_hub::{Hub, HubConfig, HubError, RepoId, Wanted};
 use ddpm_unet::NetworkConfig;
 use tracing::info;
 
+use crate::dataset_name::{DatasetName, is_dataset_name};
 use crate::run_config::RunConfig;
 
-/// What `data.path` begins with where the images are a dataset of the Hub.
-const PREFIX: &str = "hub:";
-
-/// Whether `data.path` names a dataset of the Hub.
+/// Whether `data.path` names a dataset rather than a path.
 pub(crate) fn is_dataset(path: &str) -> bool {
-    path.starts_with(PREFIX) && !Path::new(path).exists()
+    is_dataset_name(path) && !Path::new(path).exists()
 }
 
-/// Replaces the name of a dataset of the Hub by its name at one commit: a run that goes on finds the same images.
-/// `before` is the `data.path` of the run that is to go on; where it is of the same dataset and nobody says a
-/// revision, it stays.
+/// Replaces the name of a dataset by its name at one commit, so that a run that is continued finds the same images.
+/// `before` is the `data.path` of the run to continue; its commit is kept if it is of the same dataset and the user
+/// gives no revision.
 pub(crate) fn pin(data: &mut DataConfig, before: Option<&str>) -> anyhow::Result<()> {
     if !is_dataset(&data.path) {
         return Ok(());
     }
-    let id = dataset_id(&data.path)?;
-    let before = before.and_then(|path| dataset_id(path).ok()).filter(|before| before.name() == id.name());
-    let pinned = match before.filter(|_| !id.has_revision()) {
+    let name = dataset_name(&data.path)?;
+    check_split(&name, data)?;
+    let before = before.filter(|path| is_dataset_name(path)).and_then(|path| path.parse::<DatasetName>().ok());
+    let pinned = match before.filter(|before| !name.has_revision() && before.is_same_dataset(&name)) {
         Some(before) => before,
         None => {
-            let commit =
-                hub()?.dataset_commit(&id).map_err(hub_error).with_context(|| format!("data.path {}", data.path))?;
-            id.at(&commit)?
+            let commit = hub()?.dataset_commit(&name.repository()?).map_err(hub_error);
+            name.at(&commit.with_context(|| format!("data.path {}", data.path))?)?
         }
     };
-    data.path = format!("{PREFIX}{pinned}");
+    data.path = pinned.to_string();
     Ok(())
 }
 
-/// Opens the images of a configuration, downloaded where they are the Hub's.
+/// Opens the images of a configuration. A dataset of the Hub is downloaded first.
 pub(crate) fn open(config: &DataConfig, progress: &Progress) -> anyhow::Result<Arc<dyn ImageSource>> {
     let context = "the training data";
     let failed = |error: DataError| anyhow::Error::new(error).context(context);
     if !is_dataset(&config.path) {
         return ddpm_data::open(config).map_err(failed);
     }
-    let wanted = Wanted { split: config.split.clone(), subset: config.subset.clone() };
-    let files = hub()?.dataset(&dataset_id(&config.path)?, &wanted, &Transfer::new(progress)).map_err(hub_error);
-    let files = files.context(context)?;
-    let column = config.column.clone().or(files.column);
-    ddpm_data::open_files(&DataConfig { column, ..config.clone() }, files.paths).map_err(failed)
+    let name = dataset_name(&config.path)?;
+    let (paths, column) = download(&name, config, progress).context(context)?;
+    let column = config.column.clone().or(column);
+    ddpm_data::open_files(&DataConfig { column, ..config.clone() }, paths).map_err(failed)
 }
 
-fn dataset_id(path: &str) -> anyhow::Result<RepoId> {
-    let id = path.strip_prefix(PREFIX).unwrap_or(path);
-    id.parse().map_err(|error| usage(format!("data.path: {path}: {error}")))
+/// Downloads the files of the configured split: their paths, and the column of images where the metadata name one.
+fn download(
+    name: &DatasetName,
+    config: &DataConfig,
+    progress: &Progress,
+) -> anyhow::Result<(Vec<PathBuf>, Option<String>)> {
+    let (id, transfer) = (name.repository()?, Transfer::new(progress));
+    match name {
+        DatasetName::Hub(_) => {
+            let wanted = Wanted { split: config.split.clone(), subset: config.subset.clone() };
+            let files = hub()?.dataset(&id, &wanted, &transfer).map_err(hub_error)?;
+            Ok((files.paths, files.column))
+        }
+        #[cfg(feature = "candle-datasets")]
+        DatasetName::Candle { dataset, .. } => {
+            let file = dataset.file(candle_split(config)?);
+            Ok((vec![hub()?.dataset_file(&id, &file, &transfer).map_err(hub_error)?], None))
+        }
+    }
+}
+
+/// Refuses a split that the dataset cannot have, before anything is downloaded.
+#[cfg(feature = "candle-datasets")]
+fn check_split(name: &DatasetName, config: &DataConfig) -> anyhow::Result<()> {
+    if let DatasetName::Candle { .. } = name { candle_split(config).map(drop) } else { Ok(()) }
+}
+
+#[cfg(not(feature = "candle-datasets"))]
+fn check_split(_: &DatasetName, _: &DataConfig) -> anyhow::Result<()> {
+    Ok(())
+}
+
+#[cfg(feature = "candle-datasets")]
+fn candle_split(config: &DataConfig) -> anyhow::Result<ddpm_data::CandleSplit> {
+    config.split.as_deref().map_or(Ok(ddpm_data::CandleSplit::default()), |split| split.parse().map_err(usage))
+}
+
+fn dataset_name(path: &str) -> anyhow::Result<DatasetName> {
+    path.parse().map_err(|error| usage(format!("data.path: {path}: {error}")))
 }
 
 /// What may have been meant by a `data.path` where nothing is: an end of a sentence, perhaps an empty one.
 pub(crate) fn hint(path: &str) -> String {
-    RepoId::typed(path).map_or(String::new(), |id| format!("; a dataset of the Hub is {PREFIX}{id}"))
+    RepoId::typed(path).map_or(String::new(), |id| format!("; a dataset of the Hub is hub:{id}"))
 }
 
 /// An upload that can be made when the run is done.

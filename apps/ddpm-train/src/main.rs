@@ -8,7 +8,7 @@
 //!   [`origin`];
 //! - the training: [`start`], [`session`] with [`model`], [`model_description`], [`previews`] and [`watch`].
 //!
-//! Beside them: [`benchmark`], [`hub`] and [`out_of_memory`].
+//! Beside them: [`benchmark`], [`hub`] with `dataset_name`, and [`out_of_memory`].
 
 mod args;
 mod benchmark;
@@ -16,6 +16,8 @@ mod config_comparison;
 mod config_document;
 mod config_resolution;
 mod config_table;
+#[cfg(feature = "hub")]
+mod dataset_name;
 mod diffusion_config;
 #[cfg(feature = "hub")]
 mod hub;

@@ -13,7 +13,7 @@ const WITHOUT: &str = "this program was built without the feature `hub`: it does
 
 /// Whether `data.path` names a dataset of the Hub.
 pub(crate) fn is_dataset(path: &str) -> bool {
-    path.starts_with("hub:") && !Path::new(path).exists()
+    ["hub:", "candle:"].iter().any(|prefix| path.starts_with(prefix)) && !Path::new(path).exists()
 }
 
 /// What may have been meant by a `data.path` where nothing is: nothing that this program knows.
@@ -23,7 +23,17 @@ pub(crate) fn hint(_: &str) -> String {
 
 /// Refuses datasets of the Hub.
 pub(crate) fn pin(data: &mut DataConfig, _: Option<&str>) -> anyhow::Result<()> {
-    if is_dataset(&data.path) { Err(usage(format!("data.path: {WITHOUT}"))) } else { Ok(()) }
+    if !is_dataset(&data.path) {
+        return Ok(());
+    }
+    if data.path.starts_with("candle:") {
+        let build = "build it with `cargo build -p ddpm-train --features candle-datasets`";
+        let path = &data.path;
+        return Err(usage(format!(
+            "data.path: {path}: this program was built without the feature `candle-datasets`: {build}"
+        )));
+    }
+    Err(usage(format!("data.path: {WITHOUT}")))
 }
 
 /// Opens the images of a configuration.

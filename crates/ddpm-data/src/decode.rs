@@ -1,48 +1,51 @@
-//! Encoded bytes to an image.
+//! Decoding of image files.
 
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use crate::jpeg_end::has_end_marker;
-use crate::{DataError, Image};
+use crate::error::DataError;
+use crate::image::Image;
+use crate::jpeg_end_marker::has_end_marker;
 
 /// The largest encoded image, in bytes.
-pub(crate) const MAX_ENCODED: u64 = 256 << 20;
-/// The largest side of an image, in pixels.
+pub(crate) const MAX_ENCODED_BYTES: u64 = 256 << 20;
+/// The largest width and height of an image, in pixels.
 pub(crate) const MAX_SIDE: u32 = 32_768;
-/// The most memory that decoding one image may take, in bytes.
-pub(crate) const MAX_ALLOC: u64 = 1 << 28;
+/// The largest amount of memory for decoding one image, in bytes.
+pub(crate) const MAX_DECODED_BYTES: u64 = 1 << 28;
 
-/// Decodes an image, whatever it is called: the format is read off its first bytes. Of an animation it is the first frame.
+/// Decodes an image. The format is recognized by the first bytes, not by the name. The first frame of an animation is
+/// decoded.
 ///
-/// 16-bit samples are rounded to 8 bits; the orientation that a camera recorded (EXIF) is applied; palettes are resolved.
-/// Grey stays grey, grey with alpha becomes RGBA.
+/// 16-bit samples are rounded to 8 bits, the orientation that a camera recorded (EXIF) is applied, and palettes are
+/// resolved. A grey image stays grey; a grey image with alpha becomes RGBA.
 ///
 /// # Errors
-/// When the bytes are no image of a known format, are damaged or truncated, or the image is too large.
+/// [`DataError::Invalid`] when the bytes are not an image in a supported format, are corrupt or truncated, or the image
+/// is too large.
 pub(crate) fn decode(bytes: &[u8], name: &str) -> Result<Image, DataError> {
-    // A decoder that meets hostile bytes may panic: such a file is damaged, not a reason to end a run. The closure touches
-    // nothing that a panic could leave half-changed.
+    // A decoder may panic on malicious bytes. Such a file counts as corrupt and must not end the program. The closure
+    // changes no state outside of itself, so a panic cannot leave anything inconsistent.
     let decoded = catch_unwind(AssertUnwindSafe(|| decode_image(bytes)));
     let image = match decoded {
         Ok(Ok(image)) => image,
-        Ok(Err(problem)) => return Err(DataError::damaged(name, problem)),
-        Err(_) => return Err(DataError::damaged(name, "its decoder failed on these bytes")),
+        Ok(Err(problem)) => return Err(DataError::invalid(name, problem)),
+        Err(_) => return Err(DataError::invalid(name, "the decoder panicked on the bytes of this image")),
     };
     Ok(to_image(image))
 }
 
 fn decode_image(bytes: &[u8]) -> Result<DynamicImage, String> {
-    let format = image::guess_format(bytes).map_err(|_| "no image of a known format".to_string())?;
+    let format = image::guess_format(bytes).map_err(|_| "not an image in a supported format".to_string())?;
     if format == ImageFormat::Jpeg && !has_end_marker(bytes) {
         return Err("truncated JPEG: its end marker is missing".into());
     }
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_ALLOC);
+    limits.max_alloc = Some(MAX_DECODED_BYTES);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(|error| error.to_string())?;
@@ -50,8 +53,8 @@ fn decode_image(bytes: &[u8]) -> Result<DynamicImage, String> {
     if width == 0 || height == 0 {
         return Err(format!("expected at least one pixel, found {width}×{height}"));
     }
-    if decoder.total_bytes() > MAX_ALLOC {
-        return Err(format!("{width}×{height} pixels are more than {} MiB", MAX_ALLOC >> 20));
+    if decoder.total_bytes() > MAX_DECODED_BYTES {
+        return Err(format!("{width}×{height} pixels are more than {} MiB", MAX_DECODED_BYTES >> 20));
     }
     decoder.set_limits(limits).map_err(|error| error.to_string())?;
     let orientation = decoder.orientation().map_err(|error| error.to_string())?;

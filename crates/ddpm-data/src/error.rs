@@ -1,4 +1,4 @@
-//! What can be wrong with image files and with what is asked of them.
+//! The error type of this crate.
 
 use std::path::{Path, PathBuf};
 
@@ -6,72 +6,73 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// A field of the configuration has a value that makes no sense.
+    /// A field of the configuration is out of range.
     #[error("data.{field}: expected {expected}, found {found}")]
     Config {
-        /// The field.
+        /// The name of the field.
         field: &'static str,
-        /// What it may be.
+        /// The valid values.
         expected: String,
-        /// What it is.
+        /// The value of the field.
         found: String,
     },
-    /// The system refused a file.
+    /// The operating system reported an error for a file or directory.
     #[error("{}: {source}", one_line(path.display()))]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A file is not what it seems, or is damaged.
+    /// A file, an image or a tensor does not have the expected contents.
     #[error("{}: {}", one_line(name), one_line(problem))]
-    Damaged {
-        /// The file, and the place in it.
+    Invalid {
+        /// The file and the position in it, or the name of the value.
         name: String,
-        /// Expected and found.
+        /// What was expected and what was found.
         problem: String,
     },
-    /// There is nothing to train on.
+    /// There are no images at the path of the configuration.
     #[error(
-        "{}: no images found; expected PNG, JPEG, WebP, GIF, BMP or TIFF files, IDX, CIFAR-10 binary, Parquet, zip or tar",
+        "{}: no images found; expected PNG, JPEG, WebP, GIF, BMP or TIFF files, \
+         IDX, CIFAR-10 binary, Parquet, zip or tar",
         one_line(path.display())
     )]
     Empty {
-        /// Where they were looked for.
+        /// The path of the configuration.
         path: PathBuf,
     },
-    /// More images than the configuration allows could not be decoded.
+    /// More images cannot be decoded than the configuration allows.
     #[error(
-        "{bad} of {total} images cannot be decoded, more than data.max_bad_share allows: {}{}",
+        "{undecodable} of {total} images cannot be decoded, more than data.max_bad_share allows: {}{}",
         names.join("; "),
-        if *bad > names.len() { "; …" } else { "" }
+        if *undecodable > names.len() { "; …" } else { "" }
     )]
-    TooManyBad {
-        /// Distinct images found bad so far.
-        bad: usize,
-        /// Images of the set.
+    TooManyUndecodable {
+        /// The number of distinct undecodable images so far.
+        undecodable: usize,
+        /// The number of images in the set.
         total: usize,
-        /// The first of them, each with its problem.
+        /// The first of the undecodable images, each with its problem.
         names: Vec<String>,
     },
-    /// No image was found to stand in for one that cannot be decoded.
+    /// No decodable image was found to replace an undecodable one.
     #[error("none of {tries} images tried in a row can be decoded: {}; …", names.join("; "))]
-    NoStandIn {
-        /// How many were tried.
+    NoReplacement {
+        /// The number of images that were tried.
         tries: usize,
-        /// Some of those found bad so far, each with its problem.
+        /// Some of the undecodable images, each with its problem.
         names: Vec<String>,
     },
-    /// The set is smaller than one batch.
+    /// The set has fewer images than one batch.
     #[error("a batch of {batch_size} needs at least as many images, found {images}")]
     SmallerThanBatch {
-        /// Images of the set.
+        /// The number of images in the set.
         images: usize,
-        /// Images of a batch.
+        /// The number of images in a batch.
         batch_size: usize,
     },
-    /// A loading thread ended without a word: a bug.
+    /// A loading thread ended without an error. This is a bug of this crate.
     #[error("a loading thread ended early")]
     Thread,
     /// A tensor operation failed.
@@ -79,18 +80,19 @@ pub enum DataError {
     Candle(#[from] candle_core::Error),
 }
 
-/// The text with its control characters escaped: a file name may hold any, and an error is one line.
+/// The text with its control characters escaped: file names may contain line breaks, and an error message is one line.
 pub(crate) fn one_line(text: impl std::fmt::Display) -> String {
     let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.to_string().chars().map(escaped).collect()
 }
 
 impl DataError {
+    /// Converts an I/O error of the file at `path`, for use with `map_err`.
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
         move |source| Self::Io { path: path.to_path_buf(), source }
     }
 
-    pub(crate) fn damaged(name: impl std::fmt::Display, problem: impl std::fmt::Display) -> Self {
-        Self::Damaged { name: name.to_string(), problem: problem.to_string() }
+    pub(crate) fn invalid(name: impl std::fmt::Display, problem: impl std::fmt::Display) -> Self {
+        Self::Invalid { name: name.to_string(), problem: problem.to_string() }
     }
 }

@@ -1,13 +1,13 @@
-//! What a file is, read off its first bytes.
+//! Detection of file formats by the first bytes of a file.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use crate::DataError;
-use crate::cifar_binary::RECORD;
+use crate::cifar_binary::RECORD_LEN;
+use crate::error::DataError;
 
-/// The kinds of files that hold images.
+/// The formats of files that hold images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileKind {
     Image,
@@ -20,41 +20,42 @@ pub(crate) enum FileKind {
     Tar {
         gzip: bool,
     },
-    /// Labels, text, anything else.
+    /// A file without images, such as labels or text.
     Other,
 }
 
-/// Enough for a tar header's magic.
-const HEAD: u64 = 512;
+/// The number of bytes that are examined. The magic number of a tar file is the last one, at byte 257.
+const HEAD_LEN: u64 = 512;
 
-/// What the file at `path` is. CIFAR-10's records have no magic number: a name that ends in `.bin` and a length of whole
-/// records tell them.
+/// The format of the file at `path`. CIFAR-10 binary files have no magic number: they are recognized by a name that
+/// ends in `.bin` and a length that is a whole number of records.
 ///
 /// # Errors
-/// When it cannot be read, or is compressed and damaged before it tells its kind.
+/// [`DataError`] when the file cannot be read, or when it is compressed and too corrupt to recognize the format.
 pub(crate) fn file_kind(path: &Path) -> Result<FileKind, DataError> {
     let mut file = File::open(path).map_err(DataError::io(path))?;
     let mut head = Vec::new();
-    file.by_ref().take(HEAD).read_to_end(&mut head).map_err(DataError::io(path))?;
+    file.by_ref().take(HEAD_LEN).read_to_end(&mut head).map_err(DataError::io(path))?;
     if head.starts_with(&[0x1f, 0x8b]) {
         let file = File::open(path).map_err(DataError::io(path))?;
         let mut inner = Vec::new();
-        let read = flate2::read::MultiGzDecoder::new(file).take(HEAD).read_to_end(&mut inner);
-        // A damaged stream ends early: what came before it may still tell the kind, whose reader then meets the damage.
-        return match (plain_kind(&inner, true), read) {
-            (FileKind::Other, Err(error)) => Err(DataError::damaged(path.display(), format!("damaged gzip: {error}"))),
+        let read = flate2::read::MultiGzDecoder::new(file).take(HEAD_LEN).read_to_end(&mut inner);
+        // A corrupt stream ends early. If the bytes before the corruption tell the format, its reader reports the
+        // error.
+        return match (kind_of_bytes(&inner, true), read) {
+            (FileKind::Other, Err(error)) => Err(DataError::invalid(path.display(), format!("damaged gzip: {error}"))),
             (kind, _) => Ok(kind),
         };
     }
     let len = file.metadata().map_err(DataError::io(path))?.len();
-    let records = len > 0 && len.is_multiple_of(RECORD as u64);
-    Ok(match plain_kind(&head, false) {
-        FileKind::Other if records && path.extension().is_some_and(|e| e == "bin") => FileKind::CifarBinary,
+    let whole_records = len > 0 && len.is_multiple_of(RECORD_LEN as u64);
+    Ok(match kind_of_bytes(&head, false) {
+        FileKind::Other if whole_records && path.extension().is_some_and(|e| e == "bin") => FileKind::CifarBinary,
         kind => kind,
     })
 }
 
-fn plain_kind(head: &[u8], gzip: bool) -> FileKind {
+fn kind_of_bytes(head: &[u8], gzip: bool) -> FileKind {
     match head {
         [0, 0, 8, 3, ..] => FileKind::Idx { gzip },
         _ if head.get(257..262) == Some(b"ustar") => FileKind::Tar { gzip },
@@ -66,7 +67,7 @@ fn plain_kind(head: &[u8], gzip: bool) -> FileKind {
     }
 }
 
-/// Whether a file of these first bytes is an image of a format that is read.
+/// Whether a file that begins with these bytes is an image in a supported format.
 pub(crate) fn is_image(head: &[u8]) -> bool {
     use image::ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     image::guess_format(head).is_ok_and(|format| matches!(format, Png | Jpeg | WebP | Gif | Bmp | Tiff))

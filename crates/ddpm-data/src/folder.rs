@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::decode::{MAX_ENCODED, decode};
-use crate::error::one_line;
-use crate::{DataError, Image, ImageSource};
+use crate::decode::{MAX_ENCODED_BYTES, decode};
+use crate::error::{DataError, one_line};
+use crate::image::Image;
+use crate::image_source::ImageSource;
 
-/// Image files by path.
+/// Image files, by their paths.
 #[derive(Debug)]
-pub(crate) struct Folder(pub(crate) Vec<PathBuf>);
+pub(crate) struct ImageFiles(pub(crate) Vec<PathBuf>);
 
-impl ImageSource for Folder {
+impl ImageSource for ImageFiles {
     fn len(&self) -> usize {
         self.0.len()
     }
@@ -23,18 +24,16 @@ impl ImageSource for Folder {
     fn decode(&self, index: usize) -> Result<Image, DataError> {
         let path = &self.0[index];
         let len = std::fs::metadata(path).map_err(DataError::io(path))?.len();
-        if len > MAX_ENCODED {
-            return Err(DataError::damaged(
-                path.display(),
-                format!("more than {} MiB for one image", MAX_ENCODED >> 20),
-            ));
+        if len > MAX_ENCODED_BYTES {
+            let problem = format!("more than {} MiB for one image", MAX_ENCODED_BYTES >> 20);
+            return Err(DataError::invalid(path.display(), problem));
         }
         decode(&std::fs::read(path).map_err(DataError::io(path))?, &self.name(index))
     }
 }
 
-/// Every file below a directory, in the order of their paths. Hidden files and folders are left out; links are followed,
-/// a folder that was seen already is not entered again.
+/// Every file below a directory, sorted by path. Hidden files and directories are left out. Symbolic links are
+/// followed; a directory is entered only once, so cycles of links end.
 pub(crate) fn files_below(root: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     let mut seen = BTreeSet::new();
@@ -49,7 +48,7 @@ pub(crate) fn files_below(root: &Path) -> Result<Vec<PathBuf>, DataError> {
                 continue;
             }
             let path = entry.path();
-            // A link that leads nowhere is no file.
+            // Broken links have no metadata and are left out.
             match std::fs::metadata(&path) {
                 Ok(metadata) if metadata.is_dir() => folders.push(path),
                 Ok(metadata) if metadata.is_file() => files.push(path),

@@ -1,52 +1,91 @@
-//! Image files in, batches in [−1, 1] out, and image files out.
+//! Reads sets of images and prepares batches of them for training; writes samples as image files.
 //!
-//! Owns every image format and everything that happens to a pixel on its way to the network and back. A set of images is
-//! an [`ImageSource`]: it decodes one image at a time, by index, so the decoded set is never in memory. A [`Loader`] turns
-//! it into batches on threads of its own; the batch at position k is a function of (seed, k) alone, so a run resumes at any
-//! batch.
+//! This crate owns every image format and every conversion of an image on its way to the network and back.
 //!
-//! It leaves out: labels, downloads, networks. What it reads is not trusted: sizes are bounded before memory is taken, and
-//! damage is an error that names the file.
+//! - A set of images is an [`ImageSource`]. It decodes one image at a time, by index, so the decoded set is never in
+//!   memory. [`open`] returns the source of a folder or a file: PNG, JPEG, WebP, GIF, BMP and TIFF images, IDX files
+//!   (the format of MNIST), CIFAR-10 binary files, Parquet files with encoded images, and zip and tar archives.
+//! - A [`Loader`] decodes, augments and converts the images on threads of its own, and returns tensors
+//!   \[batch, channel, height, width\] in \[−1, 1\]. Batch number k is a function of (seed, k) alone, so a run can
+//!   resume at any batch.
+//! - [`to_images`], [`save_png`], [`save_grid`], [`save_strip`], [`save_gif`] and [`save_evolution_gif`] write samples;
+//!   [`save_loss_curve`] plots the training loss.
 //!
-//! Reading order: [`DataConfig`], [`open`], [`ImageSource`], [`Loader`]; then images out: [`to_images`], [`save_png`],
-//! [`save_grid`], [`save_strip`], [`save_gif`], [`save_evolution_gif`], [`save_loss_curve`].
+//! The crate does not read labels, does not access the network and knows no model. Input files are not trusted: sizes
+//! are checked before memory is allocated, and a corrupt file is a [`DataError`] that names the file.
+//!
+//! With the feature `candle-datasets`, a `candle_datasets::vision::Dataset` is an image source as well: see
+//! `CandleImages`.
+//!
+//! Reading order: [`DataConfig`], [`open`], [`ImageSource`], [`LoaderConfig`], [`Loader`], [`Conversion`]; then the
+//! functions that write files.
 
-mod animation;
-mod archive;
-mod byte_store;
-mod bytes;
+mod archive_images;
+mod atomic_write;
+mod batch;
+mod byte_storage;
+#[cfg(feature = "candle-datasets")]
+mod candle_dataset;
+#[cfg(feature = "candle-datasets")]
+mod candle_images;
+mod chained_sources;
+mod channels;
 mod cifar_binary;
 mod config;
-mod convert;
+mod conversion;
 mod decode;
-mod decompression;
+mod decompression_limit;
 mod digits;
-mod eight_bit_image;
+mod encoded_images;
 mod error;
+mod evolution_gif;
 mod file_kind;
+mod fit;
 mod folder;
-mod grid;
+mod gif_file;
 mod idx;
-mod jpeg_end;
+mod image;
+mod image_grid;
+mod image_source;
+mod jpeg_end_marker;
 mod loader;
+mod loader_config;
+mod log_ticks;
 mod loss_curve;
 mod open;
+mod parquet_column;
 mod parquet_source;
 mod pixels;
 mod png_file;
-mod raw_records;
+mod raw_images;
+mod resize;
 mod sample_order;
-mod source;
+mod tar_archive;
+mod zip_archive;
 
-pub use animation::{save_evolution_gif, save_gif};
-pub use config::{DataConfig, Fit};
-pub use convert::Conversion;
-pub use eight_bit_image::Image;
+pub use batch::Batch;
+#[cfg(feature = "candle-datasets")]
+pub use candle_dataset::{CandleDataset, CandleSplit};
+#[cfg(feature = "candle-datasets")]
+pub use candle_images::CandleImages;
+pub use config::DataConfig;
+pub use conversion::Conversion;
 pub use error::DataError;
-pub use grid::{grid, save_grid, save_strip};
-pub use loader::{Batch, Loader, LoaderConfig};
+pub use evolution_gif::save_evolution_gif;
+pub use fit::Fit;
+pub use gif_file::save_gif;
+pub use image_grid::{grid, save_grid, save_strip};
+pub use image_source::ImageSource;
+pub use loader::Loader;
+pub use loader_config::LoaderConfig;
 pub use loss_curve::save_loss_curve;
 pub use open::{open, open_files};
 pub use pixels::{pixel_to_value, to_images, value_to_pixel};
 pub use png_file::save_png;
-pub use source::ImageSource;
+
+pub use crate::image::Image;
+
+/// Compiles the examples of the README as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,23 +1,27 @@
-//! From a path to a set of images.
+//! Opening of image files and folders.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tracing::{debug, warn};
 
-use crate::archive::{read_tar, read_zip};
+use crate::chained_sources::ChainedSources;
 use crate::cifar_binary::read_cifar_binary;
+use crate::config::DataConfig;
 use crate::digits::digits;
-use crate::error::one_line;
+use crate::error::{DataError, one_line};
 use crate::file_kind::{FileKind, file_kind};
-use crate::folder::{Folder, files_below};
+use crate::folder::{ImageFiles, files_below};
 use crate::idx::read_idx;
+use crate::image_source::ImageSource;
 use crate::parquet_source::read_parquet;
-use crate::source::Chain;
-use crate::{DataConfig, DataError, ImageSource};
+use crate::tar_archive::read_tar;
+use crate::zip_archive::read_zip;
 
-/// Opens the set that the configuration names. What a file is, its first bytes tell, not its name; a folder may hold any
-/// mixture, in the order of the paths. Labels and other files are passed over.
+/// Opens the images at the path of a configuration.
+///
+/// The format of a file is recognized by its first bytes, not by its name. A folder may hold files of different
+/// formats; its images are in the order of their paths. Labels and other files are ignored.
 ///
 /// # Examples
 /// ```
@@ -30,7 +34,7 @@ use crate::{DataConfig, DataError, ImageSource};
 /// ```
 ///
 /// # Errors
-/// When the path cannot be read, a file that should hold many images is damaged, or there is no image.
+/// [`DataError`] when the path cannot be read, a file of several images is corrupt, or there are no images.
 pub fn open(config: &DataConfig) -> Result<Arc<dyn ImageSource>, DataError> {
     config.validate()?;
     if config.path == "digits" {
@@ -39,38 +43,39 @@ pub fn open(config: &DataConfig) -> Result<Arc<dyn ImageSource>, DataError> {
     let path = Path::new(&config.path);
     let metadata = std::fs::metadata(path).map_err(DataError::io(path))?;
     if !metadata.is_dir() && !metadata.is_file() {
-        let problem = "expected a folder or a file, found neither: a pipe, a socket or a device";
-        return Err(DataError::damaged(path.display(), problem));
+        let problem = "expected a folder or a file, found a pipe, a socket or a device";
+        return Err(DataError::invalid(path.display(), problem));
     }
     open_files(config, if metadata.is_dir() { files_below(path)? } else { vec![path.to_path_buf()] })
 }
 
-/// Opens these files, in this order, as the set that the configuration names: [`open`] for files that lie elsewhere.
+/// Opens the given files, in this order, as the images of the configuration. The path of the configuration only appears
+/// in messages: this function is [`open`] for files that were downloaded from there.
 ///
 /// # Errors
-/// As [`open`].
+/// The errors of [`open`].
 pub fn open_files(config: &DataConfig, files: Vec<PathBuf>) -> Result<Arc<dyn ImageSource>, DataError> {
-    let source = Chain::new(sources(files, config.column.as_deref())?);
+    let source = ChainedSources::new(sources(files, config.column.as_deref())?);
     if source.is_empty() {
         return Err(DataError::Empty { path: PathBuf::from(&config.path) });
     }
     Ok(Arc::new(source))
 }
 
-/// A source for each file of many images, and one for each run of single images between them.
+/// One source for each file of several images, and one for each sequence of single images between them.
 fn sources(files: Vec<PathBuf>, column: Option<&str>) -> Result<Vec<Box<dyn ImageSource>>, DataError> {
     let mut sources: Vec<Box<dyn ImageSource>> = Vec::new();
-    let (mut images, mut left_out) = (Vec::new(), Vec::new());
+    let (mut image_files, mut unsupported) = (Vec::new(), Vec::new());
     for path in files {
         let source: Box<dyn ImageSource> = match file_kind(&path)? {
             FileKind::Image => {
-                images.push(path);
+                image_files.push(path);
                 continue;
             }
             FileKind::Other => {
-                debug!("{} holds no images", one_line(path.display()));
-                if has_name_of_a_image(&path) {
-                    left_out.push(path);
+                debug!("{} is not a file of images", one_line(path.display()));
+                if has_image_extension(&path) {
+                    unsupported.push(path);
                 }
                 continue;
             }
@@ -80,31 +85,36 @@ fn sources(files: Vec<PathBuf>, column: Option<&str>) -> Result<Vec<Box<dyn Imag
             FileKind::Zip => Box::new(read_zip(&path)?),
             FileKind::Tar { gzip } => Box::new(read_tar(&path, gzip)?),
         };
-        if !images.is_empty() {
-            sources.push(Box::new(Folder(std::mem::take(&mut images))));
+        if !image_files.is_empty() {
+            sources.push(Box::new(ImageFiles(std::mem::take(&mut image_files))));
         }
         sources.push(source);
     }
-    if !images.is_empty() {
-        sources.push(Box::new(Folder(images)));
+    if !image_files.is_empty() {
+        sources.push(Box::new(ImageFiles(image_files)));
     }
-    if !left_out.is_empty() {
-        let names: Vec<String> = left_out.iter().take(NAMED).map(|path| one_line(path.display())).collect();
-        let more = if left_out.len() > NAMED { ", …" } else { "" };
-        let count = left_out.len();
-        warn!(
-            "files named like images that hold none of a known format are left out, {count}: {}{more}",
-            names.join(", ")
-        );
+    if !unsupported.is_empty() {
+        warn_of_unsupported(&unsupported);
     }
     Ok(sources)
 }
 
-/// Files that a warning names at most.
-const NAMED: usize = 5;
+/// The largest number of files that a warning lists.
+const MAX_LISTED_FILES: usize = 5;
 
-/// Whether somebody may expect an image in a file of that name, of a format that is read or of another.
-fn has_name_of_a_image(path: &Path) -> bool {
+fn warn_of_unsupported(files: &[PathBuf]) {
+    let names: Vec<String> = files.iter().take(MAX_LISTED_FILES).map(|path| one_line(path.display())).collect();
+    let more = if files.len() > MAX_LISTED_FILES { ", …" } else { "" };
+    warn!(
+        "{} files with the extension of an image are not in a supported format and are left out: {}{more}",
+        files.len(),
+        names.join(", ")
+    );
+}
+
+/// Whether the extension of a file is that of an image format, supported or not, so that a user may expect it to be
+/// read.
+fn has_image_extension(path: &Path) -> bool {
     const EXTENSIONS: [&str; 16] = [
         "png", "jpg", "jpeg", "jfif", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2", "psd",
         "svg",

@@ -1,22 +1,24 @@
-//! Which images a batch holds.
+//! The order in which the images of a set are visited.
 
 use ddpm_rng::{Purpose, Stream};
 
-/// The order of a training set: every epoch a permutation of its own, named by (seed, epoch), cut into whole batches.
+/// The order of a training set. Every epoch has a random permutation of its own, a function of (seed, epoch), which is
+/// divided into whole batches.
 ///
-/// The images that do not fill a last batch are left out of their epoch; which ones they are changes with the order.
+/// The images at the end that do not fill a batch are left out of their epoch (`drop_last` in PyTorch). Each epoch
+/// leaves out other images.
 #[derive(Debug, Clone)]
 pub(crate) struct SampleOrder {
     seed: u64,
     images: usize,
     batch_size: usize,
-    /// The epoch that `order` is of.
+    /// The epoch of `order`.
     epoch: Option<u64>,
     order: Vec<usize>,
 }
 
 impl SampleOrder {
-    /// For a set of at least one batch.
+    /// The order of a set that fills at least one batch.
     pub(crate) fn new(seed: u64, images: usize, batch_size: usize) -> Self {
         Self { seed, images, batch_size, epoch: None, order: Vec::new() }
     }
@@ -25,12 +27,12 @@ impl SampleOrder {
         (self.images / self.batch_size) as u64
     }
 
-    /// The epoch of the batch at that position, from 0.
+    /// The epoch of a batch. Both are numbered from 0.
     pub(crate) fn epoch_of(&self, batch: u64) -> u64 {
         batch / self.batches_per_epoch()
     }
 
-    /// The indices of the batch at that position.
+    /// The indices of the images of a batch, which is numbered from 0 over all epochs.
     pub(crate) fn batch(&mut self, batch: u64) -> &[usize] {
         let epoch = self.epoch_of(batch);
         if self.epoch != Some(epoch) {
@@ -48,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_epoch_shows_every_image_once_and_the_next_one_in_another_order() {
+    fn every_epoch_is_another_permutation_of_the_images() {
         let mut order = SampleOrder::new(1, 12, 4);
         let mut epoch =
             |first: u64| -> Vec<usize> { (first..first + 3).flat_map(|b| order.batch(b).to_vec()).collect() };
@@ -58,12 +60,12 @@ mod tests {
             seen.sort_unstable();
             assert_eq!(seen, (0..12).collect::<Vec<_>>());
         }
-        // Going back gives the same.
+        // An earlier epoch can be asked for again.
         assert_eq!(epoch(0), first);
     }
 
     #[test]
-    fn what_does_not_fill_a_batch_is_left_out() {
+    fn images_that_do_not_fill_a_batch_are_left_out() {
         let mut order = SampleOrder::new(1, 11, 4);
         assert_eq!(order.epoch_of(1), 0);
         assert_eq!(order.epoch_of(2), 1);

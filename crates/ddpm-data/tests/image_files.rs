@@ -51,7 +51,7 @@ fn a_grey_animation_keeps_every_value() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("a.gif");
     let ramp = Image { width: 16, height: 16, channels: 1, samples: (0..=255).collect() };
-    save_gif(&path, &[Image::black(16, 16, 1), ramp], 100).unwrap();
+    save_gif(&path, &[Image::zeros(16, 16, 1), ramp], 100).unwrap();
     let frames = frames(&path);
     assert_eq!(frames.len(), 2);
     assert!(frames[1].pixels().enumerate().all(|(i, p)| p.0 == [i as u8, i as u8, i as u8, 255]));

@@ -26,7 +26,7 @@ impl ImageSource for Flat {
 
     fn decode(&self, index: usize) -> Result<Image, DataError> {
         if self.bad.contains(&index) {
-            return Err(DataError::Damaged { name: self.name(index), problem: "torn".into() });
+            return Err(DataError::Invalid { name: self.name(index), problem: "torn".into() });
         }
         Ok(Image { width: 4, height: 4, channels: 1, samples: vec![index as u8; 16] })
     }

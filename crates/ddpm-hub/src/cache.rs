@@ -1,5 +1,5 @@
-//! The directory of what was downloaded, in the form of the Python library `huggingface_hub`, which finds there what this
-//! crate has put there and the other way round.
+//! The directory of what was downloaded, in the form of the Python library `huggingface_hub`, which finds there what
+//! this crate has put there and the other way round.
 //!
 //! ```text
 //! models--OWNER--NAME/blobs/HASH                 the bytes, once each

@@ -28,9 +28,9 @@ pub struct HubConfig {
 
 impl HubConfig {
     /// As the environment says, with the meaning that these variables have for `huggingface_hub`: `HF_ENDPOINT`,
-    /// `HF_HUB_CACHE` (else `hub` in `HF_HOME`, else in `~/.cache/huggingface`), `HF_TOKEN` (else the file `HF_TOKEN_PATH`,
-    /// else `HF_HOME/token`), `HF_HUB_OFFLINE`. The older names `HUGGINGFACE_HUB_CACHE` and `HUGGING_FACE_HUB_TOKEN`
-    /// come after these; `~` at the beginning of a path is the user's home.
+    /// `HF_HUB_CACHE` (else `hub` in `HF_HOME`, else in `~/.cache/huggingface`), `HF_TOKEN` (else the file
+    /// `HF_TOKEN_PATH`, else `HF_HOME/token`), `HF_HUB_OFFLINE`. The older names `HUGGINGFACE_HUB_CACHE` and
+    /// `HUGGING_FACE_HUB_TOKEN` come after these; `~` at the beginning of a path is the user's home.
     ///
     /// # Errors
     /// [`HubError::BadEndpoint`], [`HubError::BadToken`], [`HubError::NoHome`].

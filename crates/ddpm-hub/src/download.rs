@@ -25,8 +25,8 @@ pub(crate) struct Source<'a> {
 
 /// Downloads what the cache does not have; the path of the blob.
 ///
-/// What is on its way is `HASH.incomplete`, which nobody reads as a file, under a lock: a second process waits and finds it
-/// done. What an interrupted process left is gone on with.
+/// What is on its way is `HASH.incomplete`, which nobody reads as a file, under a lock: a second process waits and
+/// finds it done. What an interrupted process left is gone on with.
 pub(crate) fn download(
     client: &Client,
     cache: &CachedRepo,

@@ -7,7 +7,8 @@ pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     match_from(&pattern.chars().collect::<Vec<_>>(), &path.chars().collect::<Vec<_>>())
 }
 
-/// Element by element, with all places that the pattern may have reached: its time does not grow as a power of its stars.
+/// Element by element, with all places that the pattern may have reached: its time does not grow as a power of its
+/// stars.
 fn match_from(pattern: &[char], path: &[char]) -> bool {
     // reached[i]: whether the pattern so far matches the first i characters.
     let mut reached = vec![false; path.len() + 1];

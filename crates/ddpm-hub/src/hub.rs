@@ -47,7 +47,8 @@ impl Hub {
     /// Downloads what the cache lacks of a model: the path of a pipeline, a UNet or a model file.
     ///
     /// # Errors
-    /// [`HubError::NoModel`] when the repository holds none, and everything that may go wrong on the way: see [`HubError`].
+    /// [`HubError::NoModel`] when the repository holds none, and everything that may go wrong on the way: see
+    /// [`HubError`].
     pub fn model(&self, id: &RepoId, watch: &dyn Watch) -> Result<PathBuf> {
         let snapshot = Snapshot::open(&self.client, &self.config, id, RepoType::Model)?;
         let files = model_files(&snapshot.listing.names(), id).map_err(|error| snapshot.explain(error))?;
@@ -89,10 +90,27 @@ impl Hub {
         info!("{}: {}", id.name(), chosen.told());
         snapshot.check_whole(&chosen.paths)?;
         let paths = snapshot.files(&chosen.paths, watch)?;
+        self.remember(&snapshot, id);
+        Ok(DatasetFiles { paths, column: chosen.column, commit: snapshot.listing.commit.clone() })
+    }
+
+    /// Downloads one file of a dataset, unless the cache has it: its path in the cache.
+    ///
+    /// # Errors
+    /// [`HubError::NoFile`] when the dataset has no such file at this revision, and every error of a download: see
+    /// [`HubError`].
+    pub fn dataset_file(&self, id: &RepoId, file: &str, watch: &dyn Watch) -> Result<PathBuf> {
+        let snapshot = Snapshot::open(&self.client, &self.config, id, RepoType::Dataset)?;
+        let mut paths = snapshot.files(&[file.to_owned()], watch)?;
+        self.remember(&snapshot, id);
+        Ok(paths.swap_remove(0))
+    }
+
+    /// Records in the cache which revisions [`Hub::dataset_commit`] found at the commit of this snapshot.
+    fn remember(&self, snapshot: &Snapshot<'_>, id: &RepoId) {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let revisions = asked.iter().filter(|(at, _)| at == id).map(|(_, revision)| revision.clone());
         snapshot.remember(&revisions.collect::<Vec<_>>());
-        Ok(DatasetFiles { paths, column: chosen.column, commit: snapshot.listing.commit.clone() })
     }
 
     /// Whether an upload may be begun at all: there is a token, it may write to that owner's models, and the branch
@@ -124,8 +142,8 @@ impl Hub {
         if self.config.token.is_none() { Err(HubError::PushWithoutToken { what }) } else { Ok(()) }
     }
 
-    /// Uploads every file below `folder` as one commit to the model `id`, which is created where it is not there yet, public.
-    /// The address of the model.
+    /// Uploads every file below `folder` as one commit to the model `id`, which is created where it is not there yet,
+    /// public. The address of the model.
     ///
     /// # Errors
     /// [`HubError::PushWithoutToken`], [`HubError::OfflinePush`], and everything that may go wrong on the way: see

@@ -28,7 +28,8 @@ pub(crate) struct ModelFiles {
     pub(crate) own: bool,
 }
 
-/// Chooses a pipeline of diffusers, its UNet in `unet/` or, as in the first ones, at the top; a UNet alone; a model file.
+/// Chooses a pipeline of diffusers, its UNet in `unet/` or, as in the first ones, at the top; a UNet alone; a model
+/// file.
 pub(crate) fn model_files(names: &[&str], id: &RepoId) -> Result<ModelFiles> {
     let has = |name: &str| names.contains(&name);
     let pipeline = has(INDEX);

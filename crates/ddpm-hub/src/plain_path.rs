@@ -13,7 +13,8 @@ pub(crate) fn check_plain_path<'a>(path: &'a str, repository: &str) -> Result<&'
     if path.split('/').all(is_plain) { Ok(path) } else { Err(unsafe_name(path, repository)) }
 }
 
-/// Passes what a repository of the Hub may list: a file of another system's name is no attack, a way out of the directory is.
+/// Passes what a repository of the Hub may list: a file of another system's name is no attack, a way out of the
+/// directory is.
 ///
 /// # Errors
 /// As [`check_plain_path`].

@@ -12,8 +12,8 @@ const MAX_NAME_BYTES: usize = 96;
 /// What addresses of the Hub's pages begin with.
 const PAGES: [&str; 2] = ["https://huggingface.co/", "https://hf.co/"];
 
-/// A repository of the Hub at a revision: `OWNER/NAME` or `OWNER/NAME@REVISION`. A revision is a branch, a tag, or the 40
-/// digits of a commit; `main` where none is said.
+/// A repository of the Hub at a revision: `OWNER/NAME` or `OWNER/NAME@REVISION`. A revision is a branch, a tag, or the
+/// 40 digits of a commit; `main` where none is said.
 ///
 /// # Examples
 /// ```

@@ -1,5 +1,5 @@
-//! Downloads and uploads against a Hub of this process, which misbehaves in every way that is known of the real one or to be
-//! feared of a hostile one.
+//! Downloads and uploads against a Hub of this process, which misbehaves in every way that is known of the real one or
+//! to be feared of a hostile one.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

@@ -16,37 +16,36 @@
 //!
 //! Tensors are [batch, channel, height, width], contiguous or not.
 
-mod activation;
-mod attention;
 mod backend;
 mod candle_op;
 pub mod composed;
-mod computation;
-mod concat;
-mod conv2d;
+mod compute_options;
 mod cpu;
 mod device;
-mod embedding;
-mod group_norm;
-mod linear;
-mod modulate;
-mod optimiser;
-mod prepacked;
-mod recompute;
-mod resample;
+mod dispatch;
+mod forward_pass;
+mod functional;
+mod ops;
+mod packed_weights;
+mod parameter_update;
+mod precision;
 mod tape;
 
-pub use activation::DropoutSource;
-pub use attention::attention;
+pub use backend::conv2d::FusedConv2d;
+pub use backend::dropout_source::DropoutSource;
+pub use backend::norm::Norm;
 pub use backend::rearrange::Rearrange;
-pub use candle_op::{Gradient, ParameterGradients, Recorded, fused, recorded};
-pub use computation::{ComputeOptions, Precision, UnknownPrecision};
-pub use conv2d::{FusedConv2d, Norm, conv2d};
+pub use backend::resample::Resample;
+pub use backend::update::{AdamStep, AdamUpdate};
+pub use compute_options::ComputeOptions;
 #[cfg(feature = "cuda")]
 pub use device::open_gpu;
 pub use device::{DeviceUpdate, UpdateRecord, UpdateStep, Updated};
-pub use group_norm::{group_norm, group_norm_silu};
-pub use optimiser::{AdamStep, AdamUpdate, adam_step, ema_step, sums_of_squares};
-pub use prepacked::PackedWeights;
-pub use resample::Resample;
-pub use tape::{Tape, Value};
+pub use forward_pass::{ParameterGradients, Recorded, fused, recorded};
+pub use functional::{attention, conv2d, group_norm, group_norm_silu};
+pub use ops::tape::Tape;
+pub use packed_weights::PackedWeights;
+pub use parameter_update::{adam_step, ema_step, sums_of_squares};
+pub use precision::{Precision, UnknownPrecision};
+pub use tape::gradient::Gradient;
+pub use tape::value::Value;

@@ -1,5 +1,5 @@
-//! A Hugging Face Hub of this process: the part of its HTTP interface that the workspace asks, on a port of this machine, and
-//! the ways in which it can misbehave.
+//! A Hugging Face Hub of this process: the part of its HTTP interface that the workspace asks, on a port of this
+//! machine, and the ways in which it can misbehave.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -72,6 +72,13 @@ struct Repository {
     card: Value,
 }
 
+impl Repository {
+    /// Whether the revision is one of the branches `main` and `refs/convert/parquet`, or the commit of the repository.
+    fn has_revision(&self, revision: &str) -> bool {
+        ["main", "refs/convert/parquet", self.commit.as_str()].contains(&revision)
+    }
+}
+
 impl FakeHub {
     /// One without repositories.
     ///
@@ -102,7 +109,8 @@ impl FakeHub {
         format!("http://{}", self.addresses[0])
     }
 
-    /// Adds or replaces a repository, `models/OWNER/NAME` or `datasets/OWNER/NAME`; its commit is a function of its files.
+    /// Adds or replaces a repository, `models/OWNER/NAME` or `datasets/OWNER/NAME`; its commit is a function of its
+    /// files.
     pub fn add(&self, repository: &str, files: &[(&str, &[u8])], card: Value) {
         let mut hash = Sha1::new();
         files.iter().for_each(|(path, bytes)| hash.update([path.as_bytes(), bytes].concat()));
@@ -129,7 +137,8 @@ impl FakeHub {
         lock(&self.state).troubles = trouble.into_iter().collect();
     }
 
-    /// What was asked since the last time, as `METHOD /path`, after `elsewhere ` on the second port and before ` with token`.
+    /// What was asked since the last time, as `METHOD /path`, after `elsewhere ` on the second port and before ` with
+    /// token`.
     pub fn requests(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.state).requests)
     }
@@ -318,7 +327,7 @@ fn route(asked: &Asked, elsewhere: bool, at: [SocketAddr; 2], state: &mut State)
         let (name, revision) =
             rest.split_once("/revision/").or_else(|| rest.split_once("/tree/")).unwrap_or((rest, "main"));
         let Some(repository) = state.repositories.get(name) else { return not_found("RepoNotFound") };
-        if revision != "main" && revision != repository.commit {
+        if !repository.has_revision(revision) {
             return not_found("RevisionNotFound");
         }
         if rest.contains("/tree/") {
@@ -347,7 +356,7 @@ fn route(asked: &Asked, elsewhere: bool, at: [SocketAddr; 2], state: &mut State)
     let key = if name.starts_with("datasets/") { name.to_owned() } else { format!("models/{name}") };
     let Some(repository) = state.repositories.get(&key) else { return not_found("RepoNotFound") };
     let Some((revision, file)) = file.split_once('/') else { return not_found("EntryNotFound") };
-    if revision != "main" && revision != repository.commit {
+    if !repository.has_revision(revision) {
         return not_found("RevisionNotFound");
     }
     let Some((_, bytes)) = repository.files.iter().find(|(path, _)| path == file) else {

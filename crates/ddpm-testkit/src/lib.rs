@@ -51,7 +51,8 @@ impl Golden {
     }
 }
 
-/// The device that tests are to try: the one that DDPM_TEST_DEVICE names, `cpu` or `cuda:N`, the CPU where it is not set.
+/// The device that tests are to try: the one that DDPM_TEST_DEVICE names, `cpu` or `cuda:N`, the CPU where it is not
+/// set.
 ///
 /// # Panics
 /// When there is no such device.
@@ -89,8 +90,8 @@ fn directory() -> PathBuf {
 
 /// Compares the gradient of every parameter, by name, with the golden one.
 ///
-/// A bias before a group normalisation of one channel a group has no gradient but rounding: errors are taken at the scale of the
-/// largest gradient of the network where a tensor's own is below a thousandth of it.
+/// A bias before a group normalisation of one channel a group has no gradient but rounding: errors are taken at the
+/// scale of the largest gradient of the network where a tensor's own is below a thousandth of it.
 ///
 /// # Panics
 /// When one is off by more than `tolerance`.

@@ -87,8 +87,8 @@ impl NoiseNet {
     /// a pass of one image takes half the time. It takes up to five times the memory of the weights, and at most 1 GiB more
     /// on the CPU.
     pub fn with_packed_weights(self) -> Self {
-        let prepacked = Some(PackedWeights::default());
-        Self { computation: ComputeOptions { prepacked, ..self.computation }, ..self }
+        let packed_weights = Some(PackedWeights::default());
+        Self { computation: ComputeOptions { packed_weights, ..self.computation }, ..self }
     }
 
     /// The network with the activations of its residual blocks computed again for the gradient rather than kept: in training it
@@ -139,7 +139,7 @@ impl NoiseNet {
         self.config.check_divides(height, width)?;
 
         Ok(ddpm_ops::recorded(&self.computation, &[x_t], |tape, values| {
-            let time = tape.silu(&self.time_embedding.forward(tape, t, &values[0])?)?;
+            let time = tape.silu(&self.time_embedding.forward(tape, t)?)?;
             let recompute = self.recompute && dropout.is_some();
             let dropout = dropout.map(|stream| (self.config.dropout, RefCell::new(stream)));
             self.unet(&values[0], &Context { tape, time, recompute, dropout })

@@ -22,9 +22,9 @@ impl TimeEmbedding {
         Ok(Self { width, hidden, out: Linear::new(4 * width, 4 * width, &p.at(3))? })
     }
 
-    /// `t` `[batch]`, time steps from 0, to [batch, 4 · width], of the kind that `like` is of.
-    pub(crate) fn forward(&self, tape: &Tape, t: &Tensor, like: &Value) -> Result<Value> {
-        let embedding = tape.constant(&sinusoids(t, self.width, 1, false)?, like)?;
+    /// `t` `[batch]`, time steps from 0, to [batch, 4 · width].
+    pub(crate) fn forward(&self, tape: &Tape, t: &Tensor) -> Result<Value> {
+        let embedding = tape.constant(&sinusoids(t, self.width, 1, false)?)?;
         let hidden = tape.gelu(&self.hidden.forward(tape, &embedding)?)?;
         self.out.forward(tape, &hidden)
     }

@@ -1,41 +1,47 @@
-//! Memory for activations and gradients that is used again, step after step.
+//! Memory for activations and gradients that is reused from step to step.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// An array of f32 whose memory goes back to the pool when it is dropped.
+/// An array of f32 whose memory returns to a pool of this process when it is dropped.
 ///
-/// A training step needs the same sizes as the one before it. Fresh memory from the operating system costs a page fault every
-/// 4 KiB, as much time as the arithmetic on it.
+/// A training step needs arrays of the same sizes as the step before it. Fresh memory from the operating system costs a
+/// page fault every 4 KiB, which takes as long as the arithmetic on it.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
-    /// May be longer than asked for.
+    /// The memory, which may be longer than the array.
     memory: Vec<f32>,
     len: usize,
 }
 
+/// The memory of dropped buffers.
 #[derive(Debug)]
 struct Pool {
+    /// Memory that is not in use, by its length.
     idle: BTreeMap<usize, Vec<Vec<f32>>>,
+    /// The number of elements of all idle memory.
     idle_elements: usize,
-    lent: usize,
-    most_lent: usize,
+    /// The number of elements of all memory in use.
+    used_elements: usize,
+    /// The largest number of elements that has been in use at once.
+    peak_elements: usize,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { idle: BTreeMap::new(), idle_elements: 0, lent: 0, most_lent: 0 });
+static POOL: Mutex<Pool> =
+    Mutex::new(Pool { idle: BTreeMap::new(), idle_elements: 0, used_elements: 0, peak_elements: 0 });
 
 fn pool() -> MutexGuard<'static, Pool> {
-    // Every state of the pool is a valid one.
+    // A panic leaves the pool in a valid state, so a poisoned lock can be used.
     POOL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Buffer {
-    /// A buffer of that length. It holds whatever its last user left: all of it is to be written.
+    /// A buffer of this length with arbitrary contents: the caller has to write every element before it reads it.
     pub(crate) fn new(len: usize) -> Self {
         let mut buffer = Self { memory: Self::take(len), len };
         if cfg!(debug_assertions) {
-            // What is read before it is written shows.
+            // NaN makes an element visible that is read before it is written.
             buffer.fill(f32::NAN);
         }
         buffer
@@ -60,11 +66,11 @@ impl Buffer {
             return Vec::new();
         }
         let mut pool = pool();
-        // The shortest that is long enough, and not so long that it is missed elsewhere.
-        let fitting = pool.idle.range(len..=len.saturating_mul(LONGEST)).next().map(|(length, _)| *length);
+        // The shortest memory that is long enough, unless it is so long that a longer buffer will soon need it.
+        let fitting = pool.idle.range(len..=len.saturating_mul(MAX_OVERSIZE)).next().map(|(length, _)| *length);
         let length = fitting.unwrap_or(len);
-        pool.lent += length;
-        pool.most_lent = pool.most_lent.max(pool.lent);
+        pool.used_elements += length;
+        pool.peak_elements = pool.peak_elements.max(pool.used_elements);
         if let std::collections::btree_map::Entry::Occupied(mut idle) = pool.idle.entry(length) {
             let memory = idle.get_mut().pop();
             if idle.get().is_empty() {
@@ -75,8 +81,9 @@ impl Buffer {
                 return memory;
             }
         }
-        // More than twice what was ever in use at once: sizes have changed, and the old ones will not come again.
-        if pool.idle_elements + pool.lent > 2 * pool.most_lent {
+        // The pool holds more than twice the memory that was ever in use at once: the sizes have changed, and those of
+        // the idle memory are unlikely to be needed again.
+        if pool.idle_elements + pool.used_elements > 2 * pool.peak_elements {
             pool.idle.clear();
             pool.idle_elements = 0;
         }
@@ -84,17 +91,17 @@ impl Buffer {
         vec![0.0; length]
     }
 
-    /// The values, which leave the pool for good.
+    /// The values as a vector, whose memory does not return to the pool.
     pub(crate) fn into_vec(mut self) -> Vec<f32> {
         let mut values = std::mem::take(&mut self.memory);
-        pool().lent -= values.len();
+        pool().used_elements -= values.len();
         values.truncate(self.len);
         values
     }
 }
 
-/// How many times as long as asked for memory may be.
-const LONGEST: usize = 4;
+/// The largest ratio of the length of the memory to the length of its buffer.
+const MAX_OVERSIZE: usize = 4;
 
 impl Drop for Buffer {
     fn drop(&mut self) {
@@ -103,7 +110,7 @@ impl Drop for Buffer {
             return;
         }
         let mut pool = pool();
-        pool.lent -= memory.len();
+        pool.used_elements -= memory.len();
         pool.idle_elements += memory.len();
         pool.idle.entry(memory.len()).or_default().push(memory);
     }
@@ -128,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_comes_back() {
+    fn memory_is_reused() {
         // A length that no other test uses.
         let first = Buffer::new(123_457);
         let address = first.as_ptr();

@@ -1,14 +1,15 @@
-//! An f32 exponential that compilers vectorise.
+//! The exponential and the logistic function of f32, written so that compilers vectorise loops over them.
 
 use crate::cpu::vectorise::Fma;
 
-/// e^x to within 2e-7 relative of the true value for x in [−87, 88]; beyond, the value at the nearer end. NaN stays NaN.
+/// e^x with a relative error below 2e-7 for x in [−87, 88]. Arguments outside of this range are clamped to it; NaN
+/// gives NaN.
 ///
-/// The classical reduction x = n ln 2 + r with |r| ≤ ln 2 / 2 and a polynomial for e^r; no branch, no table, no library
-/// call, so a loop over it becomes SIMD code.
+/// The function uses the Cody–Waite reduction x = n ln 2 + r with |r| ≤ ln 2 / 2 and a polynomial for e^r. It has no
+/// branch, table or library call, so a loop over it becomes SIMD code.
 #[inline(always)]
 pub(crate) fn exp(fma: Fma, x: f32) -> f32 {
-    // Adding and taking away 1.5 · 2^23 rounds to the nearest integer.
+    // Adding and subtracting 1.5 · 2²³ rounds to the nearest integer.
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
@@ -17,7 +18,7 @@ pub(crate) fn exp(fma: Fma, x: f32) -> f32 {
     let rounded = fma.mul_add(x, std::f32::consts::LOG2_E, ROUND);
     let n = rounded - ROUND;
     let r = fma.mul_add(n, -LN2_LOW, fma.mul_add(n, -LN2_HIGH, x));
-    // The Taylor series to r⁷: its remainder at ln 2 / 2 is 5e-9.
+    // The Taylor series up to r⁷, whose remainder at ln 2 / 2 is 5e-9.
     let mut p = 1.0 / 5040.0;
     for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         p = fma.mul_add(p, r, coefficient);
@@ -26,7 +27,7 @@ pub(crate) fn exp(fma: Fma, x: f32) -> f32 {
     p * f32::from_bits(exponent)
 }
 
-/// 1 / (1 + e^(−x)).
+/// The logistic function 1 / (1 + e^(−x)).
 #[inline(always)]
 pub(crate) fn sigmoid(fma: Fma, x: f32) -> f32 {
     1.0 / (1.0 + exp(fma, -x))
@@ -52,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn sigmoid_meets_its_limits() {
+    fn sigmoid_approaches_its_limits() {
         for fma in Fma::BOTH {
             assert_eq!(sigmoid(fma, 0.0), 0.5);
             assert_eq!(sigmoid(fma, 50.0), 1.0);

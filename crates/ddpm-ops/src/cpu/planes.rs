@@ -1,5 +1,5 @@
-//! Views of the planes of images that the CPU kernels of a convolution read and write, so that joined or rearranged images need
-//! no tensor of their own.
+//! Views of the planes of images that the CPU kernels of a convolution read and write, so that joined or rearranged
+//! images need no tensor of their own.
 
 use std::ops::Range;
 
@@ -136,8 +136,8 @@ impl<'a> Output<'a> {
             .collect()
     }
 
-    /// The slice in which channels that lie side by side are written, and where they begin there; None where they are in
-    /// two.
+    /// The slice in which channels that lie side by side are written, and where they begin there; None where they are
+    /// in two.
     pub(crate) fn block(&mut self, image: usize, channels: Range<usize>) -> Option<(&mut [f32], usize)> {
         let border = self.first.1;
         let (slice, own, start) = match &mut self.second {

@@ -1,11 +1,12 @@
-//! Sums in a fixed order that compilers vectorise.
+//! Sums in a fixed order, written so that compilers vectorise them.
 
-/// Elements summed in f32 before the partial sum is widened: long sums keep their precision.
+/// The number of elements that are summed in f32 before the partial sum is added in f64, so that long sums keep their
+/// precision.
 const RUN: usize = 4096;
-/// Enough that additions of one vector register do not wait for one another.
+/// The number of running sums: enough vector registers that an addition need not wait for the one before it.
 const LANES: usize = 64;
 
-/// Σ f(v): 64 running sums over runs of 4,096 values, the runs added in f64.
+/// Σ f(v), computed as 64 running sums in f32 over runs of 4,096 values; the sums of the runs are added in f64.
 #[inline(always)]
 pub(crate) fn sum_of(values: &[f32], f: impl Fn(f32) -> f32) -> f64 {
     let mut total = 0.0;
@@ -19,7 +20,7 @@ pub(crate) fn sum_of(values: &[f32], f: impl Fn(f32) -> f32) -> f64 {
     total
 }
 
-/// Σ f(a, b) over the pairs of two slices of one length, summed as [`sum_of`] sums.
+/// Σ f(a, b) over the pairs of elements of two slices of equal length, summed in the same order as in [`sum_of`].
 #[inline(always)]
 pub(crate) fn sum_of_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f64 {
     let mut total = 0.0;
@@ -33,7 +34,7 @@ pub(crate) fn sum_of_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) ->
     total
 }
 
-/// Halves added until one is left: each addition but the last few is of whole vectors.
+/// The sum of all lanes, as a binary tree: all additions but the last few are of whole vectors.
 #[inline(always)]
 fn sum_of_lanes(mut lanes: [f32; LANES]) -> f32 {
     let mut half = LANES / 2;
@@ -50,10 +51,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_every_element_whatever_the_length() {
+    fn every_element_is_summed_for_any_length() {
         for n in [0, 1, 63, 64, 65, 4095, 4096, 4097, 10_000] {
             let values: Vec<f32> = (0..n).map(|i| (i % 7) as f32).collect();
-            // Small integers: the sums are exact.
+            // The values are small integers, so the sums are exact.
             let expected: f64 = values.iter().map(|v| f64::from(*v)).sum();
             assert_eq!(sum_of(&values, |v| v), expected, "{n} values");
             assert_eq!(sum_of_pairs(&values, &values, |a, b| 2.0 * a - b), expected, "{n} pairs");

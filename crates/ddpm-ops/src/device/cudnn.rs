@@ -16,7 +16,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtrMut};
 use candle_core::cuda_backend::{DeviceId, gemm_reduced_precision_f32};
 use candle_core::{CudaDevice, DType, Device, Error, Result, Tensor, bail};
 
-use super::kernels::{address, address_to_write, number, unwritten};
+use super::kernels::{address, address_to_write, to_i32, uninitialised};
 
 /// Whether cuDNN convolves images like these.
 fn takes(x: &Tensor) -> bool {
@@ -30,30 +30,30 @@ pub(super) fn convolution(x: &Tensor, kernel: &Tensor) -> Result<Option<Tensor>>
         return Ok(None);
     }
     let (batch, height, width, _) = x.dims4()?;
-    let out = unwritten((batch, height, width, kernel.dim(0)?), x.dtype(), x.device())?;
+    let out = uninitialised((batch, height, width, kernel.dim(0)?), x.dtype(), x.device())?;
     let shape = Shape::of(x, kernel.dim(0)?, kernel.dim(1)?)?;
     let operands = Operands { x: address(x)?, kernel: address(kernel)?, y: address_to_write(&out)? };
     Ok(run(Pass::Forward, x.device(), operands, shape)?.then_some(out))
 }
 
 /// Its gradient by `x`.
-pub(super) fn convolution_by_input(grad: &Tensor, kernel: &Tensor) -> Result<Option<Tensor>> {
+pub(super) fn convolution_input_backward(grad: &Tensor, kernel: &Tensor) -> Result<Option<Tensor>> {
     if !takes(grad) {
         return Ok(None);
     }
     let (batch, height, width, _) = grad.dims4()?;
-    let out = unwritten((batch, height, width, kernel.dim(3)?), grad.dtype(), grad.device())?;
+    let out = uninitialised((batch, height, width, kernel.dim(3)?), grad.dtype(), grad.device())?;
     let shape = Shape::of(&out, kernel.dim(0)?, kernel.dim(1)?)?;
     let operands = Operands { x: address_to_write(&out)?, kernel: address(kernel)?, y: address(grad)? };
     Ok(run(Pass::ByInput, grad.device(), operands, shape)?.then_some(out))
 }
 
 /// Its gradient by a kernel of that side.
-pub(super) fn convolution_by_kernel(x: &Tensor, grad: &Tensor, side: usize) -> Result<Option<Tensor>> {
+pub(super) fn convolution_kernel_backward(x: &Tensor, grad: &Tensor, side: usize) -> Result<Option<Tensor>> {
     if !takes(x) {
         return Ok(None);
     }
-    let out = unwritten((grad.dim(3)?, side, side, x.dim(3)?), x.dtype(), x.device())?;
+    let out = uninitialised((grad.dim(3)?, side, side, x.dim(3)?), x.dtype(), x.device())?;
     let shape = Shape::of(x, grad.dim(3)?, side)?;
     let operands = Operands { x: address(x)?, kernel: address_to_write(&out)?, y: address(grad)? };
     Ok(run(Pass::ByKernel, x.device(), operands, shape)?.then_some(out))
@@ -84,12 +84,12 @@ impl Shape {
     fn of(x: &Tensor, channels_out: usize, side: usize) -> Result<Self> {
         let (batch, height, width, channels_in) = x.dims4()?;
         Ok(Self {
-            batch: number(batch)?,
-            height: number(height)?,
-            width: number(width)?,
-            channels_in: number(channels_in)?,
-            channels_out: number(channels_out)?,
-            side: number(side)?,
+            batch: to_i32(batch)?,
+            height: to_i32(height)?,
+            width: to_i32(width)?,
+            channels_in: to_i32(channels_in)?,
+            channels_out: to_i32(channels_out)?,
+            side: to_i32(side)?,
             bf16: x.dtype() == DType::BF16,
             tf32: gemm_reduced_precision_f32(),
         })

@@ -6,10 +6,10 @@ pub(super) fn convolution(_: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
     Ok(None)
 }
 
-pub(super) fn convolution_by_input(_: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
+pub(super) fn convolution_input_backward(_: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
     Ok(None)
 }
 
-pub(super) fn convolution_by_kernel(_: &Tensor, _: &Tensor, _: usize) -> Result<Option<Tensor>> {
+pub(super) fn convolution_kernel_backward(_: &Tensor, _: &Tensor, _: usize) -> Result<Option<Tensor>> {
     Ok(None)
 }

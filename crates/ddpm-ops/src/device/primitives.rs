@@ -1,16 +1,19 @@
-//! What the operations are made of: each by a kernel of ours or by cuDNN where there is one, else composed of candle's.
+//! The functions that the operations of this backend are composed of.
+//!
+//! Each calls a kernel of this crate or of cuDNN if there is one for its tensors, and otherwise composes candle's operations
+//! (`reference.rs`).
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::normalisation::{Gradient, Statistics, Surroundings};
-use super::pointwise::Function;
-use super::{cudnn, kernels, reference};
+use crate::backend::activation::Activation;
 use crate::backend::rearrange::Rearrange;
+use crate::device::fused_norm::{FusedNorm, FusedNormGradient};
+use crate::device::{cudnn, kernels, reference};
 
-/// A weight [out, in, k, k], or [out, in] of one tap, as [out, k, k, in] of that type.
+/// A convolution's weight [out, in, k, k], or [out, in] for k = 1, as a kernel [out, k, k, in] of type `dtype`.
 pub(super) fn kernel(weight: &Tensor, dtype: DType) -> Result<Tensor> {
     match *weight.dims() {
-        [_, _, _, _] if kernels::take(weight) && weight.dtype() == DType::F32 => {
+        [_, _, _, _] if kernels::supports(weight) && weight.dtype() == DType::F32 => {
             kernels::kernel_of_weight(weight, dtype)
         }
         [out, channels] => weight.to_dtype(dtype)?.reshape((out, 1, 1, channels)),
@@ -19,16 +22,17 @@ pub(super) fn kernel(weight: &Tensor, dtype: DType) -> Result<Tensor> {
     }
 }
 
-/// The gradient of [`kernel`] by the weight.
-pub(super) fn kernel_by_weight(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    if weight.rank() == 4 && weight.dtype() == DType::F32 && kernels::take(grad) {
+/// The gradient of a convolution's weight, given that of its kernel.
+pub(super) fn kernel_backward(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    if weight.rank() == 4 && weight.dtype() == DType::F32 && kernels::supports(grad) {
         return kernels::weight_of_kernel(grad);
     }
     let grad = if weight.rank() == 4 { grad.permute((0, 3, 1, 2))?.contiguous()? } else { grad.clone() };
     grad.reshape(weight.shape())?.to_dtype(weight.dtype())
 }
 
-/// The convolution of `x` [batch, height, width, in] with `kernel` [out, k, k, in], zeros around the image.
+/// The convolution of `x` [batch, height, width, in] with `kernel` [out, k, k, in] at stride 1, padded with zeros to keep height and
+/// width. A kernel of one pixel is a matrix product.
 pub(super) fn convolution(x: &Tensor, kernel: &Tensor) -> Result<Tensor> {
     let (batch, height, width, channels) = x.dims4()?;
     if kernel.dim(1)? > 1 {
@@ -42,13 +46,13 @@ pub(super) fn convolution(x: &Tensor, kernel: &Tensor) -> Result<Tensor> {
     matmul(&x, &kernel.reshape((out, channels))?.t()?)?.reshape((batch, height, width, out))
 }
 
-/// Its gradient by `x`.
-pub(super) fn convolution_by_input(grad: &Tensor, kernel: &Tensor) -> Result<Tensor> {
+/// The gradient of the input of [`convolution`].
+pub(super) fn convolution_input_backward(grad: &Tensor, kernel: &Tensor) -> Result<Tensor> {
     let (batch, height, width, out) = grad.dims4()?;
     if kernel.dim(1)? > 1 {
-        return match cudnn::convolution_by_input(grad, kernel)? {
+        return match cudnn::convolution_input_backward(grad, kernel)? {
             Some(out) => Ok(out),
-            None => reference::convolution_by_input(grad, kernel),
+            None => reference::convolution_input_backward(grad, kernel),
         };
     }
     let channels = kernel.dim(3)?;
@@ -56,13 +60,13 @@ pub(super) fn convolution_by_input(grad: &Tensor, kernel: &Tensor) -> Result<Ten
     matmul(&grad, &kernel.reshape((out, channels))?)?.reshape((batch, height, width, channels))
 }
 
-/// Its gradient by `kernel`, whose side is given.
-pub(super) fn convolution_by_kernel(x: &Tensor, grad: &Tensor, side: usize) -> Result<Tensor> {
+/// The gradient of the kernel of [`convolution`], which has `side` × `side` pixels.
+pub(super) fn convolution_kernel_backward(x: &Tensor, grad: &Tensor, side: usize) -> Result<Tensor> {
     let (batch, height, width, channels) = x.dims4()?;
     if side > 1 {
-        return match cudnn::convolution_by_kernel(x, grad, side)? {
+        return match cudnn::convolution_kernel_backward(x, grad, side)? {
             Some(out) => Ok(out),
-            None => reference::convolution_by_kernel(x, grad, side),
+            None => reference::convolution_kernel_backward(x, grad, side),
         };
     }
     let (positions, out) = (batch * height * width, grad.dim(3)?);
@@ -70,104 +74,119 @@ pub(super) fn convolution_by_kernel(x: &Tensor, grad: &Tensor, side: usize) -> R
     matmul(&grad.t()?, &x)?.reshape((out, 1, 1, channels))
 }
 
-/// a · b of matrices, batched or not.
+/// The product a b of matrices, or of batches of matrices.
 pub(super) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     reference::matmul(a, b)
 }
 
-/// Sums over the positions of each channel of each image, wide: [batch, channel].
+/// The sums over the positions of each channel of each image, [batch, channel] in the wide type.
 pub(super) fn sums_over_positions(x: &Tensor) -> Result<Tensor> {
-    if kernels::take(x) { kernels::sums_over_positions(x) } else { reference::sums_over_positions(x) }
+    if kernels::supports(x) { kernels::sums_over_positions(x) } else { reference::sums_over_positions(x) }
 }
 
-/// `y` + offset + residual, each where it is given: offset [batch, channel], wide, over all positions.
-pub(super) fn raised(y: Tensor, offset: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
+/// `y` + offset + residual. The offset [batch, channel], in the wide type, is broadcast over the positions.
+pub(super) fn add_offset_and_residual(y: Tensor, offset: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
     if offset.is_none() && residual.is_none() {
         Ok(y)
-    } else if kernels::take(&y) {
+    } else if kernels::supports(&y) {
         kernels::raised(&y, offset, residual)
     } else {
-        reference::raised(&y, offset, residual)
+        reference::add_offset_and_residual(&y, offset, residual)
     }
 }
 
-/// Group normalisation with its surroundings.
-pub(super) fn normalisation(y: &Tensor, around: &Surroundings<'_>) -> Result<(Tensor, Statistics)> {
-    if kernels::take(y) {
-        let (out, statistics) = kernels::normalisation(y, around)?;
-        Ok((out, Statistics::Kept(statistics)))
+/// What the gradient of a normalisation needs besides its input.
+#[derive(Debug)]
+pub(super) enum Statistics {
+    /// The statistics that the kernels saved.
+    Saved(kernels::Statistics),
+    /// Nothing: the statistics are computed again.
+    Recomputed,
+}
+
+/// silu(norm(y + offset)) + residual
+pub(super) fn group_norm(y: &Tensor, norm: &FusedNorm<'_>) -> Result<(Tensor, Statistics)> {
+    if kernels::supports(y) {
+        let (out, statistics) = kernels::normalisation(y, norm)?;
+        Ok((out, Statistics::Saved(statistics)))
     } else {
-        reference::normalisation(y, around)
+        Ok((reference::group_norm(y, norm)?, Statistics::Recomputed))
     }
 }
 
-/// Its gradient by everything that was given.
-pub(super) fn normalisation_by_all(
+/// The gradients of [`group_norm`].
+pub(super) fn group_norm_backward(
     y: &Tensor,
-    around: &Surroundings<'_>,
+    norm: &FusedNorm<'_>,
     statistics: &Statistics,
     grad: &Tensor,
-) -> Result<Gradient> {
+) -> Result<FusedNormGradient> {
     match statistics {
-        Statistics::Kept(statistics) => kernels::normalisation_by_all(y, around, statistics, grad),
-        Statistics::Again => reference::normalisation_by_all(y, around, grad),
+        Statistics::Saved(statistics) => kernels::normalisation_by_all(y, norm, statistics, grad),
+        Statistics::Recomputed => reference::group_norm_backward(y, norm, grad),
     }
 }
 
 /// softmax(scale · s) over the last axis.
 pub(super) fn softmax(s: &Tensor, scale: f64) -> Result<Tensor> {
-    if kernels::take(s) { kernels::softmax(s, scale) } else { reference::softmax(s, scale) }
+    if kernels::supports(s) { kernels::softmax(s, scale) } else { reference::softmax(s, scale) }
 }
 
-/// Its gradient by s, from its result.
-pub(super) fn softmax_by_input(p: &Tensor, grad: &Tensor, scale: f64) -> Result<Tensor> {
-    if kernels::take(p) {
+/// The gradient of s in [`softmax`], given its result p.
+pub(super) fn softmax_backward(p: &Tensor, grad: &Tensor, scale: f64) -> Result<Tensor> {
+    if kernels::supports(p) {
         kernels::softmax_by_input(p, grad, scale)
     } else {
-        reference::softmax_by_input(p, grad, scale)
+        reference::softmax_backward(p, grad, scale)
     }
 }
 
-/// f of every element.
-pub(super) fn function(f: Function, x: &Tensor) -> Result<Tensor> {
-    if kernels::take(x) { kernels::function(f, x) } else { reference::function(f, x) }
+/// The activation function of every element.
+pub(super) fn activation(activation: Activation, x: &Tensor) -> Result<Tensor> {
+    if kernels::supports(x) { kernels::function(activation, x) } else { reference::activation(activation, x) }
 }
 
-/// grad · f′(x), element by element.
-pub(super) fn function_by_input(f: Function, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
-    if kernels::take(x) { kernels::function_by_input(f, x, grad) } else { reference::function_by_input(f, x, grad) }
+/// The gradient of x in [`activation`].
+pub(super) fn activation_backward(activation: Activation, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    if kernels::supports(x) {
+        kernels::function_by_input(activation, x, grad)
+    } else {
+        reference::activation_backward(activation, x, grad)
+    }
 }
 
-/// Each element with probability `rate` 0, else by 1 / (1 − rate) larger: which ones is a function of `seed` and the shape.
+/// Each element zeroed with probability `rate`, or else multiplied by 1 / (1 − rate). Which elements are zeroed is a function of
+/// `seed` and the shape.
 pub(super) fn dropout(x: &Tensor, rate: f64, seed: u64) -> Result<Tensor> {
-    if kernels::take(x) { kernels::dropout(x, rate, seed) } else { reference::dropout(x, rate, seed) }
+    if kernels::supports(x) { kernels::dropout(x, rate, seed) } else { reference::dropout(x, rate, seed) }
 }
 
-/// What a convolution reads: the channels of one tensor or of two, with values of each channel of each image added, rearranged.
+/// The input of a convolution: the channels of one or two tensors, plus values [batch, channel] broadcast over the positions,
+/// rearranged.
 pub(super) fn join(
     first: &Tensor,
     second: Option<&Tensor>,
     added: Option<&Tensor>,
     arrange: Rearrange,
 ) -> Result<Tensor> {
-    if kernels::take(first) {
+    if kernels::supports(first) {
         kernels::join(first, second, added, arrange)
     } else {
         reference::join(first, second, added, arrange)
     }
 }
 
-/// Its gradient by the part whose channels begin at `from` among `both`.
-pub(super) fn join_by_part(
+/// The gradient of one part of [`join`]: that of `channels` channels from channel `from` on, out of `total`.
+pub(super) fn join_backward(
     grad: &Tensor,
     arrange: Rearrange,
-    both: usize,
+    total: usize,
     from: usize,
     channels: usize,
 ) -> Result<Tensor> {
-    if kernels::take(grad) {
-        kernels::join_by_part(grad, arrange, both, from, channels)
+    if kernels::supports(grad) {
+        kernels::join_by_part(grad, arrange, total, from, channels)
     } else {
-        reference::join_by_part(grad, arrange, from, channels)
+        reference::join_backward(grad, arrange, from, channels)
     }
 }

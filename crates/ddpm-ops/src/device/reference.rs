@@ -1,14 +1,15 @@
-//! The primitives composed of candle's operations: on whatever device, and what the kernels are tested against. Narrow types are
-//! computed in f32 and rounded once, as tensor cores do it.
+//! The primitives composed of candle's operations: they run on any device, and the kernels are tested against them. bf16 is
+//! converted to f32, and results are rounded once, as tensor cores do.
 
 use candle_core::{D, Result, Tensor};
 
-use super::normalisation::{Statistics, Surroundings};
-use super::planes;
-use super::pointwise::Function;
-use super::wide;
+use crate::backend::activation::Activation;
 use crate::backend::rearrange::Rearrange;
+use crate::device::fused_norm::{FusedNorm, FusedNormGradient};
+use crate::device::layout::wide;
+use crate::device::rearrange::{rearrange, rearrange_backward};
 
+/// `x` in the wide type of its type.
 fn widened(x: &Tensor) -> Result<Tensor> {
     x.to_dtype(wide(x.dtype()))
 }
@@ -21,45 +22,50 @@ pub(super) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// `x` [batch, height, width, in], `kernel` [out, k, k, in].
 pub(super) fn convolution(x: &Tensor, kernel: &Tensor) -> Result<Tensor> {
     let padding = kernel.dim(1)? / 2;
-    let first = |t: &Tensor| widened(t)?.permute((0, 3, 1, 2))?.contiguous();
-    let out = first(x)?.conv2d(&first(kernel)?, padding, 1, 1, 1)?;
+    let channels_first = |t: &Tensor| widened(t)?.permute((0, 3, 1, 2))?.contiguous();
+    let out = channels_first(x)?.conv2d(&channels_first(kernel)?, padding, 1, 1, 1)?;
     out.permute((0, 2, 3, 1))?.contiguous()?.to_dtype(x.dtype())
 }
 
-/// The gradient of a convolution by its input: the convolution of the gradient with the taps in reverse.
-pub(super) fn convolution_by_input(grad: &Tensor, kernel: &Tensor) -> Result<Tensor> {
-    let turned = kernel.flip(&[1, 2])?.permute((3, 1, 2, 0))?.contiguous()?;
-    convolution(grad, &turned)
+/// The gradient of a convolution's input: the convolution of the result's gradient with the flipped kernel.
+pub(super) fn convolution_input_backward(grad: &Tensor, kernel: &Tensor) -> Result<Tensor> {
+    let flipped = kernel.flip(&[1, 2])?.permute((3, 1, 2, 0))?.contiguous()?;
+    convolution(grad, &flipped)
 }
 
-/// The gradient of a convolution by its kernel, [out, k, k, in]: tap by tap a product of the gradient and the moved input.
-pub(super) fn convolution_by_kernel(x: &Tensor, grad: &Tensor, side: usize) -> Result<Tensor> {
+/// The gradient of a convolution's kernel, [out, k, k, in]: for each pixel of the kernel, the matrix product of the result's gradient
+/// with the shifted input.
+pub(super) fn convolution_kernel_backward(x: &Tensor, grad: &Tensor, side: usize) -> Result<Tensor> {
     let (batch, height, width, channels_in) = x.dims4()?;
     let channels_out = grad.dim(3)?;
     let positions = batch * height * width;
     let padded = widened(x)?.pad_with_zeros(1, side / 2, side / 2)?.pad_with_zeros(2, side / 2, side / 2)?;
     let grad = widened(grad)?.reshape((positions, channels_out))?.t()?.contiguous()?;
-    let tap = |i: usize| {
-        let moved = padded.narrow(1, i / side, height)?.narrow(2, i % side, width)?.contiguous()?;
-        grad.matmul(&moved.reshape((positions, channels_in))?)
+    let pixel = |i: usize| {
+        let shifted = padded.narrow(1, i / side, height)?.narrow(2, i % side, width)?.contiguous()?;
+        grad.matmul(&shifted.reshape((positions, channels_in))?)
     };
-    let taps = (0..side * side).map(tap).collect::<Result<Vec<_>>>()?;
-    Tensor::stack(&taps, 1)?.reshape((channels_out, side, side, channels_in))?.to_dtype(x.dtype())
+    let pixels = (0..side * side).map(pixel).collect::<Result<Vec<_>>>()?;
+    Tensor::stack(&pixels, 1)?.reshape((channels_out, side, side, channels_in))?.to_dtype(x.dtype())
 }
 
-/// Sums over the positions of each channel of each image, wide: [batch, channel].
+/// The sums over the positions of each channel of each image, [batch, channel] in the wide type.
 pub(super) fn sums_over_positions(x: &Tensor) -> Result<Tensor> {
-    widened(x)?.reshape(image_by_image(x)?)?.sum(1)
+    widened(x)?.reshape(flat_lengths(x)?)?.sum(1)
 }
 
-/// [batch, position, channel] of [batch, …, channel].
-fn image_by_image(x: &Tensor) -> Result<(usize, usize, usize)> {
+/// The lengths (batch, position, channel) of a tensor [batch, …, channel].
+fn flat_lengths(x: &Tensor) -> Result<(usize, usize, usize)> {
     let (batch, channels) = (x.dim(0)?, x.dim(D::Minus1)?);
     Ok((batch, x.dims()[1..x.rank() - 1].iter().product(), channels))
 }
 
 /// `y` [batch, …, channel] + offset [batch, channel] + residual.
-pub(super) fn raised(y: &Tensor, offset: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
+pub(super) fn add_offset_and_residual(
+    y: &Tensor,
+    offset: Option<&Tensor>,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
     let mut sum = widened(y)?;
     if let Some(offset) = offset {
         sum = sum.broadcast_add(&over_positions(offset, y)?)?;
@@ -70,7 +76,7 @@ pub(super) fn raised(y: &Tensor, offset: Option<&Tensor>, residual: Option<&Tens
     sum.to_dtype(y.dtype())
 }
 
-/// [batch, channel] as [batch, 1, …, 1, channel], to be spread over the positions of `like`.
+/// Values [batch, channel] as [batch, 1, …, 1, channel], to be broadcast over the positions of `like`.
 fn over_positions(values: &Tensor, like: &Tensor) -> Result<Tensor> {
     let mut dims = vec![1; like.rank()];
     dims[0] = values.dim(0)?;
@@ -78,51 +84,46 @@ fn over_positions(values: &Tensor, like: &Tensor) -> Result<Tensor> {
     values.reshape(dims)
 }
 
-/// Normalised values [batch, position, group, channel of the group] and 1/σ [batch, 1, group, 1].
-fn normalised(y: &Tensor, around: &Surroundings<'_>) -> Result<(Tensor, Tensor)> {
-    let (batch, positions, channels) = image_by_image(y)?;
-    let y = raised(&widened(y)?, around.offset, None)?;
-    let grouped = y.reshape((batch, positions, around.groups, channels / around.groups))?;
+/// The normalised values [batch, position, group, channel of the group], and 1/σ [batch, 1, group, 1].
+fn normalised(y: &Tensor, norm: &FusedNorm<'_>) -> Result<(Tensor, Tensor)> {
+    let (batch, positions, channels) = flat_lengths(y)?;
+    let y = add_offset_and_residual(&widened(y)?, norm.offset, None)?;
+    let grouped = y.reshape((batch, positions, norm.groups, channels / norm.groups))?;
     let mean = grouped.mean_keepdim(3)?.mean_keepdim(1)?;
     let centred = grouped.broadcast_sub(&mean)?;
     let variance = centred.sqr()?.mean_keepdim(3)?.mean_keepdim(1)?;
-    let inverse = (variance + around.eps)?.sqrt()?.recip()?;
+    let inverse = (variance + norm.eps)?.sqrt()?.recip()?;
     Ok((centred.broadcast_mul(&inverse)?, inverse))
 }
 
-/// Group normalisation with its surroundings.
-pub(super) fn normalisation(y: &Tensor, around: &Surroundings<'_>) -> Result<(Tensor, Statistics)> {
-    let (normal, _) = normalised(y, around)?;
-    let scaled = normal.reshape(y.dims())?.broadcast_mul(around.weight)?.broadcast_add(around.bias)?;
-    let out = if around.silu { scaled.silu()? } else { scaled };
-    let out = raised(&out, None, around.residual)?.to_dtype(y.dtype())?;
-    Ok((out, Statistics::Again))
+/// silu(norm(y + offset)) + residual
+pub(super) fn group_norm(y: &Tensor, norm: &FusedNorm<'_>) -> Result<Tensor> {
+    let (normal, _) = normalised(y, norm)?;
+    let scaled = normal.reshape(y.dims())?.broadcast_mul(norm.weight)?.broadcast_add(norm.bias)?;
+    let out = if norm.silu { scaled.silu()? } else { scaled };
+    add_offset_and_residual(&out, None, norm.residual)?.to_dtype(y.dtype())
 }
 
-/// What [`super::normalisation::Gradient`] says, of the mean of the loss's gradient: with ẑ the normalised values, g the gradient
-/// by them, ∂y = (g − mean g − ẑ mean(g ẑ)) / σ, means over a group.
-pub(super) fn normalisation_by_all(
-    y: &Tensor,
-    around: &Surroundings<'_>,
-    grad: &Tensor,
-) -> Result<super::normalisation::Gradient> {
-    let (normal, inverse) = normalised(y, around)?;
+/// The gradients of [`group_norm`]. With ẑ the normalised values and g their gradient, ∂y = (g − mean(g) − ẑ mean(g ẑ)) / σ, with
+/// means over a group.
+pub(super) fn group_norm_backward(y: &Tensor, norm: &FusedNorm<'_>, grad: &Tensor) -> Result<FusedNormGradient> {
+    let (normal, inverse) = normalised(y, norm)?;
     let flat = normal.reshape(y.dims())?;
     let mut by_scaled = widened(grad)?;
-    if around.silu {
-        let scaled = flat.broadcast_mul(around.weight)?.broadcast_add(around.bias)?;
-        by_scaled = function_by_input(Function::Silu, &scaled, &by_scaled)?;
+    if norm.silu {
+        let scaled = flat.broadcast_mul(norm.weight)?.broadcast_add(norm.bias)?;
+        by_scaled = activation_backward(Activation::Silu, &scaled, &by_scaled)?;
     }
     let channels = y.dim(D::Minus1)?;
     let over_all = |x: Tensor| x.reshape(((), channels))?.sum(0);
     let (weight, bias) = (over_all((&by_scaled * &flat)?)?, over_all(by_scaled.clone())?);
-    let by_normal = by_scaled.broadcast_mul(around.weight)?.reshape(normal.dims())?;
+    let by_normal = by_scaled.broadcast_mul(norm.weight)?.reshape(normal.dims())?;
     let mean = |x: &Tensor| x.mean_keepdim(3)?.mean_keepdim(1);
     let along = normal.broadcast_mul(&mean(&(&by_normal * &normal)?)?)?;
     let input = by_normal.broadcast_sub(&mean(&by_normal)?)?.sub(&along)?.broadcast_mul(&inverse)?;
     let input = input.reshape(y.dims())?;
     let offset = sums_over_positions(&input)?;
-    Ok(super::normalisation::Gradient { input: input.to_dtype(y.dtype())?, offset, weight, bias })
+    Ok(FusedNormGradient { input: input.to_dtype(y.dtype())?, offset, weight, bias })
 }
 
 /// softmax(scale · s) over the last axis.
@@ -132,54 +133,54 @@ pub(super) fn softmax(s: &Tensor, scale: f64) -> Result<Tensor> {
     exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)?.to_dtype(s.dtype())
 }
 
-/// The gradient of [`softmax`] by s, from its result p: scale p (g − Σ g p).
-pub(super) fn softmax_by_input(p: &Tensor, grad: &Tensor, scale: f64) -> Result<Tensor> {
+/// The gradient of s in [`softmax`], given its result p and the gradient g of p: scale p (g − Σ g p).
+pub(super) fn softmax_backward(p: &Tensor, grad: &Tensor, scale: f64) -> Result<Tensor> {
     let (wide_p, wide_grad) = (widened(p)?, widened(grad)?);
     let along = (&wide_p * &wide_grad)?.sum_keepdim(D::Minus1)?;
     ((wide_p * wide_grad.broadcast_sub(&along)?)? * scale)?.to_dtype(p.dtype())
 }
 
-/// f(x)
-pub(super) fn function(f: Function, x: &Tensor) -> Result<Tensor> {
+/// The activation function of every element.
+pub(super) fn activation(activation: Activation, x: &Tensor) -> Result<Tensor> {
     let x_wide = widened(x)?;
-    let out = match f {
-        Function::Silu => x_wide.silu()?,
-        Function::Gelu => x_wide.gelu_erf()?,
-        Function::Mish => crate::composed::mish(&x_wide)?,
-        Function::Relu => x_wide.relu()?,
+    let out = match activation {
+        Activation::Silu => x_wide.silu()?,
+        Activation::Gelu => x_wide.gelu_erf()?,
+        Activation::Mish => crate::composed::mish(&x_wide)?,
+        Activation::Relu => x_wide.relu()?,
     };
     out.to_dtype(x.dtype())
 }
 
-/// grad · f′(x)
-pub(super) fn function_by_input(f: Function, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+/// grad · f′(x), with f the activation function.
+pub(super) fn activation_backward(activation: Activation, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
     let x_wide = widened(x)?;
     let sigmoid = || (x_wide.neg()?.exp()? + 1.0)?.recip();
-    let slope = match f {
+    let derivative = match activation {
         // σ (1 + x (1 − σ))
-        Function::Silu => {
+        Activation::Silu => {
             let s = sigmoid()?;
             (&s * ((&x_wide * s.affine(-1.0, 1.0)?)? + 1.0)?)?
         }
         // Φ + x φ
-        Function::Gelu => {
+        Activation::Gelu => {
             let density = ((x_wide.sqr()? * -0.5)?.exp()? * (2.0 * std::f64::consts::PI).sqrt().recip())?;
             let distribution = ((&x_wide * std::f64::consts::FRAC_1_SQRT_2)?.erf()? + 1.0)?.affine(0.5, 0.0)?;
             (distribution + (&x_wide * density)?)?
         }
         // t + x (1 − t²) σ with t = tanh(ln(1 + e^x))
-        Function::Mish => {
+        Activation::Mish => {
             let softplus = (x_wide.relu()? + (x_wide.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
             let t = softplus.tanh()?;
             let rest = (&x_wide * t.sqr()?.affine(-1.0, 1.0)?)?;
             (t + (rest * sigmoid()?)?)?
         }
-        Function::Relu => x_wide.gt(0.0)?.to_dtype(x_wide.dtype())?,
+        Activation::Relu => x_wide.gt(0.0)?.to_dtype(x_wide.dtype())?,
     };
-    (widened(grad)? * slope)?.to_dtype(grad.dtype())
+    (widened(grad)? * derivative)?.to_dtype(grad.dtype())
 }
 
-/// x by 0 or 1 / (1 − rate): uniform numbers of SplitMix (Steele, Lea & Flood 2014) at `seed`, one an element, decide.
+/// x times 0 or 1 / (1 − rate). Uniform numbers of SplitMix64 (Steele, Lea & Flood 2014) with that seed, one for each element, decide.
 pub(super) fn dropout(x: &Tensor, rate: f64, seed: u64) -> Result<Tensor> {
     let kept = (1.0 / (1.0 - rate)) as f32;
     let factor = |i: u64| {
@@ -194,7 +195,7 @@ pub(super) fn dropout(x: &Tensor, rate: f64, seed: u64) -> Result<Tensor> {
     (widened(x)? * mask)?.to_dtype(x.dtype())
 }
 
-/// What a convolution reads.
+/// The input of a convolution.
 pub(super) fn join(
     first: &Tensor,
     second: Option<&Tensor>,
@@ -205,10 +206,10 @@ pub(super) fn join(
         Some(second) => Tensor::cat(&[first, second], 3)?,
         None => first.clone(),
     };
-    planes::arranged(&raised(&x, added, None)?, arrange)
+    rearrange(&add_offset_and_residual(&x, added, None)?, arrange)
 }
 
-/// The gradient of [`join`] by the part whose channels begin at `from`.
-pub(super) fn join_by_part(grad: &Tensor, arrange: Rearrange, from: usize, channels: usize) -> Result<Tensor> {
-    planes::arranged_by_input(grad, arrange)?.narrow(3, from, channels)?.contiguous()
+/// The gradient of the `channels` channels of [`join`] from channel `from` on.
+pub(super) fn join_backward(grad: &Tensor, arrange: Rearrange, from: usize, channels: usize) -> Result<Tensor> {
+    rearrange_backward(grad, arrange)?.narrow(3, from, channels)?.contiguous()
 }

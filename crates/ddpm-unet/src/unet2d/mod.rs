@@ -59,9 +59,9 @@ impl TimeMlp {
         Ok(Self { linear_1, linear_2: Linear::new(channels, channels, &p.at("linear_2"))? })
     }
 
-    fn forward(&self, tape: &Tape, t: &Tensor, config: &UNet2dConfig, like: &Value) -> Result<Value> {
+    fn forward(&self, tape: &Tape, t: &Tensor, config: &UNet2dConfig) -> Result<Value> {
         let sinusoids = sinusoids(t, config.block_out_channels[0], config.freq_shift, config.flip_sin_to_cos)?;
-        let embedding = tape.constant(&sinusoids, like)?;
+        let embedding = tape.constant(&sinusoids)?;
         self.linear_2.forward(tape, &tape.silu(&self.linear_1.forward(tape, &embedding)?)?)
     }
 }
@@ -85,16 +85,16 @@ impl ClassEmbedding {
         })
     }
 
-    fn forward(&self, tape: &Tape, classes: &Tensor, config: &UNet2dConfig, like: &Value) -> Result<Value> {
+    fn forward(&self, tape: &Tape, classes: &Tensor, config: &UNet2dConfig) -> Result<Value> {
         match self {
             Self::Table(table) => {
                 let rows = classes.to_dtype(DType::I64)?.to_vec1::<i64>()?;
                 // A negative one is no row either.
                 let rows: Vec<usize> = rows.iter().map(|row| usize::try_from(*row).unwrap_or(usize::MAX)).collect();
-                tape.embedding(table, &rows, like)
+                tape.embedding(table, &rows)
             }
-            Self::Timestep(mlp) => mlp.forward(tape, classes, config, like),
-            Self::Identity => tape.constant(classes, like),
+            Self::Timestep(mlp) => mlp.forward(tape, classes, config),
+            Self::Identity => tape.constant(classes),
         }
     }
 }
@@ -151,8 +151,8 @@ impl UNet2d {
     /// a pass of one image takes half the time. It takes up to five times the memory of the weights, and at most 1 GiB more
     /// on the CPU.
     pub fn with_packed_weights(self) -> Self {
-        let prepacked = Some(PackedWeights::default());
-        Self { computation: ComputeOptions { prepacked, ..self.computation }, ..self }
+        let packed_weights = Some(PackedWeights::default());
+        Self { computation: ComputeOptions { packed_weights, ..self.computation }, ..self }
     }
 
     /// The network with the activations of its residual blocks computed again for the gradient rather than kept: in training it
@@ -218,10 +218,10 @@ impl UNet2d {
         config.check_divides(height, width)?;
         Ok(ddpm_ops::recorded(&self.computation, &[x_t], |tape, values| {
             let x = &values[0];
-            let mut time = self.time_embedding.forward(tape, t, config, x)?;
+            let mut time = self.time_embedding.forward(tape, t, config)?;
             match (&self.class_embedding, classes) {
                 (Some(embedding), Some(classes)) if classes.dims().first() == Some(&batch) => {
-                    time = tape.add(&time, &embedding.forward(tape, classes, config, x)?)?;
+                    time = tape.add(&time, &embedding.forward(tape, classes, config)?)?;
                 }
                 (None, None) => {}
                 (Some(_), _) => bail!("this network is conditioned on classes: expected one an image, {batch} of them"),

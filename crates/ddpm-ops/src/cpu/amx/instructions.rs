@@ -1,30 +1,14 @@
-//! The instructions themselves.
-#![allow(unsafe_code)]
+//! The AMX instructions, in assembly.
+#![allow(unsafe_code, reason = "Rust has no stable intrinsics for AMX")]
 
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid, __cpuid_count};
+use std::marker::PhantomData;
 use std::mem::offset_of;
 
-use super::{Factor, Onto, Product, TILE, Tiles};
+use crate::cpu::amx::operands::{Factor, Initial, OutputBlock, TILE};
 
-/// Asks the kernel for the tile registers, once for the whole process.
-pub(super) fn request() -> bool {
-    const TILE_DATA: libc::c_ulong = 18;
-    const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
-    // Leaf 7: EDX bit 22 is AMX-BF16, bit 24 AMX-TILE.
-    let has_unit = __cpuid(0).eax >= 7 && {
-        let leaf = __cpuid_count(7, 0);
-        leaf.edx >> 22 & 1 == 1 && leaf.edx >> 24 & 1 == 1
-    };
-    // The packing that feeds the tiles is compiled for AVX-512; no processor has one without the other.
-    has_unit && is_x86_feature_detected!("avx512f") && {
-        // SAFETY: this request reads and writes no memory of ours. It fails where the kernel has no support.
-        let refused = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) };
-        refused == 0
-    }
-}
-
-/// Eight tiles of 16 rows of 64 bytes (Intel SDM, volume 1, section 18.2.1: palette 1, bytes a row from byte 16, rows from 48).
+/// The configuration of eight tiles of 16 rows of 64 bytes (Intel SDM, volume 1, section 18.2.1): palette 1, the bytes
+/// of a row of each tile from byte 16, the numbers of rows from byte 48.
 #[repr(C, align(64))]
 struct Configuration([u8; 64]);
 
@@ -40,59 +24,73 @@ const CONFIGURATION: Configuration = {
     Configuration(bytes)
 };
 
-pub(super) fn configure() {
-    static HERE: Configuration = CONFIGURATION;
-    // SAFETY: only called where `request` succeeded; the instruction reads the 64 bytes that it is given.
-    unsafe { asm!("ldtilecfg [{}]", in(reg) &HERE, options(nostack, readonly, preserves_flags)) };
+/// Proof that this thread's tile registers are configured. They are released when it is dropped.
+pub(crate) struct Configured {
+    /// The registers are those of this thread, so the proof must not be sent to another.
+    _thread: PhantomData<*const ()>,
 }
 
-pub(super) fn release() {
-    // SAFETY: only called by the drop of a `Tiles`, so where the unit exists.
-    unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) };
+impl Configured {
+    /// Configures the tile registers. To be called only after [`super::permission::request`] has succeeded.
+    pub(super) fn new() -> Self {
+        static STATIC: Configuration = CONFIGURATION;
+        // SAFETY: permission has been granted, so the instruction exists. It reads the 64 bytes that it is given.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &STATIC, options(nostack, readonly, preserves_flags)) };
+        Self { _thread: PhantomData }
+    }
 }
 
-/// Everything that a kernel reads; strides in bytes.
+impl Drop for Configured {
+    fn drop(&mut self) {
+        // SAFETY: a `Configured` exists only where the instructions exist.
+        unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) };
+    }
+}
+
+/// The arguments of the assembly. Strides, steps and offsets are in bytes.
 #[repr(C)]
 struct Arguments {
-    onto: *const f32,
-    onto_row: usize,
-    onto_next: usize,
-    onto_down: usize,
+    initial: *const f32,
+    initial_row: usize,
+    initial_tile: usize,
+    initial_down: usize,
     out: *mut f32,
     out_row: usize,
-    out_next: usize,
+    out_tile: usize,
     out_down: usize,
     a_high: *const u8,
     a_middle: *const u8,
     a_low: *const u8,
     a_row: usize,
-    a_next: usize,
+    a_tile: usize,
     a_step: usize,
     b_high: *const u8,
     b_middle: *const u8,
     b_low: *const u8,
     b_row: usize,
-    b_next: usize,
+    b_tile: usize,
     b_offsets: *const usize,
     steps: usize,
 }
 
 static ZEROS: [f32; TILE] = [0.0; TILE];
 
-/// The kernel around the products of one step, which `$body` lists.
+/// The loop over all steps, with the loads and stores of the sums around it. `$body` lists the instructions of one
+/// step.
 ///
-/// In the body: tiles 0 to 3 are the sums, 4 and 5 the two tiles of `a`, 6 and 7 those of `b`; `r8`, `r9` and `rdi` point to the
-/// parts of `a` (row stride `r10`, to the second tile `rcx`), `r12`, `r13` and the address at `[rsp + 8]` to those of `b` (row
-/// stride `r11`, to the second tile `rdx`); `rax` is this step's offset in `b`, and `rsi` is free.
+/// In the body, tiles 0 to 3 are the sums, 4 and 5 the two tiles of `a`, 6 and 7 those of `b`. `r8`, `r9` and `rdi`
+/// point to the high, middle and low part of `a`, with row stride `r10` and tile stride `rcx`. `r12`, `r13` and the
+/// address at `[rsp + 8]` point to those of `b`, with row stride `r11` and tile stride `rdx`. `rax` is this step's
+/// offset in `b`, and `rsi` is free.
 macro_rules! kernel {
     ($arguments:expr, $($body:literal),+ $(,)?) => {
         asm!(
             "push rdi",
-            // The sums so far: 0 and 1 are the upper row of tiles, 2 and 3 the lower one.
-            "mov rax, [rdi + {onto}]",
-            "mov rcx, [rdi + {onto_row}]",
-            "mov rdx, [rdi + {onto_next}]",
-            "mov rsi, [rdi + {onto_down}]",
+            // The initial sums: tiles 0 and 1 are the upper row of the block, tiles 2 and 3 the lower row.
+            "mov rax, [rdi + {initial}]",
+            "mov rcx, [rdi + {initial_row}]",
+            "mov rdx, [rdi + {initial_tile}]",
+            "mov rsi, [rdi + {initial_down}]",
             "lea r8, [rax + rdx]",
             "tileloadd tmm0, [rax + rcx*1]",
             "tileloadd tmm1, [r8 + rcx*1]",
@@ -104,11 +102,11 @@ macro_rules! kernel {
             "mov r8, [rdi + {a_high}]",
             "mov r9, [rdi + {a_middle}]",
             "mov r10, [rdi + {a_row}]",
-            "mov rcx, [rdi + {a_next}]",
+            "mov rcx, [rdi + {a_tile}]",
             "mov r12, [rdi + {b_high}]",
             "mov r13, [rdi + {b_middle}]",
             "mov r11, [rdi + {b_row}]",
-            "mov rdx, [rdi + {b_next}]",
+            "mov rdx, [rdi + {b_tile}]",
             "mov r14, [rdi + {b_offsets}]",
             "mov r15, [rdi + {steps}]",
             "push qword ptr [rdi + {a_step}]",
@@ -126,7 +124,7 @@ macro_rules! kernel {
             "pop rdi",
             "mov rax, [rdi + {out}]",
             "mov rcx, [rdi + {out_row}]",
-            "mov rdx, [rdi + {out_next}]",
+            "mov rdx, [rdi + {out_tile}]",
             "mov rsi, [rdi + {out_down}]",
             "lea r8, [rax + rdx]",
             "tilestored [rax + rcx*1], tmm0",
@@ -135,25 +133,25 @@ macro_rules! kernel {
             "add r8, rsi",
             "tilestored [rax + rcx*1], tmm2",
             "tilestored [r8 + rcx*1], tmm3",
-            onto = const offset_of!(Arguments, onto),
-            onto_row = const offset_of!(Arguments, onto_row),
-            onto_next = const offset_of!(Arguments, onto_next),
-            onto_down = const offset_of!(Arguments, onto_down),
+            initial = const offset_of!(Arguments, initial),
+            initial_row = const offset_of!(Arguments, initial_row),
+            initial_tile = const offset_of!(Arguments, initial_tile),
+            initial_down = const offset_of!(Arguments, initial_down),
             out = const offset_of!(Arguments, out),
             out_row = const offset_of!(Arguments, out_row),
-            out_next = const offset_of!(Arguments, out_next),
+            out_tile = const offset_of!(Arguments, out_tile),
             out_down = const offset_of!(Arguments, out_down),
             a_high = const offset_of!(Arguments, a_high),
             a_middle = const offset_of!(Arguments, a_middle),
             a_low = const offset_of!(Arguments, a_low),
             a_row = const offset_of!(Arguments, a_row),
-            a_next = const offset_of!(Arguments, a_next),
+            a_tile = const offset_of!(Arguments, a_tile),
             a_step = const offset_of!(Arguments, a_step),
             b_high = const offset_of!(Arguments, b_high),
             b_middle = const offset_of!(Arguments, b_middle),
             b_low = const offset_of!(Arguments, b_low),
             b_row = const offset_of!(Arguments, b_row),
-            b_next = const offset_of!(Arguments, b_next),
+            b_tile = const offset_of!(Arguments, b_tile),
             b_offsets = const offset_of!(Arguments, b_offsets),
             steps = const offset_of!(Arguments, steps),
             in("rdi") &raw const $arguments,
@@ -166,59 +164,63 @@ macro_rules! kernel {
     };
 }
 
+/// Computes `initial` + a b over all steps. `a_first`, `b_first` and `b_offsets` are in bytes, `a_step` in elements.
+///
+/// The caller has checked that all tiles lie within their slices.
 #[allow(clippy::too_many_arguments, reason = "the arguments of a product of tiles")]
 #[inline(always)]
 pub(super) fn multiply<A, B, const PARTS: usize>(
-    _configured: &Tiles,
+    _configured: &Configured,
     a: &Factor<'_, A, PARTS>,
     a_first: usize,
     a_step: usize,
     b: &Factor<'_, B, PARTS>,
     b_first: usize,
     b_offsets: &[usize],
-    out: Product<'_>,
-    onto: Onto<'_>,
+    out: OutputBlock<'_>,
+    initial: Initial<'_>,
 ) {
     const FLOAT: usize = size_of::<f32>();
     let (size_a, size_b) = (size_of::<A>(), size_of::<B>());
     let to = out.values[out.first..].as_mut_ptr();
-    let (row, next) = (out.row * FLOAT, out.next * FLOAT);
-    let (onto, onto_row, onto_next) = match onto {
-        Onto::Zero => (ZEROS.as_ptr(), 0, 0),
-        Onto::Output => (to.cast_const(), row, next),
-        Onto::Rows(rows) => (rows.as_ptr(), TILE * FLOAT, 0),
+    let (row, tile) = (out.row_stride * FLOAT, out.tile_stride * FLOAT);
+    let (initial, initial_row, initial_tile) = match initial {
+        Initial::Zero => (ZEROS.as_ptr(), 0, 0),
+        Initial::Output => (to.cast_const(), row, tile),
+        Initial::Rows(rows) => (rows.as_ptr(), TILE * FLOAT, 0),
     };
     let a_part = |part: usize| a.parts[part].as_ptr().cast::<u8>().wrapping_add(a_first);
     let b_part = |part: usize| b.parts[part].as_ptr().cast::<u8>().wrapping_add(b_first);
     let arguments = Arguments {
-        onto,
-        onto_row,
-        onto_next,
-        onto_down: TILE * onto_row,
+        initial,
+        initial_row,
+        initial_tile,
+        initial_down: TILE * initial_row,
         out: to,
         out_row: row,
-        out_next: next,
+        out_tile: tile,
         out_down: TILE * row,
         a_high: a_part(0),
         a_middle: a_part(1),
         a_low: a_part(PARTS - 1),
-        a_row: a.row * size_a,
-        a_next: a.next * size_a,
+        a_row: a.row_stride * size_a,
+        a_tile: a.tile_stride * size_a,
         a_step: a_step * size_a,
         b_high: b_part(0),
         b_middle: b_part(1),
         b_low: b_part(PARTS - 1),
-        b_row: b.row * size_b,
-        b_next: b.next * size_b,
+        b_row: b.row_stride * size_b,
+        b_tile: b.tile_stride * size_b,
         b_offsets: b_offsets.as_ptr(),
         steps: b_offsets.len(),
     };
-    // SAFETY, of both: `Tiles::multiply` has checked that all tiles of `a`, `b` and the output lie in their slices, and the
-    // tiles of `onto` are the output's, 32 rows of 16 values, or one row of zeros at stride 0. The output is borrowed mutably,
-    // so the factors do not overlap it. A `Tiles` exists, so this thread's tiles are configured; the compiler uses none of
-    // them. All registers that change are declared, or saved on the stack as `rdi` is.
+    // The argument for both blocks of assembly. `TileUnit::multiply` has checked that all tiles of `a`, `b` and the
+    // output lie within their slices. The initial sums are the output's, 32 rows of 16 values, or one row of zeros at
+    // stride 0. The output is borrowed mutably, so the factors do not overlap it. A `Configured` exists, so this
+    // thread's tile registers are configured, and the compiler uses none of them. All registers that change are
+    // declared, except `rdi`, which is saved on the stack and restored.
     if PARTS == 3 {
-        // SAFETY: as above.
+        // SAFETY: see the argument above.
         unsafe {
             kernel!(
                 arguments,
@@ -281,7 +283,7 @@ pub(super) fn multiply<A, B, const PARTS: usize>(
             );
         };
     } else {
-        // SAFETY: as above.
+        // SAFETY: see the argument above.
         unsafe {
             kernel!(
                 arguments,

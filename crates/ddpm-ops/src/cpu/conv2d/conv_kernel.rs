@@ -13,8 +13,9 @@ use crate::cpu::planes::{Input, Output};
 /// A kernel is a type without state. What depends on the weights ([`ConvWeights`]) and what is summed over images
 /// ([`WeightGradientSums`]) is handed from call to call in types of the kernel's own, which its callers do not know.
 ///
-/// The gradient with respect to the input is itself a convolution: of the output's gradient with the flipped weights, in
-/// the geometry [`Geometry::transposed`]. A kernel therefore packs flipped weights and reuses [`ConvKernel::forward`].
+/// The gradient with respect to the input is itself a convolution: of the output's gradient with the flipped weights,
+/// in the geometry [`Geometry::transposed`]. A kernel therefore packs flipped weights and reuses
+/// [`ConvKernel::forward`].
 pub(crate) trait ConvKernel: Debug + Send + Sync {
     /// A name that no other kernel has. It identifies the kernel in the cache of packed weights.
     fn name(&self) -> &'static str;
@@ -33,8 +34,8 @@ pub(crate) trait ConvKernel: Debug + Send + Sync {
     /// Packs `weight` [channel_out, channel_in, ky, kx] into the layout that [`ConvKernel::forward`] reads.
     fn pack<'a>(&self, geometry: &Geometry, weight: &'a [f32]) -> ConvWeights<'a>;
 
-    /// Packs the flipped weights, for the gradient with respect to the input: the kernel rotated by 180°, input and output
-    /// channels exchanged. `weight` and `geometry` are those of the convolution itself.
+    /// Packs the flipped weights, for the gradient with respect to the input: the kernel rotated by 180°, input and
+    /// output channels exchanged. `weight` and `geometry` are those of the convolution itself.
     fn pack_flipped(&self, geometry: &Geometry, weight: &[f32]) -> ConvWeights<'static>;
 
     /// Convolves `images` images of `input` on up to `threads` threads and writes, or overwrites, `out`.
@@ -60,8 +61,8 @@ pub(crate) trait ConvKernel: Debug + Send + Sync {
     /// [image, channel_out, height, width].
     fn accumulate(&self, sums: &mut WeightGradientSums, images: usize, input: &Input<'_>, grad: &[f32], threads: usize);
 
-    /// The gradients of weight [channel_out, channel_in, ky, kx] and bias `[channel_out]`: the sums of all threads, added in
-    /// their order.
+    /// The gradients of weight [channel_out, channel_in, ky, kx] and bias `[channel_out]`: the sums of all threads,
+    /// added in their order.
     fn finish(&self, geometry: &Geometry, sums: Vec<WeightGradientSums>) -> (Buffer, Buffer);
 }
 

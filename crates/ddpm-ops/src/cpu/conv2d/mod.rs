@@ -1,19 +1,18 @@
 //! Convolution kernels: the list of them and the rule that selects one.
 //!
-//! A kernel is a type without state that implements [`ConvKernel`], in a file named after it. To add one, write that file,
-//! declare it below, and add the type to [`KERNELS`].
+//! A kernel is a type without state that implements [`ConvKernel`], in a file named after it. To add one, write that
+//! file, declare it below, and add the type to [`KERNELS`].
 
 mod amx;
-mod channel_block;
+mod blocked_layout;
 mod conv_kernel;
 mod im2col;
 mod padded_planes;
 mod pointwise;
 mod winograd;
-mod winograd_transform;
 
 use self::amx::Amx;
-pub(crate) use self::conv_kernel::{ConvKernel, ConvWeights};
+pub(crate) use self::conv_kernel::{ConvKernel, ConvWeights, WeightGradientSums};
 use self::im2col::Im2col;
 use self::pointwise::Pointwise;
 use self::winograd::Winograd;

@@ -1,62 +1,69 @@
-//! Images of one channel laid end to end with zeros between them, so that a shifted image is a shifted slice.
+//! Images of one channel one after another with zeros between them, so that a shifted image is a shifted slice.
+//!
+//! A convolution that reads its input in this layout needs no im2col: for every tap, the inputs of all positions are
+//! one slice, and the taps differ only in where that slice begins.
 
 use crate::cpu::geometry::Geometry;
 
-/// Positions that one run of the inner loops should have: enough that the weights, which each run reads once, stay a small
-/// part of what it reads; few enough that its planes stay in the second-level cache.
-const POSITIONS: usize = 512;
-
-/// The number of images that are computed together, of `images` divided over `threads`.
-pub(crate) fn images_of_positions(geometry: &Geometry, images: usize, threads: usize) -> usize {
-    POSITIONS.div_ceil(padded(geometry, 1).positions().max(1)).min(images.div_ceil(threads)).max(1)
-}
-
-/// The padded planes of `images` images of a convolution.
-pub(crate) fn padded(geometry: &Geometry, images: usize) -> PaddedPlanes {
-    let (Geometry { height, width, .. }, padding) = (*geometry, geometry.padding());
-    // Without padding an image is one long line, and lines follow one another without a gap.
-    let (height, width) = if padding == 0 { (1, height * width) } else { (height, width) };
-    PaddedPlanes { images, height, width, padding }
-}
-
-/// A row of zeros' worth of padding is shared: the zeros right of a line are those left of the next, the zeros below an image
-/// those above the next. The taps of a convolution are then offsets, whatever the position.
+/// The layout of the padded planes of one channel of some images.
+///
+/// Padding is shared: the zeros to the right of a line are those to the left of the next, and the zeros below an image
+/// are those above the next.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PaddedPlanes {
     pub(crate) images: usize,
     pub(crate) height: usize,
     pub(crate) width: usize,
+    /// The number of zeros on each side.
     pub(crate) padding: usize,
 }
 
 impl PaddedPlanes {
-    /// From the start of a line to the start of the next.
-    pub(crate) fn pitch(&self) -> usize {
+    /// The padded planes of `images` images of a convolution.
+    pub(crate) fn new(geometry: &Geometry, images: usize) -> Self {
+        let (Geometry { height, width, .. }, padding) = (*geometry, geometry.padding());
+        // Without padding, lines follow one another without a gap, so an image is treated as one long line.
+        let (height, width) = if padding == 0 { (1, height * width) } else { (height, width) };
+        Self { images, height, width, padding }
+    }
+
+    /// The number of images that are convolved together, of `images` images divided among `threads` threads.
+    pub(crate) fn images_together(geometry: &Geometry, images: usize, threads: usize) -> usize {
+        /// The desired number of positions of one call. With so many, the weights, which every call reads once, are a
+        /// small part of what it reads; with not many more, the packed planes still fit into the second-level cache.
+        const POSITIONS: usize = 512;
+        let positions = Self::new(geometry, 1).positions();
+        POSITIONS.div_ceil(positions.max(1)).min(images.div_ceil(threads)).max(1)
+    }
+
+    /// The distance from one line to the next.
+    pub(crate) fn line_stride(&self) -> usize {
         self.width + self.padding
     }
 
-    /// Where the line `y` of an image begins, counted from the first one's first.
+    /// The index of the first position of line `y` of an image.
     pub(crate) fn line(&self, image: usize, y: usize) -> usize {
-        (image * (self.height + self.padding) + y) * self.pitch()
+        (image * (self.height + self.padding) + y) * self.line_stride()
     }
 
-    /// The zeros before the first element. The tap (ky, kx) of the position p then reads element p + ky · pitch + kx.
+    /// The number of zeros before position 0. Tap (ky, kx) of position p then reads element `p + ky · line_stride +
+    /// kx`.
     pub(crate) fn lead(&self) -> usize {
-        self.padding * self.pitch() + self.padding
+        self.padding * self.line_stride() + self.padding
     }
 
-    /// How many positions there are from the first to the last element, zeros between them included.
+    /// The number of positions from the first to the last, including the zeros between them.
     pub(crate) fn positions(&self) -> usize {
         if self.images == 0 { 0 } else { self.line(self.images - 1, self.height - 1) + self.width }
     }
 
-    /// The taps of a square kernel of side 2 · padding + 1, in the order of its rows.
+    /// The offsets of the taps of a square kernel of side 2 · padding + 1, row by row.
     pub(crate) fn taps(&self) -> impl Iterator<Item = usize> + use<> {
-        let (side, pitch) = (2 * self.padding + 1, self.pitch());
-        (0..side * side).map(move |tap| tap / side * pitch + tap % side)
+        let (side, line_stride) = (2 * self.padding + 1, self.line_stride());
+        (0..side * side).map(move |tap| tap / side * line_stride + tap % side)
     }
 
-    /// Elements of a plane which is read at every tap from up to `overrun` positions more than there are.
+    /// The number of elements of one channel, if every tap is read at up to `overrun` positions beyond the last.
     pub(crate) fn len(&self, overrun: usize) -> usize {
         self.positions() + overrun + 2 * self.lead()
     }

@@ -1,93 +1,49 @@
-//! Convolution by 3 × 3 kernels in the transformed domain of Winograd (`winograd.rs`).
+//! Convolution with 3 × 3 kernels by Winograd's minimal filtering algorithm (Lavin & Gray 2016).
 //!
-//! Sixteen channels lie side by side from the first step to the last (`channel_block.rs`), so that what is done to a tile is done
-//! to vectors of channels. The gradient of the input is the convolution with the kernel turned by 180°; that of the weights is,
-//! at each point, the product of the transformed input with the transformed gradient over all tiles.
+//! Tiles of 4 × 4 outputs are computed from windows of 6 × 6 inputs. Windows and kernels are transformed to 36 points,
+//! where the convolution is one product per pair of channels and point, so that over all channels it is 36 matrix
+//! products of [tile, channel_in] with [channel_in, channel_out]. The products are then transformed to outputs. A tile
+//! takes 36 multiplications per pair of channels where a direct convolution takes 144.
+//!
+//! All steps work on blocks of sixteen channels (`blocked_layout`), so that the transforms are done for vectors of
+//! channels, and the transformed arrays are panels of the micro-kernel. The gradient of the input is the convolution
+//! with the flipped weights; that of the weights (`weight_gradient`) is, at each point, the product of the transformed
+//! input with the transformed output gradient over all tiles.
+
+mod tiling;
+mod transformed_filter;
+mod transformed_tiles;
+mod transforms;
+mod weight_gradient;
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use self::tiling::Tiling;
+use self::transformed_filter::TransformedFilter;
+use self::transformed_tiles::transform_tiles;
+use self::transforms::{InputTransform, OutputTransform, POINTS, TAPS, TILE_SIDE, in_two_dimensions};
+use self::weight_gradient::WeightGradient;
 use crate::cpu::buffer::Buffer;
-use crate::cpu::conv2d::channel_block::Positions;
+use crate::cpu::conv2d::blocked_layout::BlockedLayout;
 use crate::cpu::conv2d::conv_kernel::{ConvKernel, ConvWeights, WeightGradientSums};
-use crate::cpu::conv2d::winograd_transform::{self, POINTS, SIDE, Transform, in_two_dimensions};
 use crate::cpu::geometry::Geometry;
+use crate::cpu::micro_kernel::{LeftLayout, PANEL, PANEL_BLOCK, PanelProduct};
 use crate::cpu::planes::{Input, Output};
-use crate::cpu::squares::{AREA, Lies, Product, SQUARE};
-use crate::cpu::vectorise::vectorise;
-use crate::cpu::{self, each};
+use crate::cpu::scratch::{with_scratch, with_second_scratch};
+use crate::cpu::work_division::for_each_item;
 
-/// Taps of a kernel.
-const TAPS: usize = 9;
+/// The desired number of tiles of one call. With so many, the weights, which every call reads once, are a small part of
+/// what it reads.
+const TILES_TOGETHER: usize = 64;
+/// The smallest number of input and output channels. With fewer, the padding to blocks of sixteen costs more than the
+/// transform saves.
+const MIN_CHANNELS: usize = 8;
+/// The smallest number of tiles. With fewer, reading the weights takes longer than the products, and transformed
+/// weights are four times as large.
+const MIN_TILES: usize = 5;
 
-/// Tiles that are worked on together: enough that the weights, which each run reads once, stay a small part of what it reads.
-const TILES: usize = 64;
-
-/// Fewest channels in and out: below, the padding to whole squares costs more than the transform saves.
-const FEWEST_CHANNELS: usize = 8;
-/// Below, reading the weights takes longer than the products, and in this form there are four times as many.
-const FEWEST_TILES: usize = 5;
-
-/// How the planes of some images are cut into tiles, numbered image by image and line by line.
-#[derive(Debug, Clone, Copy)]
-struct Tiling {
-    images: usize,
-    height: usize,
-    width: usize,
-}
-
-impl Tiling {
-    fn new(geometry: &Geometry, images: usize) -> Self {
-        Self { images, height: geometry.height, width: geometry.width }
-    }
-
-    fn rows(&self) -> usize {
-        self.height.div_ceil(SIDE)
-    }
-
-    fn columns(&self) -> usize {
-        self.width.div_ceil(SIDE)
-    }
-
-    fn tiles(&self) -> usize {
-        self.images * self.rows() * self.columns()
-    }
-
-    /// Tiles, padded to whole squares.
-    fn padded(&self) -> usize {
-        self.tiles().next_multiple_of(SQUARE)
-    }
-
-    /// Whole tiles of all planes, with `border` positions around each plane.
-    fn positions(&self, border: usize) -> Positions {
-        let pitch = self.columns() * SIDE + 2 * border;
-        let image = (self.rows() * SIDE + 2 * border) * pitch;
-        let Self { images, height, width } = *self;
-        Positions { images, height, width, first: border * (pitch + 1), pitch, image }
-    }
-
-    /// Where each tile begins, or its window if there is a border.
-    fn starts(&self, positions: Positions) -> impl Iterator<Item = usize> {
-        let (rows, columns) = (self.rows(), self.columns());
-        (0..self.images).flat_map(move |image| {
-            (0..rows * columns)
-                .map(move |tile| image * positions.image + (tile / columns * positions.pitch + tile % columns) * SIDE)
-        })
-    }
-
-    /// From point to point of a block of channels' squares, [point][tile][16]. An odd number of lines of the cache: a power of
-    /// two would put all points in one set of it.
-    fn of_point(&self) -> usize {
-        self.padded() * SQUARE + SQUARE
-    }
-
-    /// From block of channels to block of channels.
-    fn of_block(&self) -> usize {
-        POINTS * self.of_point()
-    }
-}
-
-/// Convolution by 3 × 3 kernels with the minimal filtering algorithm F(4 × 4, 3 × 3).
+/// Convolution with 3 × 3 kernels by Winograd's minimal filtering algorithm F(4 × 4, 3 × 3).
 #[derive(Debug)]
 pub(crate) struct Winograd;
 
@@ -98,14 +54,15 @@ impl ConvKernel for Winograd {
 
     fn supports(&self, geometry: &Geometry, images: usize) -> bool {
         geometry.kernel == 3
-            && geometry.channels_in.min(geometry.channels_out) >= FEWEST_CHANNELS
-            && Tiling::new(geometry, images).tiles() >= FEWEST_TILES
-            // Products, against those of the direct form; the transforms cost about half as much again.
+            && geometry.channels_in.min(geometry.channels_out) >= MIN_CHANNELS
+            && Tiling::new(geometry, images).tiles() >= MIN_TILES
+            // The products at all points, with half as much again for the transforms, against those of a direct
+            // convolution. Planes that are small or end in incomplete tiles do not pay.
             && 3 * POINTS * Tiling::new(geometry, 1).tiles() <= 2 * TAPS * geometry.plane()
     }
 
     fn images_together(&self, geometry: &Geometry, images: usize, _: usize) -> usize {
-        TILES.div_ceil(Tiling::new(geometry, 1).tiles().max(1)).max(1).min(images).max(1)
+        TILES_TOGETHER.div_ceil(Tiling::new(geometry, 1).tiles().max(1)).max(1).min(images).max(1)
     }
 
     fn divides_its_work(&self) -> bool {
@@ -113,11 +70,11 @@ impl ConvKernel for Winograd {
     }
 
     fn pack<'a>(&self, geometry: &Geometry, weight: &'a [f32]) -> ConvWeights<'a> {
-        Weights::new(geometry, weight).erased()
+        TransformedFilter::new(geometry, weight).erased()
     }
 
     fn pack_flipped(&self, geometry: &Geometry, weight: &[f32]) -> ConvWeights<'static> {
-        Weights::flipped(geometry, weight).erased()
+        TransformedFilter::flipped(geometry, weight).erased()
     }
 
     fn forward(
@@ -153,198 +110,13 @@ impl ConvKernel for Winograd {
     }
 }
 
-/// Transformed weights, [block of 16 channels out][point][block of 16 channels in][16 in][16 out], padded by zeros.
-#[derive(Debug)]
-struct Weights {
-    values: Buffer,
-    /// From point to point.
-    of_point: usize,
-}
-
-impl Weights {
-    fn erased(self) -> ConvWeights<'static> {
-        let bytes = size_of_val(&self.values[..]);
-        ConvWeights::packed(self, bytes)
-    }
-
-    /// Of `weight` [channel_out, channel_in, 3, 3].
-    fn new(geometry: &Geometry, weight: &[f32]) -> Self {
-        let Geometry { channels_in, channels_out, .. } = *geometry;
-        Self::transform((channels_out, channels_in), weight, (channels_in * TAPS, TAPS), false)
-    }
-
-    /// Of the input's gradient: the kernel turned by 180°, channels in and out exchanged.
-    fn flipped(geometry: &Geometry, weight: &[f32]) -> Self {
-        let Geometry { channels_in, channels_out, .. } = *geometry;
-        Self::transform((channels_in, channels_out), weight, (TAPS, channels_in * TAPS), true)
-    }
-
-    /// The kernel of column n and term k lies at n · `next.0` + k · `next.1`.
-    fn transform((columns, terms): (usize, usize), weight: &[f32], next: (usize, usize), turned: bool) -> Self {
-        let of_point = terms.div_ceil(SQUARE) * AREA + SQUARE;
-        let mut values = Buffer::new(columns.div_ceil(SQUARE) * POINTS * of_point);
-        values.par_chunks_exact_mut(POINTS * of_point).enumerate().for_each(|(block, to)| {
-            let first = block * SQUARE;
-            let columns = SQUARE.min(columns - first);
-            let weight = &weight[first * next.0..];
-            Arch::new().dispatch(FilterTask { weight, columns, terms, next, turned, of_point, to });
-        });
-        Self { values, of_point }
-    }
-}
-
-/// Transforms the kernels of a block of channels out.
-struct FilterTask<'a> {
-    weight: &'a [f32],
-    columns: usize,
-    terms: usize,
-    next: (usize, usize),
-    turned: bool,
-    of_point: usize,
-    to: &'a mut [f32],
-}
-
-impl WithSimd for FilterTask<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { weight, columns, terms, next, turned, of_point, to } = self;
-        let mut half = [[simd.splat_f32s(0.0); 6]; 3];
-        for term in 0..terms.next_multiple_of(SQUARE) {
-            let mut taps = [[0.0; SQUARE]; TAPS];
-            if term < terms {
-                for column in 0..columns {
-                    let kernel = &weight[column * next.0 + term * next.1..][..TAPS];
-                    for (tap, taps) in taps.iter_mut().enumerate() {
-                        taps[column] = kernel[if turned { TAPS - 1 - tap } else { tap }];
-                    }
-                }
-            }
-            for lane in (0..SQUARE).step_by(S::F32_LANES) {
-                in_two_dimensions::<winograd_transform::Filter, S, 3, 6>(
-                    simd,
-                    &mut half,
-                    #[inline(always)]
-                    |y, x| S::as_simd_f32s(&taps[3 * y + x][lane..]).0[0],
-                    #[inline(always)]
-                    |y, x, value| {
-                        let at = (6 * y + x) * of_point + term * SQUARE + lane;
-                        S::as_mut_simd_f32s(&mut to[at..at + S::F32_LANES]).0[0] = value;
-                    },
-                );
-            }
-        }
-    }
-}
-
-/// The squares of some channels' planes: of windows transformed by `winograd_transform::Input`, or of tiles by `winograd_transform::OutputGradient`.
-/// Adds each channel's sum to `sums`, where there are any.
-fn to_squares<T: Transform<I, 6>, const I: usize>(
-    tiling: &Tiling,
-    input: &Input<'_>,
-    channels: usize,
-    squares: &mut [f32],
-    sums: &mut [f32],
-    threads: usize,
-) {
-    let positions = tiling.positions((I - SIDE) / 2);
-    let framed = tiling.images * positions.image * SQUARE;
-    let plane = tiling.height * tiling.width;
-    // Sums that nobody wants are those of no channel.
-    let mut sums = sums.chunks_mut(SQUARE);
-    let tasks: Vec<_> = squares
-        .chunks_exact_mut(tiling.of_block().max(1))
-        .enumerate()
-        .map(|(block, squares)| (block * SQUARE, squares, sums.next().unwrap_or_default()))
-        .collect();
-    each(threads, tasks.into_par_iter(), |(first, squares, sums)| {
-        cpu::with_spare(framed + (SQUARE + 1) * plane, |spare| {
-            let (framed, spare) = spare.split_at_mut(framed);
-            framed.fill(0.0);
-            positions.read(input, first..channels.min(first + SQUARE), framed, spare);
-            let framed = &*framed;
-            add_positions(framed, sums);
-            Arch::new().dispatch(SquaresTask::<T, I> {
-                tiling,
-                positions,
-                framed,
-                squares,
-                transform: Default::default(),
-            });
-        });
-    });
-}
-
-/// The sum of each channel over all positions, added to `sums`.
-fn add_positions(framed: &[f32], sums: &mut [f32]) {
-    /// Positions summed in f32 before the sum is widened.
-    const RUN: usize = 64;
-    if sums.is_empty() {
-        return;
-    }
-    let mut totals = [0.0f64; SQUARE];
-    vectorise(
-        #[inline(always)]
-        |_| {
-            for run in framed.chunks(RUN * SQUARE) {
-                let mut lanes = [0.0f32; SQUARE];
-                for position in run.chunks_exact(SQUARE) {
-                    lanes.iter_mut().zip(position).for_each(|(lane, value)| *lane += value);
-                }
-                totals.iter_mut().zip(lanes).for_each(|(total, lane)| *total += f64::from(lane));
-            }
-        },
-    );
-    sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum += total as f32);
-}
-
-struct SquaresTask<'a, T, const I: usize> {
-    tiling: &'a Tiling,
-    positions: Positions,
-    framed: &'a [f32],
-    squares: &'a mut [f32],
-    transform: std::marker::PhantomData<T>,
-}
-
-impl<T: Transform<I, 6>, const I: usize> WithSimd for SquaresTask<'_, T, I> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { tiling, positions, framed, squares, .. } = self;
-        let (of_point, lanes) = (tiling.of_point(), S::F32_LANES);
-        let mut half = [[simd.splat_f32s(0.0); 6]; I];
-        for (tile, start) in tiling.starts(positions).enumerate() {
-            let window = &framed[start * SQUARE..];
-            for lane in (0..SQUARE).step_by(lanes) {
-                in_two_dimensions::<T, S, I, 6>(
-                    simd,
-                    &mut half,
-                    #[inline(always)]
-                    |y, x| {
-                        let at = (y * positions.pitch + x) * SQUARE + lane;
-                        S::as_simd_f32s(&window[at..at + lanes]).0[0]
-                    },
-                    #[inline(always)]
-                    |y, x, value| {
-                        let at = (6 * y + x) * of_point + tile * SQUARE + lane;
-                        S::as_mut_simd_f32s(&mut squares[at..at + lanes]).0[0] = value;
-                    },
-                );
-            }
-        }
-        // Tiles that are padding.
-        for point in squares.chunks_exact_mut(of_point) {
-            point[tiling.tiles() * SQUARE..].fill(0.0);
-        }
-    }
-}
-
-/// The convolution of `images` images of `input`, on `threads` threads.
+/// Convolves `images` images of `input` on `threads` threads.
+///
+/// Each step is divided among the threads: the transform of the input by blocks of input channels, the products and
+/// their transform by blocks of output channels, and the copy to the output by images.
 fn forward(
     geometry: &Geometry,
-    weights: &Weights,
+    weights: &TransformedFilter,
     images: usize,
     input: &Input<'_>,
     bias: Option<&[f32]>,
@@ -352,204 +124,91 @@ fn forward(
     threads: usize,
 ) {
     let (tiling, channels_out) = (Tiling::new(geometry, images), geometry.channels_out);
-    let (terms, blocks_out) = (geometry.channels_in.div_ceil(SQUARE), channels_out.div_ceil(SQUARE));
-    let positions = tiling.positions(0);
-    let of_block_out = images * positions.image * SQUARE;
-    let squares_len = terms * tiling.of_block();
-    cpu::with_scratch(squares_len + blocks_out * of_block_out, |scratch| {
-        let (squares, blocks) = scratch.split_at_mut(squares_len);
-        to_squares::<winograd_transform::Input, 6>(&tiling, input, geometry.channels_in, squares, &mut [], threads);
-        let squares = &*squares;
-        each(threads, blocks.par_chunks_exact_mut(of_block_out.max(1)).enumerate(), |(block, out)| {
-            cpu::with_spare(tiling.of_block(), |products| {
-                let weights = &weights.values[block * POINTS * weights.of_point..][..POINTS * weights.of_point];
-                Arch::new().dispatch(TilesTask { tiling, positions, terms, squares, weights, products, out });
+    let (blocks_in, blocks_out) = (geometry.channels_in.div_ceil(PANEL), channels_out.div_ceil(PANEL));
+    let layout = tiling.layout(0);
+    let block_out = images * layout.image_stride * PANEL;
+    let transformed_len = blocks_in * tiling.block_stride();
+    with_scratch(transformed_len + blocks_out * block_out, |scratch| {
+        let (transformed, blocks) = scratch.split_at_mut(transformed_len);
+        transform_tiles::<InputTransform, 6>(&tiling, input, geometry.channels_in, transformed, &mut [], threads);
+        let transformed = &*transformed;
+        for_each_item(threads, blocks.par_chunks_exact_mut(block_out.max(1)).enumerate(), |(block, out)| {
+            with_second_scratch(tiling.block_stride(), |products| {
+                let weights = weights.block(block);
+                Arch::new().dispatch(OutputTask { tiling, layout, blocks_in, transformed, weights, products, out });
             });
         });
         let blocks = &*blocks;
         let plane = geometry.plane();
-        each(threads, out.images(images).into_par_iter().enumerate(), |(image, mut out)| {
-            cpu::with_spare(SQUARE * plane, |spare| {
-                for (block, from) in blocks.chunks_exact(of_block_out.max(1)).enumerate() {
-                    let channels = block * SQUARE..channels_out.min((block + 1) * SQUARE);
-                    positions.write((image, from), bias, channels, &mut out, spare);
+        for_each_item(threads, out.images(images).into_par_iter().enumerate(), |(image, mut out)| {
+            with_second_scratch(PANEL * plane, |scratch| {
+                for (block, from) in blocks.chunks_exact(block_out.max(1)).enumerate() {
+                    let channels = block * PANEL..channels_out.min((block + 1) * PANEL);
+                    layout.unpack((image, from), bias, channels, &mut out, scratch);
                 }
             });
         });
     });
 }
 
-/// The products at all points for a block of channels out, turned to tiles of the output.
-struct TilesTask<'a> {
+/// Computes the products at all points for one block of output channels, and transforms them to tiles of the output.
+struct OutputTask<'a> {
     tiling: Tiling,
-    positions: Positions,
-    /// Blocks of channels in.
-    terms: usize,
-    squares: &'a [f32],
+    layout: BlockedLayout,
+    /// The number of blocks of input channels.
+    blocks_in: usize,
+    /// The transformed input, [block of input channels][point][tile][16].
+    transformed: &'a [f32],
+    /// The transformed weights of the block of output channels.
     weights: &'a [f32],
-    /// Memory for the products, laid out as squares are.
+    /// Memory for the products, [point][tile][16].
     products: &'a mut [f32],
+    /// The block of output channels, `[position][16]`.
     out: &'a mut [f32],
 }
 
-impl WithSimd for TilesTask<'_> {
+impl WithSimd for OutputTask<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { tiling, positions, terms, squares, weights, products, out } = self;
-        let (of_point, lanes) = (tiling.of_point(), S::F32_LANES);
-        let of_weights = weights.len() / POINTS;
-        for (point, out) in products.chunks_exact_mut(of_point).enumerate() {
-            let product = Product {
-                runs: terms,
-                a: &weights[point * of_weights..],
-                a_step: AREA,
-                b: &squares[point * of_point..],
-                b_lies: Lies::InRows(SQUARE),
-                b_step: tiling.of_block(),
+        let Self { tiling, layout, blocks_in, transformed, weights, products, out } = self;
+        let (point_stride, lanes) = (tiling.point_stride(), S::F32_LANES);
+        let weights_stride = weights.len() / POINTS;
+        for (point, out) in products.chunks_exact_mut(point_stride).enumerate() {
+            let product = PanelProduct {
+                blocks: blocks_in,
+                right: &weights[point * weights_stride..],
+                right_step: PANEL_BLOCK,
+                left: &transformed[point * point_stride..],
+                left_layout: LeftLayout::RowMajor(PANEL),
+                left_step: tiling.block_stride(),
                 out,
-                out_row: SQUARE,
+                out_stride: PANEL,
                 rows: tiling.tiles(),
-                add: false,
+                accumulate: false,
             };
             product.compute(simd);
         }
         let products = &*products;
-        let mut half = [[simd.splat_f32s(0.0); SIDE]; 6];
-        for (tile, start) in tiling.starts(positions).enumerate() {
-            let out = &mut out[start * SQUARE..];
-            for lane in (0..SQUARE).step_by(lanes) {
-                in_two_dimensions::<winograd_transform::Output, S, 6, SIDE>(
+        let mut half = [[simd.splat_f32s(0.0); TILE_SIDE]; 6];
+        for (tile, start) in tiling.starts(layout).enumerate() {
+            let out = &mut out[start * PANEL..];
+            for lane in (0..PANEL).step_by(lanes) {
+                in_two_dimensions::<OutputTransform, S, 6, TILE_SIDE>(
                     simd,
                     &mut half,
                     #[inline(always)]
                     |y, x| {
-                        let at = (6 * y + x) * of_point + tile * SQUARE + lane;
+                        let at = (6 * y + x) * point_stride + tile * PANEL + lane;
                         S::as_simd_f32s(&products[at..at + lanes]).0[0]
                     },
                     #[inline(always)]
                     |y, x, value| {
-                        let at = (y * positions.pitch + x) * SQUARE + lane;
+                        let at = (y * layout.line_stride + x) * PANEL + lane;
                         S::as_mut_simd_f32s(&mut out[at..at + lanes]).0[0] = value;
                     },
                 );
-            }
-        }
-    }
-}
-
-/// The gradients of weight and bias over some images, added up run by run.
-#[derive(Debug)]
-struct WeightGradient {
-    geometry: Geometry,
-    /// [block of 16 channels in][point][channel out][16]
-    sums: Buffer,
-    bias: Buffer,
-    /// Whether the sums hold anything yet.
-    begun: bool,
-}
-
-impl WeightGradient {
-    fn new(geometry: Geometry) -> Self {
-        let rows = geometry.channels_in.div_ceil(SQUARE) * POINTS * geometry.channels_out;
-        Self { geometry, sums: Buffer::new(rows * SQUARE), bias: Buffer::zeros(geometry.channels_out), begun: false }
-    }
-
-    /// Adds what `images` images of `input` and the output's gradient [image, channel_out, height, width] give.
-    fn add(&mut self, images: usize, input: &Input<'_>, grad: &[f32], threads: usize) {
-        let Geometry { channels_in, channels_out, height, width, .. } = self.geometry;
-        let tiling = Tiling::new(&self.geometry, images);
-        let add = std::mem::replace(&mut self.begun, true);
-        let (of_point, of_block) = (tiling.of_point(), tiling.of_block());
-        let (blocks_in, blocks_out) = (channels_in.div_ceil(SQUARE), channels_out.div_ceil(SQUARE));
-        cpu::with_scratch((blocks_in + blocks_out) * of_block, |scratch| {
-            let (squares, grad_squares) = scratch.split_at_mut(blocks_in * of_block);
-            to_squares::<winograd_transform::Input, 6>(&tiling, input, channels_in, squares, &mut [], threads);
-            let grad = Input { height, width, ..Input::plain(grad, channels_out, height * width) };
-            let bias = &mut self.bias;
-            to_squares::<winograd_transform::OutputGradient, SIDE>(
-                &tiling,
-                &grad,
-                channels_out,
-                grad_squares,
-                bias,
-                threads,
-            );
-            let (squares, grad_squares) = (&*squares, &*grad_squares);
-            let tasks = self.sums.par_chunks_exact_mut((channels_out * SQUARE).max(1)).enumerate();
-            each(threads, tasks, |(i, sums)| {
-                let (block_in, point) = (i / POINTS, i % POINTS);
-                for (block_out, sums) in sums.chunks_mut(AREA).enumerate() {
-                    Arch::new().dispatch(Product {
-                        runs: tiling.padded() / SQUARE,
-                        a: &squares[block_in * of_block + point * of_point..],
-                        a_step: AREA,
-                        b: &grad_squares[block_out * of_block + point * of_point..],
-                        b_lies: Lies::InColumns,
-                        b_step: AREA,
-                        rows: sums.len() / SQUARE,
-                        out: sums,
-                        out_row: SQUARE,
-                        add,
-                    });
-                }
-            });
-        });
-    }
-
-    /// The gradients of weight [channel_out, channel_in, 3, 3] and bias `[channel_out]`, from the sums of all threads.
-    fn finish(geometry: &Geometry, all: &[Self]) -> (Buffer, Buffer) {
-        let Geometry { channels_in, channels_out, .. } = *geometry;
-        let mut weight = Buffer::new(channels_out * channels_in * TAPS);
-        let begun: Vec<&[f32]> = all.iter().filter(|sums| sums.begun).map(|sums| &sums.sums[..]).collect();
-        weight.par_chunks_exact_mut((channels_in * TAPS).max(1)).enumerate().for_each(|(channel, weight)| {
-            Arch::new().dispatch(FilterGradientTask { sums: &begun, channel, channels_out, weight });
-        });
-        let mut bias = Buffer::zeros(channels_out);
-        for sums in all {
-            bias.iter_mut().zip(&sums.bias[..]).for_each(|(sum, more)| *sum += more);
-        }
-        (weight, bias)
-    }
-}
-
-/// Turns the sums of one channel out to kernels.
-struct FilterGradientTask<'a> {
-    sums: &'a [&'a [f32]],
-    channel: usize,
-    channels_out: usize,
-    weight: &'a mut [f32],
-}
-
-impl WithSimd for FilterGradientTask<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { sums, channel, channels_out, weight } = self;
-        let mut half = [[simd.splat_f32s(0.0); 3]; 6];
-        for (block, weight) in weight.chunks_mut(SQUARE * TAPS).enumerate() {
-            let mut taps = [[0.0; SQUARE]; TAPS];
-            for lane in (0..SQUARE).step_by(S::F32_LANES) {
-                in_two_dimensions::<winograd_transform::FilterGradient, S, 6, 3>(
-                    simd,
-                    &mut half,
-                    #[inline(always)]
-                    |y, x| {
-                        let at = ((block * POINTS + 6 * y + x) * channels_out + channel) * SQUARE + lane;
-                        let mut total = simd.splat_f32s(0.0);
-                        for sums in sums {
-                            total = simd.add_f32s(total, S::as_simd_f32s(&sums[at..at + S::F32_LANES]).0[0]);
-                        }
-                        total
-                    },
-                    #[inline(always)]
-                    |y, x, value| S::as_mut_simd_f32s(&mut taps[3 * y + x][lane..]).0[0] = value,
-                );
-            }
-            for (i, kernel) in weight.chunks_exact_mut(TAPS).enumerate() {
-                kernel.iter_mut().zip(&taps).for_each(|(to, taps)| *to = taps[i]);
             }
         }
     }

@@ -1,8 +1,11 @@
-//! Dropout whose mask is a function of a seed.
+//! Dropout without a stored mask.
 
 use candle_core::{Result, Tensor};
 
-use super::launch::{Elements, address, address_to_write, launch, one_each, unwritten};
+use crate::device::kernels::elements::Elements;
+use crate::device::kernels::launch::launch;
+use crate::device::kernels::launch_shape::thread_per_item;
+use crate::device::kernels::memory::{address, address_to_write, uninitialised};
 
 /// `Dropout` in `kernels.cu`.
 #[derive(Debug, Clone, Copy)]
@@ -13,20 +16,22 @@ struct Dropout {
     seed: u64,
     count: i64,
     rate: f32,
-    kept: f32,
+    scale: f32,
 }
 
-pub(in crate::device) fn dropout(x: &Tensor, rate: f64, seed: u64) -> Result<Tensor> {
+/// Zeroes each element with probability `rate` and multiplies the others by 1 / (1 − rate). Which ones are zeroed is a
+/// function of `seed` and their index, so the backward pass calls this function again, with the gradient.
+pub(crate) fn dropout(x: &Tensor, rate: f64, seed: u64) -> Result<Tensor> {
     let elements = Elements::of(&[x], x.elem_count());
-    let out = unwritten(x.shape(), x.dtype(), x.device())?;
+    let out = uninitialised(x.shape(), x.dtype(), x.device())?;
     let args = Dropout {
         x: address(x)?,
         out: address_to_write(&out)?,
         seed,
         count: x.elem_count() as i64,
         rate: rate as f32,
-        kept: (1.0 / (1.0 - rate)) as f32,
+        scale: (1.0 / (1.0 - rate)) as f32,
     };
-    launch(x.device(), elements, "dropout", one_each(x.elem_count() / elements.pack)?, &args)?;
+    launch(x.device(), elements, "dropout", thread_per_item(x.elem_count() / elements.pack)?, &args)?;
     Ok(out)
 }

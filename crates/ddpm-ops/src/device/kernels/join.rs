@@ -1,9 +1,12 @@
-//! What a convolution reads, out of the tensors that it comes from.
+//! The input of a convolution: the channels of one or two tensors, with values added, and rearranged.
 
 use candle_core::{Result, Tensor};
 
-use super::launch::{Elements, address, address_to_write, launch, number, one_each, optional, unwritten};
 use crate::backend::rearrange::Rearrange;
+use crate::device::kernels::elements::Elements;
+use crate::device::kernels::launch::launch;
+use crate::device::kernels::launch_shape::{thread_per_item, to_i32};
+use crate::device::kernels::memory::{address, address_to_write, optional_address, uninitialised};
 
 /// `Join` in `kernels.cu`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,12 +21,13 @@ struct Join {
     second_channels: i32,
     height: i32,
     width: i32,
-    arrange: i32,
+    rearrange: i32,
     part_from: i32,
     part_channels: i32,
     count: i64,
 }
 
+/// The number of a rearrangement in `kernels.cu`.
 fn code(arrange: Rearrange) -> i32 {
     match arrange {
         Rearrange::AsIs => 0,
@@ -32,7 +36,9 @@ fn code(arrange: Rearrange) -> i32 {
     }
 }
 
-pub(in crate::device) fn join(
+/// The concatenated channels of `first` and `second`, [image, row, column, channel], with the values `added` [image,
+/// channel], rearranged.
+pub(crate) fn join(
     first: &Tensor,
     second: Option<&Tensor>,
     added: Option<&Tensor>,
@@ -41,27 +47,28 @@ pub(in crate::device) fn join(
     let (images, height, width, first_channels) = first.dims4()?;
     let second_channels = second.map_or(Ok(0), |second| second.dim(3))?;
     let (channels, height, width) = arrange.shape((first_channels + second_channels, height, width));
-    let out = unwritten((images, height, width, channels), first.dtype(), first.device())?;
+    let out = uninitialised((images, height, width, channels), first.dtype(), first.device())?;
     let args = Join {
         first: address(first)?,
-        second: optional(second)?,
-        added: optional(added)?,
+        second: optional_address(second)?,
+        added: optional_address(added)?,
         out: address_to_write(&out)?,
-        first_channels: number(first_channels)?,
-        second_channels: number(second_channels)?,
-        height: number(height)?,
-        width: number(width)?,
-        arrange: code(arrange),
+        first_channels: to_i32(first_channels)?,
+        second_channels: to_i32(second_channels)?,
+        height: to_i32(height)?,
+        width: to_i32(width)?,
+        rearrange: code(arrange),
         count: out.elem_count() as i64,
         ..Join::default()
     };
     let elements = Elements::of(&[&out], channels);
-    launch(out.device(), elements, "join", one_each(out.elem_count() / elements.pack)?, &args)?;
+    launch(out.device(), elements, "join", thread_per_item(out.elem_count() / elements.pack)?, &args)?;
     Ok(out)
 }
 
-/// The gradient by the part whose channels begin at `from` among `both`.
-pub(in crate::device) fn join_by_part(
+/// The gradient of one of the two tensors: of the `channels` channels that begin at `from`, of `both` in all. `grad` is
+/// the gradient of the result of [`join`].
+pub(crate) fn join_by_part(
     grad: &Tensor,
     arrange: Rearrange,
     both: usize,
@@ -74,20 +81,20 @@ pub(in crate::device) fn join_by_part(
         Rearrange::UpsampleNearest2x => (height / 2, width / 2),
         Rearrange::PixelUnshuffle2x => (2 * height, 2 * width),
     };
-    let out = unwritten((images, rows, columns, channels), grad.dtype(), grad.device())?;
+    let out = uninitialised((images, rows, columns, channels), grad.dtype(), grad.device())?;
     let args = Join {
         grad: address(grad)?,
         out: address_to_write(&out)?,
-        first_channels: number(both)?,
-        height: number(height)?,
-        width: number(width)?,
-        arrange: code(arrange),
-        part_from: number(from)?,
-        part_channels: number(channels)?,
+        first_channels: to_i32(both)?,
+        height: to_i32(height)?,
+        width: to_i32(width)?,
+        rearrange: code(arrange),
+        part_from: to_i32(from)?,
+        part_channels: to_i32(channels)?,
         count: out.elem_count() as i64,
         ..Join::default()
     };
     let elements = Elements::of(&[&out], channels);
-    launch(out.device(), elements, "join_grad", one_each(out.elem_count() / elements.pack)?, &args)?;
+    launch(out.device(), elements, "join_grad", thread_per_item(out.elem_count() / elements.pack)?, &args)?;
     Ok(out)
 }

@@ -1,11 +1,13 @@
-//! Group normalisation and what surrounds it.
+//! Group normalisation with the operations norm it.
 
 use candle_core::{DType, Result, Tensor};
 
-use super::launch::{
-    Division, Image, address, address_to_write, launch, number, one_each, optional, rows_of, unwritten,
+use crate::device::fused_norm::{FusedNorm, FusedNormGradient};
+use crate::device::kernels::launch::launch;
+use crate::device::kernels::launch_shape::{
+    ImageDivision, ImageShape, LaunchShape, block_per_row, thread_per_item, to_i32,
 };
-use crate::device::normalisation::{Gradient, Surroundings};
+use crate::device::kernels::memory::{address, address_to_write, optional_address, uninitialised};
 
 /// `Norm` in `kernels.cu`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,113 +21,115 @@ struct Norm {
     weight: u64,
     bias: u64,
     partial: u64,
-    means: u64,
-    groups: u64,
-    sums: u64,
-    along: u64,
-    by_offset: u64,
-    image: Image,
+    channel_means: u64,
+    group_statistics: u64,
+    channel_sums: u64,
+    group_means: u64,
+    offset_grad: u64,
+    image: ImageShape,
     group_channels: i32,
     blocks: i32,
     silu: i32,
     eps: f32,
 }
 
-/// What the gradient needs of the forward pass.
+/// The statistics of a forward pass, saved for its backward pass.
 #[derive(Debug)]
-pub(in crate::device) struct Statistics {
-    /// Of each channel of each image, [batch, channel].
-    means: Tensor,
-    /// Mean and 1/σ of each group, [batch, group, 2].
-    groups: Tensor,
+pub(crate) struct Statistics {
+    /// The mean of each channel of each image, [image, channel].
+    channel_means: Tensor,
+    /// The mean and 1/σ of each group of each image, [image, group, 2].
+    group_statistics: Tensor,
 }
 
-fn args(y: &Tensor, around: &Surroundings<'_>, division: &Division, partial: &Tensor) -> Result<Norm> {
+/// The arguments that the forward and the backward pass have in common.
+fn args(y: &Tensor, norm: &FusedNorm<'_>, division: &ImageDivision, partial: &Tensor) -> Result<Norm> {
     Ok(Norm {
         y: address(y)?,
-        offset: optional(around.offset)?,
-        weight: address(around.weight)?,
-        bias: address(around.bias)?,
+        offset: optional_address(norm.offset)?,
+        weight: address(norm.weight)?,
+        bias: address(norm.bias)?,
         partial: address_to_write(partial)?,
         image: division.image,
-        group_channels: number(division.channels() / around.groups)?,
-        blocks: number(division.blocks)?,
-        silu: i32::from(around.silu),
-        eps: around.eps as f32,
+        group_channels: to_i32(division.channels() / norm.groups)?,
+        blocks: to_i32(division.blocks)?,
+        silu: i32::from(norm.silu),
+        eps: norm.eps as f32,
         ..Norm::default()
     })
 }
 
-/// A block for each group of each image.
-fn of_groups(division: &Division, groups: usize) -> Result<([u32; 3], [u32; 2])> {
-    let ([groups, ..], block) = rows_of(groups, division.channels() / groups.max(1))?;
+/// The launch shape with one block for each group of each image.
+fn block_per_group(division: &ImageDivision, groups: usize) -> Result<LaunchShape> {
+    let ([groups, ..], block) = block_per_row(groups, division.channels() / groups.max(1))?;
     Ok(([groups, division.images as u32, 1], block))
 }
 
-pub(in crate::device) fn normalisation(y: &Tensor, around: &Surroundings<'_>) -> Result<(Tensor, Statistics)> {
-    let (device, division) = (y.device(), Division::of(y, &[around.residual])?);
+/// silu(norm(y + offset)) + residual of `y` [image, …, channel], and the statistics for its gradient.
+pub(crate) fn normalisation(y: &Tensor, norm: &FusedNorm<'_>) -> Result<(Tensor, Statistics)> {
+    let (device, division) = (y.device(), ImageDivision::of(y, &[norm.residual])?);
     let (images, channels) = (division.images, division.channels());
-    let wide = |shape: &[usize]| unwritten(shape, DType::F32, device);
+    let wide = |shape: &[usize]| uninitialised(shape, DType::F32, device);
     let partial = wide(&[images, division.blocks, channels, 2])?;
-    let statistics = Statistics { means: wide(&[images, channels])?, groups: wide(&[images, around.groups, 2])? };
-    let out = unwritten(y.shape(), y.dtype(), device)?;
+    let statistics =
+        Statistics { channel_means: wide(&[images, channels])?, group_statistics: wide(&[images, norm.groups, 2])? };
+    let out = uninitialised(y.shape(), y.dtype(), device)?;
     let args = Norm {
-        residual: optional(around.residual)?,
+        residual: optional_address(norm.residual)?,
         out: address_to_write(&out)?,
-        means: address_to_write(&statistics.means)?,
-        groups: address_to_write(&statistics.groups)?,
-        ..args(y, around, &division, &partial)?
+        channel_means: address_to_write(&statistics.channel_means)?,
+        group_statistics: address_to_write(&statistics.group_statistics)?,
+        ..args(y, norm, &division, &partial)?
     };
-    let images = (division.grid(), division.block());
-    launch(device, division.elements, "norm_sums", images, &args)?;
-    launch(device, division.elements, "norm_statistics", of_groups(&division, around.groups)?, &args)?;
-    launch(device, division.elements, "norm_apply", images, &args)?;
+    launch(device, division.elements, "norm_sums", division.shape(), &args)?;
+    launch(device, division.elements, "norm_statistics", block_per_group(&division, norm.groups)?, &args)?;
+    launch(device, division.elements, "norm_apply", division.shape(), &args)?;
     Ok((out, statistics))
 }
 
-pub(in crate::device) fn normalisation_by_all(
+/// The gradients of [`normalisation`] with respect to y, offset, weight and bias.
+pub(crate) fn normalisation_by_all(
     y: &Tensor,
-    around: &Surroundings<'_>,
+    norm: &FusedNorm<'_>,
     statistics: &Statistics,
     grad: &Tensor,
-) -> Result<Gradient> {
-    let (device, division) = (y.device(), Division::of(y, &[Some(grad)])?);
+) -> Result<FusedNormGradient> {
+    let (device, division) = (y.device(), ImageDivision::of(y, &[Some(grad)])?);
     let (images, channels) = (division.images, division.channels());
-    let wide = |shape: &[usize]| unwritten(shape, DType::F32, device);
+    let wide = |shape: &[usize]| uninitialised(shape, DType::F32, device);
     let partial = wide(&[images, division.blocks, channels, 2])?;
-    let (sums, along) = (wide(&[images, channels, 2])?, wide(&[images, around.groups, 2])?);
-    let (offset, out) = (wide(&[images, channels])?, unwritten(y.shape(), y.dtype(), device)?);
+    let (sums, group_means) = (wide(&[images, channels, 2])?, wide(&[images, norm.groups, 2])?);
+    let (offset, out) = (wide(&[images, channels])?, uninitialised(y.shape(), y.dtype(), device)?);
     let args = Norm {
         grad: address(grad)?,
         out: address_to_write(&out)?,
-        means: address(&statistics.means)?,
-        groups: address(&statistics.groups)?,
-        sums: address_to_write(&sums)?,
-        along: address_to_write(&along)?,
-        by_offset: address_to_write(&offset)?,
-        ..args(y, around, &division, &partial)?
+        channel_means: address(&statistics.channel_means)?,
+        group_statistics: address(&statistics.group_statistics)?,
+        channel_sums: address_to_write(&sums)?,
+        group_means: address_to_write(&group_means)?,
+        offset_grad: address_to_write(&offset)?,
+        ..args(y, norm, &division, &partial)?
     };
-    let of_images = (division.grid(), division.block());
-    launch(device, division.elements, "norm_grad_sums", of_images, &args)?;
-    launch(device, division.elements, "norm_grad_statistics", of_groups(&division, around.groups)?, &args)?;
-    launch(device, division.elements, "norm_grad_apply", of_images, &args)?;
+    launch(device, division.elements, "norm_grad_sums", division.shape(), &args)?;
+    launch(device, division.elements, "norm_grad_statistics", block_per_group(&division, norm.groups)?, &args)?;
+    launch(device, division.elements, "norm_grad_apply", division.shape(), &args)?;
     let (weight, bias) = (wide(&[channels])?, wide(&[channels])?);
-    let vectors = Vectors {
-        sums: address(&sums)?,
+    let parameters = ParameterGradients {
+        channel_sums: address(&sums)?,
         weight: address_to_write(&weight)?,
         bias: address_to_write(&bias)?,
-        channels: number(channels)?,
-        images: number(images)?,
+        channels: to_i32(channels)?,
+        images: to_i32(images)?,
     };
-    launch(device, division.elements, "norm_grad_vectors", one_each(channels)?, &vectors)?;
-    Ok(Gradient { input: out, offset, weight, bias })
+    launch(device, division.elements, "norm_grad_parameters", thread_per_item(channels)?, &parameters)?;
+    Ok(FusedNormGradient { input: out, offset, weight, bias })
 }
 
-/// `Vectors` in `kernels.cu`.
+/// `ParameterGradients` in `kernels.cu`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-struct Vectors {
-    sums: u64,
+struct ParameterGradients {
+    channel_sums: u64,
     weight: u64,
     bias: u64,
     channels: i32,

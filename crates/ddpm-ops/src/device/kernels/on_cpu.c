@@ -1,4 +1,5 @@
-// Runs the kernels of kernels.cu on the CPU, for tests: block after block, a block's threads in turns from one barrier to the next.
+// Runs the kernels of kernels.cu on the CPU, for tests. Blocks run one after another; the threads of a block are
+// coroutines, each of which runs until the next barrier before the next one continues.
 
 #include <math.h>
 #include <stdlib.h>
@@ -11,15 +12,16 @@ typedef struct {
 
 static Index threadIdx, blockIdx, blockDim, gridDim;
 
-#define MOST_THREADS 1024
-#define STACK (64 * 1024)
+// The largest number of threads of a block, and the bytes of the stack of each.
+#define MAX_THREADS 1024
+#define STACK_BYTES (64 * 1024)
 
-static ucontext_t turns[MOST_THREADS], caller;
-static char done[MOST_THREADS];
+static ucontext_t coroutines[MAX_THREADS], scheduler;
+static char finished[MAX_THREADS];
 static char *stacks;
-static int turn;
+static int current;
 
-static void __syncthreads(void) { swapcontext(&turns[turn], &caller); }
+static void __syncthreads(void) { swapcontext(&coroutines[current], &scheduler); }
 
 static float __uint_as_float(unsigned bits) {
   float x;
@@ -45,50 +47,52 @@ static const void *arguments;
 
 #define ENTRY(name, Args) \
   static void call_##name(const void *a) { name(*(const Args *)a); }
-#define EVERY(X) \
-  X(norm_sums, Norm) X(norm_statistics, Norm) X(norm_apply, Norm) X(norm_grad_sums, Norm) X(norm_grad_statistics, Norm) \
-  X(norm_grad_vectors, Vectors) \
-  X(norm_grad_apply, Norm) X(plane_sums, Planes) X(plane_totals, Planes) X(plane_raise, Planes) X(softmax, Softmax) \
-  X(softmax_grad, Softmax) X(each, Each) X(each_grad, Each) X(kernel_of_weight, Taps) X(weight_of_kernel, Taps) \
-  X(dropout, Dropout) X(update_squares, Update) X(update_numbers, Update) X(update_apply, Update) \
+#define ALL_KERNELS(X) \
+  X(norm_sums, Norm) X(norm_statistics, Norm) X(norm_apply, Norm) \
+  X(norm_grad_sums, Norm) X(norm_grad_statistics, Norm) X(norm_grad_parameters, ParameterGradients) \
+  X(norm_grad_apply, Norm) X(plane_sums, Planes) X(plane_totals, Planes) X(plane_add, Planes) \
+  X(softmax, Softmax) X(softmax_grad, Softmax) X(activation, Elementwise) X(activation_grad, Elementwise) \
+  X(weight_to_channels_last, WeightLayout) X(weight_from_channels_last, WeightLayout) \
+  X(dropout, Dropout) X(update_squares, Update) X(update_factors, Update) X(update_apply, Update) \
   X(join, Join) X(join_grad, Join)
-EVERY(ENTRY)
+ALL_KERNELS(ENTRY)
 
-static void begin(void) {
+static void run_thread(void) {
   body(arguments);
-  done[turn] = 1;
+  finished[current] = 1;
 }
 
 static void run_block(void) {
   const int threads = (int)(blockDim.x * blockDim.y);
-  for (turn = 0; turn < threads; turn++) {
-    getcontext(&turns[turn]);
-    turns[turn].uc_stack.ss_sp = stacks + (size_t)turn * STACK;
-    turns[turn].uc_stack.ss_size = STACK;
-    turns[turn].uc_link = &caller;
-    done[turn] = 0;
-    makecontext(&turns[turn], begin, 0);
+  for (current = 0; current < threads; current++) {
+    getcontext(&coroutines[current]);
+    coroutines[current].uc_stack.ss_sp = stacks + (size_t)current * STACK_BYTES;
+    coroutines[current].uc_stack.ss_size = STACK_BYTES;
+    coroutines[current].uc_link = &scheduler;
+    finished[current] = 0;
+    makecontext(&coroutines[current], run_thread, 0);
   }
   for (int left = threads; left > 0;) {
-    for (turn = 0; turn < threads; turn++) {
-      if (done[turn]) continue;
-      threadIdx.x = turn % blockDim.x;
-      threadIdx.y = turn / blockDim.x;
-      swapcontext(&caller, &turns[turn]);
-      left -= done[turn];
+    for (current = 0; current < threads; current++) {
+      if (finished[current]) continue;
+      threadIdx.x = current % blockDim.x;
+      threadIdx.y = current / blockDim.x;
+      swapcontext(&scheduler, &coroutines[current]);
+      left -= finished[current];
     }
   }
 }
 
-// 0, or 1 where there is no such kernel, 2 where the block is too large. One call at a time.
+// Runs a kernel. Returns 0, or 1 if there is no such kernel, 2 if the block is too large, 3 if there is no memory for
+// the stacks. Calls must not overlap.
 int RUN(const char *name, const void *a, const unsigned grid[3], const unsigned block[2]) {
   body = NULL;
 #define CHOOSE(kernel, Args) \
   if (strcmp(name, #kernel) == 0) body = call_##kernel;
-  EVERY(CHOOSE)
+  ALL_KERNELS(CHOOSE)
   if (!body) return 1;
   if (block[0] * block[1] > THREADS) return 2;
-  if (!stacks) stacks = malloc((size_t)MOST_THREADS * STACK);
+  if (!stacks) stacks = malloc((size_t)MAX_THREADS * STACK_BYTES);
   if (!stacks) return 3;
   arguments = a;
   gridDim = (Index){grid[0], grid[1], grid[2]};

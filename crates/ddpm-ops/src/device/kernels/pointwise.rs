@@ -1,11 +1,12 @@
-//! Element by element, and sums over positions.
+//! Activation functions, sums over positions, and additions of one value for all positions.
 
 use candle_core::{DType, Result, Tensor};
 
-use super::launch::{
-    Division, Elements, Image, address, address_to_write, launch, number, one_each, optional, unwritten,
-};
-use crate::device::Function;
+use crate::backend::activation::Activation;
+use crate::device::kernels::elements::Elements;
+use crate::device::kernels::launch::launch;
+use crate::device::kernels::launch_shape::{ImageDivision, ImageShape, thread_per_item, to_i32};
+use crate::device::kernels::memory::{address, address_to_write, optional_address, uninitialised};
 
 /// `Planes` in `kernels.cu`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,70 +18,75 @@ struct Planes {
     offset: u64,
     partial: u64,
     sums: u64,
-    image: Image,
+    image: ImageShape,
     blocks: i32,
     images: i32,
 }
 
 impl Planes {
-    fn of(x: &Tensor, division: &Division) -> Result<Self> {
-        let (blocks, images) = (number(division.blocks)?, number(division.images)?);
+    /// The arguments that all kernels have in common.
+    fn of(x: &Tensor, division: &ImageDivision) -> Result<Self> {
+        let (blocks, images) = (to_i32(division.blocks)?, to_i32(division.images)?);
         Ok(Self { x: address(x)?, image: division.image, blocks, images, ..Self::default() })
     }
 }
 
-pub(in crate::device) fn sums_over_positions(x: &Tensor) -> Result<Tensor> {
-    let (device, division) = (x.device(), Division::of(x, &[])?);
-    let partial = unwritten((division.images, division.blocks, division.channels(), 2), DType::F32, device)?;
-    let sums = unwritten((division.images, division.channels()), DType::F32, device)?;
+/// The sums over the positions of each channel of each image of `x` [image, …, channel], in f32: [image, channel].
+pub(crate) fn sums_over_positions(x: &Tensor) -> Result<Tensor> {
+    let (device, division) = (x.device(), ImageDivision::of(x, &[])?);
+    let partial = uninitialised((division.images, division.blocks, division.channels(), 2), DType::F32, device)?;
+    let sums = uninitialised((division.images, division.channels()), DType::F32, device)?;
     let (to_partial, to_sums) = (address_to_write(&partial)?, address_to_write(&sums)?);
     let args = Planes { partial: to_partial, sums: to_sums, ..Planes::of(x, &division)? };
-    launch(device, division.elements, "plane_sums", (division.grid(), division.block()), &args)?;
-    launch(device, division.elements, "plane_totals", one_each(sums.elem_count())?, &args)?;
+    launch(device, division.elements, "plane_sums", division.shape(), &args)?;
+    launch(device, division.elements, "plane_totals", thread_per_item(sums.elem_count())?, &args)?;
     Ok(sums)
 }
 
-pub(in crate::device) fn raised(y: &Tensor, offset: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
-    let (device, division) = (y.device(), Division::of(y, &[residual])?);
-    let out = unwritten(y.shape(), y.dtype(), device)?;
-    let (offset, residual) = (optional(offset)?, optional(residual)?);
+/// `y` + offset + residual, each of them optional. `offset` [image, channel] is added at all positions.
+pub(crate) fn raised(y: &Tensor, offset: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
+    let (device, division) = (y.device(), ImageDivision::of(y, &[residual])?);
+    let out = uninitialised(y.shape(), y.dtype(), device)?;
+    let (offset, residual) = (optional_address(offset)?, optional_address(residual)?);
     let args = Planes { out: address_to_write(&out)?, offset, residual, ..Planes::of(y, &division)? };
-    launch(device, division.elements, "plane_raise", (division.grid(), division.block()), &args)?;
+    launch(device, division.elements, "plane_add", division.shape(), &args)?;
     Ok(out)
 }
 
-/// `Each` in `kernels.cu`.
+/// `Elementwise` in `kernels.cu`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-struct Each {
+struct Elementwise {
     x: u64,
     grad: u64,
     out: u64,
     count: i64,
-    which: i32,
+    function: i32,
 }
 
-fn each(kernel: &'static str, f: Function, x: &Tensor, grad: Option<&Tensor>) -> Result<Tensor> {
+fn elementwise(kernel: &'static str, f: Activation, x: &Tensor, grad: Option<&Tensor>) -> Result<Tensor> {
     let (device, count) = (x.device(), x.elem_count());
     let all: Vec<&Tensor> = [Some(x), grad].into_iter().flatten().collect();
     let elements = Elements::of(&all, count);
-    let out = unwritten(x.shape(), x.dtype(), device)?;
-    let which = match f {
-        Function::Silu => 0,
-        Function::Gelu => 1,
-        Function::Mish => 2,
-        Function::Relu => 3,
+    let out = uninitialised(x.shape(), x.dtype(), device)?;
+    let function = match f {
+        Activation::Silu => 0,
+        Activation::Gelu => 1,
+        Activation::Mish => 2,
+        Activation::Relu => 3,
     };
     let to = address_to_write(&out)?;
-    let args = Each { x: address(x)?, grad: optional(grad)?, out: to, count: count as i64, which };
-    launch(device, elements, kernel, one_each(count / elements.pack)?, &args)?;
+    let args = Elementwise { x: address(x)?, grad: optional_address(grad)?, out: to, count: count as i64, function };
+    launch(device, elements, kernel, thread_per_item(count / elements.pack)?, &args)?;
     Ok(out)
 }
 
-pub(in crate::device) fn function(f: Function, x: &Tensor) -> Result<Tensor> {
-    each("each", f, x, None)
+/// The function of every element.
+pub(crate) fn function(f: Activation, x: &Tensor) -> Result<Tensor> {
+    elementwise("activation", f, x, None)
 }
 
-pub(in crate::device) fn function_by_input(f: Function, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
-    each("each_grad", f, x, Some(grad))
+/// grad · f′(x) for every element.
+pub(crate) fn function_by_input(f: Activation, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    elementwise("activation_grad", f, x, Some(grad))
 }

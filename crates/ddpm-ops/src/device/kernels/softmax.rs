@@ -1,8 +1,11 @@
-//! Softmax over rows.
+//! Softmax over the last axis.
 
 use candle_core::{D, Result, Tensor};
 
-use super::launch::{Elements, address_to_write, launch, number, optional, rows_of, unwritten};
+use crate::device::kernels::elements::Elements;
+use crate::device::kernels::launch::launch;
+use crate::device::kernels::launch_shape::{block_per_row, to_i32};
+use crate::device::kernels::memory::{address_to_write, optional_address, uninitialised};
 
 /// `Softmax` in `kernels.cu`.
 #[derive(Debug, Clone, Copy)]
@@ -16,31 +19,33 @@ struct Softmax {
     scale: f32,
 }
 
-fn of_rows(
+fn softmax_kernel(
     kernel: &'static str,
     (s, p, grad): (Option<&Tensor>, Option<&Tensor>, Option<&Tensor>),
     like: &Tensor,
     scale: f64,
 ) -> Result<Tensor> {
     let columns = like.dim(D::Minus1)?;
-    let out = unwritten(like.shape(), like.dtype(), like.device())?;
+    let out = uninitialised(like.shape(), like.dtype(), like.device())?;
     let args = Softmax {
-        s: optional(s)?,
-        p: optional(p)?,
-        grad: optional(grad)?,
+        s: optional_address(s)?,
+        p: optional_address(p)?,
+        grad: optional_address(grad)?,
         out: address_to_write(&out)?,
-        columns: number(columns)?,
+        columns: to_i32(columns)?,
         scale: scale as f32,
     };
     let elements = Elements::single(like.dtype());
-    launch(like.device(), elements, kernel, rows_of(like.elem_count() / columns, columns)?, &args)?;
+    launch(like.device(), elements, kernel, block_per_row(like.elem_count() / columns, columns)?, &args)?;
     Ok(out)
 }
 
-pub(in crate::device) fn softmax(s: &Tensor, scale: f64) -> Result<Tensor> {
-    of_rows("softmax", (Some(s), None, None), s, scale)
+/// softmax(scale · s) over the last axis.
+pub(crate) fn softmax(s: &Tensor, scale: f64) -> Result<Tensor> {
+    softmax_kernel("softmax", (Some(s), None, None), s, scale)
 }
 
-pub(in crate::device) fn softmax_by_input(p: &Tensor, grad: &Tensor, scale: f64) -> Result<Tensor> {
-    of_rows("softmax_grad", (None, Some(p), Some(grad)), p, scale)
+/// The gradient of [`softmax`] with respect to s, from its result `p`.
+pub(crate) fn softmax_by_input(p: &Tensor, grad: &Tensor, scale: f64) -> Result<Tensor> {
+    softmax_kernel("softmax_grad", (None, Some(p), Some(grad)), p, scale)
 }

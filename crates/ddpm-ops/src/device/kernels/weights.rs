@@ -1,48 +1,51 @@
-//! A convolution's weight as its kernel, and the kernel's gradient as the weight's.
+//! The weight of a convolution with its channels last, and the gradient of such a weight in the original layout.
 
 use candle_core::{DType, Result, Tensor};
 
-use super::launch::{Elements, address, address_to_write, launch, number, one_each, unwritten};
+use crate::device::kernels::elements::Elements;
+use crate::device::kernels::launch::launch;
+use crate::device::kernels::launch_shape::{thread_per_item, to_i32};
+use crate::device::kernels::memory::{address, address_to_write, uninitialised};
 
-/// `Taps` in `kernels.cu`.
+/// `WeightLayout` in `kernels.cu`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-struct Taps {
+struct WeightLayout {
     weight: u64,
-    kernel: u64,
+    channels_last: u64,
     channels: i32,
     taps: i32,
     count: i64,
 }
 
-/// f32 [out, in, k, k] as [out, k, k, in] of `dtype`.
-pub(in crate::device) fn kernel_of_weight(weight: &Tensor, dtype: DType) -> Result<Tensor> {
+/// `weight` [channel_out, channel_in, k, k] in f32, copied to [channel_out, k, k, channel_in] in `dtype`.
+pub(crate) fn kernel_of_weight(weight: &Tensor, dtype: DType) -> Result<Tensor> {
     let (out, channels, side, _) = weight.dims4()?;
-    let kernel = unwritten((out, side, side, channels), dtype, weight.device())?;
-    let args = Taps {
+    let kernel = uninitialised((out, side, side, channels), dtype, weight.device())?;
+    let args = WeightLayout {
         weight: address(weight)?,
-        kernel: address_to_write(&kernel)?,
-        channels: number(channels)?,
-        taps: number(side * side)?,
+        channels_last: address_to_write(&kernel)?,
+        channels: to_i32(channels)?,
+        taps: to_i32(side * side)?,
         count: weight.elem_count() as i64,
     };
     let elements = Elements::single(dtype);
-    launch(weight.device(), elements, "kernel_of_weight", one_each(weight.elem_count())?, &args)?;
+    launch(weight.device(), elements, "weight_to_channels_last", thread_per_item(weight.elem_count())?, &args)?;
     Ok(kernel)
 }
 
-/// [out, k, k, in] as f32 [out, in, k, k].
-pub(in crate::device) fn weight_of_kernel(kernel: &Tensor) -> Result<Tensor> {
+/// `kernel` [channel_out, k, k, channel_in], copied to [channel_out, channel_in, k, k] in f32.
+pub(crate) fn weight_of_kernel(kernel: &Tensor) -> Result<Tensor> {
     let (out, side, _, channels) = kernel.dims4()?;
-    let weight = unwritten((out, channels, side, side), DType::F32, kernel.device())?;
-    let args = Taps {
+    let weight = uninitialised((out, channels, side, side), DType::F32, kernel.device())?;
+    let args = WeightLayout {
         weight: address_to_write(&weight)?,
-        kernel: address(kernel)?,
-        channels: number(channels)?,
-        taps: number(side * side)?,
+        channels_last: address(kernel)?,
+        channels: to_i32(channels)?,
+        taps: to_i32(side * side)?,
         count: kernel.elem_count() as i64,
     };
     let elements = Elements::single(kernel.dtype());
-    launch(kernel.device(), elements, "weight_of_kernel", one_each(kernel.elem_count())?, &args)?;
+    launch(kernel.device(), elements, "weight_from_channels_last", thread_per_item(kernel.elem_count())?, &args)?;
     Ok(weight)
 }

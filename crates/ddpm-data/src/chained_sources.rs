@@ -1,0 +1,51 @@
+//! The concatenation of several image sources.
+
+use crate::error::DataError;
+use crate::image::Image;
+use crate::image_source::ImageSource;
+
+/// Several sources as one: the images of the first source come first.
+#[derive(Debug)]
+pub(crate) struct ChainedSources {
+    /// Each source with the number of images before it.
+    parts: Vec<(usize, Box<dyn ImageSource>)>,
+    len: usize,
+}
+
+impl ChainedSources {
+    pub(crate) fn new(sources: Vec<Box<dyn ImageSource>>) -> Self {
+        let mut len = 0;
+        let mut parts = Vec::new();
+        for source in sources {
+            let offset = len;
+            len += source.len();
+            parts.push((offset, source));
+        }
+        Self { parts, len }
+    }
+
+    /// The source that holds image `index`, and the index of the image in that source.
+    fn locate(&self, index: usize) -> (&dyn ImageSource, usize) {
+        // The last part that begins at or before the index. Empty parts before it begin at the same index; they are
+        // skipped.
+        let part = self.parts.partition_point(|(offset, _)| *offset <= index) - 1;
+        let (offset, source) = &self.parts[part];
+        (source.as_ref(), index - offset)
+    }
+}
+
+impl ImageSource for ChainedSources {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn name(&self, index: usize) -> String {
+        let (source, index) = self.locate(index);
+        source.name(index)
+    }
+
+    fn decode(&self, index: usize) -> Result<Image, DataError> {
+        let (source, index) = self.locate(index);
+        source.decode(index)
+    }
+}

@@ -1,0 +1,70 @@
+//! Grids of images.
+
+use std::path::Path;
+
+use candle_core::Tensor;
+
+use crate::error::DataError;
+use crate::image::Image;
+use crate::pixels::to_images;
+use crate::png_file::save_png;
+
+/// The approximate side in pixels to which small images are enlarged, by a whole factor: an 8 × 8 digit would be hardly
+/// visible.
+const MIN_TILE_SIDE: usize = 64;
+
+/// The number of pixels between images.
+const GAP: usize = 2;
+
+/// The largest side of a grid in pixels up to which its images are enlarged.
+const MAX_ENLARGED_SIDE: usize = 4096;
+
+/// Arranges images in rows of `columns` on a white background. Small images are enlarged by a whole factor.
+///
+/// # Shapes
+/// \[image, channel, height, width\] in \[−1, 1\], with at least one image.
+///
+/// # Errors
+/// [`DataError`] when the tensor has another shape.
+pub fn grid(images: &Tensor, columns: usize) -> Result<Image, DataError> {
+    let images = to_images(images)?;
+    let Some(first) = images.first() else {
+        return Err(DataError::invalid("a grid", "expected at least one image, found none"));
+    };
+    let columns = columns.clamp(1, images.len());
+    let rows = images.len().div_ceil(columns);
+    let side = first.width.max(first.height).max(1);
+    let max_scale = MAX_ENLARGED_SIDE / columns.max(rows) / side;
+    let scale = MIN_TILE_SIDE.div_ceil(side).min(max_scale).max(1);
+    let (width, height) = (first.width * scale, first.height * scale);
+    let mut canvas = Image::zeros(columns * (width + GAP) + GAP, rows * (height + GAP) + GAP, first.channels);
+    canvas.samples.fill(255);
+    for (i, image) in images.iter().enumerate() {
+        let (x, y) = (i % columns * (width + GAP) + GAP, i / columns * (height + GAP) + GAP);
+        canvas.paste(&image.upsampled(scale), x, y);
+    }
+    Ok(canvas)
+}
+
+/// Writes the [`grid`] of the images as a PNG file. The numbers of rows and columns are as equal as possible.
+///
+/// # Errors
+/// [`DataError`] when the tensor has another shape or the file cannot be written.
+pub fn save_grid(path: &Path, images: &Tensor) -> Result<(), DataError> {
+    let columns = (images.dim(0)? as f64).sqrt().ceil() as usize;
+    save_png(path, &grid(images, columns)?)
+}
+
+/// Writes the intermediate states of a sampling process as a PNG file: one row for each image, one column for each
+/// state.
+///
+/// # Shapes
+/// Each state is \[image, channel, height, width\] in \[−1, 1\]; all have the same shape.
+///
+/// # Errors
+/// [`DataError`] when there is no state, the shapes differ, or the file cannot be written.
+pub fn save_strip(path: &Path, states: &[Tensor]) -> Result<(), DataError> {
+    // [image, state, …], flattened into rows of states.
+    let stacked = Tensor::stack(states, 1)?.flatten(0, 1)?;
+    save_png(path, &grid(&stacked, states.len())?)
+}

@@ -1,0 +1,50 @@
+//! The trait of everything that provides images by index.
+
+use crate::error::DataError;
+use crate::image::Image;
+
+/// A set of images that are decoded one at a time, by index. Sources are shared between threads.
+///
+/// # Examples
+/// ```
+/// use ddpm_data::{DataError, Image, ImageSource};
+///
+/// /// 256 grey images of one pixel each.
+/// #[derive(Debug)]
+/// struct Greys;
+///
+/// impl ImageSource for Greys {
+///     fn len(&self) -> usize {
+///         256
+///     }
+///
+///     fn name(&self, index: usize) -> String {
+///         format!("grey {index}")
+///     }
+///
+///     fn decode(&self, index: usize) -> Result<Image, DataError> {
+///         Ok(Image { width: 1, height: 1, channels: 1, samples: vec![index as u8] })
+///     }
+/// }
+///
+/// assert_eq!(Greys.decode(7)?.samples, [7]);
+/// # Ok::<(), DataError>(())
+/// ```
+pub trait ImageSource: Send + Sync + std::fmt::Debug {
+    /// The number of images.
+    fn len(&self) -> usize;
+
+    /// Whether there are no images.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The name of image `index` in messages: its path, or its position in a file.
+    fn name(&self, index: usize) -> String;
+
+    /// Decodes image `index`, which is below [`ImageSource::len`].
+    ///
+    /// # Errors
+    /// [`DataError`] when the image cannot be read or decoded.
+    fn decode(&self, index: usize) -> Result<Image, DataError>;
+}

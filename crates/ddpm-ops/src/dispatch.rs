@@ -1,0 +1,48 @@
+//! The choice of the backend: the only module that names both.
+
+use candle_core::{DType, Result, Tensor};
+
+use crate::backend::Backend;
+use crate::backend::update::UpdateBackend;
+use crate::compute_options::ComputeOptions;
+use crate::cpu::backend::CpuBackend;
+use crate::cpu::update::CpuUpdate;
+use crate::device;
+use crate::device::backend::DeviceBackend;
+use crate::device::tensor_update::TensorUpdate;
+use crate::precision::Precision;
+use crate::tape::gradient::Gradient;
+
+/// Whether all tensors are f32 on the CPU, which the CPU backend computes; the device backend computes everything else. In a test
+/// that emulates the kernels of a GPU, the device backend computes f32 on the CPU too.
+fn on_cpu_backend(tensors: &[&Tensor]) -> bool {
+    !device::emulated() && tensors.iter().all(|tensor| tensor.device().is_cpu() && tensor.dtype() == DType::F32)
+}
+
+/// The backend of a forward pass of `inputs`, of which `first` is the first.
+///
+/// # Errors
+/// When the device fails.
+pub(crate) fn backend(options: &ComputeOptions, first: &Tensor, inputs: &[&Tensor]) -> Result<Box<dyn Backend>> {
+    let packed_weights = options.packed_weights.as_ref();
+    if options.precision != Precision::Bf16 && on_cpu_backend(inputs) {
+        return Ok(Box::new(CpuBackend::new(packed_weights)));
+    }
+    let dtype = options.precision.dtype(first.dtype());
+    let tf32 = options.precision == Precision::Tf32;
+    Ok(Box::new(DeviceBackend::new(first.device(), dtype, tf32, packed_weights)))
+}
+
+/// What updates parameters such as these.
+pub(crate) fn update_backend(tensors: &[&Tensor]) -> &'static dyn UpdateBackend {
+    if on_cpu_backend(tensors) { &CpuUpdate } else { &TensorUpdate }
+}
+
+/// What reads such a gradient.
+pub(crate) fn gradient_backend(gradient: &Gradient) -> &'static dyn UpdateBackend {
+    match gradient.as_tensor() {
+        Some(tensor) => update_backend(&[tensor]),
+        // Only the CPU backend stores gradients in another form than tensors.
+        None => &CpuUpdate,
+    }
+}

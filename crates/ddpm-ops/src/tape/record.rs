@@ -1,0 +1,86 @@
+//! The record of a forward pass.
+
+use std::collections::HashSet;
+
+use candle_core::{Result, Tensor, TensorId};
+
+use crate::tape::gradients::{Accumulate, Gradients};
+
+/// What an operation does with the gradient of its output: it computes those of its inputs and parameters and adds them.
+pub(crate) type Backward<G> = Box<dyn FnOnce(G, &mut Gradients<G>) -> Result<()> + Send>;
+
+/// The operations of a forward pass in their order, with gradients of type `G`.
+pub(crate) struct Record<G> {
+    nodes: usize,
+    /// The node of each operation's output, and its backward step.
+    operations: Vec<(usize, Backward<G>)>,
+    /// The parameters that the operations used and that need a gradient, once each, in the order of their first use.
+    parameters: Vec<Tensor>,
+    known: HashSet<TensorId>,
+    /// False if only the parameters are noted, and no operation.
+    recording: bool,
+}
+
+impl<G> std::fmt::Debug for Record<G> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record").field("operations", &self.operations.len()).finish_non_exhaustive()
+    }
+}
+
+impl<G: Accumulate> Record<G> {
+    /// An empty record. With `recording` false it will note which parameters are used, but keep no operation and no saved tensor.
+    pub(crate) fn new(recording: bool) -> Self {
+        Self { nodes: 0, operations: Vec::new(), parameters: Vec::new(), known: HashSet::new(), recording }
+    }
+
+    /// The index of a new gradient.
+    pub(crate) fn new_node(&mut self) -> usize {
+        self.nodes += 1;
+        self.nodes - 1
+    }
+
+    /// Records an operation if any of its inputs or parameters needs a gradient, and returns the node of its output. `backward` is
+    /// only called, and its tensors are only saved, in that case.
+    pub(crate) fn push(
+        &mut self,
+        inputs: &[Option<usize>],
+        parameters: &[&Tensor],
+        backward: impl FnOnce() -> Backward<G>,
+    ) -> Option<usize> {
+        let tracked: Vec<_> = parameters.iter().filter(|p| p.track_op()).collect();
+        if tracked.is_empty() && inputs.iter().all(Option::is_none) {
+            return None;
+        }
+        for parameter in tracked {
+            if self.known.insert(parameter.id()) {
+                self.parameters.push((*parameter).clone());
+            }
+        }
+        if !self.recording {
+            return None;
+        }
+        let node = self.new_node();
+        self.operations.push((node, backward()));
+        Some(node)
+    }
+
+    /// The parameters that were used and that need a gradient.
+    pub(crate) fn parameters(&self) -> &[Tensor] {
+        &self.parameters
+    }
+
+    /// The gradients of all leaves and parameters, given the gradient of the value at the node `output`.
+    ///
+    /// The tensors that an operation saved are freed as soon as its backward step has run.
+    pub(crate) fn backward(self, output: usize, gradient: G) -> Result<Gradients<G>> {
+        let mut gradients = Gradients::new(self.nodes);
+        gradients.add(Some(output), gradient);
+        for (node, backward) in self.operations.into_iter().rev() {
+            if let Some(gradient) = gradients.take(node) {
+                backward(gradient, &mut gradients)?;
+                gradients.check()?;
+            }
+        }
+        Ok(gradients)
+    }
+}
