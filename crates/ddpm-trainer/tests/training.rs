@@ -1,4 +1,5 @@
-//! Training a network of two parameters: what a step does, that resuming is exact, what a bad loss does.
+//! Training a network with two parameters: what a step does, that a resumed run has the same bits, and how a loss that
+//! is not finite is handled.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -78,7 +79,7 @@ fn trainer(config: TrainConfig) -> Trainer {
     Trainer::new(config, steps, GaussianDiffusion::new(schedule), model(), Device::Cpu).unwrap()
 }
 
-/// Batch k is a function of k, as a loader's is.
+/// Batch k depends on k alone, like that of a data loader.
 fn batches(from: u64) -> impl Iterator<Item = Result<Tensor>> {
     (from..).map(|k| Stream::new(0, Purpose::Synthetic, k).normal((4, 1, 2, 2), &Device::Cpu))
 }
@@ -97,23 +98,26 @@ fn one_step(trainer: &mut Trainer, batches: &mut dyn Iterator<Item = Result<Tens
     reports[0]
 }
 
+/// Records the events of a run.
 #[derive(Default)]
-struct Notes {
+struct EventLog {
+    /// The reported steps.
     steps: Vec<u64>,
     previews: Vec<(u64, Vec<f32>)>,
-    /// Batches that the trainer has taken.
-    taken: Rc<Cell<u64>>,
-    /// Batches taken at the report of each step.
-    taken_at: Vec<u64>,
+    /// Number of batches that the trainer has read.
+    batches_read: Rc<Cell<u64>>,
+    /// The value of `batches_read` when each step was reported.
+    batches_at_report: Vec<u64>,
+    /// The step after which the run is stopped.
     stop_after: Option<u64>,
 }
 
-impl Observer for Notes {
+impl Observer for EventLog {
     fn event(&mut self, event: Event<'_>) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
         match event {
             Event::Step(report) => {
                 self.steps.push(report.step);
-                self.taken_at.push(self.taken.get());
+                self.batches_at_report.push(self.batches_read.get());
             }
             Event::Preview { step, images } => self.previews.push((step, images.flatten_all()?.to_vec1()?)),
             _ => {}
@@ -126,7 +130,11 @@ impl Observer for Notes {
     }
 }
 
-fn go(trainer: &mut Trainer, run: &mut RunDir, notes: &mut Notes) -> std::result::Result<Outcome, TrainerError> {
+fn run_training(
+    trainer: &mut Trainer,
+    run: &mut RunDir,
+    log: &mut EventLog,
+) -> std::result::Result<Outcome, TrainerError> {
     let preview = Preview {
         images: 2,
         image_shape: [1, 2, 2],
@@ -135,9 +143,9 @@ fn go(trainer: &mut Trainer, run: &mut RunDir, notes: &mut Notes) -> std::result
     };
     let describe =
         |step| Ok(ModelDescription::new(&"net", &"schedule", Prediction::Epsilon, &"sampler", 1, [2, 2], step)?);
-    let taken = notes.taken.clone();
-    let mut batches = batches(trainer.state().batches).inspect(|_| taken.set(taken.get() + 1));
-    train(trainer, &mut batches, run, &preview, &describe, notes)
+    let read = log.batches_read.clone();
+    let mut batches = batches(trainer.state().batches).inspect(|_| read.set(read.get() + 1));
+    train(trainer, &mut batches, run, &preview, &describe, log)
 }
 
 #[test]
@@ -147,14 +155,14 @@ fn stopping_and_resuming_changes_no_bit() {
         let root = tempfile::tempdir().unwrap();
         let mut whole = trainer(config.clone());
         let mut run = RunDir::create(root.path().join("whole")).unwrap();
-        let mut notes = Notes::default();
-        assert_eq!(go(&mut whole, &mut run, &mut notes).unwrap(), Outcome::Finished);
-        assert_eq!(notes.previews.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [4, 8, 12]);
+        let mut log = EventLog::default();
+        assert_eq!(run_training(&mut whole, &mut run, &mut log).unwrap(), Outcome::Finished);
+        assert_eq!(log.previews.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [4, 8, 12]);
 
         let mut run = RunDir::create(root.path().join("parts")).unwrap();
         let mut first = trainer(config.clone());
-        let mut stopped = Notes { stop_after: Some(7), ..Notes::default() };
-        assert_eq!(go(&mut first, &mut run, &mut stopped).unwrap(), Outcome::Stopped);
+        let mut stopped = EventLog { stop_after: Some(7), ..EventLog::default() };
+        assert_eq!(run_training(&mut first, &mut run, &mut stopped).unwrap(), Outcome::Stopped);
         let checkpoint = run.load_latest().unwrap().unwrap();
         assert_eq!(checkpoint.step, 7);
         let mut second = trainer(config);
@@ -162,12 +170,12 @@ fn stopping_and_resuming_changes_no_bit() {
         let snapshot =
             ddpm_trainer::Snapshot { ema_parameters: checkpoint.model, training: checkpoint.training, state };
         second.restore(&snapshot).unwrap();
-        let mut resumed = Notes::default();
-        assert_eq!(go(&mut second, &mut run, &mut resumed).unwrap(), Outcome::Finished);
+        let mut resumed = EventLog::default();
+        assert_eq!(run_training(&mut second, &mut run, &mut resumed).unwrap(), Outcome::Finished);
         assert_eq!(resumed.steps, [8, 9, 10, 11, 12]);
         assert_eq!(values(&whole), values(&second));
-        // Previews go on from the same latents.
-        assert_eq!(notes.previews[1..], resumed.previews[..]);
+        // Previews continue from the same latents.
+        assert_eq!(log.previews[1..], resumed.previews[..]);
         let steps: Vec<u64> = read_metrics::<serde_json::Value>(run.metrics_path())
             .unwrap()
             .iter()
@@ -177,7 +185,8 @@ fn stopping_and_resuming_changes_no_bit() {
     }
 }
 
-/// On a GPU steps between two lines of the metrics begin before the reports of those before them: same run, same lines.
+/// On a GPU the steps between two lines of the metrics are taken before the earlier ones are reported. Weights and
+/// metrics are those of a run that reports every step at once.
 #[test]
 fn steps_that_run_ahead_of_their_reports_are_the_same_steps() {
     let root = tempfile::tempdir().unwrap();
@@ -185,16 +194,16 @@ fn steps_that_run_ahead_of_their_reports_are_the_same_steps() {
         let config = TrainConfig { log_every_steps, checkpoint_every_steps: 7, sample_every_steps: 0, ..config() };
         let mut trainer = trainer(config);
         let mut run = RunDir::create(root.path().join(log_every_steps.to_string())).unwrap();
-        let mut notes = Notes::default();
-        assert_eq!(go(&mut trainer, &mut run, &mut notes).unwrap(), Outcome::Finished);
-        assert_eq!(notes.steps, (1..=12).collect::<Vec<_>>());
+        let mut log = EventLog::default();
+        assert_eq!(run_training(&mut trainer, &mut run, &mut log).unwrap(), Outcome::Finished);
+        assert_eq!(log.steps, (1..=12).collect::<Vec<_>>());
         assert_eq!(run.load_latest().unwrap().unwrap().step, 12);
         let mut lines = read_metrics::<serde_json::Value>(run.metrics_path()).unwrap();
         for line in &mut lines {
             line["images_per_sec"].take();
             line["data_wait_share"].take();
         }
-        (values(&trainer), lines, notes.taken_at)
+        (values(&trainer), lines, log.batches_at_report)
     };
     let (every, all, at_once) = numbers(1);
     let (fifth, some, later) = numbers(5);
@@ -203,7 +212,7 @@ fn steps_that_run_ahead_of_their_reports_are_the_same_steps() {
         all.into_iter().filter(|line| [1, 5, 10, 12].contains(&line["step"].as_u64().unwrap())).collect();
     assert_eq!(some, kept);
     assert_eq!(at_once, (1..=12).collect::<Vec<_>>());
-    // Steps 7 and 12 leave checkpoints.
+    // Steps 7 and 12 write checkpoints, which wait for all steps before them.
     let ahead = [1, 5, 5, 5, 5, 7, 7, 10, 10, 10, 12, 12];
     let runs_ahead = DeviceUpdate::takes(model().parameters["a"].as_tensor());
     assert_eq!(later, if runs_ahead { ahead.to_vec() } else { at_once });
@@ -216,7 +225,7 @@ fn accumulating_two_batches_is_a_step_on_both() {
     // The mean loss of the two, each with its own time steps, noise and dropout.
     let mut one = trainer(config());
     let mut data = batches(0);
-    // A rate of nearly nothing leaves the second loss that of the same weights.
+    // With a learning rate of nearly 0, the second loss is that of the same weights.
     let slow = TrainConfig { learning_rate: 1e-30, ..config() };
     let mut slow = trainer(slow);
     let losses: Vec<f64> = (0..2).map(|_| one_step(&mut slow, &mut data).loss).collect();
@@ -425,7 +434,7 @@ fn too_many_skipped_steps_end_the_run_and_spare_the_checkpoint() {
         sampler: SamplerConfig::new(Method::Ddpm, Clipping::None, VarianceKind::FixedLarge, 5, Spacing::Leading),
         seed: 1,
     };
-    let error = train(&mut trainer, &mut data, &mut run, &preview, &describe, &mut Notes::default()).unwrap_err();
+    let error = train(&mut trainer, &mut data, &mut run, &preview, &describe, &mut EventLog::default()).unwrap_err();
     let message = error.to_string();
     assert!(message.contains("3 steps in a row") && message.contains("step-000005"), "{message}");
     assert_eq!(run.load_latest().unwrap().unwrap().step, 5);
