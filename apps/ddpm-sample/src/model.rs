@@ -44,7 +44,7 @@ impl LoadedModel {
         let sampler: SamplerConfig = saved.sampler()?;
         log_defaults(&saved, &sampler, &schedule);
         let schedule = schedule.build().with_context(|| format!("{file}: field `diffusion`"))?;
-        let diffusion = GaussianDiffusion::new(schedule).predicting(saved.description.prediction);
+        let diffusion = GaussianDiffusion::new(schedule).with_prediction(saved.description.prediction);
         Ok(Self { saved, network, diffusion, sampler })
     }
 
@@ -64,7 +64,8 @@ impl LoadedModel {
         let on_device = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(device)?));
         let weights: BTreeMap<String, Tensor> =
             self.saved.tensors.iter().map(on_device).collect::<anyhow::Result<_>>()?;
-        let network = Network::new(&self.network, &weights).with_context(|| self.path().display().to_string())?;
+        let network =
+            Network::from_tensors(&self.network, &weights).with_context(|| self.path().display().to_string())?;
         Ok(network.with_precision(precision).with_packed_weights())
     }
 }

@@ -86,11 +86,12 @@ fn train_step_ms(trainer: &mut Trainer, images: &Tensor, steps: u64) -> anyhow::
 /// The median duration of a prediction for `images`, in milliseconds. The weights do not change, as when sampling.
 fn predict_ms(config: &RunConfig, trainer: &Trainer, images: &Tensor, runs: u64) -> anyhow::Result<f64> {
     let weights = trainer.snapshot().ema_parameters.into_iter().map(|(name, weight)| (name, weight.detach())).collect();
-    let network = Network::new(&config.model, &weights)?.with_precision(config.train.precision).with_packed_weights();
+    let network =
+        Network::from_tensors(&config.model, &weights)?.with_precision(config.train.precision).with_packed_weights();
     let t = Tensor::full(config.diffusion.schedule.timesteps as f32 / 2.0, config.train.batch_size, &Device::Cpu)?;
     median_ms(runs, || {
         // Reading a value back waits for the device.
-        network.forward(images, &t)?.flatten_all()?.get(0)?.to_scalar::<f32>()?;
+        network.forward(images, &t, None)?.flatten_all()?.get(0)?.to_scalar::<f32>()?;
         Ok(())
     })
 }

@@ -66,17 +66,18 @@ pub(crate) fn new_model(
     };
     let (parameters, ema_parameters) = (variables()?, variables()?);
     let weights = parameters.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
-    let trained = Network::new(config, &weights)?.with_precision(train.precision).with_recompute(train.recompute);
+    let trained =
+        Network::from_tensors(config, &weights)?.with_precision(train.precision).with_recompute(train.recompute);
     // Previews need no gradients. Over detached tensors, which share their memory with the variables, candle records
     // nothing.
-    let averaged = Network::new(config, &detached(&ema_parameters))?.with_precision(train.precision);
+    let averaged = Network::from_tensors(config, &detached(&ema_parameters))?.with_precision(train.precision);
     Ok(TrainableModel {
         denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {
-            trained.forward_train(x_t, t, dropout).map_err(candle_core::Error::wrap)
+            trained.forward_train(x_t, t, None, dropout).map_err(candle_core::Error::wrap)
         }),
         parameters,
         ema_denoiser: Box::new(move |x_t: &Tensor, t: &Tensor| {
-            averaged.forward(x_t, t).map_err(candle_core::Error::wrap)
+            averaged.forward(x_t, t, None).map_err(candle_core::Error::wrap)
         }),
         ema_parameters,
     })
