@@ -1,4 +1,4 @@
-//! A network in training and its average, as the trainer wants them.
+//! The model that the trainer trains: a network over its parameters, and the same network over their EMA.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use ddpm_rng::Stream;
 use ddpm_trainer::{TrainConfig, TrainableModel};
 use ddpm_unet::{Network, NetworkConfig};
 
-/// The model that a run begins with.
+/// The model whose weights a new run starts from: `--init`.
 #[derive(Debug)]
 pub(crate) struct Init {
-    /// Where it was found.
+    /// The path that was given.
     pub(crate) path: PathBuf,
     pub(crate) model: ddpm_checkpoint::SavedModel,
 }
@@ -28,7 +28,8 @@ impl Init {
         Ok(Self { path, model })
     }
 
-    /// Whether it is a model of that network.
+    /// Checks that the model has the architecture of `config`: the kind of network, and the name and shape of every
+    /// parameter.
     pub(crate) fn check(&self, config: &NetworkConfig) -> anyhow::Result<()> {
         let own = self.model.network::<NetworkConfig>()?;
         if own.kind() != config.kind() {
@@ -43,8 +44,8 @@ impl Init {
     }
 }
 
-/// The network of that configuration with the weights of `init`, or else initial ones of the seed, and an average that begins
-/// with the same.
+/// A network of the architecture `config` on `device`, with the weights of `init`, or else with weights drawn from the
+/// seed. The EMA starts from the same weights.
 pub(crate) fn new_model(
     config: &NetworkConfig,
     init: Option<&Init>,
@@ -67,7 +68,8 @@ pub(crate) fn new_model(
     let weights = parameters.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
     let trained =
         Network::from_tensors(config, &weights)?.with_precision(train.precision).with_recompute(train.recompute);
-    // Previews need no gradient: over detached tensors, which share their memory with the variables, nothing is recorded.
+    // Previews need no gradients. Over detached tensors, which share their memory with the variables, candle records
+    // nothing.
     let averaged = Network::from_tensors(config, &detached(&ema_parameters))?.with_precision(train.precision);
     Ok(TrainableModel {
         denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {
