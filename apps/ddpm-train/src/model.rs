@@ -1,4 +1,4 @@
-//! Builds the network that is trained and the network with its averaged weights.
+//! The model that the trainer trains: a network over its parameters, and the same network over their EMA.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use ddpm_rng::Stream;
 use ddpm_trainer::{TrainConfig, TrainableModel};
 use ddpm_unet::{Network, NetworkConfig};
 
-/// The trained model that a run starts with.
+/// The model whose weights a new run starts from: `--init`.
 #[derive(Debug)]
 pub(crate) struct Init {
-    /// Path of the model, as it was given or downloaded to.
+    /// The path that was given.
     pub(crate) path: PathBuf,
     pub(crate) model: ddpm_checkpoint::SavedModel,
 }
@@ -31,10 +31,8 @@ impl Init {
         Ok(Self { path, model })
     }
 
-    /// Checks that the model has the network of the configuration.
-    ///
-    /// # Errors
-    /// A usage error that names the first difference.
+    /// Checks that the model has the architecture of `config`: the kind of network, and the name and shape of every
+    /// parameter.
     pub(crate) fn check(&self, config: &NetworkConfig) -> anyhow::Result<()> {
         let own = self.model.network::<NetworkConfig>()?;
         if own.kind() != config.kind() {
@@ -49,8 +47,8 @@ impl Init {
     }
 }
 
-/// Builds the network of `config`, and a second one for its averaged weights. Both start with the weights of `init`, or
-/// with initial weights that the seed determines.
+/// A network of the architecture `config` on `device`, with the weights of `init`, or else with weights drawn from the
+/// seed. The EMA starts from the same weights.
 pub(crate) fn new_model(
     config: &NetworkConfig,
     init: Option<&Init>,
@@ -73,8 +71,8 @@ pub(crate) fn new_model(
     let weights = parameters.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
     let trained =
         Network::from_tensors(config, &weights)?.with_precision(train.precision).with_recompute(train.recompute);
-    // Previews need no gradients. Detached tensors share the memory of the variables, and operations on them are not
-    // recorded.
+    // Previews need no gradients. Over detached tensors, which share their memory with the variables, candle records
+    // nothing.
     let averaged = Network::from_tensors(config, &detached(&ema_parameters))?.with_precision(train.precision);
     Ok(TrainableModel {
         denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {
