@@ -1,7 +1,7 @@
 //! The functions that the operations of this backend are composed of.
 //!
-//! Each calls a kernel of this crate or of cuDNN if there is one for its tensors, and otherwise composes candle's operations
-//! (`reference.rs`).
+//! Each calls a kernel of this crate or of cuDNN if there is one for its tensors, and otherwise composes candle's
+//! operations (`reference.rs`).
 
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -31,8 +31,8 @@ pub(super) fn kernel_backward(grad: &Tensor, weight: &Tensor) -> Result<Tensor> 
     grad.reshape(weight.shape())?.to_dtype(weight.dtype())
 }
 
-/// The convolution of `x` [batch, height, width, in] with `kernel` [out, k, k, in] at stride 1, padded with zeros to keep height and
-/// width. A kernel of one pixel is a matrix product.
+/// The convolution of `x` [batch, height, width, in] with `kernel` [out, k, k, in] at stride 1, padded with zeros to
+/// keep height and width. A kernel of one pixel is a matrix product.
 pub(super) fn convolution(x: &Tensor, kernel: &Tensor) -> Result<Tensor> {
     let (batch, height, width, channels) = x.dims4()?;
     if kernel.dim(1)? > 1 {
@@ -155,14 +155,14 @@ pub(super) fn activation_backward(activation: Activation, x: &Tensor, grad: &Ten
     }
 }
 
-/// Each element zeroed with probability `rate`, or else multiplied by 1 / (1 − rate). Which elements are zeroed is a function of
-/// `seed` and the shape.
+/// Each element zeroed with probability `rate`, or else multiplied by 1 / (1 − rate). Which elements are zeroed is a
+/// function of `seed` and the shape.
 pub(super) fn dropout(x: &Tensor, rate: f64, seed: u64) -> Result<Tensor> {
     if kernels::supports(x) { kernels::dropout(x, rate, seed) } else { reference::dropout(x, rate, seed) }
 }
 
-/// The input of a convolution: the channels of one or two tensors, plus values [batch, channel] broadcast over the positions,
-/// rearranged.
+/// The input of a convolution: the channels of one or two tensors, plus values [batch, channel] broadcast over the
+/// positions, rearranged.
 pub(super) fn join(
     first: &Tensor,
     second: Option<&Tensor>,

@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one JSON object a line, appended as training goes.
+//! `metrics.jsonl`, a log with one JSON object per line.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -11,22 +11,22 @@ use serde_json::{Map, Value};
 use crate::atomic_file::replace_file;
 use crate::error::{CheckpointError, IoContext, Result};
 
-/// A longer line is none of ours.
+/// The longest line that is read, in bytes. This library writes shorter ones.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 
-/// Appends lines to a metrics file. A line that is torn, because the process died or the disk was full, costs that line
-/// and no other.
+/// A metrics file to which lines are appended. A line that is incomplete, because the process was killed or the disk
+/// was full, does not affect other lines.
 #[derive(Debug)]
 pub struct MetricsLog {
     file: File,
     path: PathBuf,
-    /// The length up to the last whole line.
+    /// The length up to the end of the last complete line.
     length: u64,
 }
 
 impl MetricsLog {
-    /// Opens the file for a run that goes on after `step`: lines of later steps go, and so does a torn one. A file that
-    /// does not exist is created.
+    /// Opens the file for a run that continues after `step`. Lines of later steps and incomplete lines are removed. A
+    /// file that does not exist is created.
     ///
     /// # Errors
     /// [`CheckpointError::Io`].
@@ -38,18 +38,18 @@ impl MetricsLog {
         Ok(Self { file, path, length })
     }
 
-    /// Appends one object and hands it to the system. A number that is not finite is written as null.
+    /// Appends one object as a line. A number that is not finite is written as null.
     ///
     /// # Errors
-    /// [`CheckpointError::WrongField`] when `line` is no JSON object; [`CheckpointError::Io`], after which the file ends
-    /// with its last whole line as far as the system lets it.
+    /// [`CheckpointError::WrongField`] if `line` is not a JSON object; [`CheckpointError::Io`], after which the file is
+    /// truncated to its last complete line if possible.
     pub fn append(&mut self, line: &impl Serialize) -> Result<()> {
         let wrong = |problem| CheckpointError::WrongField { path: self.path.clone(), field: "line".into(), problem };
         let mut text = serde_json::to_string(line).map_err(|error| wrong(error.to_string()))?;
         if !text.starts_with('{') {
             return Err(wrong(format!("expected an object, found {text}")));
         }
-        // One write a line: readers see whole lines as far as the system allows.
+        // One write per line, so that a concurrent reader rarely sees an incomplete line.
         text.push('\n');
         if let Err(error) = self.file.write_all(text.as_bytes()) {
             let _ = self.file.set_len(self.length).and_then(|()| self.file.seek(SeekFrom::End(0)));
@@ -60,8 +60,8 @@ impl MetricsLog {
     }
 }
 
-/// The lines of a metrics file that have the form of `T`, in their order; others, torn ones included, are skipped. A
-/// file that does not exist has none.
+/// Returns the lines of a metrics file that can be parsed as `T`, in order. Other lines are skipped. A file that does
+/// not exist has no lines.
 ///
 /// # Errors
 /// [`CheckpointError::Io`].
@@ -74,21 +74,21 @@ pub fn read_metrics<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Vec<T
     Ok(lines)
 }
 
-/// Rewrites the file without what [`keep`] refuses, if there is anything of that kind.
+/// Rewrites the file without the lines that [`is_kept`] rejects, if there are any.
 fn drop_later_lines(path: &Path, step: u64) -> Result<()> {
-    let (mut refused, mut ends_whole) = (0_usize, true);
+    let (mut dropped, mut ends_complete) = (0_usize, true);
     for_each_line(path, |bytes| {
-        refused += usize::from(!keep(bytes, step));
-        ends_whole = bytes.ends_with(b"\n");
+        dropped += usize::from(!is_kept(bytes, step));
+        ends_complete = bytes.ends_with(b"\n");
         Ok(())
     })?;
-    if refused == 0 && ends_whole {
+    if dropped == 0 && ends_complete {
         return Ok(());
     }
-    tracing::debug!("dropping {refused} lines of {} that are torn or after step {step}", path.display());
+    tracing::debug!("dropping {dropped} lines of {} that are incomplete or after step {step}", path.display());
     replace_file(path, |out| {
         for_each_line(path, |bytes| {
-            if keep(bytes, step) {
+            if is_kept(bytes, step) {
                 out.write_all(bytes).on("write", path)?;
                 if !bytes.ends_with(b"\n") {
                     out.write_all(b"\n").on("write", path)?;
@@ -99,13 +99,14 @@ fn drop_later_lines(path: &Path, step: u64) -> Result<()> {
     })
 }
 
-/// Whether a line is an object of a step up to `step`, or of none.
-fn keep(bytes: &[u8], step: u64) -> bool {
+/// Whether a line is an object whose step is at most `step`, or that has no step.
+fn is_kept(bytes: &[u8], step: u64) -> bool {
     let object: Option<Map<String, Value>> = serde_json::from_slice(bytes).ok();
     object.is_some_and(|object| object.get("step").and_then(Value::as_u64).is_none_or(|found| found <= step))
 }
 
-/// Calls `visit` with each line and its end; of a line beyond the limit, with its beginning, which is no JSON.
+/// Calls `visit` with each line, including its line feed. A line that is too long is passed in parts, which are not
+/// JSON.
 fn for_each_line(path: &Path, mut visit: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -148,26 +149,26 @@ mod tests {
     }
 
     #[test]
-    fn a_resumed_log_ends_at_its_step_and_with_a_whole_line() {
+    fn a_resumed_log_ends_at_its_step_with_a_complete_line() {
         check("", 0, "");
         check("{\"step\":1}\n{\"step\":2}\n", 2, "{\"step\":1}\n{\"step\":2}\n");
         check("{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n", 2, "{\"step\":1}\n{\"step\":2}\n");
         check("{\"step\":1}\n{\"step\":2,\"lo", 5, "{\"step\":1}\n");
-        // Whole but for its end, because the process died between: kept.
+        // Only the line feed is missing: the line is kept.
         check("{\"step\":1}\n{\"step\":2}", 5, "{\"step\":1}\n{\"step\":2}\n");
-        // A torn line in the middle costs that line.
+        // An incomplete line in the middle is dropped.
         check("{\"step\":1}\n{\"st{\"step\":2}\n\n{\"step\":3}\n", 5, "{\"step\":1}\n{\"step\":3}\n");
         check("{\"note\":\"x\"}\n[1]\nnull\n", 5, "{\"note\":\"x\"}\n");
     }
 
     #[test]
-    fn lines_without_end_are_bounded() {
+    fn long_lines_are_dropped() {
         let long = "x".repeat((2 << 20) + 5);
         check(&format!("{{\"step\":1}}\n{long}\n{{\"step\":2}}\n"), 5, "{\"step\":1}\n{\"step\":2}\n");
     }
 
     #[test]
-    fn what_is_appended_is_read_back_and_strange_lines_are_skipped() {
+    fn appended_lines_are_read_back_and_other_lines_skipped() {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("metrics.jsonl");
         assert!(read_metrics::<Line>(&path).expect("none yet").is_empty());
@@ -175,7 +176,9 @@ mod tests {
         log.append(&Line { step: 1, loss: 0.1 + 0.2 }).expect("room");
         log.append(&Line { step: 2, loss: f64::NAN }).expect("room");
         log.append(&Line { step: 3, loss: 0.5 }).expect("room");
-        assert!(log.append(&3).expect_err("no object").to_string().contains("expected an object, found 3"));
+        assert!(
+            log.append(&3).expect_err("a number is not an object").to_string().contains("expected an object, found 3")
+        );
         let read: Vec<Line> = read_metrics(&path).expect("readable");
         assert_eq!(read, [Line { step: 1, loss: 0.1 + 0.2 }, Line { step: 3, loss: 0.5 }]);
     }
@@ -183,7 +186,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_is_named() {
-        let file = File::options().write(true).open("/dev/full").expect("Linux has it");
+        let file = File::options().write(true).open("/dev/full").expect("it exists on Linux");
         let mut log = MetricsLog { file, path: "metrics.jsonl".into(), length: 0 };
         let error = log.append(&json!({ "step": 1 })).expect_err("no space");
         assert!(error.chain().starts_with("cannot append to metrics.jsonl: No space left"), "{}", error.chain());

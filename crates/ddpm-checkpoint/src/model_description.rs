@@ -1,4 +1,4 @@
-//! What a model file says about itself.
+//! The description of a model, which its file contains.
 
 use std::path::Path;
 
@@ -10,47 +10,45 @@ use serde_json::Value;
 use crate::error::{CheckpointError, Result};
 use crate::versioned_json::{self, FORMAT_VERSION};
 
-/// The largest description that is read or written.
+/// The largest description that is read or written, in bytes.
 pub(crate) const MAX_DESCRIPTION_BYTES: u64 = 1 << 20;
 
-/// Everything that sampling needs to know of a model besides its weights: enough that the file needs no other word.
+/// Everything that sampling needs to know about a model besides its weights.
 ///
-/// The configurations of the network, of the diffusion and of the default sampler belong to other crates; here they
-/// are plain data, typed again by [`network`](Self::network), [`diffusion`](Self::diffusion) and
-/// [`sampler`](Self::sampler). Any change of the fields raises `format_version`.
+/// The configurations of the network, the noise schedule and the default sampler are types of other crates. They are
+/// stored as plain data here; [`network`](Self::network), [`diffusion`](Self::diffusion) and [`sampler`](Self::sampler)
+/// convert them back to their types. A change of the fields of this struct needs a new `format_version`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelDescription {
-    /// The version of this form: 1.
+    /// The version of the format: 1.
     pub format_version: u32,
-    /// The version of the library that wrote the file.
+    /// The version of the library that wrote the description.
     pub library_version: String,
-    /// The network's configuration.
+    /// The configuration of the network.
     pub network: Value,
-    /// The noise schedule's configuration.
+    /// The configuration of the noise schedule.
     pub diffusion: Value,
     /// What the network predicts.
     pub prediction: Prediction,
-    /// How it is sampled when nobody says otherwise.
+    /// The configuration of the default sampler.
     pub sampler: Value,
-    /// Image channels: at least 1.
+    /// The number of channels of an image, at least 1.
     pub channels: usize,
-    /// Image height and width in pixels: at least 1 each.
+    /// The height and width of an image in pixels, each at least 1.
     pub image_size: [usize; 2],
-    /// The least and the greatest value of a pixel of the data, as the network sees it.
+    /// The smallest and the largest pixel value of the data that the network was trained on.
     pub data_range: [f32; 2],
-    /// Optimiser steps taken before these weights were saved.
+    /// The number of optimizer steps that were taken before the weights were saved.
     pub training_step: u64,
 }
 
 impl ModelDescription {
-    /// A description in the present format by this library, of a network for data in [−1, 1].
-    ///
-    /// `network`, `diffusion` and `sampler` are the other crates' plain data. `image_size` is height and width.
+    /// Describes a network for data in [−1, 1]. `image_size` is height and width.
     ///
     /// # Errors
-    /// [`CheckpointError::WrongField`] when one of them has no form in JSON (a map with keys that are no strings), or
-    /// a number of channels or pixels is zero.
+    /// [`CheckpointError::WrongField`] if a configuration has no representation in JSON (for example a map whose keys
+    /// are not strings), or if the number of channels or pixels is zero.
     pub fn new(
         network: &impl Serialize,
         diffusion: &impl Serialize,
@@ -77,7 +75,8 @@ impl ModelDescription {
         Ok(description)
     }
 
-    /// The network's configuration as the type that it was. `file` is where the description comes from, for the error.
+    /// Converts the configuration of the network back to its type. `file` is the file of the description, for the
+    /// error.
     ///
     /// # Errors
     /// [`CheckpointError::WrongField`] naming `file` and `network`.
@@ -85,7 +84,8 @@ impl ModelDescription {
         from_value(&self.network, "network", file)
     }
 
-    /// The schedule's configuration as the type that it was. `file` is where the description comes from, for the error.
+    /// Converts the configuration of the noise schedule back to its type. `file` is the file of the description, for
+    /// the error.
     ///
     /// # Errors
     /// [`CheckpointError::WrongField`] naming `file` and `diffusion`.
@@ -93,7 +93,8 @@ impl ModelDescription {
         from_value(&self.diffusion, "diffusion", file)
     }
 
-    /// The default sampler as the type that it was. `file` is where the description comes from, for the error.
+    /// Converts the configuration of the default sampler back to its type. `file` is the file of the description, for
+    /// the error.
     ///
     /// # Errors
     /// [`CheckpointError::WrongField`] naming `file` and `sampler`.
@@ -101,7 +102,7 @@ impl ModelDescription {
         from_value(&self.sampler, "sampler", file)
     }
 
-    /// The JSON that goes into a model file. Errors show `path`.
+    /// Returns the JSON for the model file `path`, which errors name.
     ///
     /// # Errors
     /// [`CheckpointError::WrongField`], [`CheckpointError::TooLarge`].
@@ -112,7 +113,7 @@ impl ModelDescription {
         Ok(json)
     }
 
-    /// Reads the JSON out of a model file. Errors show `path`.
+    /// Parses the JSON of the model file `path`, which errors name.
     ///
     /// # Errors
     /// [`CheckpointError::TooLarge`], [`CheckpointError::NewerFormat`], [`CheckpointError::Damaged`],
@@ -139,14 +140,17 @@ impl ModelDescription {
             return wrong("image_size", format!("expected at least 1 pixel a side, found {:?}", self.image_size));
         }
         if !(low.is_finite() && high.is_finite() && low < high) {
-            return wrong("data_range", format!("expected two finite numbers, rising, found [{low}, {high}]"));
+            return wrong(
+                "data_range",
+                format!("expected two finite numbers in increasing order, found [{low}, {high}]"),
+            );
         }
         Ok(())
     }
 }
 
-fn to_value(plain: &impl Serialize, field: &'static str, path: &Path) -> Result<Value> {
-    serde_json::to_value(plain).map_err(|error| wrong_field(path, field, &error))
+fn to_value(data: &impl Serialize, field: &'static str, path: &Path) -> Result<Value> {
+    serde_json::to_value(data).map_err(|error| wrong_field(path, field, &error))
 }
 
 fn from_value<T: DeserializeOwned>(value: &Value, field: &'static str, path: &Path) -> Result<T> {
@@ -172,15 +176,15 @@ mod tests {
     }
 
     #[test]
-    fn configurations_come_back_as_what_they_were() {
+    fn configurations_keep_their_types_and_values() {
         let path = Path::new("m.safetensors");
         let json = description().to_json(path).expect("valid");
         let read = ModelDescription::from_json(&json, path).expect("valid");
         assert_eq!(read, description());
         assert_eq!(read.network::<Network>(path).expect("a network"), Network { base_channels: 32 });
-        // 0.1 + 0.2 has 17 digits: the very bits return.
+        // 0.1 + 0.2 has 17 significant digits and must be read back without rounding.
         assert_eq!(read.diffusion::<f64>(path).expect("a number").to_bits(), (0.1 + 0.2_f64).to_bits());
-        assert_eq!(read.sampler::<String>(path).expect("a word"), "beta");
+        assert_eq!(read.sampler::<String>(path).expect("a string"), "beta");
     }
 
     #[test]
@@ -198,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_fields_are_named() {
+    fn invalid_fields_are_named() {
         check(|v| v["channels"] = 0.into(), "field `channels`");
         check(|v| v["channels"] = (-1).into(), "invalid value: integer `-1`");
         check(|v| v["image_size"] = vec![0, 1].into(), "field `image_size`");
