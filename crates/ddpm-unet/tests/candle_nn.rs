@@ -1,5 +1,5 @@
-//! Networks are built and trained with candle-nn: its sources of weights, its optimizer, and tensors of other dtypes and
-//! layouts.
+//! Networks are built and trained with candle-nn: its sources of weights, its optimizer, and tensors of other dtypes
+//! and layouts.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
