@@ -44,7 +44,7 @@ impl LoadedModel {
         let sampler: SamplerConfig = saved.sampler()?;
         log_defaults(&saved, &sampler, &schedule);
         let schedule = schedule.build().with_context(|| format!("{file}: field `diffusion`"))?;
-        let diffusion = GaussianDiffusion::new(schedule).predicting(saved.description.prediction);
+        let diffusion = GaussianDiffusion::new(schedule).with_prediction(saved.description.prediction);
         Ok(Self { saved, network, diffusion, sampler })
     }
 

@@ -84,7 +84,7 @@ impl Plan {
     /// The noise streams of the images `from..from + images`, behind x_T, and x_T on `device`.
     pub(crate) fn begin(&self, from: usize, images: usize, device: &Device) -> anyhow::Result<(ImageNoise, Tensor)> {
         let mut noise = if self.interpolates {
-            ImageNoise::between(self.seed, Purpose::SamplingNoise, self.first, images)
+            ImageNoise::interpolated(self.seed, Purpose::SamplingNoise, self.first, images)
         } else {
             ImageNoise::new(self.seed, Purpose::SamplingNoise, self.first + from as u64, images)
         };

@@ -92,7 +92,7 @@ mod tests {
 
     fn diffusion(prediction: Prediction) -> GaussianDiffusion {
         let schedule = Schedule::new(&BetaSchedule::Linear { start: 1e-4, end: 0.02 }, 1000).unwrap();
-        GaussianDiffusion::new(schedule).predicting(prediction)
+        GaussianDiffusion::new(schedule).with_prediction(prediction)
     }
 
     fn normal(seed: u64) -> Tensor {

@@ -243,7 +243,7 @@ fn the_target_is_what_the_network_is_to_predict() {
             Ok(output.to_dtype(DType::F32)?.into())
         };
         let model = TrainableModel { denoiser: Box::new(oracle), ..model() };
-        let diffusion = GaussianDiffusion::new(schedule()).predicting(aim);
+        let diffusion = GaussianDiffusion::new(schedule()).with_prediction(aim);
         let mut trainer = Trainer::new(config(), 12, diffusion, model, Device::Cpu).unwrap();
         let image = Tensor::full(C as f32, (4, 1, 2, 2), &Device::Cpu);
         one_step(&mut trainer, &mut std::iter::once(image)).loss

@@ -19,7 +19,7 @@ struct WeightLayout {
 }
 
 /// `weight` [channel_out, channel_in, k, k] in f32, copied to [channel_out, k, k, channel_in] in `dtype`.
-pub(crate) fn kernel_of_weight(weight: &Tensor, dtype: DType) -> Result<Tensor> {
+pub(crate) fn weight_to_channels_last(weight: &Tensor, dtype: DType) -> Result<Tensor> {
     let (out, channels, side, _) = weight.dims4()?;
     let kernel = uninitialised((out, side, side, channels), dtype, weight.device())?;
     let args = WeightLayout {
@@ -35,7 +35,7 @@ pub(crate) fn kernel_of_weight(weight: &Tensor, dtype: DType) -> Result<Tensor> 
 }
 
 /// `kernel` [channel_out, k, k, channel_in], copied to [channel_out, channel_in, k, k] in f32.
-pub(crate) fn weight_of_kernel(kernel: &Tensor) -> Result<Tensor> {
+pub(crate) fn weight_from_channels_last(kernel: &Tensor) -> Result<Tensor> {
     let (out, side, _, channels) = kernel.dims4()?;
     let weight = uninitialised((out, channels, side, side), DType::F32, kernel.device())?;
     let args = WeightLayout {

@@ -1,9 +1,7 @@
-//! Activation functions, sums over positions, and additions of one value for all positions.
+//! Sums over the positions of planes, and additions of one value at all positions.
 
 use candle_core::{DType, Result, Tensor};
 
-use crate::backend::activation::Activation;
-use crate::device::kernels::elements::Elements;
 use crate::device::kernels::launch::launch;
 use crate::device::kernels::launch_shape::{ImageDivision, ImageShape, thread_per_item, to_i32};
 use crate::device::kernels::memory::{address, address_to_write, optional_address, uninitialised};
@@ -44,49 +42,15 @@ pub(crate) fn sums_over_positions(x: &Tensor) -> Result<Tensor> {
 }
 
 /// `y` + offset + residual, each of them optional. `offset` [image, channel] is added at all positions.
-pub(crate) fn raised(y: &Tensor, offset: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
+pub(crate) fn add_offset_and_residual(
+    y: &Tensor,
+    offset: Option<&Tensor>,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
     let (device, division) = (y.device(), ImageDivision::of(y, &[residual])?);
     let out = uninitialised(y.shape(), y.dtype(), device)?;
     let (offset, residual) = (optional_address(offset)?, optional_address(residual)?);
     let args = Planes { out: address_to_write(&out)?, offset, residual, ..Planes::of(y, &division)? };
     launch(device, division.elements, "plane_add", division.shape(), &args)?;
     Ok(out)
-}
-
-/// `Elementwise` in `kernels.cu`.
-#[derive(Debug, Clone, Copy)]
-#[repr(C)]
-struct Elementwise {
-    x: u64,
-    grad: u64,
-    out: u64,
-    count: i64,
-    function: i32,
-}
-
-fn elementwise(kernel: &'static str, f: Activation, x: &Tensor, grad: Option<&Tensor>) -> Result<Tensor> {
-    let (device, count) = (x.device(), x.elem_count());
-    let all: Vec<&Tensor> = [Some(x), grad].into_iter().flatten().collect();
-    let elements = Elements::of(&all, count);
-    let out = uninitialised(x.shape(), x.dtype(), device)?;
-    let function = match f {
-        Activation::Silu => 0,
-        Activation::Gelu => 1,
-        Activation::Mish => 2,
-        Activation::Relu => 3,
-    };
-    let to = address_to_write(&out)?;
-    let args = Elementwise { x: address(x)?, grad: optional_address(grad)?, out: to, count: count as i64, function };
-    launch(device, elements, kernel, thread_per_item(count / elements.pack)?, &args)?;
-    Ok(out)
-}
-
-/// The function of every element.
-pub(crate) fn function(f: Activation, x: &Tensor) -> Result<Tensor> {
-    elementwise("activation", f, x, None)
-}
-
-/// grad · f′(x) for every element.
-pub(crate) fn function_by_input(f: Activation, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
-    elementwise("activation_grad", f, x, Some(grad))
 }

@@ -1,4 +1,4 @@
-//! Group normalisation with the operations norm it.
+//! Group normalisation with the operations around it.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -66,7 +66,7 @@ fn block_per_group(division: &ImageDivision, groups: usize) -> Result<LaunchShap
 }
 
 /// silu(norm(y + offset)) + residual of `y` [image, …, channel], and the statistics for its gradient.
-pub(crate) fn normalisation(y: &Tensor, norm: &FusedNorm<'_>) -> Result<(Tensor, Statistics)> {
+pub(crate) fn group_norm(y: &Tensor, norm: &FusedNorm<'_>) -> Result<(Tensor, Statistics)> {
     let (device, division) = (y.device(), ImageDivision::of(y, &[norm.residual])?);
     let (images, channels) = (division.images, division.channels());
     let wide = |shape: &[usize]| uninitialised(shape, DType::F32, device);
@@ -87,8 +87,8 @@ pub(crate) fn normalisation(y: &Tensor, norm: &FusedNorm<'_>) -> Result<(Tensor,
     Ok((out, statistics))
 }
 
-/// The gradients of [`normalisation`] with respect to y, offset, weight and bias.
-pub(crate) fn normalisation_by_all(
+/// The gradients of [`group_norm`] with respect to y, offset, weight and bias.
+pub(crate) fn group_norm_backward(
     y: &Tensor,
     norm: &FusedNorm<'_>,
     statistics: &Statistics,
