@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context;
 use ddpm_cli::{Progress, Transfer, hub_error, usage};
 use ddpm_data::{DataConfig, DataError, ImageSource};
-use ddpm_hub::{Hub, HubConfig, HubError, RepoId, Wanted};
+use ddpm_hub::{DatasetSelection, Hub, HubConfig, HubError, RepoId};
 use ddpm_unet::NetworkConfig;
 use tracing::info;
 
@@ -61,7 +61,7 @@ fn download(
     let (id, transfer) = (name.repository()?, Transfer::new(progress));
     match name {
         DatasetName::Hub(_) => {
-            let wanted = Wanted { split: config.split.clone(), subset: config.subset.clone() };
+            let wanted = DatasetSelection { split: config.split.clone(), subset: config.subset.clone() };
             let files = hub()?.dataset(&id, &wanted, &transfer).map_err(hub_error)?;
             Ok((files.paths, files.column))
         }
@@ -114,7 +114,7 @@ impl Push {
             return Err(usage("--push-to-hub: expected model.kind unet2d, found another: only that one is a pipeline"));
         }
         let hub = hub()?;
-        hub.check_push(&id).map_err(flag)?;
+        hub.check_upload(&id).map_err(flag)?;
         Ok(Self { hub, id })
     }
 
@@ -122,7 +122,7 @@ impl Push {
     pub(crate) fn send(&self, run: &Path, step: u64, progress: &Progress) -> anyhow::Result<()> {
         let (pipeline, id) = (run.join("pipeline"), &self.id);
         let summary = format!("After {step} steps of training");
-        let sent = self.hub.push(id, &pipeline, &summary, &Transfer::new(progress));
+        let sent = self.hub.upload(id, &pipeline, &summary, &Transfer::new(progress));
         let url = sent.with_context(|| {
             format!("the upload of {} (the run is done; --out {} uploads it again)", pipeline.display(), run.display())
         })?;
