@@ -1,4 +1,5 @@
-//! With the feature `emulated-kernels`: compiles the GPU's kernels for the CPU, once for each element type and pack.
+//! With the feature `emulated-kernels`, compiles the GPU kernels for the CPU: once for each element type and each
+//! number of elements that a thread reads at once.
 
 fn main() {
     #[cfg(feature = "emulated-kernels")]

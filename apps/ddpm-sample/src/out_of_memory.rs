@@ -1,7 +1,7 @@
 //! Advice for a GPU whose memory does not hold a batch of images.
 
 use candle_core::{DType, Device, Tensor};
-use ddpm_cli::{counted, device_label, is_out_of_memory};
+use ddpm_cli::{device_label, is_out_of_memory, pluralize};
 use tracing::{debug, info};
 
 use crate::plan::Plan;
@@ -27,7 +27,7 @@ fn fits(plan: &Plan, device: &Device, images: usize) -> bool {
     let [channels, height, width] = plan.image_shape;
     let predicted = Tensor::zeros((images, channels, height, width), DType::F32, device).and_then(|x_t| {
         let t = Tensor::zeros(images, DType::F32, &Device::Cpu)?;
-        let output = plan.network.forward(&x_t, &t).map_err(candle_core::Error::wrap)?;
+        let output = plan.network.forward(&x_t, &t, None).map_err(candle_core::Error::wrap)?;
         // The device computes asynchronously: an error may only appear when a value is read.
         output.flatten_all()?.get(0)?.to_scalar::<f32>()
     });
@@ -42,7 +42,7 @@ fn largest_fraction(images: usize, fits: impl Fn(usize) -> bool) -> Option<usize
 }
 
 fn advice(device: &str, option: &str, batch_size: usize, fits: Option<usize>) -> String {
-    let full = format!("out of memory on {device} with {} in a batch", counted(batch_size, "image"));
+    let full = format!("out of memory on {device} with {} in a batch", pluralize(batch_size, "image"));
     match fits {
         Some(fits) => format!("{full}; there is room for {fits}: use {option} {fits}"),
         None => format!(

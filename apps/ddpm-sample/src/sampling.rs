@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use candle_core::{Device, Tensor};
 use ddpm_cli::{Progress, StopSignal};
-use ddpm_diffusion::{Recording, Sampling, SamplingProgress, sample};
+use ddpm_diffusion::{Sampling, SamplingProgress, TrajectoryRecorder, sample};
 use indicatif::ProgressBar;
 
 use crate::plan::Plan;
@@ -55,24 +55,24 @@ fn sample_batch(
     moments: Option<&mut Vec<Tensor>>,
 ) -> anyhow::Result<Option<Tensor>> {
     let (mut noise, latents) = plan.begin(from, images, device)?;
-    let denoiser = |x_t: &Tensor, t: &Tensor| plan.network.forward(x_t, t).map_err(candle_core::Error::wrap);
+    let denoiser = |x_t: &Tensor, t: &Tensor| plan.network.forward(x_t, t, None).map_err(candle_core::Error::wrap);
     let timesteps = plan.diffusion.schedule().len();
     let mut recording = match moments {
-        Some(_) => Some(Recording::new(&latents, timesteps, plan.record_every, STRIP_IMAGES)?),
+        Some(_) => Some(TrajectoryRecorder::new(&latents, timesteps, plan.record_every, STRIP_IMAGES)?),
         None => None,
     };
     let mut recorded = Ok(());
     let mut on_step = |step: SamplingProgress<'_>| {
         bar.inc(1);
         if let Some(recording) = &mut recording {
-            recorded = recording.observe(&step);
+            recorded = recording.record(&step);
         }
         if stop.received().is_some() || recorded.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let sampling = sample(&denoiser, &plan.diffusion, &plan.sampler, &latents, &mut noise, &mut on_step)?;
     recorded?;
     if let (Some(moments), Some(recording)) = (moments, recording) {
-        for x in recording.into_moments() {
+        for x in recording.into_images() {
             moments.push(x.to_device(&Device::Cpu)?);
         }
     }

@@ -1,10 +1,10 @@
-//! `--benchmark N`: how long a step takes, on synthetic images.
+//! `--benchmark N`: the duration of a training step and of a prediction, on synthetic images.
 
 use std::time::Instant;
 
 use anyhow::Context;
 use candle_core::{Device, Result, Tensor};
-use ddpm_cli::{Ended, device_name, gpu_memory_mib};
+use ddpm_cli::{ExitReason, device_name, gpu_memory_mib};
 use ddpm_rng::{Purpose, Stream};
 use ddpm_trainer::Trainer;
 use ddpm_unet::Network;
@@ -14,18 +14,19 @@ use crate::model::new_model;
 use crate::out_of_memory;
 use crate::run_config::RunConfig;
 
-/// What it prints.
+/// The JSON object that the benchmark prints.
 #[derive(Debug, Serialize)]
 struct Report {
+    /// Number of parameters of the network.
     params: usize,
     batch_size: usize,
-    /// Median of a whole step: forward, loss, backward, clipping, Adam, EMA.
+    /// Median duration of a whole step: forward, loss, backward, clipping, Adam, EMA.
     train_step_ms: f64,
-    /// Median of a forward pass without gradient, its weights packed before.
+    /// Median duration of a forward pass without gradients, with weights packed in advance.
     predict_ms: f64,
-    /// Most memory the process held while it trained; absent where the system does not tell.
+    /// Peak memory of the process during training; absent where the system does not report it.
     peak_rss_mib: Option<f64>,
-    /// Memory of the GPU that was held after training; absent on the CPU.
+    /// Memory of the GPU in use after training; absent on the CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     gpu_memory_mib: Option<f64>,
     device: String,
@@ -35,40 +36,23 @@ struct Report {
 /// Number of steps that are timed as one on a GPU, where steps overlap.
 const STEPS_TOGETHER: u64 = 10;
 
-/// Steps and predictions before the ones that count.
+/// Number of runs that are not timed, before those that are.
 const WARM_UP: u64 = 2;
 
-/// Trains `steps` steps of that configuration on synthetic batches and prints the timings as one JSON object.
-pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads: usize) -> anyhow::Result<Ended> {
+/// Trains the configuration for `steps` steps on synthetic batches and prints the timings as one JSON object.
+pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads: usize) -> anyhow::Result<ExitReason> {
     let size = config.model.image_size();
     let shape = (config.train.batch_size, config.model.channels(), size.height, size.width);
-    let x = Stream::new(config.train.seed, Purpose::Synthetic, 0).normal(shape, device)?.clamp(-1.0, 1.0)?;
-    let mut batches = std::iter::repeat_with(|| Result::<Tensor>::Ok(x.clone()));
+    let images = Stream::new(config.train.seed, Purpose::Synthetic, 0).normal(shape, device)?.clamp(-1.0, 1.0)?;
 
     let model = new_model(&config.model, None, &config.train, device)?;
+    let total_steps = steps.saturating_add(WARM_UP * STEPS_TOGETHER);
     let diffusion = config.diffusion.build()?;
-    let total = steps.saturating_add(WARM_UP * STEPS_TOGETHER);
-    let mut trainer = Trainer::new(config.train.clone(), total, diffusion, model, device.clone())?;
-    // As many steps overlap as in training: on the CPU, none.
-    let together = STEPS_TOGETHER.min(steps).min(trainer.max_steps_in_flight() as u64);
-    let timed = median_ms(steps / together, || {
-        for _ in 0..together {
-            trainer.step(&mut batches, &|| false)?;
-        }
-        trainer.reports()?;
-        Ok(())
-    });
-    let train_step_ms = timed.map_err(|error| out_of_memory::advise(error, &trainer, config))? / together as f64;
+    let mut trainer = Trainer::new(config.train.clone(), total_steps, diffusion, model, device.clone())?;
+    let train_step_ms =
+        train_step_ms(&mut trainer, &images, steps).map_err(|error| out_of_memory::advise(error, &trainer, config))?;
     let (peak_rss_mib, gpu_memory_mib) = (peak_rss_mib(), gpu_memory_mib(device));
-    // The weights do not change any more, as when sampling.
-    let weights = trainer.snapshot().ema_parameters.into_iter().map(|(name, weight)| (name, weight.detach())).collect();
-    let network = Network::new(&config.model, &weights)?.with_precision(config.train.precision).with_packed_weights();
-    let t = Tensor::full(config.diffusion.schedule.timesteps as f32 / 2.0, config.train.batch_size, &Device::Cpu)?;
-    let predict_ms = median_ms(steps, || {
-        // Reading a value back waits for the device.
-        network.forward(&x, &t)?.flatten_all()?.get(0)?.to_scalar::<f32>()?;
-        Ok(())
-    })?;
+    let predict_ms = predict_ms(config, &trainer, &images, steps)?;
 
     let report = Report {
         params: config.model.parameter_count()?,
@@ -82,9 +66,38 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
     };
     let text = serde_json::to_string(&report).context("could not write the report")?;
     ddpm_cli::print(&format!("{text}\n"))?;
-    Ok(Ended::Done)
+    Ok(ExitReason::Completed)
 }
 
+/// The median duration of a training step on `images`, in milliseconds.
+fn train_step_ms(trainer: &mut Trainer, images: &Tensor, steps: u64) -> anyhow::Result<f64> {
+    let mut batches = std::iter::repeat_with(|| Result::<Tensor>::Ok(images.clone()));
+    // As many steps overlap as in training: on the CPU, none.
+    let together = STEPS_TOGETHER.min(steps).min(trainer.max_steps_in_flight() as u64).max(1);
+    let together_ms = median_ms(steps / together, || {
+        for _ in 0..together {
+            trainer.step(&mut batches, &|| false)?;
+        }
+        trainer.reports()?;
+        Ok(())
+    })?;
+    Ok(together_ms / together as f64)
+}
+
+/// The median duration of a prediction for `images`, in milliseconds. The weights do not change, as when sampling.
+fn predict_ms(config: &RunConfig, trainer: &Trainer, images: &Tensor, runs: u64) -> anyhow::Result<f64> {
+    let weights = trainer.snapshot().ema_parameters.into_iter().map(|(name, weight)| (name, weight.detach())).collect();
+    let network =
+        Network::from_tensors(&config.model, &weights)?.with_precision(config.train.precision).with_packed_weights();
+    let t = Tensor::full(config.diffusion.schedule.timesteps as f32 / 2.0, config.train.batch_size, &Device::Cpu)?;
+    median_ms(runs, || {
+        // Reading a value back waits for the device.
+        network.forward(images, &t, None)?.flatten_all()?.get(0)?.to_scalar::<f32>()?;
+        Ok(())
+    })
+}
+
+/// The median duration of `run`, in milliseconds, over at least one run after the warm-up.
 fn median_ms(runs: u64, mut run: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
     for _ in 0..WARM_UP {
         run()?;
@@ -100,7 +113,7 @@ fn median_ms(runs: u64, mut run: impl FnMut() -> anyhow::Result<()>) -> anyhow::
     Ok(if times.len() % 2 == 1 { times[middle] } else { (times[middle - 1] + times[middle]) / 2.0 })
 }
 
-/// VmHWM of Linux, in MiB.
+/// The peak resident set size of the process, in MiB: VmHWM of Linux.
 fn peak_rss_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

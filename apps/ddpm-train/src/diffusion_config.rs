@@ -24,6 +24,6 @@ impl DiffusionConfig {
     /// # Errors
     /// When a parameter of the schedule is out of range.
     pub(crate) fn build(&self) -> Result<GaussianDiffusion, ScheduleError> {
-        Ok(GaussianDiffusion::new(self.schedule.build()?).predicting(self.prediction))
+        Ok(GaussianDiffusion::new(self.schedule.build()?).with_prediction(self.prediction))
     }
 }

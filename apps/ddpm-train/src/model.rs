@@ -1,26 +1,29 @@
-//! A network in training and its average, as the trainer wants them.
+//! The model that the trainer trains: a network over its parameters, and the same network over their EMA.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use candle_core::{Device, Tensor, Var};
-use ddpm_cli::usage;
+use ddpm_cli::usage_error;
 use ddpm_diffusers::{check_unconditional, find_model};
 use ddpm_rng::Stream;
 use ddpm_trainer::{TrainConfig, TrainableModel};
 use ddpm_unet::{Network, NetworkConfig};
 
-/// The model that a run begins with.
+/// The model whose weights a new run starts from: `--init`.
 #[derive(Debug)]
 pub(crate) struct Init {
-    /// Where it was found.
+    /// The path that was given.
     pub(crate) path: PathBuf,
     pub(crate) model: ddpm_checkpoint::SavedModel,
 }
 
 impl Init {
     /// Loads the model at `path`.
+    ///
+    /// # Errors
+    /// When there is no model, or it needs class labels.
     pub(crate) fn find(path: PathBuf) -> anyhow::Result<Self> {
         let model = find_model(&path)
             .and_then(|model| check_unconditional(&model).map(|()| model))
@@ -28,23 +31,24 @@ impl Init {
         Ok(Self { path, model })
     }
 
-    /// Whether it is a model of that network.
+    /// Checks that the model has the architecture of `config`: the kind of network, and the name and shape of every
+    /// parameter.
     pub(crate) fn check(&self, config: &NetworkConfig) -> anyhow::Result<()> {
         let own = self.model.network::<NetworkConfig>()?;
         if own.kind() != config.kind() {
             let (expected, found) = (config.kind(), own.kind());
-            return Err(usage(format!(
+            return Err(usage_error(format!(
                 "--init: expected a network of model.kind {expected}, as the configuration has, found {found} in {}",
                 self.path.display()
             )));
         }
         let shapes = config.parameters()?.into_iter().map(|(name, spec)| (name, spec.shape)).collect();
-        self.model.check_names(&shapes).map_err(|error| usage(format!("--init: {error}")))
+        self.model.check_names(&shapes).map_err(|error| usage_error(format!("--init: {error}")))
     }
 }
 
-/// The network of that configuration with the weights of `init`, or else initial ones of the seed, and an average that begins
-/// with the same.
+/// A network of the architecture `config` on `device`, with the weights of `init`, or else with weights drawn from the
+/// seed. The EMA starts from the same weights.
 pub(crate) fn new_model(
     config: &NetworkConfig,
     init: Option<&Init>,
@@ -56,7 +60,7 @@ pub(crate) fn new_model(
             init.check(config)?;
             init.model.tensors.clone()
         }
-        None => config.initial_weights(train.seed).context("the network could not be initialised")?,
+        None => config.initial_weights(train.seed).context("the network cannot be initialized")?,
     };
     let variables = || -> anyhow::Result<BTreeMap<String, Var>> {
         let var =
@@ -65,16 +69,18 @@ pub(crate) fn new_model(
     };
     let (parameters, ema_parameters) = (variables()?, variables()?);
     let weights = parameters.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
-    let trained = Network::new(config, &weights)?.with_precision(train.precision).with_recompute(train.recompute);
-    // Previews need no gradient: over detached tensors, which share their memory with the variables, nothing is recorded.
-    let averaged = Network::new(config, &detached(&ema_parameters))?.with_precision(train.precision);
+    let trained =
+        Network::from_tensors(config, &weights)?.with_precision(train.precision).with_recompute(train.recompute);
+    // Previews need no gradients. Over detached tensors, which share their memory with the variables, candle records
+    // nothing.
+    let averaged = Network::from_tensors(config, &detached(&ema_parameters))?.with_precision(train.precision);
     Ok(TrainableModel {
         denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {
-            trained.forward_train(x_t, t, dropout).map_err(candle_core::Error::wrap)
+            trained.forward_train(x_t, t, None, dropout).map_err(candle_core::Error::wrap)
         }),
         parameters,
         ema_denoiser: Box::new(move |x_t: &Tensor, t: &Tensor| {
-            averaged.forward(x_t, t).map_err(candle_core::Error::wrap)
+            averaged.forward(x_t, t, None).map_err(candle_core::Error::wrap)
         }),
         ema_parameters,
     })

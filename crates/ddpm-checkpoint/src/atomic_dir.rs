@@ -1,4 +1,4 @@
-//! Directories of files that are there whole or not at all, with a manifest of their hashes.
+//! Directories that are created, replaced and removed atomically, with a manifest of the hashes of their files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 
 use crate::atomic_file::write_new;
 use crate::digest::FileDigest;
+use crate::directory_sync::{parent_of, sync_directory};
 use crate::error::{IoContext, Result};
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::plain_name::check_plain_name;
-use crate::temporary::{displaced_path, parent_of, remove_quietly, sync_directory, work_path};
+use crate::temporary::{displaced_path, remove_or_warn, temporary_path};
 
-/// A directory being written beside its target. Dropped before [`AtomicDir::commit`], it leaves nothing behind.
+/// A directory that is written under a temporary name beside its target. If it is dropped before [`AtomicDir::commit`],
+/// the temporary directory is removed.
 #[derive(Debug)]
 pub(crate) struct AtomicDir {
     target: PathBuf,
@@ -21,20 +23,21 @@ pub(crate) struct AtomicDir {
 }
 
 impl AtomicDir {
-    /// Begins a directory that will become `target`. The parent must exist.
+    /// Creates the temporary directory for `target`, whose parent must exist.
     ///
     /// # Errors
     /// [`Io`](crate::CheckpointError::Io) naming the target.
     pub(crate) fn begin(target: &Path) -> Result<Self> {
-        let temporary = work_path(target)?;
+        let temporary = temporary_path(target)?;
         fs::create_dir(&temporary).on("create directory", target)?;
         Ok(Self { target: target.to_owned(), temporary, files: BTreeMap::new() })
     }
 
-    /// Writes one file into it, synced and hashed. `body` gets the path that the file will have, for its errors.
+    /// Writes, syncs and hashes one file. `body` receives the path that the file will have after the commit, for its
+    /// errors.
     ///
     /// # Errors
-    /// Those of `body`; [`Io`](crate::CheckpointError::Io); [`UnsafeName`](crate::CheckpointError::UnsafeName).
+    /// The errors of `body`; [`Io`](crate::CheckpointError::Io); [`UnsafeName`](crate::CheckpointError::UnsafeName).
     pub(crate) fn write(&mut self, name: &str, body: impl FnOnce(&mut dyn Write, &Path) -> Result<()>) -> Result<()> {
         check_plain_name(name, &self.target)?;
         let shown = self.target.join(name);
@@ -43,33 +46,34 @@ impl AtomicDir {
         Ok(())
     }
 
-    /// Writes the manifest and puts the directory in its place, instead of what was there.
+    /// Writes the manifest and renames the directory to its target, replacing what exists there.
     ///
-    /// A directory cannot be renamed onto a full one: the old one steps aside for the moment between two renames. A
-    /// process killed in that moment leaves the old one under a name from which the next opening of the run restores it.
+    /// A directory cannot be renamed to a directory that is not empty, so the previous one is renamed first. If the
+    /// process is killed between the two renames, the previous directory has a displaced name, from which it is
+    /// restored when the run is opened again.
     ///
     /// # Errors
-    /// [`Io`](crate::CheckpointError::Io); what was at the target is then still there.
+    /// [`Io`](crate::CheckpointError::Io). What existed at the target is then unchanged.
     pub(crate) fn commit(mut self) -> Result<()> {
         let manifest = Manifest::new(std::mem::take(&mut self.files));
         let shown = self.target.join(MANIFEST_NAME);
         write_new(&self.temporary.join(MANIFEST_NAME), &shown, |out| manifest.write(out, &shown))?;
         sync_directory(&self.temporary)?;
         let displaced = self.displace()?;
-        if let Err(error) = fs::rename(&self.temporary, &self.target).on("put in place", &self.target) {
+        if let Err(error) = fs::rename(&self.temporary, &self.target).on("move the new directory to", &self.target) {
             if let Some(displaced) = displaced {
-                fs::rename(&displaced, &self.target).on("put back", &self.target)?;
+                fs::rename(&displaced, &self.target).on("restore", &self.target)?;
             }
             return Err(error);
         }
         sync_directory(parent_of(&self.target))?;
         if let Some(displaced) = displaced {
-            remove_quietly(&displaced);
+            remove_or_warn(&displaced);
         }
         Ok(())
     }
 
-    /// Moves what is at the target aside, and says where to.
+    /// Renames what exists at the target, and returns its new path.
     fn displace(&self) -> Result<Option<PathBuf>> {
         if fs::symlink_metadata(&self.target).is_err() {
             return Ok(None);
@@ -81,24 +85,25 @@ impl AtomicDir {
 }
 
 impl Drop for AtomicDir {
-    /// After a commit there is nothing at the temporary path any more.
+    /// Removes the temporary directory, which no longer exists after a commit.
     fn drop(&mut self) {
-        remove_quietly(&self.temporary);
+        remove_or_warn(&self.temporary);
     }
 }
 
-/// Removes a directory so that no part of it is ever taken for the whole: it loses its name first.
+/// Removes a directory. It is renamed first, so that a partly removed directory never has the original name. A
+/// directory that does not exist is ignored.
 ///
 /// # Errors
-/// [`Io`](crate::CheckpointError::Io) when it cannot be renamed.
+/// [`Io`](crate::CheckpointError::Io) if it cannot be renamed.
 pub(crate) fn remove_directory(directory: &Path) -> Result<()> {
-    let doomed = work_path(directory)?;
-    match fs::rename(directory, &doomed) {
+    let temporary = temporary_path(directory)?;
+    match fs::rename(directory, &temporary) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         renamed => renamed.on("remove", directory)?,
     }
     sync_directory(parent_of(directory))?;
-    remove_quietly(&doomed);
+    remove_or_warn(&temporary);
     Ok(())
 }
 
@@ -122,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_the_targets_name_before_the_commit_and_nothing_else_after() {
+    fn only_the_commit_creates_the_target() {
         let parent = tempfile::tempdir().expect("temp dir");
         let target = parent.path().join("t");
         let mut dir = AtomicDir::begin(&target).expect("room");
@@ -140,19 +145,19 @@ mod tests {
         write_one(&target, b"old").expect("room");
         let mut dir = AtomicDir::begin(&target).expect("room");
         let failed = dir.write("a", |_, path| Err(CheckpointError::damaged(path, "on purpose")));
-        assert!(failed.expect_err("it fails").to_string().contains("t/a"));
+        assert!(failed.expect_err("the body fails").to_string().contains("t/a"));
         drop(dir);
         assert_eq!(names(parent.path()), ["t"]);
         assert_eq!(fs::read(target.join("a")).expect("intact"), b"old");
     }
 
     #[test]
-    fn a_second_commit_replaces_the_first_even_a_file() {
+    fn a_commit_replaces_a_file_or_a_directory() {
         let parent = tempfile::tempdir().expect("temp dir");
         let target = parent.path().join("t");
         fs::write(&target, "a file in the way").expect("room");
-        write_one(&target, b"1").expect("it steps aside");
-        write_one(&target, b"2").expect("it steps aside");
+        write_one(&target, b"1").expect("the previous one is displaced");
+        write_one(&target, b"2").expect("the previous one is displaced");
         assert_eq!(fs::read(target.join("a")).expect("new"), b"2");
         assert_eq!(names(parent.path()), ["t"]);
     }
@@ -165,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn removing_is_complete_and_forgives_absence() {
+    fn removing_is_complete_and_ignores_absence() {
         let parent = tempfile::tempdir().expect("temp dir");
         let target = parent.path().join("t");
         write_one(&target, b"1").expect("room");

@@ -1,22 +1,26 @@
-//! Files that are there whole or not at all.
+//! Files that are replaced atomically.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use crate::digest::{FileDigest, Hashing};
+use crate::directory_sync::{parent_of, sync_directory};
 use crate::error::{IoContext, Result};
-use crate::temporary::{parent_of, remove_quietly, sync_directory, work_path};
+use crate::temporary::{remove_or_warn, temporary_path};
 
-/// The write buffer: large enough that hashing and system calls work on long stretches.
+/// The size of the write buffer, large enough to make the cost of a system call per byte negligible.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// Writes a file so that a reader sees the old content or the new, never a part: into a temporary beside it, fsync,
-/// rename, fsync of the directory. A link is followed, and a device or a pipe is written to as it is. The file has the mode that any new file has (0666 less the umask).
+/// Writes a file so that a reader sees either the old content or all of the new one.
+///
+/// `body` writes to a temporary file beside `path`, which is synced (fsync) and renamed to `path`; then the directory
+/// is synced. A symbolic link is followed. A device or a pipe is opened and written to. A new file has the mode that
+/// the umask leaves of 0666.
 ///
 /// # Errors
-/// [`CheckpointError::Io`](crate::CheckpointError::Io) naming `path`, for an error of `body` too; what was at `path`
-/// before is then intact and the temporary is gone.
+/// [`CheckpointError::Io`](crate::CheckpointError::Io) naming `path`, also for an error of `body`. A previous file at
+/// `path` is then unchanged, and the temporary file is removed.
 ///
 /// # Examples
 /// ```
@@ -30,26 +34,26 @@ pub fn write_atomically(path: &Path, body: impl FnOnce(&mut dyn Write) -> io::Re
     replace_file(path, |out| body(out).on("write", path))
 }
 
-/// [`write_atomically`] for a body that names files in its own errors.
+/// As [`write_atomically`], for a `body` whose errors already name the file.
 pub(crate) fn replace_file(path: &Path, body: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    // A link stays a link: what it points to is replaced.
+    // A symbolic link remains: its target is replaced.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let path = target.as_path();
-    if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
-        // A device or a pipe takes the bytes; a file in its place would take the device away.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        // Renaming a file to the path of a device or a pipe would remove the device.
         let device = File::options().write(true).open(path).on("open", path)?;
         return write_hashed(device, path, body).map(drop);
     }
-    let temporary = work_path(path)?;
+    let temporary = temporary_path(path)?;
     let written = write_new(&temporary, path, body).and_then(|_| fs::rename(&temporary, path).on("write", path));
     if written.is_err() {
-        remove_quietly(&temporary);
+        remove_or_warn(&temporary);
     }
     written?;
     sync_directory(parent_of(path))
 }
 
-/// Creates the file `path`, which must not exist, and syncs it. Errors show it as `shown`.
+/// Creates the file `path`, which must not exist yet, and syncs it. Errors name it `shown`.
 pub(crate) fn write_new(
     path: &Path,
     shown: &Path,
@@ -61,7 +65,7 @@ pub(crate) fn write_new(
     Ok(digest)
 }
 
-/// Runs `body` on a buffered writer over `inner` and gives the digest of what reached `inner`.
+/// Runs `body` with a buffered writer to `inner`. Returns `inner` with the digest of the bytes that it received.
 fn write_hashed<W: Write>(
     inner: W,
     shown: &Path,
@@ -69,7 +73,7 @@ fn write_hashed<W: Write>(
 ) -> Result<(W, FileDigest)> {
     let mut writer = BufWriter::with_capacity(BUFFER_BYTES, Hashing::new(inner));
     if let Err(error) = body(&mut writer) {
-        // What the buffer still holds is of no use: do not let its drop write it.
+        // Dropping the writer would write the rest of its buffer.
         drop(writer.into_parts());
         return Err(error);
     }
@@ -86,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_leaves_the_old_content_and_no_temporary() {
+    fn a_failed_write_leaves_the_old_content_and_no_temporary_file() {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("a.txt");
         write_atomically(&path, |out| out.write_all(b"first")).expect("room");
@@ -101,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_is_a_directory_is_refused_and_the_temporary_removed() {
+    fn a_directory_is_not_replaced_and_the_temporary_file_is_removed() {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("config.toml");
         fs::create_dir(&path).expect("new");
@@ -116,11 +120,11 @@ mod tests {
         assert!(error.to_string().contains("gone/a.txt"), "{error}");
     }
 
-    /// /dev/full takes nothing: every write fails with "no space left on device".
+    /// Every write to /dev/full fails with "no space left on device".
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_full_disk_is_an_error_even_when_only_the_last_flush_meets_it() {
-        let full = File::options().write(true).open("/dev/full").expect("Linux has it");
+    fn a_full_disk_is_an_error_even_in_the_last_flush() {
+        let full = File::options().write(true).open("/dev/full").expect("it exists on Linux");
         let shown = Path::new("model.safetensors");
         let small = write_hashed(full, shown, |out| out.write_all(b"few").on("write", shown));
         let error = small.map(|_| ()).expect_err("no space");
@@ -129,7 +133,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn links_and_devices_stay_what_they_are() {
+    fn links_and_devices_are_kept() {
         let dir = tempfile::tempdir().expect("temp dir");
         let (file, link) = (dir.path().join("file"), dir.path().join("link"));
         fs::write(&file, "old").expect("room");
@@ -139,13 +143,13 @@ mod tests {
         assert_eq!(fs::read(&file).expect("still there"), b"new");
         let device = dir.path().join("device");
         std::os::unix::fs::symlink("/dev/null", &device).expect("link");
-        write_atomically(&device, |out| out.write_all(b"gone")).expect("it takes everything");
+        write_atomically(&device, |out| out.write_all(b"gone")).expect("/dev/null accepts every write");
         assert!(!fs::metadata(&device).expect("still there").is_file());
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_name_need_not_be_text() {
+    fn a_name_need_not_be_unicode() {
         use std::os::unix::ffi::OsStrExt;
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join(std::ffi::OsStr::from_bytes(b"\xff"));
@@ -155,7 +159,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn modes_are_those_of_any_new_file() {
+    fn modes_follow_the_umask() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().expect("temp dir");
         let mode = |name: &str| fs::metadata(dir.path().join(name)).expect("it is there").permissions().mode();

@@ -1,4 +1,4 @@
-//! Checkpoints: a model, what training needs to go on with it, and the proof that both are whole.
+//! Checkpoints: a model, the state that training needs to continue, and a manifest of hashes.
 
 use std::path::{Path, PathBuf};
 
@@ -6,39 +6,43 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::atomic_dir::AtomicDir;
-use crate::checkpoint_list::{parse_step, step_name};
-use crate::description::ModelDescription;
 use crate::error::{CheckpointError, Result};
 use crate::manifest::{MANIFEST_NAME, Manifest};
-use crate::model_file::{SavedModel, read_model_stream};
+use crate::model_description::ModelDescription;
+use crate::model_file::read_model_stream;
+use crate::saved_model::SavedModel;
+use crate::step_name::{parse_step, step_name};
 use crate::tensor_file::{Tensors, read_stream, write_stream};
 use crate::versioned_json::{self, FORMAT_VERSION};
 
+/// The file of the description and the averaged weights.
 pub(crate) const MODEL_NAME: &str = "model.safetensors";
+/// The file of the trained weights and the state of the optimizer.
 const TRAINING_NAME: &str = "training.safetensors";
+/// The file of the other state.
 const STATE_NAME: &str = "state.json";
 
-/// State is counters and positions. What is large belongs into tensors.
+/// The largest `state.json`, in bytes. It holds counters and positions; large state is stored as tensors.
 const MAX_STATE_BYTES: u64 = 4 << 20;
 
-/// All of a training run after a step. Tensors are f32; loaded ones are on the CPU.
+/// The complete state of a training run after a step. Tensors are f32, and on the CPU when they were loaded.
 ///
-/// Cloning a tensor into it copies no data, and saving streams: memory for one tensor is needed besides.
+/// Cloning a tensor does not copy its data. Saving needs additional memory for one tensor.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
-    /// Optimiser steps taken.
+    /// The number of optimizer steps taken.
     pub step: u64,
-    /// What the model is; its `training_step` is `step`.
+    /// The description of the model. Its `training_step` equals `step`.
     pub description: ModelDescription,
-    /// The weights to sample with: the exponential moving average.
+    /// The weights for sampling: the exponential moving average.
     pub model: Tensors,
-    /// The weights being trained and the optimiser's moments, by names of the caller's choice.
+    /// The trained weights and the state of the optimizer, under names that the caller chooses.
     pub training: Tensors,
-    /// Everything else. Numbers return exactly, f64 to the bit; JSON has no NaN and no infinity (they become null).
+    /// All other state. Numbers are read back exactly, f64 included. JSON has no NaN and no infinity: they become null.
     pub state: Value,
 }
 
-/// `state.json`.
+/// The contents of `state.json`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StateDocument<V> {
@@ -48,13 +52,14 @@ struct StateDocument<V> {
 }
 
 impl Checkpoint {
-    /// Saves it as `step-NNNNNN` under the directory `checkpoints`, which must exist, and gives that path. Until
-    /// everything is on the disk, no such entry is there; one of the same step from before is replaced.
+    /// Saves the checkpoint as `step-NNNNNN` in the directory `checkpoints`, which must exist, and returns its path.
+    ///
+    /// The directory gets its name when all files are on the disk. A checkpoint of the same step is replaced.
     ///
     /// # Errors
     /// [`CheckpointError::Io`]; [`CheckpointError::NotFinite`] and [`CheckpointError::WrongType`] naming a tensor;
-    /// [`CheckpointError::WrongField`] when the description is of another step; [`CheckpointError::TooLarge`] for a
-    /// state beyond 4 MiB. Checkpoints from before are then intact and the unfinished one is gone.
+    /// [`CheckpointError::WrongField`] if the description is of another step; [`CheckpointError::TooLarge`] for a state
+    /// of more than 4 MiB. Existing checkpoints are then unchanged, and the incomplete one is removed.
     pub fn save(&self, checkpoints: &Path) -> Result<PathBuf> {
         let target = checkpoints.join(step_name(self.step));
         if self.description.training_step != self.step {
@@ -64,7 +69,7 @@ impl Checkpoint {
         let description = self.description.to_json(&target.join(MODEL_NAME))?;
         let state = StateDocument { format_version: FORMAT_VERSION, step: self.step, state: &self.state };
         let mut dir = AtomicDir::begin(&target)?;
-        // The smallest first: it may be refused.
+        // The state is written first because it is small and may be refused.
         dir.write(STATE_NAME, |out, path| versioned_json::write(out, &state, "state", MAX_STATE_BYTES, path))?;
         dir.write(MODEL_NAME, |out, path| write_stream(out, Some(description), &self.model, path))?;
         dir.write(TRAINING_NAME, |out, path| write_stream(out, None, &self.training, path))?;
@@ -72,7 +77,7 @@ impl Checkpoint {
         Ok(target)
     }
 
-    /// Loads a checkpoint directory, with every hash checked.
+    /// Loads a checkpoint directory and checks the hash of every file.
     ///
     /// # Errors
     /// [`CheckpointError::NotFound`]; [`CheckpointError::Damaged`] naming the file; [`CheckpointError::NewerFormat`];
@@ -99,31 +104,31 @@ impl Checkpoint {
     }
 }
 
-/// Reads every file of a checkpoint directory and compares it with the manifest. Nothing is kept in memory.
+/// Checks the hash of every file of a checkpoint directory without keeping the files in memory.
 ///
 /// # Errors
-/// As [`Checkpoint::load`].
+/// The errors of [`Checkpoint::load`].
 pub fn verify_checkpoint(directory: impl AsRef<Path>) -> Result<()> {
     let directory = directory.as_ref();
     read_manifest(directory)?.verify(directory)
 }
 
-/// Whether there is a checkpoint at `path`, whole or damaged: a directory with a manifest or the name of one.
+/// Whether `path` is a checkpoint, valid or damaged: a directory that has a manifest or the name of a checkpoint.
 pub fn is_checkpoint(path: impl AsRef<Path>) -> bool {
     let path = path.as_ref();
     let name = path.file_name().and_then(|name| name.to_str());
     path.is_dir() && (path.join(MANIFEST_NAME).exists() || name.and_then(parse_step).is_some())
 }
 
-/// Loads the model alone: its hash is checked, of the other files the presence and size.
+/// Loads the model of a checkpoint. The hash of the model file is checked; of the other files, existence and size are.
 ///
 /// # Errors
-/// As [`Checkpoint::load`].
+/// The errors of [`Checkpoint::load`].
 pub(crate) fn load_checkpoint_model(directory: &Path) -> Result<SavedModel> {
     load_checked_model(directory, &read_manifest(directory)?)
 }
 
-/// The manifest, if it lists all the files of a checkpoint and they have their sizes.
+/// Reads the manifest and checks that it lists all files of a checkpoint.
 fn read_manifest(directory: &Path) -> Result<Manifest> {
     if !directory.exists() {
         return Err(CheckpointError::NotFound { path: directory.to_owned() });
@@ -135,6 +140,7 @@ fn read_manifest(directory: &Path) -> Result<Manifest> {
     }
 }
 
+/// Loads the model and checks that the name of the directory, if it contains a step, matches.
 fn load_checked_model(directory: &Path, manifest: &Manifest) -> Result<SavedModel> {
     let model = manifest.read_file(directory, MODEL_NAME, read_model_stream)?;
     let name = directory.file_name().and_then(|name| name.to_str());
@@ -172,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn it_loads_under_any_name_but_that_of_another_step() {
+    fn a_checkpoint_can_be_renamed_but_not_to_another_step() {
         let dir = tempfile::tempdir().expect("temp dir");
         let saved = checkpoint(500).save(dir.path()).expect("room");
         assert_eq!(saved, dir.path().join("step-000500"));
@@ -183,13 +189,13 @@ mod tests {
             fs::rename(&path, &saved).expect("free");
             loaded
         };
-        assert_eq!(renamed("best").expect("whole").state, json!({ "epoch": 3 }));
-        let error = renamed("step-000700").expect_err("a lie");
+        assert_eq!(renamed("best").expect("valid").state, json!({ "epoch": 3 }));
+        let error = renamed("step-000700").expect_err("the step differs");
         assert!(error.to_string().contains("named after step 700 and holds step 500"), "{error}");
     }
 
     #[test]
-    fn a_refused_part_leaves_the_earlier_checkpoint_alone() {
+    fn a_refused_part_leaves_the_earlier_checkpoint_unchanged() {
         let dir = tempfile::tempdir().expect("temp dir");
         let good = checkpoint(500);
         good.save(dir.path()).expect("room");
@@ -208,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn the_model_alone_needs_the_others_only_to_be_there() {
+    fn loading_the_model_checks_only_the_size_of_the_other_files() {
         let dir = tempfile::tempdir().expect("temp dir");
         let saved = checkpoint(5).save(dir.path()).expect("room");
         let training = saved.join(TRAINING_NAME);
-        let mut bytes = fs::read(&training).expect("whole");
+        let mut bytes = fs::read(&training).expect("valid");
         *bytes.last_mut().expect("not empty") ^= 1;
         fs::write(&training, &bytes).expect("room");
-        assert_eq!(load_checkpoint_model(&saved).expect("its own hash holds").step(), 5);
+        assert_eq!(load_checkpoint_model(&saved).expect("the hash of the model matches").step(), 5);
         assert!(Checkpoint::load(&saved).expect_err("flipped").to_string().contains(TRAINING_NAME));
         fs::write(&training, &bytes[1..]).expect("room");
         assert!(load_checkpoint_model(&saved).expect_err("cut").to_string().contains(TRAINING_NAME));

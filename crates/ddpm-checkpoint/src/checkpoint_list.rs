@@ -1,36 +1,26 @@
-//! The checkpoints of a run, by step, and the newest that can be used.
+//! The checkpoints of a run, and the newest of them that can be loaded.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::{CheckpointError, IoContext, Result};
+use crate::step_name::{parse_step, step_name};
 
-/// A checkpoint directory by its name: nothing in it has been read.
+/// A checkpoint directory, identified by its name. Its files have not been read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckpointEntry {
-    /// The step in its name.
+    /// The step in the name of the directory.
     pub step: u64,
     /// The directory.
     pub path: PathBuf,
 }
 
-/// The directory's name for a step: `step-000500`, wider from a million on.
-pub(crate) fn step_name(step: u64) -> String {
-    format!("step-{step:06}")
-}
-
-/// The step of a name that [`step_name`] gives, and of no other.
-pub(crate) fn parse_step(name: &str) -> Option<u64> {
-    let step = name.strip_prefix("step-")?.parse().ok()?;
-    (step_name(step) == name).then_some(step)
-}
-
-/// The checkpoints in a `checkpoints` directory, newest (greatest step) first. Whatever else lies there is ignored; a
-/// directory that does not exist has none.
+/// Lists the checkpoints in a `checkpoints` directory, the greatest step first. Other entries are ignored. A directory
+/// that does not exist has no checkpoints.
 ///
 /// # Errors
-/// [`CheckpointError::Io`] when it cannot be listed.
+/// [`CheckpointError::Io`] if the directory cannot be listed.
 pub fn list_checkpoints(directory: impl AsRef<Path>) -> Result<Vec<CheckpointEntry>> {
     let directory = directory.as_ref();
     let listed = match fs::read_dir(directory) {
@@ -49,11 +39,11 @@ pub fn list_checkpoints(directory: impl AsRef<Path>) -> Result<Vec<CheckpointEnt
     Ok(entries)
 }
 
-/// The first entry on which `load` succeeds. Each damaged one before it is named in a warning.
+/// Returns the first entry for which `load` succeeds. A warning is logged for each damaged entry before it.
 ///
 /// # Errors
-/// That of the first entry that may be whole but cannot be read, of a newer format for one: to go on from an older one
-/// would lose it. [`CheckpointError::NoValidCheckpoint`] with every reason when there are entries and all are damaged.
+/// The error of the first entry that cannot be read but may be intact, for example because it has a newer format: using
+/// an older checkpoint instead would lose it. [`CheckpointError::NoValidCheckpoint`] if all entries are damaged.
 pub(crate) fn newest_usable<T>(
     directory: &Path,
     entries: Vec<CheckpointEntry>,
@@ -82,20 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_steps_correspond_one_to_one() {
-        for step in [0, 1, 500, 999_999, 1_000_000, u64::MAX] {
-            assert_eq!(parse_step(&step_name(step)), Some(step));
-        }
-        let strange =
-            ["step-5", "step-0000500", "step-", "step-+00005", "step-00050x", "step-000500.bak", "Step-000500"];
-        for name in strange {
-            assert_eq!(parse_step(name), None, "{name}");
-        }
-        assert_eq!(parse_step("step-99999999999999999999999"), None);
-    }
-
-    #[test]
-    fn order_is_numeric_and_strange_entries_are_ignored() {
+    fn order_is_numeric_and_other_entries_are_ignored() {
         let dir = tempfile::tempdir().expect("temp dir");
         for name in ["step-000900", "step-1000000", "step-000010", "step-x", "notes", ".ddpm-tmp-1-0-step-000020"] {
             fs::create_dir(dir.path().join(name)).expect("new");
@@ -107,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_usable_wins_and_all_reasons_are_kept() {
+    fn the_first_usable_entry_is_returned_or_all_reasons() {
         let entry = |step| CheckpointEntry { step, path: step_name(step).into() };
         let here = Path::new("checkpoints");
         let load = |path: &Path| match path.ends_with("step-000002") {

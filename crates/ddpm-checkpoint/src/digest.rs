@@ -6,17 +6,17 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// What the manifest remembers of a file.
+/// The entry of a file in the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileDigest {
-    /// The file's size.
+    /// The size of the file.
     pub(crate) bytes: u64,
-    /// The SHA-256 in 64 lower-case hexadecimal digits.
+    /// The SHA-256 of the file, as 64 lower-case hexadecimal digits.
     pub(crate) sha256: String,
 }
 
-/// Counts and hashes what passes through: a writer or a reader around `inner`.
+/// A writer or reader that counts and hashes the bytes on their way to or from `inner`.
 pub(crate) struct Hashing<T> {
     inner: T,
     hasher: Sha256,
@@ -24,12 +24,12 @@ pub(crate) struct Hashing<T> {
 }
 
 impl<T> Hashing<T> {
-    /// Nothing has passed yet.
+    /// Wraps a writer or a reader.
     pub(crate) fn new(inner: T) -> Self {
         Self { inner, hasher: Sha256::new(), bytes: 0 }
     }
 
-    /// What is wrapped, and the digest of what has passed.
+    /// Returns the wrapped value and the digest of all bytes so far.
     pub(crate) fn finish(self) -> (T, FileDigest) {
         let mut sha256 = String::with_capacity(64);
         for byte in self.hasher.finalize() {
@@ -39,7 +39,7 @@ impl<T> Hashing<T> {
         (self.inner, FileDigest { bytes: self.bytes, sha256 })
     }
 
-    fn pass(&mut self, bytes: &[u8]) {
+    fn record(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
         self.bytes += bytes.len() as u64;
     }
@@ -48,7 +48,7 @@ impl<T> Hashing<T> {
 impl<W: Write> Write for Hashing<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
-        self.pass(&bytes[..written]);
+        self.record(&bytes[..written]);
         Ok(written)
     }
 
@@ -60,7 +60,7 @@ impl<W: Write> Write for Hashing<W> {
 impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.pass(&buffer[..read]);
+        self.record(&buffer[..read]);
         Ok(read)
     }
 }
@@ -69,23 +69,23 @@ impl<R: Read> Read for Hashing<R> {
 mod tests {
     use super::*;
 
-    /// The digest of "abc" is the first example of FIPS 180-2, appendix B.
+    /// The SHA-256 of "abc" (FIPS 180-2, appendix B, first example).
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
     #[test]
-    fn what_is_written_is_hashed() {
+    fn written_bytes_are_hashed() {
         let mut writer = Hashing::new(Vec::new());
-        writer.write_all(b"a").expect("a Vec takes it");
-        writer.write_all(b"bc").expect("a Vec takes it");
+        writer.write_all(b"a").expect("a Vec accepts every write");
+        writer.write_all(b"bc").expect("a Vec accepts every write");
         let (bytes, digest) = writer.finish();
         assert_eq!(bytes, b"abc");
         assert_eq!(digest, FileDigest { bytes: 3, sha256: ABC.to_owned() });
     }
 
     #[test]
-    fn what_is_read_is_hashed() {
+    fn read_bytes_are_hashed() {
         let mut reader = Hashing::new(&b"abc"[..]);
-        io::copy(&mut reader, &mut io::sink()).expect("memory reads");
+        io::copy(&mut reader, &mut io::sink()).expect("reading memory succeeds");
         assert_eq!(reader.finish().1.sha256, ABC);
     }
 }

@@ -1,4 +1,4 @@
-//! The crate's error: what was being done, to which file, what was expected and what was found.
+//! The error type of the crate.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -6,25 +6,26 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The result of this crate's functions.
-pub type Result<T, E = CheckpointError> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = CheckpointError> = std::result::Result<T, E>;
 
-/// Everything that can go wrong with a run directory, a checkpoint or a model file.
+/// The reason why a run directory, a checkpoint or a model file could not be read or written. Every message names the
+/// file.
 ///
-/// A message does not repeat that of its source: print the chain (`{:#}` with anyhow) to see both.
+/// A message does not repeat that of its source. Print the chain (`{:#}` with anyhow) to see both.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// The system refused: no permission, no space left, not there.
+    /// The operating system refused an operation on a file, for example for lack of permission or space.
     #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was attempted, as a verb phrase.
+        /// The operation, as a verb phrase.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Another process (or another part of this one) holds the run.
+    /// Another process, or another part of this one, holds the run.
     #[error(
         "{} is in use by {}: wait for it to end, or choose another directory",
         path.display(),
@@ -33,143 +34,146 @@ pub enum CheckpointError {
     Locked {
         /// The lock file.
         path: PathBuf,
-        /// The process that holds it, if it has written its number yet.
+        /// The id of the process that holds the lock, if it has already written it to the file.
         holder: Option<u32>,
     },
-    /// The bytes are not those that were written, or are no file of this format.
+    /// The bytes of a file differ from those that were written, or are not in the expected format.
     #[error("{} is damaged: {problem}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What does not fit, with the expected and the found.
+        /// What was expected and what was found.
         problem: String,
     },
-    /// A newer version of this library wrote it.
+    /// The file was written by a newer version of this library.
     #[error("{} has format version {found}; this program reads up to {supported}: use a newer one", path.display())]
     NewerFormat {
         /// The file.
         path: PathBuf,
         /// The version in the file.
         found: u64,
-        /// The newest version this library reads.
+        /// The newest version that this library reads.
         supported: u32,
     },
-    /// A tensor holds NaN or an infinity.
+    /// A tensor contains NaN or an infinity.
     #[error("{}: tensor `{tensor}` holds a value that is not finite ({value} at index {index})", path.display())]
     NotFinite {
-        /// The file read or being written.
+        /// The file that is read or written.
         path: PathBuf,
-        /// The tensor's name.
+        /// The name of the tensor.
         tensor: String,
-        /// The first such value.
+        /// The first value that is not finite.
         value: f32,
-        /// Its index in row-major order.
+        /// The index of the value in row-major order.
         index: usize,
     },
-    /// A tensor has a type that weights do not have.
+    /// A tensor has an element type that is not supported.
     #[error("{}: tensor `{tensor}` is of type {found}, expected {expected}", path.display())]
     WrongType {
-        /// The file read or being written.
+        /// The file that is read or written.
         path: PathBuf,
-        /// The tensor's name.
+        /// The name of the tensor.
         tensor: String,
-        /// The accepted types.
+        /// The supported types.
         expected: &'static str,
         /// The type found.
         found: String,
     },
-    /// Tensors do not fit the network: every difference, of which the message has the first ones.
-    #[error("{} does not fit the network: {}", path.display(), beginning(differences))]
+    /// The tensors of a file are not those of the network. The message shows the first differences.
+    #[error("{} does not fit the network: {}", path.display(), first_differences(differences))]
     WrongTensors {
         /// The file.
         path: PathBuf,
-        /// One for each tensor that is missing, unexpected or of another shape.
+        /// One entry for each tensor that is missing, not expected, or of another shape.
         differences: Vec<String>,
     },
-    /// Weights without a description of their network.
+    /// A file holds weights but does not describe their network.
     #[error("{} holds tensors but no description of their network (no `ddpm` metadata)", path.display())]
     NoDescription {
         /// The file.
         path: PathBuf,
     },
-    /// A field has a value that it cannot have, or lacks.
+    /// A field is missing or has an invalid value.
     #[error("{}: field `{field}`: {problem}", path.display())]
     WrongField {
-        /// The file read or being written.
+        /// The file that is read or written.
         path: PathBuf,
-        /// The field's name.
+        /// The name of the field.
         field: Cow<'static, str>,
-        /// The expected and the found.
+        /// What was expected and what was found.
         problem: String,
     },
-    /// Something is larger than this library reads.
+    /// A part of a file is larger than this library reads or writes.
     #[error("{}: {what} takes {bytes} bytes, more than the {limit} allowed", path.display())]
     TooLarge {
-        /// The file read or being written.
+        /// The file that is read or written.
         path: PathBuf,
         /// The part that is too large.
         what: &'static str,
-        /// Its size.
+        /// The size of the part.
         bytes: u64,
-        /// The limit.
+        /// The largest size allowed.
         limit: u64,
     },
-    /// A name that would leave its directory, or that a file cannot have.
+    /// A name cannot be the name of a file, or would refer to a file outside of the directory.
     #[error("{}: `{name}` is no plain file name", path.display())]
     UnsafeName {
-        /// The file or directory concerned.
+        /// The file or directory in which the name occurs.
         path: PathBuf,
         /// The name.
         name: String,
     },
-    /// There is nothing at that path.
+    /// Nothing exists at the path.
     #[error("{} does not exist", path.display())]
     NotFound {
         /// The path.
         path: PathBuf,
     },
-    /// The directory already holds a run.
+    /// A new run was to be created in a directory that already holds a run.
     #[error("{} already holds a run: resume it, or choose another directory", path.display())]
     AlreadyARun {
         /// The directory.
         path: PathBuf,
     },
-    /// The directory holds no run.
-    #[error("{} holds no run: expected config.toml or checkpoints/ in it", path.display())]
+    /// A run was to be opened in a directory that does not hold one.
+    #[error("{} is not a run directory: expected config.toml or checkpoints/ in it", path.display())]
     NotARun {
         /// The directory.
         path: PathBuf,
     },
-    /// The path holds no model in a form this library knows.
-    #[error("{} is no model: {found}; give a run directory, a checkpoint directory or a .safetensors file", path.display())]
+    /// The path is not a model in a supported format.
+    #[error(
+        "{} is no model: {found}; give a run directory, a checkpoint directory or a .safetensors file",
+        path.display()
+    )]
     NotAModel {
         /// The path.
         path: PathBuf,
-        /// What is there instead.
+        /// What was found at the path.
         found: String,
     },
-    /// The run has not saved anything yet.
+    /// The run has not saved a checkpoint yet.
     #[error("{} has no checkpoint yet: let it train until it has saved one", path.display())]
     NoCheckpoint {
         /// The run or its `checkpoints` directory.
         path: PathBuf,
     },
-    /// There are checkpoints, none of which can be read.
+    /// The run has checkpoints, but all of them are damaged.
     #[error("none of the {} checkpoints in {} can be read: {}", reasons.len(), path.display(), reasons.join("; "))]
     NoValidCheckpoint {
         /// The `checkpoints` directory.
         path: PathBuf,
-        /// Why not, one for each checkpoint, newest first.
+        /// The reason for each checkpoint, newest first.
         reasons: Vec<String>,
     },
-    /// The tensor library failed, on memory or on a device.
+    /// candle could not create, convert or copy a tensor.
     #[error("{}: tensor `{tensor}`", path.display())]
     Tensor {
-        /// The file read or being written.
+        /// The file that is read or written.
         path: PathBuf,
-        /// The tensor's name.
+        /// The name of the tensor.
         tensor: String,
-        /// The library's reason.
+        /// The error of candle.
         source: Box<candle_core::Error>,
     },
 }
@@ -180,7 +184,8 @@ impl CheckpointError {
         Self::Damaged { path: path.to_owned(), problem: problem.into() }
     }
 
-    /// Whether what was read is damaged. A newer format or a system that refuses says nothing against the bytes.
+    /// Whether the error shows that the file is damaged. It does not if the file has a newer format, or if the
+    /// operating system or candle could not read it: the bytes may be intact then.
     pub(crate) fn is_damage(&self) -> bool {
         use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
         match self {
@@ -203,18 +208,18 @@ impl CheckpointError {
     }
 }
 
-/// All of a list, but for one that nobody would read to its end.
-fn beginning(differences: &[String]) -> String {
-    const MOST: usize = 6;
-    match differences.len().checked_sub(MOST) {
+/// The first differences, and how many more there are.
+fn first_differences(differences: &[String]) -> String {
+    const MAX_SHOWN: usize = 6;
+    match differences.len().checked_sub(MAX_SHOWN) {
         None | Some(0) => differences.join("; "),
-        Some(more) => format!("{}; and {more} more", differences[..MOST].join("; ")),
+        Some(more) => format!("{}; and {more} more", differences[..MAX_SHOWN].join("; ")),
     }
 }
 
-/// Names the file and the deed in an error of the system.
+/// Adds the operation and the path to an error of the operating system.
 pub(crate) trait IoContext<T> {
-    /// Turns the system's error into this crate's.
+    /// Converts the error into [`CheckpointError::Io`].
     fn on(self, action: &'static str, path: &Path) -> Result<T>;
 }
 
@@ -229,15 +234,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_name_the_file_and_the_chain_names_the_reason() {
+    fn the_message_names_the_file_and_the_chain_names_the_reason() {
         let failed: io::Result<()> = Err(io::Error::other("no space left"));
-        let error = failed.on("write", Path::new("a/b")).expect_err("it failed");
+        let error = failed.on("write", Path::new("a/b")).expect_err("the write fails");
         assert_eq!(error.to_string(), "cannot write a/b");
         assert_eq!(error.chain(), "cannot write a/b: no space left");
     }
 
     #[test]
-    fn a_held_lock_names_its_holder_when_known() {
+    fn a_held_lock_names_its_holder_if_known() {
         let locked = |holder| CheckpointError::Locked { path: "r/.lock".into(), holder }.to_string();
         assert!(locked(Some(17)).contains("r/.lock is in use by process 17"));
         assert!(locked(None).contains("another process"));

@@ -6,8 +6,8 @@ use crate::error::{CheckpointError, Result};
 
 /// Checks that no value is NaN or infinite.
 ///
-/// `values` is a part of tensor `name` in row-major order, which begins at index `first_index`. `path` is the file of the
-/// tensor, for the error.
+/// `values` is a part of tensor `name` in row-major order, which begins at index `first_index`. `path` is the file of
+/// the tensor, for the error.
 ///
 /// # Errors
 /// [`CheckpointError::NotFinite`] with the first value that is not finite.

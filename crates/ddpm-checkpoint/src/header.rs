@@ -1,4 +1,4 @@
-//! The head of a safetensors file: its length, then JSON with the names, types, shapes and places of the tensors.
+//! The header of a safetensors file: its length, then JSON with the names, types, shapes and offsets of the tensors.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
@@ -11,27 +11,29 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use crate::error::{CheckpointError, IoContext, Result};
 use crate::versioned_json::check_size;
 
-/// The one metadata key. With two, the order of a hash map would decide about the bytes.
+/// The only metadata key. safetensors writes metadata in the order of a hash map, so that the bytes of a file with two
+/// keys would not be reproducible.
 const DESCRIPTION_KEY: &str = "ddpm";
-/// The key under which safetensors keeps metadata among the tensors.
+/// The key of the metadata in the JSON, beside the names of the tensors.
 const METADATA_KEY: &str = "__metadata__";
-/// Room for some 80,000 tensors; the format's own limit of 100 MB lets a small file ask for gigabytes.
+/// The largest header, enough for about 80,000 tensors. The limit of the format, 100 MB, would let a small file cause
+/// an allocation of gigabytes.
 const MAX_HEADER_BYTES: u64 = 8 << 20;
-/// The bytes of the length in front of the JSON; also the alignment of what follows it.
+/// The size of the length before the JSON, and the alignment of the tensors after it.
 const LENGTH_BYTES: u64 = 8;
 
-/// A header that fits its file: the tensors follow each other without gap or overlap up to the file's last byte.
+/// A header that is consistent with its file: the tensors follow each other without gap or overlap up to the last byte.
 #[derive(Debug)]
 pub(crate) struct Header {
-    /// The JSON under the key `ddpm`, if there is one.
+    /// The value of the metadata key `ddpm`, if there is one.
     pub(crate) description: Option<String>,
-    /// Names and forms in the order of the data.
+    /// The tensors in the order of their data.
     pub(crate) tensors: Vec<(String, TensorInfo)>,
 }
 
 impl Header {
-    /// Reads the head of a file of `length` bytes. Allocates no more than a small multiple of the header, and that is
-    /// bounded by both the file and 8 MiB.
+    /// Reads the header of a file of `length` bytes. Allocates a small multiple of the size of the header, which is at
+    /// most 8 MiB and at most the size of the file.
     ///
     /// # Errors
     /// [`CheckpointError::Damaged`], [`CheckpointError::TooLarge`], [`CheckpointError::Io`].
@@ -42,31 +44,31 @@ impl Header {
         }
         let mut bytes = [0; LENGTH_BYTES as usize];
         reader.read_exact(&mut bytes).on("read", path)?;
-        let announced = u64::from_le_bytes(bytes);
+        let claimed_length = u64::from_le_bytes(bytes);
         let available = length - LENGTH_BYTES;
-        if announced > available {
-            let problem = "is it cut short, or no safetensors file?";
-            return Err(damaged(format!("its header claims {announced} bytes, {available} are there: {problem}")));
+        if claimed_length > available {
+            let problem = "the file is truncated, or is not a safetensors file";
+            return Err(damaged(format!("expected a header of {claimed_length} bytes, found {available}: {problem}")));
         }
-        check_size(usize::try_from(announced).unwrap_or(usize::MAX), "header", MAX_HEADER_BYTES, path)?;
-        let mut json = vec![0; announced as usize];
+        check_size(usize::try_from(claimed_length).unwrap_or(usize::MAX), "header", MAX_HEADER_BYTES, path)?;
+        let mut json = vec![0; claimed_length as usize];
         reader.read_exact(&mut json).on("read", path)?;
-        // This checks that the places are contiguous and fit shapes and types.
+        // safetensors checks that the offsets are contiguous and match the shapes and types.
         let metadata: Metadata = serde_json::from_slice(&json).map_err(|e| damaged(format!("its header: {e}")))?;
-        let (claimed, found) = (metadata.data_len() as u64, available - announced);
-        if claimed != found {
-            return Err(damaged(format!("its tensors take {claimed} bytes, {found} are there")));
+        let (expected, found) = (metadata.data_len() as u64, available - claimed_length);
+        if expected != found {
+            return Err(damaged(format!("expected {expected} bytes of tensors, found {found}")));
         }
         Ok(Self::from_metadata(&metadata))
     }
 
     fn from_metadata(metadata: &Metadata) -> Self {
         let description = metadata.metadata().as_ref().and_then(|map| map.get(DESCRIPTION_KEY).cloned());
-        let with_form = |name: String| metadata.info(&name).cloned().map(|info| (name, info));
-        Self { description, tensors: metadata.offset_keys().into_iter().filter_map(with_form).collect() }
+        let with_info = |name: String| metadata.info(&name).cloned().map(|info| (name, info));
+        Self { description, tensors: metadata.offset_keys().into_iter().filter_map(with_info).collect() }
     }
 
-    /// Writes the head of a file that holds `tensors`, f32, in the order of their names.
+    /// Writes the header of a file of `tensors`, f32, in the order of their names.
     ///
     /// # Errors
     /// [`CheckpointError::WrongType`], [`CheckpointError::UnsafeName`], [`CheckpointError::TooLarge`],
@@ -80,7 +82,7 @@ impl Header {
         let mut infos = Vec::with_capacity(tensors.len());
         let mut offset = 0;
         for (name, tensor) in tensors {
-            let info = describe(name, tensor, offset, path)?;
+            let info = tensor_info(name, tensor, offset, path)?;
             offset = info.data_offsets.1;
             infos.push((name.clone(), info));
         }
@@ -94,7 +96,8 @@ impl Header {
     }
 }
 
-fn describe(name: &str, tensor: &Tensor, offset: usize, path: &Path) -> Result<TensorInfo> {
+/// The entry of a tensor whose data begins at `offset`.
+fn tensor_info(name: &str, tensor: &Tensor, offset: usize, path: &Path) -> Result<TensorInfo> {
     if name == METADATA_KEY {
         return Err(CheckpointError::UnsafeName { path: path.to_owned(), name: name.to_owned() });
     }
@@ -124,11 +127,11 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_believed_only_when_they_fit_the_file() {
+    fn a_header_must_be_consistent_with_its_file() {
         check("{}", 0, "[]");
-        check("{}", 1, "its tensors take 0 bytes, 1 are there");
+        check("{}", 1, "expected 0 bytes of tensors, found 1");
         check(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, 8, "\"a\"");
-        check(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, 7, "take 8 bytes, 7 are there");
+        check(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, 7, "expected 8 bytes of tensors, found 7");
         check(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#, 12, "invalid offset for tensor `a`");
         check(r#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, 8, "invalid shape");
         check(r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}}"#, 8, "overflow");
@@ -139,13 +142,13 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_lies_allocates_nothing() {
+    fn a_wrong_length_causes_no_allocation() {
         let mut file = (1_u64 << 60).to_le_bytes().to_vec();
         file.extend([b'{'; 100]);
-        let error = Header::read(&mut file.as_slice(), 108, Path::new("m")).expect_err("it lies");
-        assert!(error.to_string().contains("claims 1152921504606846976 bytes, 100 are there"), "{error}");
-        // A huge sparse file would hold it: the limit steps in.
-        let error = Header::read(&mut file.as_slice(), 1 << 61, Path::new("m")).expect_err("it lies");
+        let error = Header::read(&mut file.as_slice(), 108, Path::new("m")).expect_err("the length is wrong");
+        assert!(error.to_string().contains("expected a header of 1152921504606846976 bytes, found 100"), "{error}");
+        // A sparse file can be that long; then the limit applies.
+        let error = Header::read(&mut file.as_slice(), 1 << 61, Path::new("m")).expect_err("the length is wrong");
         assert!(matches!(error, CheckpointError::TooLarge { limit: MAX_HEADER_BYTES, .. }), "{error}");
     }
 }

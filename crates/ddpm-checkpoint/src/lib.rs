@@ -1,13 +1,19 @@
-//! Run directories, checkpoints and model files: the only crate of the workspace that knows a file format of weights.
+//! Run directories, checkpoints and model files.
 //!
-//! It owns what is written to disk and read back: that a checkpoint is there whole or not at all, that damage is found
-//! and named, that one process at a time writes to a run, that a model file says what it is the model of. It leaves
-//! out what the tensors mean: names, optimisers and configurations are the callers', here they are named tensors and
-//! plain data. It executes nothing that it reads, and no name in a file leads out of the file's directory.
+//! The crate writes named tensors and plain data to disk and reads them back. Files and directories are replaced
+//! atomically, damage is detected and reported with the name of the file, one process at a time holds a run, and a
+//! model file describes its own network. The crate knows no network, sampler or optimizer: configurations are types of
+//! its callers. It executes nothing that it reads, and no name in a file refers to a path outside of the file's
+//! directory.
 //!
-//! In reading order: model files ([`ModelDescription`], [`write_model`], [`read_model`], [`read_tensors`],
-//! [`check_names`]); checkpoints ([`Checkpoint`], [`Retention`]); the run's directory ([`RunDir`], [`MetricsLog`]);
-//! finding ([`find_saved_model`], [`newest_run`], [`next_free_name`]).
+//! Reading order:
+//! - model files: [`Tensors`] and [`read_tensors`] (`tensor_file`, `header`, `half_precision`), [`ModelDescription`],
+//!   [`SavedModel`], [`write_model`] and [`read_model`] (`model_file`), [`check_names`];
+//! - checkpoints: [`Checkpoint`], [`list_checkpoints`], [`Retention`], and below them directories that are written
+//!   atomically with a manifest (`atomic_dir`, `manifest`, `digest`);
+//! - runs: [`RunDir`], [`MetricsLog`], the lock (`lock`) and the names in a run directory (`run_layout`);
+//! - paths: [`find_saved_model`], [`newest_run`], [`next_free_name`];
+//! - files: [`write_atomically`], [`check_plain_name`], and the removal of temporary files (`temporary`).
 //!
 //! # Examples
 //! ```
@@ -39,6 +45,7 @@
 
 mod error;
 
+mod directory_sync;
 mod plain_name;
 mod temporary;
 
@@ -57,18 +64,20 @@ mod tensor_file;
 
 mod tensor_check;
 
-mod description;
+mod model_description;
 mod model_file;
+mod saved_model;
 
 mod checkpoint;
 mod checkpoint_list;
 mod retention;
+mod step_name;
 
 mod run_layout;
 
 mod free_name;
 mod lock;
-mod metrics;
+mod metrics_log;
 mod newest_run;
 mod run_dir;
 
@@ -77,16 +86,21 @@ mod model_path;
 pub use atomic_file::write_atomically;
 pub use checkpoint::{Checkpoint, is_checkpoint, verify_checkpoint};
 pub use checkpoint_list::{CheckpointEntry, list_checkpoints};
-pub use description::ModelDescription;
-pub use error::{CheckpointError, Result};
+pub use error::CheckpointError;
 pub use finite::check_finite;
 pub use free_name::next_free_name;
-pub use metrics::{MetricsLog, read_metrics};
-pub use model_file::{SavedModel, read_model, write_model};
+pub use metrics_log::{MetricsLog, read_metrics};
+pub use model_description::ModelDescription;
+pub use model_file::{read_model, write_model};
 pub use model_path::find_saved_model;
 pub use newest_run::newest_run;
 pub use plain_name::check_plain_name;
 pub use retention::Retention;
 pub use run_dir::RunDir;
+pub use saved_model::SavedModel;
 pub use tensor_check::check_names;
 pub use tensor_file::{Tensors, read_tensors, write_tensors};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

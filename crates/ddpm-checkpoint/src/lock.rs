@@ -1,4 +1,4 @@
-//! One process a run.
+//! The lock that gives one process exclusive access to a run.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
@@ -6,18 +6,19 @@ use std::path::Path;
 
 use crate::error::{CheckpointError, IoContext, Result};
 
-/// The system's exclusive lock on a file, which holds the owner's process number. The lock ends with the process,
-/// however it ends: a file that is left behind does not block anybody.
+/// An exclusive lock of the operating system on a file that contains the id of the process that holds it.
+///
+/// The operating system releases the lock when the process ends, so that a lock file left behind blocks no one.
 #[derive(Debug)]
 pub(crate) struct Lock {
     file: File,
 }
 
 impl Lock {
-    /// Takes the lock, or says at once who has it.
+    /// Acquires the lock without waiting.
     ///
     /// # Errors
-    /// [`CheckpointError::Locked`]; [`CheckpointError::Io`].
+    /// [`CheckpointError::Locked`] naming the process that holds the lock; [`CheckpointError::Io`].
     pub(crate) fn acquire(path: &Path) -> Result<Self> {
         let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = opened.on("open the lock", path)?;
@@ -34,14 +35,15 @@ impl Lock {
 }
 
 impl Drop for Lock {
-    /// The file stays: were it removed, two later processes could lock two different files of the same name.
+    /// Empties the file. It is not removed, because two later processes could then lock two different files of that
+    /// name.
     fn drop(&mut self) {
-        // Nobody reads the number of an unlocked file, and closing unlocks.
+        // An error has no consequence: the id in an unlocked file is not read, and closing the file unlocks it.
         let _ = self.file.set_len(0);
     }
 }
 
-/// The number in the file. Its owner may not have written it yet.
+/// The process id in the file, if its owner has written it yet.
 fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(20).read_to_string(&mut text).ok()?;
@@ -53,13 +55,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_exclusive_until_dropped() {
+    fn the_lock_is_exclusive_until_dropped() {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join(".lock");
         let first = Lock::acquire(&path).expect("free");
-        let me = Some(std::process::id());
+        let own_id = Some(std::process::id());
         match Lock::acquire(&path).expect_err("held") {
-            CheckpointError::Locked { holder, path: named } => assert_eq!((holder, named), (me, path.clone())),
+            CheckpointError::Locked { holder, path: named } => assert_eq!((holder, named), (own_id, path.clone())),
             other => panic!("{other}"),
         }
         drop(first);
@@ -67,11 +69,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_process_left_does_not_block() {
+    fn a_file_left_behind_does_not_block() {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join(".lock");
-        std::fs::write(&path, "4294967295 and more than any number would take\n").expect("room");
-        let lock = Lock::acquire(&path).expect("nobody holds it");
+        std::fs::write(&path, "4294967295 and more text than a process id has\n").expect("room");
+        let lock = Lock::acquire(&path).expect("no process holds it");
         assert_eq!(std::fs::read_to_string(&path).expect("readable"), format!("{}\n", std::process::id()));
         drop(lock);
     }

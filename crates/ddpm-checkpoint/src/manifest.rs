@@ -1,4 +1,4 @@
-//! `manifest.json`: the size and hash of every file of a checkpoint.
+//! The manifest of a checkpoint, `manifest.json`: the size and the hash of each file.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,16 +12,16 @@ use crate::error::{CheckpointError, IoContext, Result};
 use crate::plain_name::check_plain_name;
 use crate::versioned_json::{self, FORMAT_VERSION};
 
-/// The manifest's own name in its directory.
+/// The name of the manifest.
 pub(crate) const MANIFEST_NAME: &str = "manifest.json";
 
-/// Larger than any manifest of a checkpoint by a factor of hundreds.
+/// The largest manifest that is read, in bytes. The manifest of a checkpoint has a few hundred.
 const MAX_MANIFEST_BYTES: u64 = 1 << 16;
 
-/// The read buffer for hashing.
+/// The size of the read buffer.
 const BUFFER_BYTES: usize = 1 << 18;
 
-/// The files that belong to a directory. Every name in it is plain.
+/// The files of a directory, by name. A manifest that was read has plain file names only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Manifest {
@@ -30,12 +30,12 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
-    /// A manifest of these files.
+    /// Creates the manifest of `files`.
     pub(crate) fn new(files: BTreeMap<String, FileDigest>) -> Self {
         Self { format_version: FORMAT_VERSION, files }
     }
 
-    /// Writes it as JSON. Errors show `path`.
+    /// Writes the manifest as JSON to the file `path`, which errors name.
     ///
     /// # Errors
     /// [`CheckpointError::Io`], [`CheckpointError::TooLarge`].
@@ -43,11 +43,12 @@ impl Manifest {
         versioned_json::write(out, self, "manifest", MAX_MANIFEST_BYTES, path)
     }
 
-    /// Reads the manifest of a directory and checks that every file is there in its size. Contents are not read.
+    /// Reads the manifest of a directory and checks that every file exists and has the right size. The contents of the
+    /// files are not read.
     ///
     /// # Errors
-    /// [`CheckpointError::Damaged`] naming the file that is missing or of another size;
-    /// [`CheckpointError::UnsafeName`]; those of reading the manifest.
+    /// [`CheckpointError::Damaged`] naming the file that is missing or has another size;
+    /// [`CheckpointError::UnsafeName`]; the errors of reading the manifest.
     pub(crate) fn read(directory: &Path) -> Result<Self> {
         let path = directory.join(MANIFEST_NAME);
         if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
@@ -62,12 +63,12 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Reads one file through `parse` and checks its hash along the way: one pass, nothing kept. `parse` gets the
-    /// reader, the file's length and its path, and need not read to the end.
+    /// Parses a file and checks its hash in the same pass. `parse` receives the reader, the length of the file and its
+    /// path; it may stop before the end.
     ///
     /// # Errors
-    /// [`CheckpointError::Damaged`] when the manifest lacks the file or the hash differs, even when `parse` failed;
-    /// else the error of `parse`.
+    /// [`CheckpointError::Damaged`] if the manifest does not list the file or the hash differs, even if `parse` failed;
+    /// otherwise the error of `parse`.
     pub(crate) fn read_file<T>(
         &self,
         directory: &Path,
@@ -80,13 +81,13 @@ impl Manifest {
         let file = File::open(&path).on("open", &path)?;
         let mut reader = BufReader::with_capacity(BUFFER_BYTES, Hashing::new(file));
         let parsed = parse(&mut reader, expected.bytes, &path);
-        // The rest counts for the hash, whatever the parser made of the beginning.
+        // The hash covers the whole file, also the part that the parser did not read.
         io::copy(&mut reader, &mut io::sink()).on("read", &path)?;
         check_digest(&path, expected, &reader.into_inner().finish().1)?;
         parsed
     }
 
-    /// Hashes every file of the directory.
+    /// Checks the hash of every file.
     ///
     /// # Errors
     /// [`CheckpointError::Damaged`] naming the first file that differs; [`CheckpointError::Io`].
@@ -94,12 +95,13 @@ impl Manifest {
         self.files.keys().try_for_each(|name| self.read_file(directory, name, |_, _, _| Ok(())))
     }
 
-    /// Whether it lists a file of that name.
+    /// Whether the manifest lists a file of that name.
     pub(crate) fn lists(&self, name: &str) -> bool {
         self.files.contains_key(name)
     }
 }
 
+/// Checks that a regular file of the expected size exists.
 fn check_presence(path: &PathBuf, expected: &FileDigest) -> Result<()> {
     let found = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -107,9 +109,9 @@ fn check_presence(path: &PathBuf, expected: &FileDigest) -> Result<()> {
         }
         found => found.on("look at", path)?,
     };
-    // A link could lead anywhere, a pipe could block for ever.
+    // A link may refer to a file outside of the directory, and reading a pipe may block.
     if !found.is_file() {
-        return Err(CheckpointError::damaged(path, "it is no regular file"));
+        return Err(CheckpointError::damaged(path, "it is not a regular file"));
     }
     if found.len() != expected.bytes {
         let problem = format!("it has {} bytes, the manifest says {}", found.len(), expected.bytes);
@@ -130,18 +132,19 @@ fn check_digest(path: &Path, expected: &FileDigest, found: &FileDigest) -> Resul
 mod tests {
     use super::*;
 
-    /// A directory with one file `a` and the manifest that `edit` makes of the right one.
+    /// Verifies a directory with one file `a` and a manifest that `edit` changes, and compares the result with
+    /// `expected`.
     fn check(edit: impl FnOnce(String) -> String, expected: &str) {
         let dir = tempfile::tempdir().expect("temp dir");
         let (_, digest) = {
             let mut hashing = Hashing::new(Vec::new());
-            hashing.write_all(b"hello").expect("a Vec takes it");
+            hashing.write_all(b"hello").expect("a Vec accepts every write");
             hashing.finish()
         };
         fs::write(dir.path().join("a"), "hello").expect("room");
         let mut text = Vec::new();
         let manifest = Manifest::new(BTreeMap::from([("a".to_owned(), digest)]));
-        manifest.write(&mut text, Path::new("m")).expect("a Vec takes it");
+        manifest.write(&mut text, Path::new("m")).expect("a Vec accepts every write");
         let text = edit(String::from_utf8(text).expect("JSON is UTF-8"));
         fs::write(dir.path().join(MANIFEST_NAME), text).expect("room");
         let verified = Manifest::read(dir.path()).and_then(|manifest| manifest.verify(dir.path()));
@@ -150,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn manifests_are_believed_only_when_everything_fits() {
+    fn a_manifest_is_valid_only_if_all_files_match() {
         check(|text| text, "valid");
         check(|text| text.replace("\"a\"", "\"b\""), "b is damaged: it is missing");
         check(|text| text.replace("\"a\"", "\"../a\""), "`../a` is no plain file name");
@@ -165,12 +168,12 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_in_place_of_a_file_is_not_followed() {
+    fn a_link_is_not_followed() {
         let dir = tempfile::tempdir().expect("temp dir");
         fs::write(dir.path().join("target"), "hello").expect("room");
         std::os::unix::fs::symlink(dir.path().join("target"), dir.path().join("a")).expect("link");
         let digest = FileDigest { bytes: 5, sha256: String::new() };
         let refused = check_presence(&dir.path().join("a"), &digest).expect_err("a link");
-        assert!(refused.to_string().contains("no regular file"), "{refused}");
+        assert!(refused.to_string().contains("not a regular file"), "{refused}");
     }
 }

@@ -1,4 +1,4 @@
-//! From what somebody typed to a model.
+//! Resolving a path to a saved model.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,21 +8,22 @@ use crate::checkpoint::{MODEL_NAME, is_checkpoint, load_checkpoint_model};
 use crate::checkpoint_list::{list_checkpoints, newest_usable};
 use crate::error::{CheckpointError, IoContext, Result};
 use crate::manifest::MANIFEST_NAME;
-use crate::model_file::{SavedModel, read_model};
+use crate::model_file::read_model;
 use crate::run_dir::RunDir;
 use crate::run_layout::CHECKPOINTS_NAME;
+use crate::saved_model::SavedModel;
 
-/// Loads the model at `path`: a run directory or its `checkpoints` (the newest that is whole; damaged ones are named in
-/// warnings), a checkpoint directory, a model file, or a directory of the Python library diffusers: a pipeline or its UNet. Takes
-/// no lock: a run may be training meanwhile.
+/// Loads the model at `path`: a run directory or its `checkpoints` directory, a checkpoint directory, or a model file.
 ///
-/// Of a checkpoint the model's hash is checked, and that the other files have their sizes.
+/// Of a run, the newest valid checkpoint is loaded; a warning is logged for each damaged one before it. Of a
+/// checkpoint, the hash of the model file and the sizes of the other files are checked. No lock is taken, so that a
+/// model can be loaded while its run is training.
 ///
 /// # Errors
-/// [`CheckpointError::NotFound`]; [`CheckpointError::NotAModel`] saying what is there instead;
-/// [`CheckpointError::NoCheckpoint`] for a run that has saved nothing yet; [`CheckpointError::NoValidCheckpoint`];
-/// [`CheckpointError::Damaged`]; [`CheckpointError::NewerFormat`]; [`CheckpointError::NoDescription`];
-/// [`CheckpointError::Io`].
+/// [`CheckpointError::NotFound`]; [`CheckpointError::NotAModel`] describing what exists at the path;
+/// [`CheckpointError::NoCheckpoint`] for a run that has not saved a checkpoint yet;
+/// [`CheckpointError::NoValidCheckpoint`]; [`CheckpointError::Damaged`]; [`CheckpointError::NewerFormat`];
+/// [`CheckpointError::NoDescription`]; [`CheckpointError::Io`].
 pub fn find_saved_model(path: impl AsRef<Path>) -> Result<SavedModel> {
     let path = path.as_ref();
     if !path.exists() {
@@ -35,9 +36,10 @@ pub fn find_saved_model(path: impl AsRef<Path>) -> Result<SavedModel> {
     if is_checkpoint(path) {
         load_checkpoint_model(path)
     } else if checkpoints.is_dir() {
-        newest_model(&checkpoints, path)
-    } else if name_of(path) == Some(CHECKPOINTS_NAME) || !list_checkpoints(path)?.is_empty() {
-        newest_model(path, path)
+        load_newest(&checkpoints, path)
+    } else if path.file_name().and_then(OsStr::to_str) == Some(CHECKPOINTS_NAME) || !list_checkpoints(path)?.is_empty()
+    {
+        load_newest(path, path)
     } else if RunDir::is_run(path) {
         Err(CheckpointError::NoCheckpoint { path: path.to_owned() })
     } else {
@@ -45,17 +47,14 @@ pub fn find_saved_model(path: impl AsRef<Path>) -> Result<SavedModel> {
     }
 }
 
-fn newest_model(checkpoints: &Path, shown: &Path) -> Result<SavedModel> {
+/// Loads the model of the newest valid checkpoint in a directory. If there are no checkpoints, the error names `shown`.
+fn load_newest(checkpoints: &Path, shown: &Path) -> Result<SavedModel> {
     let found = newest_usable(checkpoints, list_checkpoints(checkpoints)?, load_checkpoint_model)?;
     let (_, model) = found.ok_or_else(|| CheckpointError::NoCheckpoint { path: shown.to_owned() })?;
     Ok(model)
 }
 
-fn name_of(path: &Path) -> Option<&str> {
-    path.file_name().and_then(OsStr::to_str)
-}
-
-/// What kind of directory it is that holds no model.
+/// Describes a directory that is not a model.
 fn describe(directory: &Path) -> Result<String> {
     if directory.join(MODEL_NAME).exists() {
         return Ok(format!("a directory with {MODEL_NAME} but without {MANIFEST_NAME}"));

@@ -10,11 +10,11 @@ use crate::error::{IoContext, Result};
 use crate::manifest::MANIFEST_NAME;
 use crate::run_layout::CHECKPOINTS_NAME;
 
-/// The run in `root` that has saved a checkpoint last, by the time of the checkpoints' manifests. Of equal times the
-/// last name wins. None when no run there has a checkpoint, or there is no such directory.
+/// Returns the run in `root` that saved a checkpoint last, by the modification times of the manifests. Of several runs
+/// with the same time, the last by name is returned. `None` if no run has a checkpoint or `root` does not exist.
 ///
 /// # Errors
-/// [`CheckpointError::Io`](crate::CheckpointError::Io) when `root` cannot be listed.
+/// [`CheckpointError::Io`](crate::CheckpointError::Io) if `root` cannot be listed.
 pub fn newest_run(root: impl AsRef<Path>) -> Result<Option<PathBuf>> {
     let root = root.as_ref();
     let listed = match fs::read_dir(root) {
@@ -24,7 +24,7 @@ pub fn newest_run(root: impl AsRef<Path>) -> Result<Option<PathBuf>> {
     let mut newest: Option<(SystemTime, PathBuf)> = None;
     for entry in listed {
         let run = entry.on("list", root)?.path();
-        // A directory of another kind, or one that cannot be read, is no run.
+        // A directory without checkpoints, or one that cannot be read, is not a run.
         if let Some(saved) = last_saved(&run) {
             newest = newest.max(Some((saved, run)));
         }
@@ -32,7 +32,7 @@ pub fn newest_run(root: impl AsRef<Path>) -> Result<Option<PathBuf>> {
     Ok(newest.map(|(_, run)| run))
 }
 
-/// When the last checkpoint of a run was completed.
+/// The time at which the last checkpoint of a run was completed.
 fn last_saved(run: &Path) -> Option<SystemTime> {
     let entries = list_checkpoints(run.join(CHECKPOINTS_NAME)).ok()?;
     let saved = |path: &Path| fs::metadata(path.join(MANIFEST_NAME)).and_then(|found| found.modified()).ok();

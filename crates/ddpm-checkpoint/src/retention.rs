@@ -1,10 +1,10 @@
-//! Which checkpoints are worth their space.
+//! The rule for which checkpoints are kept.
 
 use std::num::{NonZeroU64, NonZeroUsize};
 
 use serde::{Deserialize, Serialize};
 
-/// Keep the newest few and, of all, every so-manieth step.
+/// Keeps the newest checkpoints and, optionally, every checkpoint whose step is a multiple of a number.
 ///
 /// # Examples
 /// ```
@@ -17,19 +17,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Retention {
-    /// How many of the newest to keep: at least one.
+    /// The number of newest checkpoints to keep, at least 1.
     pub keep_last: NonZeroUsize,
-    /// Keep, besides, every checkpoint whose step is a multiple of this.
+    /// The number whose multiples are kept as well.
     pub keep_every_steps: Option<NonZeroU64>,
 }
 
 impl Retention {
-    /// The steps that may go, of these, which are in any order; newest first.
+    /// Returns those of `steps`, which may be in any order, that are not kept, newest first.
     pub fn expired(&self, steps: &[u64]) -> Vec<u64> {
         let mut steps = steps.to_vec();
         steps.sort_unstable_by(|a, b| b.cmp(a));
-        let milestone = |step: u64| self.keep_every_steps.is_some_and(|every| step % every == 0);
-        steps.into_iter().skip(self.keep_last.get()).filter(|&step| !milestone(step)).collect()
+        let is_milestone = |step: u64| self.keep_every_steps.is_some_and(|every| step % every == 0);
+        steps.into_iter().skip(self.keep_last.get()).filter(|&step| !is_milestone(step)).collect()
     }
 }
 
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_and_the_milestones_stay() {
+    fn the_newest_and_the_milestones_are_kept() {
         let steps: Vec<u64> = (1..=10).map(|k| k * 100).collect();
         assert_eq!(retention(3, 500).expired(&steps), [700, 600, 400, 300, 200, 100]);
         assert_eq!(retention(3, 0).expired(&steps), [700, 600, 500, 400, 300, 200, 100]);
@@ -55,7 +55,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_newest_always_stay(steps in prop::collection::btree_set(any::<u64>(), 0..20), last in 1usize..5, every in 0u64..9) {
+        fn the_newest_are_always_kept(
+            steps in prop::collection::btree_set(any::<u64>(), 0..20), last in 1usize..5, every in 0u64..9,
+        ) {
             let mut steps: Vec<u64> = steps.into_iter().collect();
             let expired = retention(last, every).expired(&steps);
             steps.reverse();

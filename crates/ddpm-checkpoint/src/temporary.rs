@@ -1,71 +1,59 @@
-//! Names of work in progress, and what to do with those that a killed process left behind.
+//! Temporary files and directories, and their removal after a process was killed.
 //!
-//! `.ddpm-tmp-PID-N-NAME` is something half-written or half-removed: it may go. `.ddpm-old-PID-N-NAME` is what NAME was
-//! while something new took its place: if there is no NAME, the process died in between and the old one comes back.
+//! `.ddpm-tmp-PID-N-NAME` is being written or removed; it can be deleted. `.ddpm-old-PID-N-NAME` is the previous
+//! version of NAME while a new one takes its place; if NAME does not exist, the process was killed in between and the
+//! previous version is restored. N is a counter.
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::directory_sync::{parent_of, sync_directory};
 use crate::error::{CheckpointError, IoContext, Result};
 
-const WORK: &str = ".ddpm-tmp-";
-const DISPLACED: &str = ".ddpm-old-";
+/// The prefix of a file or directory that is being written or removed.
+const TEMPORARY_PREFIX: &str = ".ddpm-tmp-";
+/// The prefix of a file or directory that is being replaced.
+const DISPLACED_PREFIX: &str = ".ddpm-old-";
 
-/// A path beside `target` for something that is not `target` yet, or no longer.
+/// A free path beside `target`, for a file or directory that will be renamed to `target` or was renamed from it to be
+/// removed.
 ///
 /// # Errors
-/// [`CheckpointError::UnsafeName`] when `target` has no name of its own.
-pub(crate) fn work_path(target: &Path) -> Result<PathBuf> {
-    beside(target, WORK)
+/// [`CheckpointError::UnsafeName`] if `target` has no file name, such as `..`.
+pub(crate) fn temporary_path(target: &Path) -> Result<PathBuf> {
+    path_beside(target, TEMPORARY_PREFIX)
 }
 
-/// A path beside `target` for what `target` was until now.
+/// A free path beside `target`, for the previous version of `target` while a new one takes its place.
 ///
 /// # Errors
-/// As [`work_path`].
+/// The errors of [`temporary_path`].
 pub(crate) fn displaced_path(target: &Path) -> Result<PathBuf> {
-    beside(target, DISPLACED)
+    path_beside(target, DISPLACED_PREFIX)
 }
 
-/// The directory that holds `path`.
-pub(crate) fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
-}
-
-/// Makes the names in a directory durable: what was created or renamed there survives a power cut.
-///
-/// # Errors
-/// [`CheckpointError::Io`] naming the directory.
-pub(crate) fn sync_directory(directory: &Path) -> Result<()> {
-    // Other systems do not open directories as files.
-    if cfg!(unix) {
-        fs::File::open(directory).and_then(|opened| opened.sync_all()).on("sync directory", directory)?;
-    }
-    Ok(())
-}
-
-/// Removes whatever is at `path`, a link and not what it points to. A failure is logged: it does no harm but to space.
-pub(crate) fn remove_quietly(path: &Path) {
+/// Removes the file, link or directory at `path`. A link is removed and not its target. A failure is only logged,
+/// because what remains takes space but does no harm.
+pub(crate) fn remove_or_warn(path: &Path) {
     let removed = match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
         Err(_) => return,
     };
     if let Err(error) = removed {
-        tracing::warn!("cannot remove the temporary {}: {error}", path.display());
+        tracing::warn!("cannot remove the temporary file {}: {error}", path.display());
     }
 }
 
-/// Clears `directory` of what killed processes left there. Only for the holder of the run's lock: nothing of a living
-/// process is there then. A directory that does not exist is clean.
+/// Removes the temporary entries of `directory` that killed processes left behind, and restores displaced ones. A
+/// directory that does not exist has none.
+///
+/// The caller must hold the lock of the run: only then do the entries belong to no running process.
 ///
 /// # Errors
-/// [`CheckpointError::Io`] when the directory cannot be read or an old entry cannot be put back.
+/// [`CheckpointError::Io`] if the directory cannot be listed or an entry cannot be restored.
 pub(crate) fn clear_leftovers(directory: &Path) -> Result<()> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -75,36 +63,37 @@ pub(crate) fn clear_leftovers(directory: &Path) -> Result<()> {
         let name = entry.on("list", directory)?.file_name();
         let Some(name) = name.to_str() else { continue };
         let path = directory.join(name);
-        if parse(name, WORK).is_some() {
-            tracing::debug!("removing {}, left by a process that was stopped", path.display());
-            remove_quietly(&path);
-        } else if let Some(original) = parse(name, DISPLACED) {
-            put_back(&path, &directory.join(original))?;
+        if original_name(name, TEMPORARY_PREFIX).is_some() {
+            tracing::debug!("removing {}, which a killed process left behind", path.display());
+            remove_or_warn(&path);
+        } else if let Some(original) = original_name(name, DISPLACED_PREFIX) {
+            restore_displaced(&path, &directory.join(original))?;
         }
     }
     Ok(())
 }
 
-fn put_back(displaced: &Path, original: &Path) -> Result<()> {
+fn restore_displaced(displaced: &Path, original: &Path) -> Result<()> {
     if fs::symlink_metadata(original).is_ok() {
-        remove_quietly(displaced);
+        remove_or_warn(displaced);
         return Ok(());
     }
-    tracing::warn!("putting back {}, whose replacement was never finished", original.display());
-    fs::rename(displaced, original).on("put back", original)?;
+    tracing::warn!("restoring {}, whose replacement was not finished", original.display());
+    fs::rename(displaced, original).on("restore", original)?;
     sync_directory(parent_of(original))
 }
 
-fn beside(target: &Path, prefix: &str) -> Result<PathBuf> {
+/// A free path with the name `PREFIX PID-N-NAME` beside `target`, whose name is NAME.
+fn path_beside(target: &Path, prefix: &str) -> Result<PathBuf> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let unsafe_name = || CheckpointError::UnsafeName { path: target.to_owned(), name: target.display().to_string() };
     let name = target.file_name().ok_or_else(unsafe_name)?;
     loop {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let mut work = OsString::from(format!("{prefix}{}-{count}-", std::process::id()));
-        work.push(name);
-        let path = target.with_file_name(work);
-        // A process number comes round again: do not trip over what its last owner left.
+        let mut full_name = OsString::from(format!("{prefix}{}-{count}-", std::process::id()));
+        full_name.push(name);
+        let path = target.with_file_name(full_name);
+        // An earlier process with the same id may have left an entry behind.
         if fs::symlink_metadata(&path).is_err() {
             return Ok(path);
         }
@@ -112,11 +101,11 @@ fn beside(target: &Path, prefix: &str) -> Result<PathBuf> {
 }
 
 /// The NAME in `PREFIX PID-N-NAME`.
-fn parse<'a>(entry: &'a str, prefix: &str) -> Option<&'a str> {
+fn original_name<'a>(entry: &'a str, prefix: &str) -> Option<&'a str> {
     let (pid, rest) = entry.strip_prefix(prefix)?.split_once('-')?;
     let (count, name) = rest.split_once('-')?;
-    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    (number(pid) && number(count) && !name.is_empty()).then_some(name)
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    (is_number(pid) && is_number(count) && !name.is_empty()).then_some(name)
 }
 
 #[cfg(test)]
@@ -132,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_leftovers_go() {
+    fn only_temporary_entries_are_removed() {
         let dir = tempfile::tempdir().expect("temp dir");
         for name in [".ddpm-tmp-1-2-step-000500", ".ddpm-tmp-x", "keep", ".ddpm-tmp-1-x-y"] {
             fs::create_dir(dir.path().join(name)).expect("new");
@@ -144,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_displaced_entry_comes_back_only_when_nothing_took_its_place() {
+    fn a_displaced_entry_is_restored_only_if_nothing_replaced_it() {
         let dir = tempfile::tempdir().expect("temp dir");
         let at = |name: &str| dir.path().join(name);
         fs::write(at(".ddpm-old-1-0-a"), "old a").expect("write");
@@ -157,26 +146,26 @@ mod tests {
     }
 
     #[test]
-    fn temporaries_are_recognised_and_distinct() {
+    fn temporary_paths_are_recognised_and_distinct() {
         let target = Path::new("runs/a/step-000500");
-        let (first, second) = (work_path(target).expect("a name"), work_path(target).expect("a name"));
+        let (first, second) = (temporary_path(target).expect("a name"), temporary_path(target).expect("a name"));
         assert_ne!(first, second);
         assert_eq!(first.parent(), target.parent());
         let name = first.file_name().and_then(|name| name.to_str()).expect("UTF-8");
-        assert_eq!(parse(name, WORK), Some("step-000500"));
-        assert!(work_path(Path::new("..")).is_err());
+        assert_eq!(original_name(name, TEMPORARY_PREFIX), Some("step-000500"));
+        assert!(temporary_path(Path::new("..")).is_err());
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_link_is_removed_and_not_what_it_points_to() {
+    fn a_link_is_removed_and_not_its_target() {
         let dir = tempfile::tempdir().expect("temp dir");
-        let (precious, link) = (dir.path().join("precious"), dir.path().join(".ddpm-tmp-1-0-x"));
-        fs::create_dir(&precious).expect("new");
-        fs::write(precious.join("file"), "data").expect("write");
-        std::os::unix::fs::symlink(&precious, &link).expect("link");
+        let (target, link) = (dir.path().join("target"), dir.path().join(".ddpm-tmp-1-0-x"));
+        fs::create_dir(&target).expect("new");
+        fs::write(target.join("file"), "data").expect("write");
+        std::os::unix::fs::symlink(&target, &link).expect("link");
         clear_leftovers(dir.path()).expect("clean");
-        assert_eq!(names(dir.path()), ["precious"]);
-        assert_eq!(names(&precious), ["file"]);
+        assert_eq!(names(dir.path()), ["target"]);
+        assert_eq!(names(&target), ["file"]);
     }
 }

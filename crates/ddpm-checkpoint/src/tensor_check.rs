@@ -1,4 +1,4 @@
-//! Whether a file's tensors are those that a network wants.
+//! Comparison of the tensors of a file with those that a network expects.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,11 +6,10 @@ use std::path::Path;
 use crate::error::{CheckpointError, Result};
 use crate::tensor_file::Tensors;
 
-/// Compares names and shapes with the expected ones and lists every difference at once: what is missing, what has
-/// another shape, what nobody asked for. `path` is the file of the tensors, for the error.
+/// Compares the names and shapes of tensors with the expected ones. `path` is the file of the tensors, for the error.
 ///
 /// # Errors
-/// [`CheckpointError::WrongTensors`] with every difference, by name.
+/// [`CheckpointError::WrongTensors`] with every tensor that is missing, has another shape, or is not expected.
 pub fn check_names(tensors: &Tensors, expected: &BTreeMap<String, Vec<usize>>, path: &Path) -> Result<()> {
     let mut differences = Vec::new();
     for (name, shape) in expected {
@@ -55,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_list_is_told_by_its_beginning() {
+    fn a_long_list_is_shortened_in_the_message() {
         let names: Vec<String> = (100..108).map(|i| format!("w{i}")).collect();
         let shapes: Vec<(&str, &[usize])> = names.iter().map(|name| (name.as_str(), &[1][..])).collect();
         let error = check_names(&zeros(&shapes), &BTreeMap::new(), Path::new("m")).expect_err("8 differences");

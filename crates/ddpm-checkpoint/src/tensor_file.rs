@@ -1,4 +1,4 @@
-//! Named tensors in a safetensors file, streamed: no more than one tensor is held beside those asked for.
+//! Reading and writing named tensors as a safetensors file, in a stream of small chunks.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,39 +15,41 @@ use crate::finite::check_finite;
 use crate::half_precision::{bf16_to_f32, f16_to_f32};
 use crate::header::Header;
 
-/// Tensors by name; the map's order is the file's.
+/// Tensors by name. The order of the map is the order in the file.
 pub type Tensors = BTreeMap<String, Tensor>;
 
-/// The stretch in which bytes become numbers and numbers bytes. A multiple of every element size.
+/// The size of the chunks in which values are converted, a multiple of every element size.
 const CHUNK_BYTES: usize = 1 << 16;
 
-/// Reads the tensors of any safetensors file, as f32 on the CPU. Types f32, f16 and bf16 are accepted; f16 and bf16 are
-/// widened exactly. Metadata is ignored: weights saved by PyTorch are read too.
+/// Reads the tensors of a safetensors file as f32 tensors on the CPU.
 ///
-/// Memory: the tensors and a small constant. A header that asks for more than the file holds is an error, not an
-/// allocation.
+/// The types f32, f16 and bf16 are supported; f16 and bf16 are converted exactly. Metadata is ignored, so that weights
+/// saved by PyTorch can be read. The function needs the memory of the tensors and a small constant: a header that
+/// claims more data than the file has is an error and causes no allocation.
 ///
 /// # Errors
-/// [`CheckpointError::NotFound`]; [`CheckpointError::NotAModel`] for what is no file; [`CheckpointError::Damaged`];
-/// [`CheckpointError::WrongType`]; [`CheckpointError::NotFinite`] naming the tensor; [`CheckpointError::Io`].
+/// [`CheckpointError::NotFound`]; [`CheckpointError::NotAModel`] for a directory or a device;
+/// [`CheckpointError::Damaged`]; [`CheckpointError::WrongType`]; [`CheckpointError::NotFinite`] naming the tensor;
+/// [`CheckpointError::Io`].
 pub fn read_tensors(path: impl AsRef<Path>) -> Result<Tensors> {
     let path = path.as_ref();
     let (mut reader, length) = open(path)?;
     read_stream(&mut reader, length, path).map(|(_, tensors)| tensors)
 }
 
-/// Writes tensors, which must be f32 and finite, as a safetensors file that is there whole or not at all. Equal tensors
-/// give equal bytes.
+/// Writes tensors, which must be f32 and finite, as a safetensors file. The file is replaced atomically. The same
+/// tensors always give the same bytes.
 ///
 /// # Errors
-/// [`CheckpointError::WrongType`], [`CheckpointError::NotFinite`], [`CheckpointError::Io`]; what was at `path` is then
-/// intact.
+/// [`CheckpointError::WrongType`], [`CheckpointError::NotFinite`], [`CheckpointError::Io`]. A previous file at `path`
+/// is then unchanged.
 pub fn write_tensors(path: impl AsRef<Path>, tensors: &Tensors) -> Result<()> {
     let path = path.as_ref();
     replace_file(path, |out| write_stream(out, None, tensors, path))
 }
 
-/// Opens a regular file, and nothing that could block or never end.
+/// Opens a regular file and returns its length. Pipes and devices are refused because reading them may block or never
+/// end.
 pub(crate) fn open(path: &Path) -> Result<(BufReader<File>, u64)> {
     let not_a_model = |found: &str| CheckpointError::NotAModel { path: path.to_owned(), found: found.to_owned() };
     let found = match fs::metadata(path) {
@@ -57,15 +59,15 @@ pub(crate) fn open(path: &Path) -> Result<(BufReader<File>, u64)> {
         found => found.on("look at", path)?,
     };
     if !found.is_file() {
-        return Err(not_a_model(if found.is_dir() { "it is a directory" } else { "it is no regular file" }));
+        return Err(not_a_model(if found.is_dir() { "it is a directory" } else { "it is not a regular file" }));
     }
     Ok((BufReader::with_capacity(4 * CHUNK_BYTES, File::open(path).on("open", path)?), found.len()))
 }
 
-/// Reads a whole file of `length` bytes: its description, unparsed, and its tensors.
+/// Reads a file of `length` bytes. Returns the value of the metadata key `ddpm` and the tensors.
 pub(crate) fn read_stream(reader: &mut dyn Read, length: u64, path: &Path) -> Result<(Option<String>, Tensors)> {
     let header = Header::read(reader, length, path)?;
-    // Types first: no reading of gigabytes before the refusal.
+    // All types are checked before the first tensor is read, which may take long.
     for (name, info) in &header.tensors {
         decoder(name, info.dtype, path)?;
     }
@@ -77,7 +79,7 @@ pub(crate) fn read_stream(reader: &mut dyn Read, length: u64, path: &Path) -> Re
     Ok((header.description, tensors))
 }
 
-/// Writes a whole file: the header with the description's JSON, then each tensor in the order of names.
+/// Writes a file: the header with `description` as metadata, then the tensors in the order of their names.
 pub(crate) fn write_stream(
     out: &mut dyn Write,
     description: Option<String>,
@@ -88,9 +90,10 @@ pub(crate) fn write_stream(
     tensors.iter().try_for_each(|(name, tensor)| write_tensor(out, name, tensor, path))
 }
 
+/// Converts the bytes of one element to f32.
 type Decode = fn(&[u8]) -> f32;
 
-/// The size of an element and the way to its f32.
+/// The size of an element in bytes, and its conversion to f32.
 fn decoder(name: &str, dtype: Dtype, path: &Path) -> Result<(usize, Decode)> {
     match dtype {
         Dtype::F32 => Ok((4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
@@ -157,19 +160,19 @@ mod tests {
     }
 
     #[test]
-    fn the_reference_implementation_reads_what_is_written() {
+    fn the_reference_implementation_reads_the_file() {
         let tensors = one("b", Tensor::new(&[[1.0_f32, -2.5]], &Device::Cpu));
-        let bytes = bytes_of(&tensors).expect("a Vec takes it");
+        let bytes = bytes_of(&tensors).expect("a Vec accepts every write");
         let read = safetensors::SafeTensors::deserialize(&bytes).expect("well-formed");
         let view = read.tensor("b").expect("it is there");
         assert_eq!((view.dtype(), view.shape()), (Dtype::F32, &[1, 2][..]));
         assert_eq!(view.data(), [1.0_f32.to_le_bytes(), (-2.5_f32).to_le_bytes()].concat());
-        // The data begin on a multiple of eight, as in every well-made file.
+        // The format recommends that the data begin at a multiple of eight bytes.
         assert_eq!((bytes.len() - 8) % 8, 0);
     }
 
     #[test]
-    fn half_types_are_widened_and_others_refused() {
+    fn half_types_are_converted_and_others_refused() {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("pytorch.safetensors");
         let save = |dtype| {
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_are_not_finite_are_named_on_both_ways() {
+    fn values_that_are_not_finite_are_named_in_reading_and_writing() {
         let mut values = vec![0.0_f32; 40_000];
         let clean = bytes_of(&one("w", Tensor::new(values.as_slice(), &Device::Cpu))).expect("finite");
         values[30_000] = f32::NAN;
@@ -201,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn other_types_and_the_reserved_name_are_not_written() {
+    fn other_types_and_the_reserved_name_are_refused() {
         let error = bytes_of(&one("w", Tensor::new(&[1_u32], &Device::Cpu))).expect_err("u32");
         assert!(error.to_string().contains("tensor `w` is of type u32, expected f32"), "{error}");
         let error = bytes_of(&one("__metadata__", Tensor::new(&[1_f32], &Device::Cpu))).expect_err("reserved");
@@ -209,10 +212,10 @@ mod tests {
     }
 
     #[test]
-    fn views_are_written_in_the_order_of_their_indices() {
+    fn a_view_is_written_in_the_order_of_its_indices() {
         let transposed = Tensor::new(&[[1.0_f32, 2.0], [3.0, 4.0]], &Device::Cpu).and_then(|t| t.t());
         let bytes = bytes_of(&one("w", transposed)).expect("finite");
-        let (_, read) = read_stream(&mut bytes.as_slice(), bytes.len() as u64, Path::new("m")).expect("whole");
+        let (_, read) = read_stream(&mut bytes.as_slice(), bytes.len() as u64, Path::new("m")).expect("valid");
         assert_eq!(read["w"].to_vec2::<f32>().expect("a matrix"), [[1.0, 3.0], [2.0, 4.0]]);
     }
 }

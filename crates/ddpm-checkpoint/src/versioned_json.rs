@@ -1,4 +1,4 @@
-//! JSON documents with a `format_version`, read with bounds.
+//! JSON documents of bounded size with a field `format_version`.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -9,11 +9,12 @@ use serde_json::Value;
 
 use crate::error::{CheckpointError, IoContext, Result};
 
-/// The newest version of every document of this crate: model description, manifest and training state.
+/// The newest version of the documents of this crate: model description, manifest and training state.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
-/// Reads a document of at most `limit` bytes. The version is looked at before any other field, so that a newer
-/// document is reported as such and not by the first field that is unknown.
+/// Reads a document of at most `limit` bytes. The version is checked before the other fields, so that a newer document
+/// is reported as newer and not because of a field that this version does not know. `what` names the document in
+/// errors.
 ///
 /// # Errors
 /// [`CheckpointError::TooLarge`], [`CheckpointError::NewerFormat`], [`CheckpointError::Damaged`],
@@ -30,13 +31,13 @@ pub(crate) fn read<T: DeserializeOwned>(
     parse(&bytes, what, path)
 }
 
-/// Parses a document whose size is already known to be bounded.
+/// Parses a document whose size the caller has checked.
 ///
 /// # Errors
-/// As [`read`], less those of reading.
+/// [`CheckpointError::NewerFormat`], [`CheckpointError::Damaged`].
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], what: &'static str, path: &Path) -> Result<T> {
     let damaged = |error: serde_json::Error| CheckpointError::damaged(path, format!("the {what}: {error}"));
-    // serde_json stops at a nesting of 128, so depth is bounded as well.
+    // serde_json stops at a nesting of 128, so the depth is bounded too.
     let value: Value = serde_json::from_slice(bytes).map_err(damaged)?;
     match value.get("format_version").and_then(Value::as_u64) {
         Some(found) if found > u64::from(FORMAT_VERSION) => {
@@ -47,7 +48,7 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], what: &'static str, path:
     }
 }
 
-/// Writes a document, indented, refusing one that [`read`] would refuse.
+/// Writes a document, indented. A document that is too large for [`read`] is refused.
 ///
 /// # Errors
 /// [`CheckpointError::TooLarge`], [`CheckpointError::Io`].
@@ -64,7 +65,7 @@ pub(crate) fn write(
     out.write_all(&bytes).on("write", path)
 }
 
-/// Refuses more than `limit` bytes.
+/// Checks that `length` is at most `limit` bytes.
 ///
 /// # Errors
 /// [`CheckpointError::TooLarge`].
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_checked_before_the_rest() {
+    fn the_version_is_checked_before_the_other_fields() {
         check(r#"{"format_version": 1}"#, r#"{"format_version":1}"#);
         check(r#"{"format_version": 2, "new": 1}"#, "d.json has format version 2; this program reads up to 1");
         check(r#"{"format_version": 0}"#, "no valid `format_version`");
@@ -102,6 +103,6 @@ mod tests {
         check(&" ".repeat(65), "document takes 65 bytes, more than the 64 allowed");
         let deep = "[".repeat(100_000);
         let read: Result<Value> = read(&mut deep.as_bytes(), "document", 1 << 20, Path::new("d.json"));
-        assert!(read.expect_err("too deep").to_string().contains("recursion limit"));
+        assert!(read.expect_err("it is nested too deeply").to_string().contains("recursion limit"));
     }
 }

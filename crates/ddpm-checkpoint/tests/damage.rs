@@ -1,4 +1,4 @@
-//! Damaged and hostile files: always an error that names the file, never a panic, a hang or a huge allocation.
+//! Damaged and hostile files cause an error that names the file, and never a panic, a hang or a huge allocation.
 
 mod fixture;
 
@@ -14,7 +14,7 @@ fn saved(dir: &Path) -> PathBuf {
     checkpoint(500).save(dir).expect("room")
 }
 
-/// Both ways of looking at a checkpoint refuse it, and the message names the file.
+/// Checks that loading and verifying the checkpoint both fail with an error that names the file.
 fn assert_refused(checkpoint: &Path, file: &Path) {
     let name = file.file_name().and_then(|name| name.to_str()).expect("UTF-8");
     for error in [Checkpoint::load(checkpoint).map(|_| ()), verify_checkpoint(checkpoint)].map(Result::unwrap_err) {
@@ -23,14 +23,14 @@ fn assert_refused(checkpoint: &Path, file: &Path) {
 }
 
 #[test]
-fn every_file_is_missed_when_gone_or_cut_at_any_64th_byte() {
+fn a_missing_or_truncated_file_is_detected() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = saved(dir.path());
     for file in files(&path) {
         let whole = fs::read(&file).expect("readable");
         for length in (0..whole.len()).step_by(64).chain([whole.len() - 1]) {
             fs::write(&file, &whole[..length]).expect("room");
-            // All of the manifest but its last end of line is a whole manifest.
+            // The manifest is still complete without its last line feed.
             if !(file.ends_with("manifest.json") && length == whole.len() - 1) {
                 assert_refused(&path, &file);
             }
@@ -39,11 +39,11 @@ fn every_file_is_missed_when_gone_or_cut_at_any_64th_byte() {
         assert_refused(&path, &file);
         fs::write(&file, &whole).expect("room");
     }
-    assert_same(&Checkpoint::load(&path).expect("whole again"), &checkpoint(500));
+    assert_same(&Checkpoint::load(&path).expect("restored"), &checkpoint(500));
 }
 
 #[test]
-fn every_flipped_bit_is_found() {
+fn every_flipped_bit_is_detected() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = saved(dir.path());
     for file in files(&path) {
@@ -57,19 +57,20 @@ fn every_flipped_bit_is_found() {
         }
         fs::write(&file, &whole).expect("room");
     }
-    assert_same(&Checkpoint::load(&path).expect("whole again"), &checkpoint(500));
+    assert_same(&Checkpoint::load(&path).expect("restored"), &checkpoint(500));
 }
 
-/// A lone model file has no manifest: it may be wrong, but reading it ends, and within bounds.
+/// A model file outside of a checkpoint has no manifest, so that a flipped bit can remain undetected. Reading must
+/// still end, without a panic.
 #[test]
-fn a_lone_model_file_is_refused_when_cut_and_survives_any_flip_without_panic() {
+fn a_model_file_is_refused_when_truncated_and_any_flip_causes_no_panic() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = dir.path().join("m.safetensors");
     write_model(&path, &description(3), &checkpoint(3).model).expect("room");
     let whole = fs::read(&path).expect("readable");
     for length in 0..whole.len() {
         fs::write(&path, &whole[..length]).expect("room");
-        let error = find_saved_model(&path).expect_err("cut");
+        let error = find_saved_model(&path).expect_err("truncated");
         assert!(error.to_string().contains("m.safetensors"), "{length}: {error}");
     }
     let mut flipped = whole.clone();
@@ -82,14 +83,14 @@ fn a_lone_model_file_is_refused_when_cut_and_survives_any_flip_without_panic() {
 }
 
 #[test]
-fn a_manifest_does_not_lead_out_of_its_directory() {
+fn a_manifest_cannot_name_files_outside_of_its_directory() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = saved(dir.path());
     let manifest = path.join("manifest.json");
     let text = fs::read_to_string(&manifest).expect("readable");
     for name in ["../model.safetensors", "/etc/passwd", "..", "a/b", "a\\\\b"] {
         fs::write(&manifest, text.replace("state.json", name)).expect("room");
-        let error = Checkpoint::load(&path).expect_err("it leads out");
+        let error = Checkpoint::load(&path).expect_err("the name is unsafe");
         assert!(matches!(error, CheckpointError::UnsafeName { .. }), "{name}: {error}");
     }
 }
@@ -102,25 +103,25 @@ fn model_with_header(header: &[u8], announced: u64, data: &[u8]) -> CheckpointEr
 }
 
 #[test]
-fn headers_that_lie_are_refused() {
+fn wrong_headers_are_refused() {
     for announced in [1 << 60, u64::MAX, u64::MAX - 7, 1 << 32, 200] {
         let error = model_with_header(&[b' '; 100], announced, &[]);
-        assert!(error.to_string().contains("its header claims"), "{error}");
+        assert!(error.to_string().contains("expected a header of"), "{error}");
     }
     let huge = br#"{"w":{"dtype":"F32","shape":[1073741824],"data_offsets":[0,4294967296]}}"#;
     let error = model_with_header(huge, huge.len() as u64, &[0; 8]);
-    assert!(error.to_string().contains("take 4294967296 bytes, 8 are there"), "{error}");
+    assert!(error.to_string().contains("expected 4294967296 bytes of tensors, found 8"), "{error}");
 }
 
 #[test]
-fn json_bombs_stay_small() {
-    // Depth: the parser stops.
+fn deep_and_wide_json_is_bounded() {
+    // The parser limits the depth.
     let deep = [b"{\"__metadata__\":".as_slice(), &b"[".repeat(1 << 20)].concat();
     assert!(matches!(model_with_header(&deep, deep.len() as u64, &[]), CheckpointError::Damaged { .. }));
-    // Breadth: the limit stops it, before the parser sees it.
+    // The size is checked before the JSON is parsed.
     let wide = vec![b'['; 9 << 20];
     assert!(matches!(model_with_header(&wide, wide.len() as u64, &[]), CheckpointError::TooLarge { .. }));
-    // In the description, which is JSON inside JSON.
+    // The description is JSON in a string of the JSON of the header.
     for inner in ["[".repeat(100_000), format!("\\\"{}\\\"", "x".repeat(2 << 20)), String::new(), "null".to_owned()] {
         let header = format!("{{\"__metadata__\":{{\"ddpm\":\"{inner}\"}}}}");
         let error = model_with_header(header.as_bytes(), header.len() as u64, &[]);
@@ -138,17 +139,18 @@ fn a_newer_format_is_reported_as_newer() {
     let error = model_with_header(header.as_bytes(), header.len() as u64, &[]);
     assert!(error.to_string().contains("format version 2; this program reads up to 1"), "{error}");
     let dir = tempfile::tempdir().expect("temp dir");
-    let refused = write_model(dir.path().join("m"), &newer, &checkpoint(1).model).expect_err("not ours to write");
+    let refused = write_model(dir.path().join("m"), &newer, &checkpoint(1).model)
+        .expect_err("only the present version is written");
     assert!(refused.to_string().contains("`format_version`"), "{refused}");
 }
 
 #[test]
-fn what_is_no_regular_file_is_not_opened() {
+fn only_regular_files_are_opened() {
     let dir = tempfile::tempdir().expect("temp dir");
     assert!(matches!(read_tensors(dir.path()), Err(CheckpointError::NotAModel { .. })));
     assert!(matches!(read_tensors(dir.path().join("gone")), Err(CheckpointError::NotFound { .. })));
     if cfg!(unix) {
-        // An endless device: reading it as a file would never end.
+        // Reading this device would never end.
         assert!(matches!(read_tensors("/dev/zero"), Err(CheckpointError::NotAModel { .. })));
     }
 }
@@ -162,9 +164,9 @@ fn the_newest_valid_checkpoint_is_used_and_the_damaged_ones_are_named() {
     let paths: Vec<_> = [100, 200, 300].map(|step| run.save_checkpoint(&checkpoint(step)).expect("room")).into();
     flip(&paths[2].join("training.safetensors"), 0);
     fs::remove_file(paths[1].join("manifest.json")).expect("allowed");
-    let entry = run.latest_valid().expect("one is whole").expect("there are some");
+    let entry = run.latest_valid().expect("one is valid").expect("there are some");
     assert_eq!((entry.step, &entry.path), (100, &paths[0]));
-    assert_same(&run.load_latest().expect("one is whole").expect("there are some"), &checkpoint(100));
+    assert_same(&run.load_latest().expect("one is valid").expect("there are some"), &checkpoint(100));
     flip(&paths[0].join("state.json"), 5);
     let message = run.load_latest().expect_err("all are damaged").to_string();
     for part in ["none of the 3 checkpoints", "training.safetensors", "step-000200", "manifest.json", "state.json"] {
@@ -173,12 +175,12 @@ fn the_newest_valid_checkpoint_is_used_and_the_damaged_ones_are_named() {
 }
 
 #[test]
-fn a_checkpoint_of_other_tensors_is_compared_with_the_network_at_once() {
+fn every_difference_between_tensors_and_network_is_listed() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let model = find_saved_model(saved(dir.path())).expect("whole");
-    let wanted = [("downs.0.weight", vec![2, 3]), ("mid.weight", vec![1])];
-    let wanted = wanted.into_iter().map(|(name, shape)| (name.to_owned(), shape)).collect();
-    let message = model.check_names(&wanted).expect_err("three differences").to_string();
+    let model = find_saved_model(saved(dir.path())).expect("valid");
+    let expected = [("downs.0.weight", vec![2, 3]), ("mid.weight", vec![1])];
+    let expected = expected.into_iter().map(|(name, shape)| (name.to_owned(), shape)).collect();
+    let message = model.check_names(&expected).expect_err("three differences").to_string();
     assert_eq!(message.split("; ").count(), 3, "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");
     assert!(message.contains("model.safetensors does not fit"), "{message}");

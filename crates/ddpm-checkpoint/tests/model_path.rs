@@ -1,4 +1,4 @@
-//! Whatever somebody may type in place of a model.
+//! Paths that a user may give in place of a model.
 
 mod fixture;
 
@@ -12,7 +12,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// A run with the steps 100 and 200.
+/// Creates a run with checkpoints of the steps 100 and 200.
 fn run(path: &Path) -> PathBuf {
     let mut run = RunDir::create(path).expect("free");
     run.save_config("").expect("room");
@@ -30,7 +30,7 @@ fn assert_finds(path: &Path, step: u64) {
 }
 
 #[test]
-fn every_way_to_name_a_model_finds_it() {
+fn a_model_is_found_by_every_path() {
     let dir = tempfile::tempdir().expect("temp dir");
     let run = run(&dir.path().join("run"));
     assert_finds(&run, 200);
@@ -50,14 +50,14 @@ fn a_model_is_found_while_its_run_is_held() {
 }
 
 #[test]
-fn the_one_before_a_damaged_checkpoint_is_used_and_the_damaged_named() {
+fn a_damaged_checkpoint_is_skipped_with_a_warning() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = run(&dir.path().join("run"));
     flip(&path.join("checkpoints/step-000200/model.safetensors"), 0);
     let warnings = warnings_of(|| assert_finds(&path, 100));
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].contains("step-000200") && warnings[0].contains("model.safetensors"), "{}", warnings[0]);
-    // Asked for by its own name, it is an error.
+    // If its own path is given, it is an error.
     let error = find_saved_model(path.join("checkpoints/step-000200")).expect_err("damaged");
     assert!(error.to_string().contains("model.safetensors is damaged: its SHA-256"), "{error}");
 }
@@ -70,14 +70,14 @@ fn check(path: &Path, expected: &str) {
 }
 
 #[test]
-fn everything_else_is_refused_by_name() {
+fn other_paths_are_refused_with_a_description() {
     let dir = tempfile::tempdir().expect("temp dir");
     let at = |name: &str| dir.path().join(name);
     check(&at("gone"), "does not exist");
     fs::create_dir(at("empty")).expect("new");
     check(&at("empty"), "is no model: an empty directory");
-    fs::write(at("notes.txt"), "I am no tensor, and I am long enough to be one.").expect("room");
-    check(&at("notes.txt"), "no safetensors file?");
+    fs::write(at("notes.txt"), "This text is long enough for the header of a tensor file.").expect("room");
+    check(&at("notes.txt"), "is not a safetensors file");
     fs::write(at("short"), "few").expect("room");
     check(&at("short"), "3 bytes are too few");
     fs::write(at("nothing"), "").expect("room");
@@ -99,13 +99,14 @@ fn everything_else_is_refused_by_name() {
     check(&at("step-000001"), "it has no manifest.json");
 }
 
-/// The warnings that `deed` emits on this thread.
-fn warnings_of(deed: impl FnOnce()) -> Vec<String> {
+/// The warnings that `action` logs on this thread.
+fn warnings_of(action: impl FnOnce()) -> Vec<String> {
     let warnings = Warnings::default();
-    tracing::subscriber::with_default(warnings.clone(), deed);
+    tracing::subscriber::with_default(warnings.clone(), action);
     warnings.0.lock().expect("no panic before").clone()
 }
 
+/// A subscriber that collects the messages of warnings.
 #[derive(Clone, Default)]
 struct Warnings(Arc<Mutex<Vec<String>>>);
 
@@ -130,6 +131,7 @@ impl Subscriber for Warnings {
     fn exit(&self, _: &Id) {}
 }
 
+/// The message of an event.
 #[derive(Default)]
 struct Text(String);
 

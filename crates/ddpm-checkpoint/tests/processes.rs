@@ -1,4 +1,5 @@
-//! Several processes, and processes that die. Each test starts itself again as the other process.
+//! Several processes that use one run, and processes that are killed. Each test starts its own binary as the other
+//! process.
 
 mod fixture;
 
@@ -12,25 +13,25 @@ use std::time::{Duration, Instant};
 use ddpm_checkpoint::{Checkpoint, CheckpointError, RunDir, verify_checkpoint};
 use fixture::{assert_same, checkpoint, names};
 
-/// In the other process: the run to work on.
-const RUN: &str = "DDPM_CHECKPOINT_TEST_RUN";
+/// The environment variable with the path of the run, which only the other process has.
+const RUN_VARIABLE: &str = "DDPM_CHECKPOINT_TEST_RUN";
 
-/// The run's path if this is the other process.
+/// The path of the run if this is the other process.
 fn other_process() -> Option<PathBuf> {
-    env::var_os(RUN).map(PathBuf::from)
+    env::var_os(RUN_VARIABLE).map(PathBuf::from)
 }
 
-/// The test binary, to run one test as the other process.
-fn again(test: &str, run: &Path) -> Command {
-    let mut command = Command::new(env::current_exe().expect("it runs"));
-    command.args(["--exact", test, "--nocapture"]).env(RUN, run).stdout(Stdio::null());
+/// The command that runs one test of this binary as the other process.
+fn test_command(test: &str, run: &Path) -> Command {
+    let mut command = Command::new(env::current_exe().expect("the test is running"));
+    command.args(["--exact", test, "--nocapture"]).env(RUN_VARIABLE, run).stdout(Stdio::null());
     command
 }
 
-/// Ends the child with the test, however that ends.
-struct Kill(Child);
+/// A child process that is killed when the test ends, also by a panic.
+struct KillOnDrop(Child);
 
-impl Drop for Kill {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -40,13 +41,13 @@ impl Drop for Kill {
 fn wait_for(path: &Path) {
     let start = Instant::now();
     while !path.exists() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{} never came", path.display());
+        assert!(start.elapsed() < Duration::from_secs(60), "{} was not created", path.display());
         sleep(Duration::from_millis(2));
     }
 }
 
 #[test]
-fn a_run_is_locked_by_a_living_process_and_free_after_its_death() {
+fn a_run_is_locked_until_its_process_ends() {
     if let Some(run) = other_process() {
         let held = RunDir::open(&run).expect("free");
         fs::write(held.path().join("held"), "").expect("room");
@@ -56,8 +57,8 @@ fn a_run_is_locked_by_a_living_process_and_free_after_its_death() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = dir.path().join("run");
     RunDir::create(&path).and_then(|run| run.save_config("")).expect("free");
-    let name = "a_run_is_locked_by_a_living_process_and_free_after_its_death";
-    let mut other = Kill(again(name, &path).spawn().expect("started"));
+    let name = "a_run_is_locked_until_its_process_ends";
+    let mut other = KillOnDrop(test_command(name, &path).spawn().expect("started"));
     wait_for(&path.join("held"));
     for taken in [RunDir::open(&path), RunDir::create(dir.path().join("run/../run"))] {
         match taken.expect_err("held") {
@@ -71,14 +72,14 @@ fn a_run_is_locked_by_a_living_process_and_free_after_its_death() {
     }
     other.0.kill().expect("alive until now");
     other.0.wait().expect("it ends");
-    RunDir::open(&path).expect("the dead hold nothing");
+    RunDir::open(&path).expect("a killed process holds no lock");
 }
 
 #[test]
-fn a_process_killed_at_any_moment_leaves_only_whole_checkpoints() {
+fn a_process_killed_at_any_moment_leaves_only_valid_checkpoints() {
     if let Some(run) = other_process() {
         let mut run = RunDir::open(&run).expect("free");
-        // New steps and, every other time, the same step again: both ways of putting a checkpoint in place.
+        // Each step is saved twice, once as a new directory and once as a replacement.
         for step in (10..9_000).flat_map(|step| [step, step]) {
             run.save_checkpoint(&checkpoint(step)).expect("room");
             run.prune(&keep_few()).expect("allowed");
@@ -92,22 +93,22 @@ fn a_process_killed_at_any_moment_leaves_only_whole_checkpoints() {
     run.save_config("").expect("room");
     run.save_checkpoint(&checkpoint(1)).expect("room");
     drop(run);
-    let name = "a_process_killed_at_any_moment_leaves_only_whole_checkpoints";
+    let name = "a_process_killed_at_any_moment_leaves_only_valid_checkpoints";
     for round in 0_u64..12 {
-        let mut other = Kill(again(name, &path).stderr(Stdio::null()).spawn().expect("started"));
+        let mut other = KillOnDrop(test_command(name, &path).stderr(Stdio::null()).spawn().expect("started"));
         wait_for(&path.join("begun"));
-        // Odd fractions of milliseconds, so that no phase of a save is spared.
+        // The delays differ by odd fractions of milliseconds, so that every phase of saving is interrupted.
         sleep(Duration::from_micros(5_000 + 3_919 * round));
         other.0.kill().expect("it does not end by itself");
         other.0.wait().expect("it ends");
         fs::remove_file(path.join("begun")).expect("allowed");
-        let run = RunDir::open(&path).expect("the dead hold nothing");
+        let run = RunDir::open(&path).expect("a killed process holds no lock");
         assert!(names(&run.checkpoints_path()).iter().all(|name| name.starts_with("step-")));
         let entries = run.checkpoints().expect("listed");
         for entry in &entries {
-            verify_checkpoint(&entry.path).expect("whole or not there");
+            verify_checkpoint(&entry.path).expect("a checkpoint with its name is valid");
         }
-        let latest = run.load_latest().expect("whole").expect("never none");
+        let latest = run.load_latest().expect("valid").expect("there is always one");
         assert_same(&latest, &checkpoint(entries[0].step));
         assert!(latest.step >= 10, "the other process saved");
     }
@@ -117,10 +118,10 @@ fn keep_few() -> ddpm_checkpoint::Retention {
     serde_json::from_str(r#"{ "keep_last": 3, "keep_every_steps": 10 }"#).expect("valid")
 }
 
-/// The system's limit on the size of a file stands in for a full disk: the write fails half-way through a file.
+/// A limit of the operating system on the size of a file simulates a full disk: a write fails in the middle of a file.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_write_that_fails_half_way_leaves_the_earlier_checkpoint_and_no_rest() {
+fn a_failed_write_leaves_the_earlier_checkpoint_and_no_temporary_files() {
     if let Some(run) = other_process() {
         let mut run = RunDir::open(&run).expect("free");
         let mut large = checkpoint(200);
@@ -136,11 +137,11 @@ fn a_write_that_fails_half_way_leaves_the_earlier_checkpoint_and_no_rest() {
     run.save_config("").expect("room");
     run.save_checkpoint(&checkpoint(100)).expect("room");
     drop(run);
-    let direct = again("a_write_that_fails_half_way_leaves_the_earlier_checkpoint_and_no_rest", &path);
+    let direct = test_command("a_failed_write_leaves_the_earlier_checkpoint_and_no_temporary_files", &path);
     let mut limited = Command::new("sh");
-    // With the signal ignored, the limit is an error of write; units of 512 or 1024 bytes, as the shell has it.
+    // With the signal ignored, exceeding the limit is an error of write. The unit is 512 or 1024 bytes, by the shell.
     limited.args(["-c", "trap '' XFSZ; ulimit -f 1024; exec \"$0\" \"$@\""]).arg(direct.get_program());
-    limited.args(direct.get_args()).env(RUN, &path).stdout(Stdio::null());
+    limited.args(direct.get_args()).env(RUN_VARIABLE, &path).stdout(Stdio::null());
     assert!(limited.status().expect("started").success());
     let message = fs::read_to_string(path.join("message")).expect("the other process wrote it");
     assert!(message.contains("training.safetensors") && message.contains("FileTooLarge"), "{message}");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ddpm_checkpoint::CheckpointError;
 
 /// The result of this crate's functions.
-pub type Result<T, E = DiffusersError> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = DiffusersError> = std::result::Result<T, E>;
 
 /// The reason why a pipeline could not be read or written. Every message names the file.
 ///

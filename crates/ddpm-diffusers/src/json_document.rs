@@ -23,8 +23,8 @@ impl JsonDocument {
     /// Reads a file that holds one JSON object.
     ///
     /// # Errors
-    /// [`DiffusersError::Io`], [`DiffusersError::TooLarge`], and [`DiffusersError::Damaged`] for a file that is not JSON
-    /// or holds another value than an object.
+    /// [`DiffusersError::Io`], [`DiffusersError::TooLarge`], and [`DiffusersError::Damaged`] for a file that is not
+    /// JSON or holds another value than an object.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let mut json = Vec::new();
         let read = File::open(path).and_then(|file| file.take(MAX_JSON_BYTES + 1).read_to_end(&mut json));
@@ -118,8 +118,8 @@ impl JsonDocument {
     }
 }
 
-/// A value as an error message shows it: at most 80 characters, and Python's words for numbers that are not finite without
-/// quotation marks.
+/// A value as an error message shows it: at most 80 characters, and Python's words for numbers that are not finite
+/// without quotation marks.
 pub(crate) fn display_value(value: &Value) -> String {
     const MAX_CHARACTERS: usize = 80;
     let text = match value.as_str() {

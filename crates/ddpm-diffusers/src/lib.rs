@@ -3,9 +3,9 @@
 //! The crate converts the files of a pipeline to the types of this workspace and back: `unet/config.json` to
 //! [`UNet2dConfig`](ddpm_unet::UNet2dConfig), `scheduler/scheduler_config.json` to
 //! [`ScheduleConfig`](ddpm_schedule::ScheduleConfig), [`Prediction`](ddpm_schedule::Prediction) and
-//! [`SamplerConfig`](ddpm_diffusion::SamplerConfig), and the weights to [`Tensors`](ddpm_checkpoint::Tensors). It refuses
-//! what this workspace does not support, naming the file and the field. It executes nothing that it reads, and does not
-//! reach the network: `ddpm-hub` downloads.
+//! [`SamplerConfig`](ddpm_diffusion::SamplerConfig), and the weights to [`Tensors`](ddpm_checkpoint::Tensors). It
+//! refuses what this workspace does not support, naming the file and the field. It executes nothing that it reads, and
+//! does not reach the network: `ddpm-hub` downloads.
 //!
 //! Reading order:
 //! - [`find_model`] resolves a path to a model of any format (`model_path`), and [`check_unconditional`] refuses
@@ -14,8 +14,8 @@
 //! - [`read_pipeline`] (`pipeline_reader`) reads the index (`model_index`), the network (`unet_reader`), the scheduler
 //!   (`scheduler_reader`, `schedule_reader`, `sampler_reader`) and the weights (`weights_reader`, `pickle`,
 //!   `attention_names`);
-//! - [`write_pipeline`] (`pipeline_writer`) writes the network (`unet_writer`), the scheduler (`scheduler_writer`) and the
-//!   model card (`model_card`);
+//! - [`write_pipeline`] (`pipeline_writer`) writes the network (`unet_writer`), the scheduler (`scheduler_writer`) and
+//!   the model card (`model_card`);
 //! - `option_names` and `scheduler_class` hold the names that reader and writer share.
 
 mod error;
@@ -50,7 +50,7 @@ mod class_conditioning;
 mod model_path;
 
 pub use class_conditioning::check_unconditional;
-pub use error::{DiffusersError, Result};
+pub use error::DiffusersError;
 pub use model_path::find_model;
 pub use pipeline_reader::{is_pipeline, read_pipeline};
 pub use pipeline_writer::write_pipeline;

@@ -17,12 +17,12 @@ pub(crate) struct ModelIndex {
 impl ModelIndex {
     /// Reads the index.
     ///
-    /// A component is a pair of a library and a class. A component whose pair holds null is absent, and any other value is
-    /// an option of the pipeline; both are ignored.
+    /// A component is a pair of a library and a class. A component whose pair holds null is absent, and any other value
+    /// is an option of the pipeline; both are ignored.
     ///
     /// # Errors
-    /// [`DiffusersError::Field`](crate::DiffusersError::Field) naming a component that is not supported (with a VAE, for
-    /// example, what the network samples is not an image), and the errors of [`JsonDocument::read`].
+    /// [`DiffusersError::Field`](crate::DiffusersError::Field) naming a component that is not supported (with a VAE,
+    /// for example, what the network samples is not an image), and the errors of [`JsonDocument::read`].
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let document = JsonDocument::read(path)?;
         let (mut has_unet, mut scheduler_class) = (false, None);

@@ -74,8 +74,8 @@ fn scheduler_of_unet(directory: &Path) -> Result<Scheduler> {
 /// The scheduler of Ho et al. 2020, in place of the file `path`, which does not exist.
 fn default_scheduler(path: &Path) -> Result<Scheduler> {
     tracing::warn!(
-        "{} is not there: assumed are beta linear from 1e-4 to 0.02 in 1000 steps, a network that predicts epsilon, and \
-         ddpm sampling with clipping, as of Ho et al. 2020",
+        "{} is not there: assumed are beta linear from 1e-4 to 0.02 in 1000 steps, a network that predicts epsilon, \
+         and ddpm sampling with clipping, as of Ho et al. 2020",
         path.display()
     );
     read_scheduler(&JsonDocument::empty(path), None)

@@ -1,7 +1,7 @@
 //! JSON as Python's `json.dumps` writes it, with the bare words `NaN`, `Infinity` and `-Infinity`.
 //!
-//! JSON has no such words. They are read as strings of the same letters. A field that must be a number then refuses them
-//! under its own name, and a field that may be infinite accepts them.
+//! JSON has no such words. They are read as strings of the same letters. A field that must be a number then refuses
+//! them under its own name, and a field that may be infinite accepts them.
 
 use std::borrow::Cow;
 

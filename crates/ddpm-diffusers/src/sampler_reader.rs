@@ -14,7 +14,8 @@ const DEFAULT_STEPS: usize = 50;
 /// Reads the sampler. `timesteps` is the length of the noise schedule.
 ///
 /// # Errors
-/// [`DiffusersError::Field`](crate::DiffusersError::Field) naming the first field whose value is invalid or not supported.
+/// [`DiffusersError::Field`](crate::DiffusersError::Field) naming the first field whose value is invalid or not
+/// supported.
 pub(crate) fn read_sampler(document: &JsonDocument, class: SchedulerClass, timesteps: usize) -> Result<SamplerConfig> {
     check_fixed_options(document, class)?;
     let (method, order) = read_method(document, class)?;
@@ -78,8 +79,8 @@ fn read_clipping(document: &JsonDocument, class: SchedulerClass) -> Result<Clipp
     Ok(ClippingOptions { clip, range, quantile, max })
 }
 
-/// The variance of the reverse process, which only `DDPMScheduler` has. `DPMSolverMultistepScheduler` has a field of the
-/// same name with another meaning: whether the network predicts a variance, which the solver ignores.
+/// The variance of the reverse process, which only `DDPMScheduler` has. `DPMSolverMultistepScheduler` has a field of
+/// the same name with another meaning: whether the network predicts a variance, which the solver ignores.
 fn read_variance(document: &JsonDocument, class: SchedulerClass) -> Result<ReverseVariance> {
     if class != SchedulerClass::Ddpm {
         return Ok(ReverseVariance::FixedSmall);

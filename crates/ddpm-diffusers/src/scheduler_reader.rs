@@ -21,8 +21,8 @@ pub(crate) struct Scheduler {
 
 /// Converts the configuration of a scheduler. `index_class` is the class that the index of the pipeline names.
 ///
-/// A field that the class does not have is ignored, as diffusers does: `from_config` leaves the fields of another class in
-/// the file.
+/// A field that the class does not have is ignored, as diffusers does: `from_config` leaves the fields of another class
+/// in the file.
 ///
 /// # Errors
 /// [`DiffusersError::Field`](crate::DiffusersError::Field) naming the first field whose value is not supported.

@@ -1,4 +1,4 @@
-//! Directories of the Python library diffusers: what is read of them, and what is refused by the name of file and field.
+//! Reading pipelines of diffusers: what is read, and which file and field an error names.
 
 use std::collections::HashMap;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor, safetensors};
 use ddpm_checkpoint::SavedModel;
-use ddpm_diffusers::{DiffusersError, find_model, write_pipeline};
+use ddpm_diffusers::{DiffusersError, find_model};
 use ddpm_diffusion::{Clipping, Method, ReverseVariance, SamplerConfig};
 use ddpm_schedule::{BetaScheduleName, Prediction, ScheduleConfig, Spacing};
 use serde_json::{Value, json};
@@ -21,10 +21,10 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden")
 }
 
-/// A copy of the golden pipeline that may be changed.
-struct Copy(tempfile::TempDir);
+/// A copy of the golden pipeline that a test can change.
+struct PipelineCopy(tempfile::TempDir);
 
-impl Copy {
+impl PipelineCopy {
     fn new() -> Self {
         let copy = Self(tempfile::tempdir().expect("temp dir"));
         for file in [INDEX, SCHEDULER, UNET, WEIGHTS] {
@@ -34,18 +34,20 @@ impl Copy {
         copy
     }
 
+    /// The path of a file of the pipeline.
     fn at(&self, file: &str) -> PathBuf {
         self.0.path().join(file)
     }
 
+    /// Changes a JSON document.
     fn edit(&self, file: &str, edit: impl FnOnce(&mut Value)) {
         let mut document = serde_json::from_slice(&fs::read(self.at(file)).expect("readable")).expect("JSON");
         edit(&mut document);
         fs::write(self.at(file), document.to_string()).expect("room");
     }
 
-    /// With these fields in `file`, the model.
-    fn with(file: &str, fields: Value) -> Result<SavedModel, DiffusersError> {
+    /// Loads a pipeline with these fields in the document `file`.
+    fn load_with(file: &str, fields: Value) -> Result<SavedModel, DiffusersError> {
         let copy = Self::new();
         copy.edit(file, |document| {
             for (name, value) in fields.as_object().expect("fields") {
@@ -56,16 +58,16 @@ impl Copy {
     }
 }
 
-/// With these fields in `file`, the error names it and says that, in one line.
-fn refused(file: &str, fields: Value, said: &str) {
-    let error = Copy::with(file, fields).expect_err(said).to_string();
-    assert!(error.contains(&format!("{file}: {said}")) && error.lines().count() == 1, "{said}: {error}");
+/// Checks that a pipeline with these fields in the document `file` is refused with the message `expected`, in one line.
+fn check_refused(file: &str, fields: Value, expected: &str) {
+    let error = PipelineCopy::load_with(file, fields).expect_err(expected).to_string();
+    assert!(error.contains(&format!("{file}: {expected}")) && error.lines().count() == 1, "{expected}: {error}");
 }
 
 #[test]
 fn the_schedulers_that_diffusers_saves_are_read() {
     let read = |name: &str, class: &str| {
-        let copy = Copy::new();
+        let copy = PipelineCopy::new();
         fs::copy(golden().join("schedulers").join(name).join("scheduler_config.json"), copy.at(SCHEDULER))
             .expect("room");
         copy.edit(INDEX, |index| index["scheduler"][1] = class.into());
@@ -105,31 +107,9 @@ fn the_schedulers_that_diffusers_saves_are_read() {
 }
 
 #[test]
-fn zero_terminal_snr_returns_from_a_pipeline_under_any_rule() {
-    for beta_schedule in [BetaScheduleName::Quadratic, BetaScheduleName::Cosine] {
-        let model = find_model(golden().join("pipeline")).expect("golden");
-        let mut description = model.description.clone();
-        let schedule = ScheduleConfig {
-            zero_terminal_snr: true,
-            cosine_offset: (beta_schedule == BetaScheduleName::Cosine).then_some(0.01),
-            ..ScheduleConfig::new(beta_schedule, 1000)
-        };
-        description.diffusion = serde_json::to_value(&schedule).expect("plain data");
-        description.prediction = Prediction::V;
-        let dir = tempfile::tempdir().expect("temp dir");
-        write_pipeline(dir.path(), &description, &model.tensors).expect("room");
-        let read = find_model(dir.path()).expect("what was written is read");
-        let back: ScheduleConfig = read.diffusion().expect("a schedule");
-        let built = [schedule.build(), back.build()].map(|schedule| schedule.expect("valid").betas().to_vec());
-        assert_eq!(built[0], built[1]);
-        assert_eq!(built[1][999], 1.0);
-    }
-}
-
-#[test]
 fn numbers_that_are_not_finite_are_named() {
     for (field, word) in [("beta_start", "NaN"), ("clip_sample_range", "Infinity"), ("sample_max_value", "Infinity")] {
-        let copy = Copy::new();
+        let copy = PipelineCopy::new();
         let text = fs::read_to_string(copy.at(SCHEDULER)).expect("readable");
         let rest = text.replacen('{', &format!("{{ \"{field}\": {word},"), 1);
         let without: String = rest
@@ -146,8 +126,8 @@ fn numbers_that_are_not_finite_are_named() {
 }
 
 #[test]
-fn the_schedulers_fields_are_named_as_diffusers_names_them() {
-    for (fields, said) in [
+fn fields_of_the_scheduler_have_the_names_of_diffusers() {
+    for (fields, expected) in [
         (json!({ "beta_start": 2 }), "field `beta_start`: beta_start is 2"),
         (json!({ "beta_start": 0.5 }), "field `beta_start`: beta_start is 0.5 and beta_end is 0.02"),
         (json!({ "trained_betas": [0.1, 0.2] }), "field `trained_betas`: betas has 2 values, expected 1000"),
@@ -162,22 +142,23 @@ fn the_schedulers_fields_are_named_as_diffusers_names_them() {
         (json!({ "timestep_values": [1, 2] }), "field `timestep_values`"),
         (json!({ "steps_offset": 1 }), "field `steps_offset`: expected 0, found 1"),
     ] {
-        refused(SCHEDULER, fields, said);
+        check_refused(SCHEDULER, fields, expected);
     }
-    // The old name of predicting x_0.
-    let model = Copy::with(SCHEDULER, json!({ "predict_epsilon": false, "prediction_type": null })).expect("read");
+    // The older way to choose the prediction of x_0.
+    let model =
+        PipelineCopy::load_with(SCHEDULER, json!({ "predict_epsilon": false, "prediction_type": null })).expect("read");
     assert_eq!(model.description.prediction, Prediction::X0);
-    // Without an effect where steps are not spaced from the first.
-    Copy::with(SCHEDULER, json!({ "steps_offset": 1, "timestep_spacing": "trailing" })).expect("read");
-    // Fields of other classes.
-    let left =
+    // The offset has no effect with trailing spacing.
+    PipelineCopy::load_with(SCHEDULER, json!({ "steps_offset": 1, "timestep_spacing": "trailing" })).expect("read");
+    // Fields of other classes are ignored.
+    let other_fields =
         json!({ "solver_order": 9, "set_alpha_to_one": false, "use_karras_sigmas": true, "solver_type": "heun" });
-    Copy::with(SCHEDULER, left).expect("ignored");
+    PipelineCopy::load_with(SCHEDULER, other_fields).expect("ignored");
 }
 
 #[test]
-fn the_networks_fields_are_named_with_what_they_hold() {
-    for (fields, said) in [
+fn fields_of_the_network_are_named_with_their_values() {
+    for (fields, expected) in [
         (
             json!({ "sample_size": 0 }),
             "field `sample_size`: expected a number of pixels from 1, or [height, width], found 0",
@@ -203,35 +184,47 @@ fn the_networks_fields_are_named_with_what_they_hold() {
         (json!({ "act_fn": "sin" }), "field `act_fn`: unknown variant `sin`"),
         (json!({ "colour": 1 }), "field `colour`: unknown field `colour`"),
     ] {
-        refused(UNET, fields, said);
+        check_refused(UNET, fields, expected);
     }
 }
 
 #[test]
-fn the_index_says_which_parts_there_are() {
+fn only_supported_components_are_accepted() {
     let decoder = json!({ "vqvae": ["diffusers", "VQModel"] });
-    refused(INDEX, decoder, "field `vqvae`: expected null, found VQModel; of a pipeline, unet and scheduler are read");
-    refused(INDEX, json!({ "unet": ["diffusers", "UNet2DConditionModel"] }), "field `unet`: expected a UNet2DModel");
-    refused(INDEX, json!({ "unet": [null, null] }), "field `unet`: expected a UNet2DModel");
-    Copy::with(INDEX, json!({ "vae": [null, null], "safety_checker": null, "requires_safety_checker": false }))
-        .expect("not there");
-    let copy = Copy::new();
+    check_refused(
+        INDEX,
+        decoder,
+        "field `vqvae`: expected null, found VQModel; of a pipeline, unet and scheduler are read",
+    );
+    check_refused(
+        INDEX,
+        json!({ "unet": ["diffusers", "UNet2DConditionModel"] }),
+        "field `unet`: expected a UNet2DModel",
+    );
+    check_refused(INDEX, json!({ "unet": [null, null] }), "field `unet`: expected a UNet2DModel");
+    PipelineCopy::load_with(
+        INDEX,
+        json!({ "vae": [null, null], "safety_checker": null, "requires_safety_checker": false }),
+    )
+    .expect("not there");
+    let copy = PipelineCopy::new();
     fs::write(copy.at(INDEX), "{").expect("room");
     let error = find_model(copy.0.path()).expect_err("broken").to_string();
     assert!(error.contains("model_index.json is damaged"), "{error}");
 }
 
 #[test]
-fn a_scheduler_that_is_named_has_to_be_there() {
-    let copy = Copy::new();
+fn a_scheduler_in_the_index_must_exist() {
+    let copy = PipelineCopy::new();
     fs::remove_file(copy.at(SCHEDULER)).expect("there");
-    let error = find_model(copy.0.path()).expect_err("gone").to_string();
-    assert!(error.ends_with("scheduler/scheduler_config.json does not exist"), "{error}");
-    // A link that leads in a circle cannot be looked at, and is not taken for absent.
+    let error = find_model(copy.0.path()).expect_err("gone");
+    assert!(error.is_not_found());
+    assert!(error.to_string().ends_with("scheduler/scheduler_config.json does not exist"), "{error}");
+    // A link to itself cannot be followed, which is not the same as absence.
     #[cfg(unix)]
     {
         std::os::unix::fs::symlink("scheduler_config.json", copy.at(SCHEDULER)).expect("room");
-        let error = find_model(copy.0.path()).expect_err("a circle").to_string();
+        let error = find_model(copy.0.path()).expect_err("the link refers to itself").to_string();
         assert!(error.starts_with("cannot look at") && error.ends_with(SCHEDULER), "{error}");
         fs::remove_file(copy.at(SCHEDULER)).expect("there");
     }
@@ -240,14 +233,14 @@ fn a_scheduler_that_is_named_has_to_be_there() {
 }
 
 #[test]
-fn weights_in_another_form_are_told_of() {
-    let copy = Copy::new();
-    let said = |expected: &str| {
+fn weights_in_another_format_are_named() {
+    let copy = PipelineCopy::new();
+    let check = |expected: &str| {
         let error = find_model(copy.0.path()).expect_err(expected).to_string();
         assert!(error.contains(expected) && error.lines().count() == 1, "{error}");
     };
     fs::rename(copy.at(WEIGHTS), copy.at("unet/diffusion_pytorch_model.fp16.safetensors")).expect("room");
-    said("found diffusion_pytorch_model.fp16.safetensors, which is not read under this name");
+    check("found diffusion_pytorch_model.fp16.safetensors, which is not read under this name");
     let whole = fs::read(golden().join("pipeline/diffusion_pytorch_model.bin")).expect("readable");
     for (bytes, reason) in [
         (&whole[..whole.len() / 2], "what cannot be read"),
@@ -255,16 +248,16 @@ fn weights_in_another_form_are_told_of() {
         (&[], "expected a zip archive"),
     ] {
         fs::write(copy.at(PICKLE), bytes).expect("room");
-        said(&format!("{PICKLE} is damaged: "));
-        said(reason);
+        check(&format!("{PICKLE} is damaged: "));
+        check(reason);
     }
     fs::copy(golden().join("pipeline/not_finite.bin"), copy.at(PICKLE)).expect("room");
-    said("tensor `w` holds a value that is not finite (NaN at index 1)");
+    check("tensor `w` holds a value that is not finite (NaN at index 1)");
 }
 
 #[test]
-fn pickles_in_shards_are_read() {
-    let copy = Copy::new();
+fn shards_of_both_formats_are_read() {
+    let copy = PipelineCopy::new();
     let whole = find_model(copy.0.path()).expect("golden").tensors;
     fs::remove_file(copy.at(WEIGHTS)).expect("there");
     let names: Vec<&String> = whole.keys().collect();

@@ -1,47 +1,53 @@
-//! Ancestral sampling: algorithm 2 of Ho et al. 2020.
+//! Ancestral sampling (Ho et al. 2020, algorithm 2).
 
 use candle_core::Tensor;
 use ddpm_rng::ImageNoise;
-use ddpm_schedule::{Prediction as Predicts, VarianceKind};
+use ddpm_schedule::VarianceKind;
 
-use crate::sampler_context::{Prediction, SamplerContext, drawn};
-use crate::{Clipping, DiffusionError, ReverseVariance};
+use crate::sampler_context::{Evaluation, SamplerContext, draw_noise};
+use crate::{DiffusionError, ReverseVariance};
 
-/// x_{t−1} = μ_θ(x_t, t) + σ_t z, where the last draw is the mean alone.
+/// x_{t−1} = μ̃_t(x_t, x̂_0) + σ_t z (Ho et al. 2020, eq. 7 for the mean; algorithm 2, line 4). The last step, to x_0,
+/// adds no noise.
+///
+/// Without clipping the mean equals the one of eq. 11, which algorithm 2 writes in terms of ε̂.
 pub(crate) fn step(
     context: &SamplerContext<'_>,
     x: &Tensor,
     i: usize,
     noise: &mut ImageNoise,
 ) -> Result<Tensor, DiffusionError> {
-    let t = vec![i; noise.images()];
-    let Prediction { estimate, variance } = context.predict(x, i)?;
-    // Eq. 11 where ε̂ is what there is; else eq. 7 at x̂_0.
-    let mean = match (context.config.clip, context.diffusion.prediction()) {
-        (Clipping::None, Predicts::Epsilon) => context.diffusion.model_mean(x, &t, &estimate.eps)?,
-        _ => context.diffusion.q_posterior(&estimate.x_0, x, &t)?.mean,
-    };
+    let Evaluation { denoised, learned_variance } = context.evaluate(x, i)?;
+    let mean = context.diffusion.q_posterior(&denoised.x_0, x, &vec![i; noise.images()])?.mean;
     if i == 0 {
         return Ok(mean);
     }
-    let z = drawn(noise, x)?;
-    Ok((mean + scaled(context, i, z, variance)?)?)
+    let z = draw_noise(noise, x)?;
+    Ok((mean + scale_noise(context, i, z, learned_variance)?)?)
 }
 
-/// σ_t z.
-fn scaled(context: &SamplerContext<'_>, i: usize, z: Tensor, said: Option<Tensor>) -> Result<Tensor, DiffusionError> {
+/// σ_t z, where σ_t² is fixed (Ho et al. 2020, section 3.2) or learned (Nichol & Dhariwal 2021, eq. 15).
+fn scale_noise(
+    context: &SamplerContext<'_>,
+    i: usize,
+    z: Tensor,
+    learned_variance: Option<Tensor>,
+) -> Result<Tensor, DiffusionError> {
     let schedule = context.schedule();
     let fixed = |kind| Ok((&z * schedule.variance(kind, i).sqrt())?);
-    let log_variance = match (context.config.variance, said) {
+    let log_variance = match (context.config.variance, learned_variance) {
         (ReverseVariance::FixedLarge, _) => return fixed(VarianceKind::FixedLarge),
         (ReverseVariance::FixedSmall, _) => return fixed(VarianceKind::FixedSmall),
-        (_, None) => return Err(DiffusionError::NoVariance { channels: z.dim(1)? }),
-        (ReverseVariance::Learned, Some(said)) => said,
-        (ReverseVariance::LearnedRange, Some(said)) => {
-            let [large, small] =
-                [VarianceKind::FixedLarge, VarianceKind::FixedSmall].map(|kind| schedule.log_variance_clipped(kind, i));
-            let u = said.affine(0.5, 0.5)?;
-            u.affine(large - small, small)?
+        (ReverseVariance::Learned | ReverseVariance::LearnedRange, None) => {
+            return Err(DiffusionError::NoVariance { channels: z.dim(1)? });
+        }
+        (ReverseVariance::Learned, Some(log_variance)) => log_variance,
+        (ReverseVariance::LearnedRange, Some(output)) => {
+            let log_beta = schedule.log_variance_clipped(VarianceKind::FixedLarge, i);
+            let log_beta_tilde = schedule.log_variance_clipped(VarianceKind::FixedSmall, i);
+            // u = (output + 1) / 2 is 0 for β̃ and 1 for β.
+            let u = output.affine(0.5, 0.5)?;
+            u.affine(log_beta - log_beta_tilde, log_beta_tilde)?
         }
     };
     Ok((z * (log_variance * 0.5)?.exp()?)?)

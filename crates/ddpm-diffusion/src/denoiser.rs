@@ -1,29 +1,33 @@
-//! What the diffusion process needs of a network.
+//! The interface between the diffusion process and a network.
 
 use candle_core::{Result, Tensor};
 
-/// Predicts the noise in a noisy image, or what else its [`GaussianDiffusion`](crate::GaussianDiffusion) says that it does.
+/// A network that predicts ε, x_0 or v from a noisy image and its timestep.
+///
+/// Which of the three it predicts is a property of the [`GaussianDiffusion`](crate::GaussianDiffusion) that it is used
+/// with. Closures with the signature of [`predict`](Self::predict) implement the trait.
 ///
 /// # Examples
 /// ```
 /// use candle_core::{Result, Tensor};
 /// use ddpm_diffusion::Denoiser;
 ///
-/// // The best guess that knows nothing of the data.
-/// let silent = |x_t: &Tensor, _t: &Tensor| -> Result<Tensor> { x_t.zeros_like() };
-/// # let _: &dyn Denoiser = &silent;
+/// // Predicts that x_t contains no noise.
+/// let zero = |x_t: &Tensor, _t: &Tensor| -> Result<Tensor> { x_t.zeros_like() };
+/// # let _: &dyn Denoiser = &zero;
 /// ```
 pub trait Denoiser {
-    /// ε_θ(x_t, t); x̂_0 or v̂ of a network that was trained to predict those.
+    /// The prediction of the network at x_t: ε_θ(x_t, t), or predicted x_0 or v.
     ///
     /// # Shapes
-    /// `x_t` [batch, channel, height, width]; `t` `[batch]`, f32, on the CPU wherever `x_t` is: indices from 0 into
-    /// the schedule that the network was trained with.
-    /// The result has the shape of `x_t`, or twice its channels where a variance was learnt beside the prediction (see
-    /// [`ReverseVariance`](crate::ReverseVariance)).
+    /// `x_t` [batch, channel, height, width]. `t` `[batch]`, f32, on the CPU even if `x_t` is on another device:
+    /// indices, from 0, into the schedule that the network was trained with.
+    ///
+    /// The result has the shape of `x_t`. A network with a learned variance returns twice the channels, with the
+    /// variance in the second half (see [`ReverseVariance`](crate::ReverseVariance)).
     ///
     /// # Errors
-    /// Whatever the network says.
+    /// The errors of the network.
     fn predict(&self, x_t: &Tensor, t: &Tensor) -> Result<Tensor>;
 }
 

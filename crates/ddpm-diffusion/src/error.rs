@@ -1,34 +1,32 @@
-//! What can be wrong with a request to the diffusion process.
+//! The error type of the crate, and the checks of tensor shapes.
 
-/// Why a quantity could not be computed.
+/// The reason why a quantity of the diffusion process could not be computed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DiffusionError {
-    /// A time step is not an index into the schedule.
-    #[error("time step {found}: expected an index below {len}")]
-    TimeStep {
+    /// A timestep is not an index into the schedule.
+    #[error("timestep {found}: expected an index below {len}")]
+    Timestep {
         /// The index.
         found: usize,
-        /// The steps of the schedule.
+        /// The length of the schedule.
         len: usize,
     },
-    /// A step whose coefficients no tensor can hold: nothing of x_0 is left in x_t, so a prediction of ε says nothing of it, and
-    /// Heun's method cannot divide by √ᾱ.
+    /// A coefficient of a timestep is infinite because ᾱ is 0 or nearly 0: x_t contains no signal, so x_0 cannot be
+    /// computed from predicted ε, and Heun's method cannot divide by √ᾱ.
     #[error(
-        "time step {timestep}: alpha_bar is {alpha_bar:e}, expected more: {}; spacing \"leading\" with fewer steps than the \
-         schedule's leaves the last of them out",
-        if *heun {
-            "heun divides by its root, another method does not where the network predicts v or x_0"
-        } else {
-            "a predicted noise says nothing of x_0 there, as a prediction of v or x_0 would"
-        }
+        "timestep {timestep}: alpha_bar is {alpha_bar:e}, so x_t contains no signal and {}; \
+         use a model that predicts v or x_0{}, \
+         or the spacing \"leading\" with fewer steps than the schedule has, which omits the last timestep",
+        if *heun { "heun cannot divide by its root" } else { "x_0 cannot be computed from predicted noise" },
+        if *heun { " with another method" } else { "" }
     )]
     NoSignal {
         /// The index in the schedule that the network was trained with.
         timestep: usize,
-        /// ᾱ there: 0, or so small that its reciprocal is no f32.
+        /// ᾱ of this timestep: 0, or so small that 1 / √ᾱ is infinite in f32.
         alpha_bar: f64,
-        /// Whether Heun's method was to divide by its root.
+        /// Whether Heun's method needed the division by √ᾱ.
         heun: bool,
     },
     /// A field of a sampler's configuration is out of its range.
@@ -36,31 +34,35 @@ pub enum DiffusionError {
     Option {
         /// The field of [`SamplerConfig`](crate::SamplerConfig).
         field: &'static str,
-        /// Its range.
+        /// The valid range.
         expected: &'static str,
-        /// Its value.
+        /// The value.
         found: f64,
     },
-    /// A learnt variance is asked for, and the network has learnt none.
-    #[error("variance: expected a network with {} channels of output, a learnt variance beside its prediction, found {channels}", 2 * .channels)]
+    /// The configuration uses a learned variance, but the network does not predict one.
+    #[error(
+        "variance: expected a network with {} channels of output, a learned variance beside its prediction, \
+         found {channels}",
+        2 * .channels
+    )]
     NoVariance {
-        /// Channels of an image.
+        /// Number of channels of an image, and of the network's output.
         channels: usize,
     },
-    /// A recording of every 0th step.
-    #[error("steps between recorded moments: expected at least 1, found 0")]
-    RecordEvery,
-    /// Two tensors that belong together differ in shape.
+    /// The interval of a [`TrajectoryRecorder`](crate::TrajectoryRecorder) is 0.
+    #[error("interval of the trajectory recorder: expected at least 1 timestep, found 0")]
+    RecordInterval,
+    /// A tensor has another shape than expected.
     #[error("{what}: expected shape {expected:?}, found {found:?}")]
     Shape {
-        /// The tensor.
+        /// The name of the tensor.
         what: &'static str,
-        /// What it should be.
+        /// The expected shape.
         expected: Vec<usize>,
-        /// What it is.
+        /// The shape of the tensor.
         found: Vec<usize>,
     },
-    /// A number of steps that the schedule does not have.
+    /// The schedule cannot be respaced to the requested number of steps.
     #[error(transparent)]
     Schedule(#[from] ddpm_schedule::ScheduleError),
     /// A tensor operation failed.
@@ -68,12 +70,12 @@ pub enum DiffusionError {
     Candle(#[from] candle_core::Error),
 }
 
-/// The first axis of a tensor; nothing of a scalar, which has none.
-pub(crate) fn batch(tensor: &candle_core::Tensor) -> &[usize] {
+/// The size of the first axis of a tensor, as a slice of length 1; empty for a scalar.
+pub(crate) fn batch_axis(tensor: &candle_core::Tensor) -> &[usize] {
     tensor.dims().get(..1).unwrap_or_default()
 }
 
-/// An error unless `found` is `expected`.
+/// Returns [`DiffusionError::Shape`] unless `found` equals `expected`.
 pub(crate) fn check_shape(what: &'static str, found: &[usize], expected: &[usize]) -> Result<(), DiffusionError> {
     if found == expected {
         return Ok(());

@@ -1,12 +1,14 @@
-//! The forward process q(x_t | x_0), and the way back from a known noise.
+//! The forward process q(x_t | x_0), and the conversions between x_0 and ε.
 
 use candle_core::{Device, Result as CandleResult, Tensor};
 use ddpm_schedule::{Prediction, Schedule};
 
 use crate::DiffusionError;
-use crate::error::{batch, check_shape};
+use crate::error::{batch_axis, check_shape};
 
-/// The forward process of a schedule, and all that follows from it in closed form.
+/// The Gaussian diffusion process of a noise schedule, and what the network predicts about it.
+///
+/// The methods that sample, convert and compare are grouped by topic in other modules of the crate.
 ///
 /// # Examples
 /// ```
@@ -30,33 +32,33 @@ pub struct GaussianDiffusion {
 }
 
 impl GaussianDiffusion {
-    /// The process of that schedule, for a network that predicts ε.
+    /// The process of `schedule` for a network that predicts ε.
     pub fn new(schedule: Schedule) -> Self {
         Self { schedule, prediction: Prediction::Epsilon }
     }
 
-    /// The same process, for a network that predicts what `prediction` says.
-    pub fn predicting(self, prediction: Prediction) -> Self {
+    /// The same process for a network that predicts `prediction`.
+    pub fn with_prediction(self, prediction: Prediction) -> Self {
         Self { prediction, ..self }
     }
 
-    /// What the network predicts.
+    /// What the network predicts: ε, x_0 or v.
     pub fn prediction(&self) -> Prediction {
         self.prediction
     }
 
-    /// Its schedule.
+    /// The noise schedule.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule
     }
 
-    /// x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε, a draw from q(x_t | x_0) for ε ~ N(0, I) (Ho et al. 2020, eq. 4).
+    /// x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε, which is a draw from q(x_t | x_0) if ε ~ N(0, I) (Ho et al. 2020, eq. 4).
     ///
     /// # Shapes
-    /// `x_0` and `eps` [batch, channel, height, width]; `t` one index an image. The result has the shape of `x_0`.
+    /// `x_0` and `eps` [batch, channel, height, width]; `t` has one index per image. The result has the shape of `x_0`.
     ///
     /// # Errors
-    /// When the shapes differ, or an index is not in the schedule.
+    /// If the shapes differ, or an index is not in the schedule.
     pub fn q_sample(&self, x_0: &Tensor, t: &[usize], eps: &Tensor) -> Result<Tensor, DiffusionError> {
         check_shape("eps", eps.dims(), x_0.dims())?;
         let signal = self.per_image(t, x_0, |i| self.schedule.sqrt_alpha_bar(i))?;
@@ -64,15 +66,16 @@ impl GaussianDiffusion {
         Ok((x_0.broadcast_mul(&signal)? + eps.broadcast_mul(&noise)?)?)
     }
 
-    /// x̂_0 = (x_t − √(1 − ᾱ_t) ε̂) / √ᾱ_t, the image that `eps` would have been added to, whatever the network predicts.
+    /// x_0 = (x_t − √(1 − ᾱ_t) ε) / √ᾱ_t, the inverse of [`GaussianDiffusion::q_sample`] (Ho et al. 2020, eq. 15). It
+    /// does not depend on what the network predicts.
     ///
-    /// DIFFERENCE: the article's text divides by √α_t; its code, by √ᾱ_t, is right.
+    /// DIFFERENCE: the article's text divides by √α_t. Its code divides by √ᾱ_t, which is correct.
     ///
     /// # Shapes
-    /// Those of [`GaussianDiffusion::q_sample`].
+    /// As for [`GaussianDiffusion::q_sample`].
     ///
     /// # Errors
-    /// When the shapes differ, an index is not in the schedule, or ᾱ_t is 0 there ([`DiffusionError::NoSignal`]).
+    /// If the shapes differ or an index is not in the schedule, and [`DiffusionError::NoSignal`] if ᾱ_t is 0.
     pub fn predict_x0(&self, x_t: &Tensor, t: &[usize], eps: &Tensor) -> Result<Tensor, DiffusionError> {
         check_shape("eps", eps.dims(), x_t.dims())?;
         let inverse = self.per_image(t, x_t, |i| self.schedule.sqrt_alpha_bar(i).recip())?;
@@ -81,13 +84,13 @@ impl GaussianDiffusion {
         Ok((x_t.broadcast_mul(&inverse)? - eps.broadcast_mul(&ratio)?)?)
     }
 
-    /// ε̂ = (x_t − √ᾱ_t x̂_0) / √(1 − ᾱ_t), the noise that leads from `x_0` to x_t.
+    /// ε = (x_t − √ᾱ_t x_0) / √(1 − ᾱ_t), the noise in x_t if the image is `x_0`.
     ///
     /// # Shapes
-    /// Those of [`GaussianDiffusion::q_sample`].
+    /// As for [`GaussianDiffusion::q_sample`].
     ///
     /// # Errors
-    /// When the shapes differ, or an index is not in the schedule.
+    /// If the shapes differ, or an index is not in the schedule.
     pub fn predict_eps(&self, x_t: &Tensor, t: &[usize], x_0: &Tensor) -> Result<Tensor, DiffusionError> {
         check_shape("x_0", x_0.dims(), x_t.dims())?;
         let inverse = self.per_image(t, x_t, |i| self.schedule.sqrt_one_minus_alpha_bar(i).recip())?;
@@ -96,44 +99,48 @@ impl GaussianDiffusion {
         Ok((x_t.broadcast_mul(&inverse)? - x_0.broadcast_mul(&ratio)?)?)
     }
 
-    /// What the network is told for those steps: `[batch]`, f32, on the CPU, where networks embed it; indices into the schedule that
-    /// it was trained with.
+    /// The timesteps that the network receives: indices into the schedule that it was trained with, `[batch]`, f32. The
+    /// tensor is on the CPU, where networks compute the timestep embedding.
     ///
     /// # Errors
-    /// When an index is not in the schedule.
+    /// If an index is not in the schedule.
     pub fn network_time(&self, t: &[usize]) -> Result<Tensor, DiffusionError> {
-        self.check_steps(t)?;
-        let times: Vec<f32> = t.iter().map(|i| self.schedule.timestep(*i) as f32).collect();
-        Ok(Tensor::from_vec(times, t.len(), &Device::Cpu)?)
+        self.check_timesteps(t)?;
+        let timesteps: Vec<f32> = t.iter().map(|i| self.schedule.timestep(*i) as f32).collect();
+        Ok(Tensor::from_vec(timesteps, t.len(), &Device::Cpu)?)
     }
 
-    pub(crate) fn check_steps(&self, t: &[usize]) -> Result<(), DiffusionError> {
+    pub(crate) fn check_timesteps(&self, t: &[usize]) -> Result<(), DiffusionError> {
         let len = self.schedule.len();
         match t.iter().find(|i| **i >= len) {
-            Some(found) => Err(DiffusionError::TimeStep { found: *found, len }),
+            Some(found) => Err(DiffusionError::Timestep { found: *found, len }),
             None => Ok(()),
         }
     }
 
-    /// A coefficient of each image's step, shaped to multiply `like`: [batch, 1, …, 1] of its dtype.
+    /// A coefficient of the timestep of each image, as a tensor [batch, 1, …, 1] with the dtype and device of `like`.
+    ///
+    /// # Errors
+    /// [`DiffusionError::NoSignal`] if a coefficient is infinite in f32.
     pub(crate) fn per_image(
         &self,
         t: &[usize],
         like: &Tensor,
         coefficient: impl Fn(usize) -> f64,
     ) -> Result<Tensor, DiffusionError> {
-        check_shape("t", &[t.len()], batch(like))?;
-        self.check_steps(t)?;
+        check_shape("t", &[t.len()], batch_axis(like))?;
+        self.check_timesteps(t)?;
         let values: Vec<f64> = t.iter().map(|i| coefficient(*i)).collect();
-        // Infinite at α or ᾱ = 0; carried on, it would be images of NaN.
-        if let Some(at) = values.iter().position(|value| !(*value as f32).is_finite()) {
-            let (timestep, alpha_bar) = (self.schedule.timestep(t[at]), self.schedule.alpha_bar(t[at]));
+        // A coefficient is infinite if it divides by α = 0 or ᾱ = 0. Computing with it would give images of NaN.
+        if let Some(image) = values.iter().position(|value| !(*value as f32).is_finite()) {
+            let (timestep, alpha_bar) = (self.schedule.timestep(t[image]), self.schedule.alpha_bar(t[image]));
             return Err(DiffusionError::NoSignal { timestep, alpha_bar, heun: false });
         }
         Ok(column(values, like)?)
     }
 }
 
+/// `values` as a tensor [batch, 1, …, 1] that broadcasts to `like`.
 fn column(values: Vec<f64>, like: &Tensor) -> CandleResult<Tensor> {
     let mut shape = vec![1; like.rank()];
     shape[0] = values.len();

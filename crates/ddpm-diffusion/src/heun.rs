@@ -5,32 +5,42 @@ use candle_core::Tensor;
 use crate::DiffusionError;
 use crate::sampler_context::SamplerContext;
 
-/// How far the noise level may fall in a step that is corrected.
-const MOST_FALL: f64 = 100.0;
+/// The largest ratio σ_t / σ_{t−1} for which a step is corrected.
+const MAX_SIGMA_RATIO: f64 = 100.0;
 
-/// Over y = x / √ᾱ and its noise level s = √(1 − ᾱ) / √ᾱ the ODE is dy/ds = ε̂. A step to the level s' takes the slope at its
-/// beginning, and then the mean of that and the slope where it led:
-/// y' = y + (s' − s) ε̂(y, s); y'' = y + (s' − s) (ε̂(y, s) + ε̂(y', s')) / 2. The last, to s' = 0, where the network cannot be asked, is y'.
+/// One step of Karras et al. 2022, algorithm 1, without its added noise (S_churn = 0). The variables are those of the
+/// paper: y = x / √ᾱ_t has the noise level σ_t = √(1 − ᾱ_t) / √ᾱ_t, and the ODE is dy/dσ = ε̂(y, σ). An Euler step is
+/// followed by a correction with the mean of the slopes at both ends. The last step, to σ = 0, is the Euler step alone,
+/// which is predicted x_0.
 ///
-/// DIFFERENCE: where the level falls further than by [`MOST_FALL`] in one step, as cosine schedules have it at their beginning, that
-/// step is y' too. The second slope differs from the first by (x̂_0 − x̂_0') / s', and is taken (s − s') / 2 far: of a change of x̂_0
-/// the correction makes s / 2s' of it, thousands of times the pixels' range.
+/// DIFFERENCE: a step with σ_t > 100 σ_{t−1} is not corrected. Such steps occur at the noisy end of cosine schedules.
+/// The two slopes differ by (x̂_0 − x̂_0') / σ_{t−1}, and the correction multiplies this difference by (σ_t − σ_{t−1})
+/// / 2: a change of predicted x_0 is amplified by σ_t / 2σ_{t−1}, which can be thousands of times the range of the
+/// pixels.
 ///
-/// DIFFERENCE: diffusers' linspace spacing asks the network for steps between those that it was trained with; here they are rounded.
+/// DIFFERENCE: with the spacing `linspace`, diffusers evaluates the network at fractional timesteps. Here they are
+/// rounded, because the network was trained on integers.
 pub(crate) fn step(context: &SamplerContext<'_>, x: &Tensor, i: usize) -> Result<Tensor, DiffusionError> {
-    let schedule = context.schedule();
-    let estimate = context.predict(x, i)?.estimate;
+    let denoised = context.evaluate(x, i)?.denoised;
     if i == 0 {
-        return Ok(estimate.x_0);
+        return Ok(denoised.x_0);
     }
-    let level = |i: usize| schedule.sqrt_one_minus_alpha_bar(i) / schedule.sqrt_alpha_bar(i);
-    let (signal, next_signal) = (schedule.sqrt_alpha_bar(i), schedule.sqrt_alpha_bar(i - 1));
-    let stretched = (x * (next_signal / signal))?;
-    let ds = next_signal * (level(i - 1) - level(i));
-    let led_to = (&stretched + (&estimate.eps * ds)?)?;
-    if level(i) > MOST_FALL * level(i - 1) {
-        return Ok(led_to);
+    let schedule = context.schedule();
+    let sigma = |i: usize| schedule.sqrt_one_minus_alpha_bar(i) / schedule.sqrt_alpha_bar(i);
+    let (sigma_cur, sigma_next) = (sigma(i), sigma(i - 1));
+    let sqrt_alpha_bar_next = schedule.sqrt_alpha_bar(i - 1);
+
+    // Euler step from σ_t to σ_{t−1}.
+    let y_cur = (x / schedule.sqrt_alpha_bar(i))?;
+    let d_cur = denoised.eps;
+    let euler_step = (&y_cur + (&d_cur * (sigma_next - sigma_cur))?)?;
+    let x_next = (euler_step * sqrt_alpha_bar_next)?;
+    if sigma_cur > MAX_SIGMA_RATIO * sigma_next {
+        return Ok(x_next);
     }
-    let next = context.predict(&led_to, i - 1)?.estimate;
-    Ok((stretched + ((estimate.eps + next.eps)? * (0.5 * ds))?)?)
+
+    // Correction of second order.
+    let d_next = context.evaluate(&x_next, i - 1)?.denoised.eps;
+    let y_next = (y_cur + ((d_cur + d_next)? * (0.5 * (sigma_next - sigma_cur)))?)?;
+    Ok((y_next * sqrt_alpha_bar_next)?)
 }

@@ -1,44 +1,82 @@
-//! The diffusion process: forward noising, posteriors, objectives and samplers over any denoiser.
+//! The diffusion process on tensors: forward process, posterior, objectives, variational bound and samplers.
 //!
-//! Owns the article's mathematics on tensors. It knows no network: whatever predicts ε (or x_0, or v) from (x_t, t) is a
-//! [`Denoiser`], and closures implement it. Coefficients come from `ddpm-schedule` in f64 and are rounded once, when they meet a tensor.
+//! The crate does not depend on a network. Whatever predicts ε, x_0 or v from (x_t, t) is a [`Denoiser`], and closures
+//! implement that trait. The coefficients come from `ddpm-schedule` in f64 and are rounded once, when they multiply a
+//! tensor.
 //!
-//! Time steps are indices from 0: index t here is step t + 1 of the papers. Tensors are [batch, channel, height, width].
+//! Timesteps are indices that start at 0: index t in this crate is step t + 1 of the papers. Images are tensors
+//! [batch, channel, height, width].
 //!
-//! Reading order: [`GaussianDiffusion`]; the training [`Objective`], [`WeightedSquaredError`] and its [`LossWeighting`];
-//! [`GaussianDiffusion::weighted_loss`] and [`GaussianDiffusion::variational_bound`]; the sampling [`sample`], whose methods are `ancestral`, `ddim`, `dpm_solver` and
-//! `heun` over a `SamplerContext`, and [`Recording`] for images of its way.
+//! # Modules in reading order
+//!
+//! | module | contents |
+//! | --- | --- |
+//! | `forward_process` | [`GaussianDiffusion`]: q(x_t \| x_0) and the conversions between x_0 and ε |
+//! | `denoiser`, `denoised` | [`Denoiser`], and its output as predicted x_0 and ε ([`Denoised`]) |
+//! | `posterior` | [`Posterior`]: q(x_{t−1} \| x_t, x_0) |
+//! | `objective` | [`Objective`]: the interface of training objectives |
+//! | `weighted_squared_error`, `loss_weighting` | [`WeightedSquaredError`] and its [`LossWeighting`] |
+//! | `weighted_loss` | [`GaussianDiffusion::weighted_loss`]: the terms of the bound as a loss |
+//! | `variational_bound`, `discretized_decoder` | the bound on the likelihood in bits per dimension |
+//! | `method`, `clipping`, `reverse_variance`, `sampler_config` | the options of sampling, [`SamplerConfig`] |
+//! | `sampling` | [`sample`]: the loop from x_T to x_0 |
+//! | `sampler_context` | one evaluation of the network, clipped as configured |
+//! | `ancestral`, `ddim`, `dpm_solver`, `heun` | one step of each method |
+//! | `trajectory_recorder` | [`TrajectoryRecorder`]: intermediate images of a sampling run |
+//!
+//! # Adding a sampler
+//!
+//! 1. Add a variant to [`Method`] with its name, in `method.rs`.
+//! 2. Write a file with a function `step` that computes x_{t−1} from x_t, such as `ddim.rs`. It evaluates the network
+//!    through `SamplerContext::evaluate` and takes its coefficients from `SamplerContext::schedule`. Cite the equation.
+//! 3. Call it in the `match` of [`sample`], in `sampling.rs`.
+//!
+//! The tests in `tests/samplers.rs` then run it on data that is a single point. If diffusers has the sampler, add its
+//! trajectories to `tests/golden/generate_samplers.py` at the top of the repository.
 
 mod ancestral;
+mod clipping;
 mod ddim;
+mod denoised;
 mod denoiser;
 mod discretized_decoder;
 mod dpm_solver;
 mod error;
-mod estimate;
 mod forward_process;
 mod heun;
 mod loss_weighting;
+mod method;
 mod objective;
 mod posterior;
-mod recording;
+mod reverse_variance;
 mod sampler_config;
 mod sampler_context;
 mod sampling;
+#[cfg(test)]
+mod state_precision;
+mod trajectory_recorder;
 mod variational_bound;
 mod weighted_loss;
 mod weighted_squared_error;
 
+pub use clipping::{Clipping, EpsAfterClip};
+pub use denoised::Denoised;
 pub use denoiser::Denoiser;
 pub use discretized_decoder::discretized_log_likelihood;
 pub use error::DiffusionError;
-pub use estimate::Estimate;
 pub use forward_process::GaussianDiffusion;
 pub use loss_weighting::{LossWeighting, UniformWeighting};
+pub use method::Method;
 pub use objective::{LossAndGradient, NoisyBatch, Objective};
 pub use posterior::Posterior;
-pub use recording::Recording;
-pub use sampler_config::{Clipping, EpsAfterClip, Method, ReverseVariance, SamplerConfig};
+pub use reverse_variance::ReverseVariance;
+pub use sampler_config::SamplerConfig;
 pub use sampling::{Sampling, SamplingProgress, sample};
-pub use variational_bound::VariationalBound;
+pub use trajectory_recorder::TrajectoryRecorder;
+pub use variational_bound::{VariationalBound, VariationalBoundConfig};
 pub use weighted_squared_error::WeightedSquaredError;
+
+/// The example of the README, compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

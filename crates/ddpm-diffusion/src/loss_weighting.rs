@@ -6,12 +6,12 @@ use crate::GaussianDiffusion;
 
 /// The weight w(t) that multiplies the squared error of an image at timestep t in [`WeightedSquaredError`].
 ///
-/// The weight refers to the error of the network's own output: ε̂, x̂_0 or v̂, as [`GaussianDiffusion::prediction`] says. The
-/// trainer accepts any implementation, so that a weighting from another crate needs no change here.
+/// The weight refers to the error of the network's own output: ε̂, x̂_0 or v̂, as [`GaussianDiffusion::prediction`]
+/// says. The trainer accepts any implementation, so that a weighting from another crate needs no change here.
 ///
 /// # Examples
-/// Min-SNR-γ weighting (Hang et al. 2023, section 3.4). Its weight for the error of x̂_0 is min(SNR, γ), and an error of ε̂ is
-/// √SNR times as large as the error of x̂_0 that follows from it:
+/// Min-SNR-γ weighting (Hang et al. 2023, section 3.4). Its weight for the error of x̂_0 is min(SNR, γ), and an error
+/// of ε̂ is √SNR times as large as the error of x̂_0 that follows from it:
 /// ```
 /// use ddpm_diffusion::{GaussianDiffusion, LossWeighting};
 /// use ddpm_schedule::{BetaSchedule, Prediction, Schedule};

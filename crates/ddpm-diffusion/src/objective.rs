@@ -6,7 +6,8 @@ use candle_core::Tensor;
 
 use crate::{DiffusionError, GaussianDiffusion};
 
-/// A batch of images at random timesteps, with the noise that was added to them (Ho et al. 2020, algorithm 1, lines 2 to 4).
+/// A batch of images at random timesteps, with the noise that was added to them (Ho et al. 2020, algorithm 1, lines 2
+/// to 4).
 ///
 /// The three tensors have the shape [batch, channel, height, width], and x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε holds for them.
 #[derive(Debug, Clone, Copy)]
@@ -32,13 +33,13 @@ pub struct LossAndGradient {
 
 /// What the network is trained to minimize.
 ///
-/// An objective computes the gradient itself, rather than leaving it to candle's backward pass, because the networks of this
-/// workspace record their own operations and continue from ∂loss/∂output. Neither tensor of the result is tracked by candle,
-/// and computing them does not wait for the device.
+/// An objective computes the gradient itself, rather than leaving it to candle's backward pass, because the networks
+/// of this workspace record their own operations and continue from ∂loss/∂output. Neither tensor of the result is
+/// tracked by candle, and computing them does not wait for the device.
 ///
-/// [`WeightedSquaredError`](crate::WeightedSquaredError) is the objective of every preset. A squared error with other weights is
-/// a [`LossWeighting`](crate::LossWeighting); an objective that reads more of the output, such as a learned variance, is
-/// another implementation of this trait.
+/// [`WeightedSquaredError`](crate::WeightedSquaredError) is the objective of every preset. A squared error with other
+/// weights is a [`LossWeighting`](crate::LossWeighting); an objective that reads more of the output, such as a learned
+/// variance, is another implementation of this trait.
 pub trait Objective: Debug {
     /// The loss of `output`, which the network computed from `batch.x_t`, and its gradient.
     ///

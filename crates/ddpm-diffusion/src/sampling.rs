@@ -1,48 +1,57 @@
-//! From x_T to x_0, step by step, by any method.
+//! The sampling loop from x_T to x_0.
 
 use std::ops::ControlFlow;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use ddpm_rng::ImageNoise;
 
-use crate::error::{batch, check_shape};
+use crate::error::{batch_axis, check_shape};
 use crate::sampler_context::SamplerContext;
 use crate::{Denoiser, DiffusionError, GaussianDiffusion, Method, SamplerConfig, ancestral, ddim, dpm_solver, heun};
 
-/// Where a sampling is, told after every step.
+/// The state of a sampling run after a step, as passed to the callback of [`sample`].
 #[derive(Debug)]
 pub struct SamplingProgress<'a> {
-    /// Steps taken, from 1.
-    pub done: usize,
-    /// Steps in all.
+    /// Number of steps taken, from 1.
+    pub steps_done: usize,
+    /// Number of steps of the whole run.
     pub steps: usize,
-    /// How many steps of the schedule the network was trained with are still before x_0: 0 after the last step.
-    pub time_left: usize,
-    /// x at this point, [image, channel, height, width].
+    /// Number of timesteps between x and x_0 in the schedule that the network was trained with; 0 after the last step.
+    pub timesteps_left: usize,
+    /// x after the step, [image, channel, height, width], in the dtype of x_T.
     pub x: &'a Tensor,
 }
 
-/// What a sampling came to.
+/// The result of [`sample`].
 #[derive(Debug, Clone)]
 pub enum Sampling {
-    /// x_0.
+    /// x_0, after all steps.
     Finished(Tensor),
-    /// The callback stopped it: x as it was then.
+    /// x after the step at which the callback stopped the run.
     Stopped(Tensor),
 }
 
-/// Draws images from x_T down to x_0 by the method of `config`.
+/// The dtype of x between steps. In f32 the rounding of a thousand steps would accumulate; `state_precision.rs`
+/// measures it.
+const STATE_DTYPE: DType = DType::F64;
+
+/// Samples images from x_T to x_0 with the method of `config`.
 ///
-/// z is the next draw of each image's own stream, so an image does not depend on the others of its batch. Where
-/// `config.steps` is fewer than the schedule has, the steps are a respaced subset (Nichol & Dhariwal 2021, section 4).
-/// `on_step` may stop the sampling after any step.
+/// If `config.steps` is less than the length of the schedule, the timesteps are a respaced subset (Nichol & Dhariwal
+/// 2021, section 4). The noise of an image comes from its own stream, so an image does not depend on the other images
+/// of its batch. `on_step` is called after every step and may stop the run.
+///
+/// x is kept in f64 between steps, as in the samplers of Karras et al. 2022, and all coefficients are f64. The network
+/// receives x in the dtype of `x_T`, which is also the dtype of the result.
 ///
 /// # Shapes
 /// `x_T` [image, channel, height, width] with as many images as `noise` has streams.
 ///
 /// # Errors
-/// Those of [`SamplerConfig::respaced`]; when the images are not as many as the streams, the denoiser's output has neither the shape of
-/// x nor twice its channels, a learnt variance is asked for that it has not, or the denoiser fails.
+/// The errors of [`SamplerConfig::respaced`]; [`DiffusionError::Shape`] if the number of images is not the number of
+/// streams, or the output of the network has neither the shape of x nor twice its channels;
+/// [`DiffusionError::NoVariance`] if the configuration uses a learned variance that the network does not predict; and
+/// the errors of the denoiser.
 #[allow(non_snake_case, reason = "x_T is the papers' symbol")]
 pub fn sample(
     denoiser: &dyn Denoiser,
@@ -52,23 +61,37 @@ pub fn sample(
     noise: &mut ImageNoise,
     on_step: &mut dyn FnMut(SamplingProgress<'_>) -> ControlFlow<()>,
 ) -> Result<Sampling, DiffusionError> {
-    check_shape("x_T", batch(x_T), &[noise.images()])?;
-    let context = SamplerContext::new(denoiser, diffusion, config)?;
-    let mut memory = dpm_solver::Memory::default();
-    let mut x = x_T.clone();
+    check_shape("x_T", batch_axis(x_T), &[noise.images()])?;
+    let context = SamplerContext::new(denoiser, x_T.dtype(), diffusion, config)?;
+    sample_in(STATE_DTYPE, &context, x_T, noise, on_step)
+}
 
-    for i in (0..config.steps).rev() {
-        x = match config.method {
-            Method::Ddpm => ancestral::step(&context, &x, i, noise)?,
-            Method::Ddim => ddim::step(&context, &x, i, noise)?,
-            Method::DpmSolver | Method::DpmSolverSde => dpm_solver::step(&context, &x, i, noise, &mut memory)?,
-            Method::Heun => heun::step(&context, &x, i)?,
+/// [`sample`] with x in the given dtype between steps.
+#[allow(non_snake_case, reason = "x_T is the papers' symbol")]
+pub(crate) fn sample_in(
+    state_dtype: DType,
+    context: &SamplerContext<'_>,
+    x_T: &Tensor,
+    noise: &mut ImageNoise,
+    on_step: &mut dyn FnMut(SamplingProgress<'_>) -> ControlFlow<()>,
+) -> Result<Sampling, DiffusionError> {
+    let steps = context.config.steps;
+    let mut history = dpm_solver::MultistepHistory::default();
+    let mut x = x_T.to_dtype(state_dtype)?;
+
+    for i in (0..steps).rev() {
+        x = match context.config.method {
+            Method::Ddpm => ancestral::step(context, &x, i, noise)?,
+            Method::Ddim => ddim::step(context, &x, i, noise)?,
+            Method::DpmSolver | Method::DpmSolverSde => dpm_solver::step(context, &x, i, noise, &mut history)?,
+            Method::Heun => heun::step(context, &x, i)?,
         };
-        let time_left = if i == 0 { 0 } else { context.schedule().timestep(i - 1) + 1 };
-        let progress = SamplingProgress { done: config.steps - i, steps: config.steps, time_left, x: &x };
+        let x_out = x.to_dtype(x_T.dtype())?;
+        let timesteps_left = if i == 0 { 0 } else { context.schedule().timestep(i - 1) + 1 };
+        let progress = SamplingProgress { steps_done: steps - i, steps, timesteps_left, x: &x_out };
         if on_step(progress).is_break() && i > 0 {
-            return Ok(Sampling::Stopped(x));
+            return Ok(Sampling::Stopped(x_out));
         }
     }
-    Ok(Sampling::Finished(x))
+    Ok(Sampling::Finished(x.to_dtype(x_T.dtype())?))
 }

@@ -1,4 +1,4 @@
-//! The variational bound on −ln p(x_0), term by term, in bits a dimension.
+//! The variational bound on the negative log-likelihood, term by term, in bits per dimension.
 
 use candle_core::{DType, Tensor};
 use ddpm_rng::ImageNoise;
@@ -7,89 +7,111 @@ use ddpm_schedule::VarianceKind;
 use crate::discretized_decoder::discretized_log_likelihood;
 use crate::{Denoiser, DiffusionError, GaussianDiffusion};
 
-/// L = L_T + Σ L_{t−1} + L_0 (Ho et al. 2020, eq. 5), the mean over a batch, in bits a dimension.
+/// How the reverse process of the variational bound is defined. Both choices change the bound, so neither has a
+/// default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VariationalBoundConfig {
+    /// The fixed variance of p_θ(x_{t−1} | x_t).
+    pub variance: VarianceKind,
+    /// Whether predicted x_0 is clipped to [−1, 1] before the mean of p_θ(x_{t−1} | x_t) is computed. The bits per
+    /// dimension published by Ho et al. 2020 and by Nichol & Dhariwal 2021 are computed with clipping (`clip_denoised`
+    /// in their code).
+    pub clip_denoised: bool,
+}
+
+/// L = L_T + Σ L_{t−1} + L_0 (Ho et al. 2020, eq. 5): the mean over a batch, in bits per dimension.
 ///
-/// DIFFERENCE: the article's sum begins at t = 1 and so counts L_0 twice; it begins at t = 2. Its L_T has p(x_t) where
-/// p(x_T) is meant.
+/// DIFFERENCE: the article's sum starts at t = 1 and counts L_0 twice; here it starts at t = 2. The second term of the
+/// article's L_T is p(x_t); it should be p(x_T).
 #[derive(Debug, Clone, PartialEq)]
 pub struct VariationalBound {
-    /// D_KL(q(x_T | x_0) ‖ p(x_T)): what the noise still tells of the image.
+    /// How the bound was evaluated.
+    pub config: VariationalBoundConfig,
+    /// L_T = D_KL(q(x_T | x_0) ‖ p(x_T)), the prior term.
     pub prior: f64,
-    /// Entry i is the term of index i: L_0 = −ln p_θ(x_0 | x_1) at 0, D_KL(q(x_{t−1} | x_t, x_0) ‖ p_θ(x_{t−1} | x_t))
-    /// beyond.
+    /// L_0 = −ln p_θ(x_0 | x_1) at index 0, and L_i = D_KL(q(x_{t−1} | x_t, x_0) ‖ p_θ(x_{t−1} | x_t)) at index i > 0.
     pub terms: Vec<f64>,
 }
 
 impl VariationalBound {
-    /// The bound itself.
+    /// The bound: the sum of the prior term and all other terms.
     pub fn total(&self) -> f64 {
         self.prior + self.terms.iter().sum::<f64>()
     }
 }
 
 impl GaussianDiffusion {
-    /// The bound for a batch of images, each term estimated with one draw of x_t an image from `noise`.
+    /// The variational bound of a batch of images. Each term is estimated with one draw of x_t per image from `noise`.
     ///
     /// # Shapes
-    /// `x_0` [batch, channel, height, width] with the values k / 127.5 − 1 of 8-bit images, as many images as `noise` has
-    /// streams.
+    /// `x_0` [batch, channel, height, width] with the values k / 127.5 − 1 of 8-bit images, and as many images as
+    /// `noise` has streams. The network receives x_t in the dtype of `x_0`; the terms are computed in f64.
     ///
     /// # Errors
-    /// When the shapes do not fit, or the denoiser fails.
+    /// If the shapes do not match, the errors of the denoiser, and [`DiffusionError::NoSignal`] if the network predicts
+    /// ε and ᾱ_T is 0.
     pub fn variational_bound(
         &self,
         denoiser: &dyn Denoiser,
         x_0: &Tensor,
-        variance: VarianceKind,
+        config: VariationalBoundConfig,
         noise: &mut ImageNoise,
     ) -> Result<VariationalBound, DiffusionError> {
         let mut terms = vec![0.0; self.schedule().len()];
         for i in (0..terms.len()).rev() {
             let eps = noise.draw(&x_0.dims()[1..], x_0.device())?.to_dtype(x_0.dtype())?;
-            terms[i] = self.bound_term(denoiser, x_0, &eps, i, variance)?;
+            terms[i] = self.bound_term(denoiser, x_0, &eps, i, config)?;
         }
-        Ok(VariationalBound { prior: self.prior_term(x_0)?, terms })
+        Ok(VariationalBound { config, prior: self.prior_term(x_0)?, terms })
     }
 
-    /// L_T = D_KL(N(√ᾱ_T x_0, 1 − ᾱ_T) ‖ N(0, 1)): the mean over all elements, in bits a dimension.
+    /// L_T = D_KL(N(√ᾱ_T x_0, 1 − ᾱ_T) ‖ N(0, 1)): the mean over all elements, in bits per dimension.
     ///
     /// # Errors
-    /// When `x_0` has no elements.
+    /// If `x_0` has no elements.
     pub fn prior_term(&self, x_0: &Tensor) -> Result<f64, DiffusionError> {
         let last = self.schedule().len() - 1;
         let second_moment = x_0.to_dtype(DType::F64)?.sqr()?.mean_all()?.to_scalar::<f64>()?;
-        let (signal, noise) = (self.schedule().alpha_bar(last), self.schedule().one_minus_alpha_bar(last));
-        // −ln(1 − ᾱ_T) through ln_1p: ᾱ_T is small.
-        Ok(0.5 * (noise + signal * second_moment - 1.0 - (-signal).ln_1p()) / std::f64::consts::LN_2)
+        let (alpha_bar, variance) = (self.schedule().alpha_bar(last), self.schedule().one_minus_alpha_bar(last));
+        // ln(1 − ᾱ_T) is computed with ln_1p because ᾱ_T is small.
+        Ok(0.5 * (variance + alpha_bar * second_moment - 1.0 - (-alpha_bar).ln_1p()) / std::f64::consts::LN_2)
     }
 
-    /// The term of index `i` for given noise, the mean over the batch, in bits a dimension.
+    /// The term of index `i` for the given noise: the mean over the batch, in bits per dimension.
     fn bound_term(
         &self,
         denoiser: &dyn Denoiser,
         x_0: &Tensor,
         eps: &Tensor,
         i: usize,
-        variance: VarianceKind,
+        config: VariationalBoundConfig,
     ) -> Result<f64, DiffusionError> {
-        let batch = x_0.dim(0)?;
-        let t = vec![i; batch];
+        let t = vec![i; x_0.dim(0)?];
         let x_t = self.q_sample(x_0, &t, eps)?;
-        let output = denoiser.predict(&x_t, &self.network_time(&t)?)?;
-        let eps_hat = self.estimate(&x_t, &t, &output)?.eps;
-        let mean = self.model_mean(&x_t, &t, &eps_hat)?;
-        let log_variance = self.schedule().log_variance_clipped(variance, i);
-        let elements = x_0.elem_count().max(1) as f64;
+        let output = denoiser.predict(&x_t, &self.network_time(&t)?)?.detach();
+        let [x_0, x_t, output] = [x_0, &x_t, &output].map(|tensor| tensor.to_dtype(DType::F64));
+        let (x_0, x_t) = (x_0?, x_t?);
+
+        // The mean of p_θ(x_{t−1} | x_t) is the mean of q(x_{t−1} | x_t, x_0) at predicted x_0.
+        let predicted_x_0 = self.denoised(&x_t, &t, &output?)?.x_0;
+        let predicted_x_0 = if config.clip_denoised { predicted_x_0.clamp(-1.0, 1.0)? } else { predicted_x_0 };
+        let mean = self.q_posterior(&predicted_x_0, &x_t, &t)?.mean;
+        let log_variance = self.schedule().log_variance_clipped(config.variance, i);
+
         let nats = if i == 0 {
-            -discretized_log_likelihood(x_0, &mean, &vec![log_variance; batch])?.iter().sum::<f64>() / elements
+            let log_likelihood = discretized_log_likelihood(&x_0, &mean, &vec![log_variance; t.len()])?;
+            -log_likelihood.iter().sum::<f64>() / x_0.elem_count().max(1) as f64
         } else {
-            // D_KL of two normals: ½ (ln σ²/β̃ + (β̃ + (μ̃ − μ)²) / σ² − 1), the mean over the elements.
-            let true_mean = self.q_posterior(x_0, &x_t, &t)?.mean;
-            let distance = (true_mean - mean)?.to_dtype(DType::F64)?.sqr()?.mean_all()?.to_scalar::<f64>()?;
-            let true_log_variance = self.schedule().posterior_log_variance_clipped(i);
-            let ratio = (true_log_variance - log_variance).exp();
-            0.5 * (log_variance - true_log_variance + ratio + distance * (-log_variance).exp() - 1.0)
+            let true_mean = self.q_posterior(&x_0, &x_t, &t)?.mean;
+            let squared_distance = (true_mean - mean)?.sqr()?.mean_all()?.to_scalar::<f64>()?;
+            kl_divergence(squared_distance, self.schedule().posterior_log_variance_clipped(i), log_variance)
         };
         Ok(nats / std::f64::consts::LN_2)
     }
+}
+
+/// D_KL(N(μ_1, σ_1²) ‖ N(μ_2, σ_2²)) = ½ (ln σ_2² / σ_1² + (σ_1² + (μ_1 − μ_2)²) / σ_2² − 1), in nats.
+fn kl_divergence(squared_distance: f64, log_variance_1: f64, log_variance_2: f64) -> f64 {
+    let variance_ratio = (log_variance_1 - log_variance_2).exp();
+    0.5 * (log_variance_2 - log_variance_1 + variance_ratio + squared_distance * (-log_variance_2).exp() - 1.0)
 }

@@ -13,8 +13,8 @@ impl GaussianDiffusion {
     /// At index 0, where β̃ is 0, σ² is the clipped variance, which is that of index 1.
     ///
     /// # Shapes
-    /// `eps_hat` and `eps` [batch, channel, height, width]; `t` holds one index per image. The result has the shape `[batch]` and
-    /// is differentiable by candle.
+    /// `eps_hat` and `eps` [batch, channel, height, width]; `t` holds one index per image. The result has the shape
+    /// `[batch]` and is differentiable by candle.
     ///
     /// # Errors
     /// When the shapes differ, an index is not in the schedule, or α_t is 0 there ([`DiffusionError::NoSignal`]).

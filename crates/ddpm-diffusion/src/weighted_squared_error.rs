@@ -9,11 +9,11 @@ use crate::{DiffusionError, GaussianDiffusion, LossWeighting, UniformWeighting};
 /// The mean over all elements of a batch of w(t) (target − output)², where the target is what the network shall predict
 /// ([`GaussianDiffusion::target`]: ε, x_0 or v) and w(t) the weight of the image's timestep.
 ///
-/// With [`UniformWeighting`] this is L_simple (Ho et al. 2020, eq. 14) for a network that predicts ε, and the same loss for x_0
-/// and v.
+/// With [`UniformWeighting`] this is L_simple (Ho et al. 2020, eq. 14) for a network that predicts ε, and the same
+/// loss for x_0 and v.
 ///
-/// DIFFERENCE: Ho et al. define L_simple with the sum over the elements of an image, and compute the mean over them, as here. With
-/// the mean, a limit on the gradient's norm has the same meaning at every image size.
+/// DIFFERENCE: Ho et al. define L_simple with the sum over the elements of an image, and compute the mean over them,
+/// as here. With the mean, a limit on the gradient's norm has the same meaning at every image size.
 ///
 /// # Examples
 /// ```
@@ -92,7 +92,7 @@ mod tests {
 
     fn diffusion(prediction: Prediction) -> GaussianDiffusion {
         let schedule = Schedule::new(&BetaSchedule::Linear { start: 1e-4, end: 0.02 }, 1000).unwrap();
-        GaussianDiffusion::new(schedule).predicting(prediction)
+        GaussianDiffusion::new(schedule).with_prediction(prediction)
     }
 
     fn normal(seed: u64) -> Tensor {

@@ -1,4 +1,4 @@
-//! Identities of the forward process and its posterior, and inputs that make no sense.
+//! Identities of the forward process and its posterior, and invalid inputs.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -23,12 +23,12 @@ fn noising_then_recovering_is_the_identity() {
     let t = [0, 1, 500, 999];
     let x_t = diffusion().q_sample(&x_0, &t, &eps).unwrap();
     let back = diffusion().predict_x0(&x_t, &t, &eps).unwrap();
-    // f64, divided by √ᾱ_T = 6e-3.
+    // Rounding in f64, divided by √ᾱ_T = 6e-3.
     assert_close("x_0", &back, &x_0, 1e-12);
 }
 
 #[test]
-fn each_image_has_its_own_step() {
+fn each_image_has_its_own_timestep() {
     let (x_0, eps) = (normal(0, &[2, 1, 4, 4]), normal(1, &[2, 1, 4, 4]));
     let both = diffusion().q_sample(&x_0, &[3, 700], &eps).unwrap();
     for (i, t) in [3, 700].into_iter().enumerate() {
@@ -38,9 +38,9 @@ fn each_image_has_its_own_step() {
     }
 }
 
-/// Two roads to the mean of a reverse step: through ε̂ (eq. 11) and through x̂_0 (eq. 7).
+/// The mean of a reverse step computed from ε̂ (Ho et al. 2020, eq. 11) and from predicted x_0 (eq. 7).
 #[test]
-fn the_means_of_eq_7_and_eq_11_are_one() {
+fn the_means_of_eq_7_and_eq_11_are_equal() {
     let (x_t, eps) = (normal(0, &[5, 1, 4, 4]), normal(1, &[5, 1, 4, 4]));
     let t = [0, 1, 10, 500, 999];
     let by_eps = diffusion().model_mean(&x_t, &t, &eps).unwrap();
@@ -51,7 +51,7 @@ fn the_means_of_eq_7_and_eq_11_are_one() {
     assert!(by_x0.log_variance_clipped.iter().all(|v| v.is_finite()));
 }
 
-/// q(x_{t−1} | x_t, x_0) followed backwards from q(x_t | x_0) is q(x_{t−1} | x_0): means and variances add up.
+/// The integral of q(x_{t−1} | x_t, x_0) q(x_t | x_0) over x_t is q(x_{t−1} | x_0): means and variances agree.
 #[test]
 fn the_posterior_is_consistent_with_the_forward_process() {
     let diffusion = diffusion();
@@ -67,8 +67,8 @@ fn the_posterior_is_consistent_with_the_forward_process() {
     }
 }
 
-/// The single steps q(x_t | x_{t−1}) = N(√(1 − β_t) x_{t−1}, β_t I) taken one after the other are q(x_t | x_0); and with Bayes'
-/// rule, where the precisions of q(x_t | x_{t−1}) and q(x_{t−1} | x_0) add up, they give the posterior.
+/// The composition of the single steps q(x_t | x_{t−1}) = N(√(1 − β_t) x_{t−1}, β_t I) is q(x_t | x_0). Bayes' rule, by
+/// which the precisions of q(x_t | x_{t−1}) and q(x_{t−1} | x_0) add up, gives the posterior.
 #[test]
 fn single_forward_steps_compose_and_bayes_rule_gives_the_posterior() {
     let diffusion = diffusion();
@@ -114,12 +114,12 @@ fn losses_can_be_differentiated_and_agree_with_their_definition() {
 }
 
 #[test]
-fn what_makes_no_sense_is_an_error() {
+fn invalid_inputs_are_errors() {
     let x = normal(0, &[2, 1, 2, 2]);
     let other = normal(0, &[2, 1, 2, 3]);
     assert!(matches!(
         diffusion().q_sample(&x, &[0, 1000], &x),
-        Err(DiffusionError::TimeStep { found: 1000, len: 1000 })
+        Err(DiffusionError::Timestep { found: 1000, len: 1000 })
     ));
     assert!(matches!(diffusion().q_sample(&x, &[0], &x), Err(DiffusionError::Shape { what: "t", .. })));
     assert!(matches!(diffusion().q_sample(&x, &[0, 1], &other), Err(DiffusionError::Shape { what: "eps", .. })));
@@ -129,20 +129,20 @@ fn what_makes_no_sense_is_an_error() {
     assert!(matches!(diffusion().q_sample(&scalar, &[0], &scalar), Err(DiffusionError::Shape { what: "t", .. })));
 }
 
-/// Whatever the network predicts: of the right output both x_0 and ε come back, and its loss is 0.
+/// For each prediction, x_0 and ε can be recovered from the training target.
 #[test]
-fn the_target_says_both_x_0_and_eps() {
+fn x_0_and_eps_follow_from_the_target() {
     let (x_0, eps) = (normal(0, &[4, 2, 3, 5]), normal(1, &[4, 2, 3, 5]));
     let t = [0, 1, 500, 999];
     let x_t = diffusion().q_sample(&x_0, &t, &eps).unwrap();
     for prediction in [Prediction::Epsilon, Prediction::X0, Prediction::V] {
-        let diffusion = diffusion().predicting(prediction);
+        let diffusion = diffusion().with_prediction(prediction);
         let target = diffusion.target(&x_0, &eps, &t).unwrap();
-        let estimate = diffusion.estimate(&x_t, &t, &target).unwrap();
-        // f64, divided by √ᾱ_T = 6e-3 or by √(1 − ᾱ_1) = 0.01.
-        assert_close("x_0", &estimate.x_0, &x_0, 1e-12);
-        assert_close("eps", &estimate.eps, &eps, 1e-12);
-        let double = Tensor::cat(&[&target, &target], 1).unwrap();
-        assert!(matches!(diffusion.estimate(&x_t, &t, &double), Err(DiffusionError::Shape { .. })));
+        let denoised = diffusion.denoised(&x_t, &t, &target).unwrap();
+        // Rounding in f64, divided by √ᾱ_T = 6e-3 or by √(1 − ᾱ_1) = 0.01.
+        assert_close("x_0", &denoised.x_0, &x_0, 1e-12);
+        assert_close("eps", &denoised.eps, &eps, 1e-12);
+        let doubled = Tensor::cat(&[&target, &target], 1).unwrap();
+        assert!(matches!(diffusion.denoised(&x_t, &t, &doubled), Err(DiffusionError::Shape { .. })));
     }
 }

@@ -1,4 +1,4 @@
-//! The samplers against diffusers over whole trajectories, and against what they must come to.
+//! The samplers against whole trajectories of diffusers, and against exact solutions.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use candle_core::{DType, Device, Result, Tensor};
-use ddpm_diffusion::{Clipping, GaussianDiffusion, Method, ReverseVariance, SamplerConfig, Sampling, sample};
+use ddpm_diffusion::{
+    Clipping, GaussianDiffusion, Method, ReverseVariance, SamplerConfig, Sampling, SamplingProgress, sample,
+};
 use ddpm_rng::{ImageNoise, Purpose};
 use ddpm_schedule::{BetaSchedule, Prediction, Schedule, ScheduleConfig, Spacing, VarianceKind};
 use ddpm_testkit::{Golden, assert_close, relative_error};
@@ -16,8 +18,8 @@ fn diffusion() -> GaussianDiffusion {
     GaussianDiffusion::new(Schedule::new(&BetaSchedule::Linear { start: 1e-4, end: 0.02 }, 1000).unwrap())
 }
 
-/// Nearly the best denoiser for data that is N(0.3, 0.6²), and not linear: that of `generate_samplers.py`. It says what `diffusion`
-/// has its network predict, and something of the variance where `variance` wants it.
+/// The denoiser of `generate_samplers.py`: a nonlinear function close to the optimal denoiser for data N(0.3, 0.6²). It
+/// predicts ε, x_0 or v as `diffusion` expects, and a learned variance if `variance` is one.
 fn denoiser(
     diffusion: &GaussianDiffusion,
     variance: ReverseVariance,
@@ -28,7 +30,7 @@ fn denoiser(
         let (signal, noise) = (schedule.sqrt_alpha_bar(i), schedule.sqrt_one_minus_alpha_bar(i));
         let linear = (x - signal * 0.3)? * (noise / (schedule.alpha_bar(i) * 0.36 + schedule.one_minus_alpha_bar(i)));
         let eps = (linear? + ((x * 3.0)?.sin()? * 0.05)?)?;
-        // Where nothing is left of x_0, the data's mean.
+        // Without signal, predicted x_0 is the mean of the data.
         let x_0 = if signal > 1e-3 {
             ((x - (&eps * noise)?)? / signal)?
         } else {
@@ -47,20 +49,20 @@ fn denoiser(
     }
 }
 
-fn config(method: Method, mean: Clipping, steps: usize, spacing: Spacing) -> SamplerConfig {
-    SamplerConfig::new(method, mean, VarianceKind::FixedSmall, steps, spacing)
+fn config(method: Method, clip: Clipping, steps: usize, spacing: Spacing) -> SamplerConfig {
+    SamplerConfig::new(method, clip, VarianceKind::FixedSmall, steps, spacing)
 }
 
 /// x after every step.
 fn trajectory(diffusion: &GaussianDiffusion, config: &SamplerConfig, x_t: &Tensor) -> Tensor {
     let mut noise = ImageNoise::new(3, Purpose::SamplingNoise, 0, x_t.dims()[0]);
-    let mut moments = Vec::new();
-    let mut keep = |progress: ddpm_diffusion::SamplingProgress<'_>| {
-        moments.push(progress.x.clone());
+    let mut trajectory = Vec::new();
+    let mut keep = |progress: SamplingProgress<'_>| {
+        trajectory.push(progress.x.clone());
         ControlFlow::Continue(())
     };
     sample(&denoiser(diffusion, config.variance), diffusion, config, x_t, &mut noise, &mut keep).unwrap();
-    Tensor::stack(&moments, 0).unwrap()
+    Tensor::stack(&trajectory, 0).unwrap()
 }
 
 /// One trajectory of the golden file.
@@ -72,13 +74,13 @@ struct Case {
 }
 
 #[test]
-fn trajectories_are_those_of_diffusers() {
+fn trajectories_equal_those_of_diffusers() {
     let golden = Golden::load("samplers");
     let cases: BTreeMap<String, Case> = serde_json::from_str(&golden.config).unwrap();
     assert!(cases.len() >= 50, "{}", cases.len());
     let mut failed = Vec::new();
     for (name, case) in cases {
-        let diffusion = GaussianDiffusion::new(case.schedule.build().unwrap()).predicting(case.prediction);
+        let diffusion = GaussianDiffusion::new(case.schedule.build().unwrap()).with_prediction(case.prediction);
         let found = trajectory(&diffusion, &case.sampler, golden.get("x_T"));
         let error = relative_error(&found, golden.get(&name));
         if error > 1e-4 {
@@ -88,79 +90,79 @@ fn trajectories_are_those_of_diffusers() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// With all of the noise, DDIM is ancestral sampling with variance β̃ (Song et al. 2021, section 4.1).
+/// With η = 1, DDIM is ancestral sampling with the variance β̃ (Song et al. 2021, section 4.1).
 #[test]
-fn ddim_with_all_of_the_noise_is_ancestral() {
+fn ddim_with_eta_1_is_ancestral_sampling() {
     let x_t = Golden::load("samplers").get("x_T").to_dtype(DType::F64).unwrap();
-    for mean in [Clipping::None, Clipping::Fixed] {
-        let ancestral = config(Method::Ddpm, mean, 40, Spacing::Linspace);
+    for clip in [Clipping::None, Clipping::Fixed] {
+        let ancestral = config(Method::Ddpm, clip, 40, Spacing::Linspace);
         let ddim = SamplerConfig { eta: 1.0, method: Method::Ddim, ..ancestral };
         let of = |config| trajectory(&diffusion(), config, &x_t);
         assert_close("eta = 1", &of(&ddim), &of(&ancestral), 1e-9);
     }
 }
 
-/// For data that is one point every method finds it, in however few steps.
+/// If the data is a single point, every method samples it exactly in any number of steps.
 #[test]
-fn a_single_point_is_found() {
+fn every_method_samples_a_single_point_exactly() {
     let diffusion = diffusion();
     let schedule = diffusion.schedule().clone();
-    let certain = |x: &Tensor, t: &Tensor| {
+    let optimal = |x: &Tensor, t: &Tensor| {
         let i = t.to_vec1::<f32>()?[0] as usize;
         (x - schedule.sqrt_alpha_bar(i) * 0.25)? * schedule.sqrt_one_minus_alpha_bar(i).recip()
     };
-    for method in [Method::Ddpm, Method::Ddim, Method::DpmSolver, Method::DpmSolverSde, Method::Heun] {
+    for method in Method::ALL.iter().copied() {
         for steps in [1, 2, 9] {
             let config = config(method, Clipping::None, steps, Spacing::Trailing);
             let mut noise = ImageNoise::new(0, Purpose::SamplingNoise, 0, 2);
             let x_t = noise.draw(&[1, 2, 2], &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
-            let mut go = |_: ddpm_diffusion::SamplingProgress<'_>| ControlFlow::Continue(());
-            let Sampling::Finished(x_0) = sample(&certain, &diffusion, &config, &x_t, &mut noise, &mut go).unwrap()
+            let mut go = |_: SamplingProgress<'_>| ControlFlow::Continue(());
+            let Sampling::Finished(x_0) = sample(&optimal, &diffusion, &config, &x_t, &mut noise, &mut go).unwrap()
             else {
-                panic!("nobody stopped it")
+                panic!("the callback does not stop the run")
             };
             assert_close(&format!("{method:?}, {steps}"), &x_0, &(x_0.zeros_like().unwrap() + 0.25).unwrap(), 1e-9);
         }
     }
 }
 
-/// The error at a given moment falls with the power of the steps that the order says, against a sampling of a thousand. With half the weight of u², as diffusers has it, the third
-/// order is 2.1.
+/// The error at a fixed noise level, against a run of about a thousand steps, decreases with the order of the method.
+/// The quadratic term of diffusers, with half of its weight, has the order 2.1 here.
 #[test]
 fn solvers_converge_with_their_order() {
-    // A thousand steps of equal length in λ, and one from there to x_0.
+    // 960 steps of equal length in λ, and one more to x_0.
     let lambda = |i: usize| 2.0 - 4.5 * i as f64 / 960.0;
     let alpha_bar = |i: usize| 1.0 / (1.0 + (-2.0 * lambda(i)).exp());
     let mut betas = vec![1.0 - alpha_bar(0)];
     betas.extend((1..=960).map(|i| 1.0 - alpha_bar(i) / alpha_bar(i - 1)));
     let schedule = Schedule::from_betas(&betas).unwrap();
     let x_t = Golden::load("samplers").get("x_T").to_dtype(DType::F64).unwrap();
-    // x where λ is 2, one step before x_0. The first steps, which have no estimates before them and so are of lower order, are as
-    // short as those of the sampling that is compared with.
+    // x at λ = 2, one step before x_0. The first steps have a lower order, because there are no previous evaluations;
+    // therefore they are as short as those of the reference run.
     let end = |length: usize, method, order| {
-        let mut kept = vec![960usize];
+        let mut timesteps = vec![960usize];
         let mut step = 1;
-        while let Some(from) = kept.last().copied().filter(|from| *from > 0) {
-            kept.push(from.saturating_sub(step));
-            step = (2 * step - usize::from(kept.len() == 2)).min(length);
+        while let Some(from) = timesteps.last().copied().filter(|from| *from > 0) {
+            timesteps.push(from.saturating_sub(step));
+            step = (2 * step - usize::from(timesteps.len() == 2)).min(length);
         }
-        kept.reverse();
-        let steps = kept.len() - 1;
-        let diffusion = GaussianDiffusion::new(schedule.selected(&kept).unwrap());
+        timesteps.reverse();
+        let steps = timesteps.len() - 1;
+        let diffusion = GaussianDiffusion::new(schedule.selected(&timesteps).unwrap());
         let full = GaussianDiffusion::new(schedule.clone());
         let config = SamplerConfig { order, ..config(method, Clipping::None, steps + 1, Spacing::Trailing) };
         let mut noise = ImageNoise::new(3, Purpose::SamplingNoise, 0, 2);
-        let mut moments = Vec::new();
-        let mut keep = |progress: ddpm_diffusion::SamplingProgress<'_>| {
-            moments.push(progress.x.clone());
+        let mut trajectory = Vec::new();
+        let mut keep = |progress: SamplingProgress<'_>| {
+            trajectory.push(progress.x.clone());
             ControlFlow::Continue(())
         };
         let denoiser = denoiser(&full, config.variance);
         sample(&denoiser, &diffusion, &config, &x_t, &mut noise, &mut keep).unwrap();
-        moments[steps - 1].clone()
+        trajectory[steps - 1].clone()
     };
     let exact = end(1, Method::DpmSolver, 3);
-    for (method, order, least) in [
+    for (method, order, lowest) in [
         (Method::Ddim, 2, 0.8),
         (Method::DpmSolver, 1, 0.8),
         (Method::DpmSolver, 2, 1.7),
@@ -170,7 +172,7 @@ fn solvers_converge_with_their_order() {
         let error = |length| relative_error(&end(length, method, order), &exact);
         let (coarse, fine) = (error(32), error(8));
         let found = (coarse / fine).log2() / 2.0;
-        assert!(found > least, "{method:?} of order {order}: {found:.2}, errors {coarse:.1e}, {fine:.1e}");
+        assert!(found > lowest, "{method:?} of order {order}: {found:.2}, errors {coarse:.1e}, {fine:.1e}");
     }
 }
 
@@ -178,7 +180,7 @@ fn solvers_converge_with_their_order() {
 fn options_out_of_range_are_named() {
     let x_t = Tensor::zeros((1, 1, 2, 2), DType::F32, &Device::Cpu).unwrap();
     let plain = config(Method::Ddim, Clipping::None, 5, Spacing::Leading);
-    for (config, said) in [
+    for (config, expected) in [
         (SamplerConfig { eta: -0.1, ..plain }, "eta: expected a share in [0, 1], found -0.1"),
         (SamplerConfig { eta: f64::NAN, ..plain }, "eta: expected a share in [0, 1], found NaN"),
         (SamplerConfig { order: 4, ..plain }, "order: expected 1, 2 or 3, found 4"),
@@ -196,9 +198,9 @@ fn options_out_of_range_are_named() {
         ),
     ] {
         let mut noise = ImageNoise::new(0, Purpose::SamplingNoise, 0, 1);
-        let mut go = |_: ddpm_diffusion::SamplingProgress<'_>| ControlFlow::Continue(());
-        let silent = |x: &Tensor, _: &Tensor| x.zeros_like();
-        let error = sample(&silent, &diffusion(), &config, &x_t, &mut noise, &mut go).unwrap_err().to_string();
-        assert!(error.contains(said), "{error}");
+        let mut go = |_: SamplingProgress<'_>| ControlFlow::Continue(());
+        let zero = |x: &Tensor, _: &Tensor| x.zeros_like();
+        let error = sample(&zero, &diffusion(), &config, &x_t, &mut noise, &mut go).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
     }
 }

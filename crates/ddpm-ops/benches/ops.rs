@@ -1,7 +1,7 @@
 //! Each operation at the shapes that the presets have: `cargo bench -p ddpm-ops`.
 //!
-//! The column "item/s" counts floating-point operations of the direct algorithm, forward and backward where both are timed, so
-//! that "Gitem/s" reads as GFLOP/s; for element-wise operations it counts elements.
+//! The column "item/s" counts floating-point operations of the direct algorithm, forward and backward where both are
+//! timed, so that "Gitem/s" reads as GFLOP/s; for element-wise operations it counts elements.
 
 use candle_core::{Device, Tensor, Var};
 use divan::Bencher;
@@ -11,7 +11,7 @@ fn main() {
     divan::main();
 }
 
-/// Values of both signs that no two positions share.
+/// Deterministic values in [−1, 1], different at every position.
 fn values(shape: &[usize]) -> Tensor {
     let n: usize = shape.iter().product();
     let values = (0..n).map(|i| ((i * 7919) % 20_011) as f32 / 10_000.0 - 1.0).collect();
@@ -22,10 +22,10 @@ fn variable(shape: &[usize]) -> Var {
     Var::from_tensor(&values(shape)).expect("on the CPU")
 }
 
-/// batch, channels in, channels out, height and width, side of the kernel.
+/// Batch, input channels, output channels, height and width, side of the kernel.
 type Shape = (usize, usize, usize, usize, usize);
 
-/// Of the preset `cifar10` but for the first two, which are of `digits` and `mnist`.
+/// Shapes of the presets `digits` (the first), `mnist` (the second) and `cifar10`.
 const CONVOLUTIONS: [Shape; 8] = [
     (128, 32, 32, 8, 3),
     (64, 32, 32, 32, 3),
@@ -62,7 +62,7 @@ fn convolution_and_gradients(bencher: Bencher, shape: Shape) {
     });
 }
 
-/// batch, channels, height and width, of `mnist` and `cifar10` with four groups.
+/// Batch, channels, height and width in `mnist` and `cifar10`, with four groups.
 const NORMALISATIONS: [(usize, usize, usize); 3] = [(64, 32, 32), (32, 64, 32), (32, 512, 4)];
 
 #[divan::bench(args = NORMALISATIONS)]
@@ -82,7 +82,7 @@ fn group_norm_silu_and_gradients(bencher: Bencher, (batch, channels, size): (usi
     });
 }
 
-/// batch and positions, with four heads of 32 channels.
+/// Batch and positions, with four heads of 32 channels.
 const ATTENTIONS: [(usize, usize); 3] = [(128, 64), (64, 256), (32, 64)];
 
 #[divan::bench(args = ATTENTIONS)]
@@ -113,7 +113,7 @@ fn linear_silu_and_gradients(bencher: Bencher) {
     });
 }
 
-/// What surrounds the convolutions of the paper's network: joining, halving, scaling by the time.
+/// Operations between the convolutions of the DDPM network: concatenation, scale-shift by the timestep, downsampling.
 #[divan::bench]
 fn concat_resample_modulate_and_gradients(bencher: Bencher) {
     let (x, time) = (variable(&[32, 64, 32, 32]), variable(&[32, 2 * 128]));

@@ -1,9 +1,9 @@
 //! A whole forward pass as one operation of candle.
 //!
-//! candle's backward pass visits a tensor only if the result depends on it, and a custom operation has at most three inputs. All
-//! inputs and parameters are therefore chained through operations on a tensor of one zero ([`Link`]), and the last operation of the
-//! chain ([`Pass`]) returns the result. Going backward, `Pass` computes all gradients at once, and each `Link` hands one to its
-//! source.
+//! candle's backward pass visits a tensor only if the result depends on it, and a custom operation has at most three
+//! inputs. All inputs and parameters are therefore chained through operations on a tensor of one zero ([`Link`]), and
+//! the last operation of the chain ([`Pass`]) returns the result. Going backward, `Pass` computes all gradients at
+//! once, and each `Link` hands one to its source.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -13,8 +13,8 @@ use crate::device::tensor_update::TensorUpdate;
 use crate::precision::Precision;
 use crate::tape::gradient::Gradient;
 
-/// Whether all tensors are f32 on the CPU, which the CPU backend computes; the device backend computes everything else. In a test
-/// that emulates the kernels of a GPU, the device backend computes f32 on the CPU too.
+/// Whether all tensors are f32 on the CPU, which the CPU backend computes; the device backend computes everything else.
+/// In a test that emulates the kernels of a GPU, the device backend computes f32 on the CPU too.
 fn on_cpu_backend(tensors: &[&Tensor]) -> bool {
     !device::emulated() && tensors.iter().all(|tensor| tensor.device().is_cpu() && tensor.dtype() == DType::F32)
 }

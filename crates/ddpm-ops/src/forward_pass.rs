@@ -11,8 +11,8 @@ use crate::tape::gradient::Gradient;
 use crate::tape::pass::{BackwardPass, FinishedPass, PassGradients};
 use crate::tape::value::Value;
 
-/// Runs `forward` on `inputs` and returns its result as a tensor that candle differentiates: by the inputs, and by every parameter
-/// that the operations used.
+/// Runs `forward` on `inputs` and returns its result as a tensor that candle differentiates: by the inputs, and by
+/// every parameter that the operations used.
 ///
 /// The CPU backend computes f32 tensors on the CPU; the device backend computes f64, and tensors on a GPU.
 ///
@@ -22,8 +22,8 @@ pub fn fused(inputs: &[&Tensor], forward: impl FnOnce(&Tape, &[Value]) -> Result
     recorded(&ComputeOptions::default(), inputs, forward)?.into_tensor()
 }
 
-/// Like [`fused`], with options, and for callers that want the gradients of the parameters without candle's backward pass
-/// ([`Recorded::backward`]). The result has the type of the first input.
+/// Like [`fused`], with options, and for callers that want the gradients of the parameters without candle's backward
+/// pass ([`Recorded::backward`]). The result has the type of the first input.
 ///
 /// # Errors
 /// When `inputs` is empty, and those of `forward`.
@@ -49,7 +49,8 @@ pub fn recorded(
 #[derive(Debug)]
 pub struct Recorded {
     output: Tensor,
-    /// The backward pass and the inputs that need a gradient. `None` if candle has the record, or nothing needs a gradient.
+    /// The backward pass and the inputs that need a gradient. `None` if candle has the record, or nothing needs a
+    /// gradient.
     pass: Option<(Box<dyn BackwardPass>, Vec<TrackedInput>)>,
 }
 
@@ -66,8 +67,8 @@ impl Recorded {
         self.output.detach()
     }
 
-    /// The gradients of all parameters that the pass used, given the gradient of its result. Saved tensors are freed as the
-    /// backward pass goes.
+    /// The gradients of all parameters that the pass used, given the gradient of its result. Saved tensors are freed as
+    /// the backward pass goes.
     ///
     /// # Errors
     /// When the backend fails.

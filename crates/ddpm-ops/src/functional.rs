@@ -11,8 +11,8 @@ use crate::forward_pass::fused;
 /// [`crate::Tape::conv2d`] as one operation of candle.
 ///
 /// # Shapes
-/// `x` [batch, channel_in, height, width], `weight` [channel_out, channel_in, k, k] with odd k, `bias` `[channel_out]`; the
-/// result is [batch, channel_out, height, width].
+/// `x` [batch, channel_in, height, width], `weight` [channel_out, channel_in, k, k] with odd k, `bias` `[channel_out]`;
+/// the result is [batch, channel_out, height, width].
 ///
 /// # Errors
 /// Those of [`crate::Tape::conv2d`].
@@ -20,8 +20,8 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     fused(&[x], |tape, values| tape.conv2d(&FusedConv2d::new(&values[0], weight, bias)))
 }
 
-/// Normalises each group of channels of each image to mean 0 and variance 1 (biased, plus `eps`), then scales and shifts
-/// each channel (Wu & He 2018): [`crate::Tape::group_norm`] as one operation of candle.
+/// Normalises each group of channels of each image to mean 0 and variance 1 (biased, plus `eps`), then scales and
+/// shifts each channel (Wu & He 2018): [`crate::Tape::group_norm`] as one operation of candle.
 ///
 /// # Shapes
 /// `x` [batch, channel, height, width] (or any [batch, channel, …]); `weight`, `bias` `[channel]`.
@@ -43,8 +43,8 @@ pub fn group_norm_silu(x: &Tensor, groups: usize, weight: &Tensor, bias: &Tensor
     fused(&[x], |tape, values| tape.group_norm(&values[0], groups, weight, bias, eps, true))
 }
 
-/// softmax(qᵀ k / √d) applied to v, for each image and head, with d the channels of a head (Vaswani et al. 2017, eq. 1):
-/// [`crate::Tape::attention`] as one operation of candle.
+/// softmax(qᵀ k / √d) applied to v, for each image and head, with d the channels of a head (Vaswani et al. 2017, eq.
+/// 1): [`crate::Tape::attention`] as one operation of candle.
 ///
 /// # Shapes
 /// `qkv` [batch, 3 · heads · d, position]: the queries of all heads, then all keys, then all values. The result is

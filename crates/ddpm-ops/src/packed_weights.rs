@@ -4,11 +4,12 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A cache of convolution weights in the layouts that the kernels of a backend read, for a network whose weights do not change: the
-/// first forward pass fills it, and later ones read it. Sampling a single image takes half the time with it.
+/// A cache of convolution weights in the layouts that the kernels of a backend read, for a network whose weights do not
+/// change: the first forward pass fills it, and later ones read it. Sampling a single image takes half the time with
+/// it.
 ///
-/// The cache identifies a weight by its tensor. Values that are changed in place, as an optimizer does, go unnoticed: do not train
-/// with it.
+/// The cache identifies a weight by its tensor. Values that are changed in place, as an optimizer does, go unnoticed:
+/// do not train with it.
 #[derive(Clone, Default)]
 pub struct PackedWeights {
     /// The cache of each backend, by its type.

@@ -7,9 +7,9 @@ use crate::backend::update::{AdamStep, AdamUpdate};
 use crate::dispatch;
 use crate::tape::gradient::Gradient;
 
-/// One step of Adam (Kingma & Ba 2015, algorithm 1) or AdamW (Loshchilov & Hutter 2019, algorithm 2) for every parameter, in place
-/// and in one pass over the memory:
-/// m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², θ ← θ − lr (m / (1 − β₁ᵏ)) / (√(v / (1 − β₂ᵏ)) + ε).
+/// One step of Adam (Kingma & Ba 2015, algorithm 1) or AdamW (Loshchilov & Hutter 2019, algorithm 2) for every
+/// parameter, in place and in one pass over the memory: m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², θ ← θ − lr (m /
+/// (1 − β₁ᵏ)) / (√(v / (1 − β₂ᵏ)) + ε).
 ///
 /// # Shapes
 /// All four tensors of an update have one shape.

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
 
-/// The number format that a forward pass computes in. Parameters, their gradients, statistics and sums are f32 in every case.
+/// The number format that a forward pass computes in. Parameters, their gradients, statistics and sums are f32 in every
+/// case.
 ///
 /// The serde names are `"f32"`, `"tf32"`, `"bf16"`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,8 +16,8 @@ pub enum Precision {
     /// f32 with its full 24-bit significand. On the CPU this selects the fused kernels of this crate.
     #[default]
     F32,
-    /// f32, with the factors of matrix products and convolutions rounded to the 11-bit significand of TF32 on a GPU that has it; f32
-    /// elsewhere.
+    /// f32, with the factors of matrix products and convolutions rounded to the 11-bit significand of TF32 on a GPU
+    /// that has it; f32 elsewhere.
     Tf32,
     /// bf16, with an 8-bit significand, and products summed in f32.
     Bf16,

@@ -1,5 +1,5 @@
-//! Every fused operation against the composed one in f64, values and gradients, over odd shapes; and against finite
-//! differences, which know neither.
+//! Compares values and gradients of every fused operation with the composed operation in f64, over many shapes, and the
+//! gradients with finite differences.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -9,10 +9,10 @@ use proptest::prelude::*;
 
 /// f32 arithmetic over sums of up to a few thousand terms, against f64: rounding grows with √terms · 6e-8.
 const TOLERANCE: f64 = 2e-5;
-/// On a GPU sums are in another order, and its exponentials are off by more.
+/// On a GPU sums are in another order, and exponentials have larger errors.
 const TOLERANCE_OF_GPU: f64 = 1e-4;
 
-/// Deterministic values of both signs, about 1 in size, that no two positions share.
+/// Deterministic values in [−1.5, 1.5], different at every position.
 fn values(shape: &[usize], seed: u64) -> Tensor {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -24,7 +24,7 @@ fn values(shape: &[usize], seed: u64) -> Tensor {
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
-/// Value and gradients of Σ upstream · f(inputs) for both forms.
+/// Compares the value of f and the gradients of Σ upstream · f(inputs) between the fused and the composed f.
 fn check(
     what: &str,
     inputs: &[Tensor],
@@ -45,12 +45,12 @@ fn check(
     let own_tolerance = if device.is_cpu() { TOLERANCE } else { TOLERANCE_OF_GPU };
     let (out, grads) = run(DType::F32, &device, &fused);
     let (expected, expected_grads) = run(DType::F64, &Device::Cpu, &reference);
-    // The operations of channels last are those of f64 on the CPU.
+    // In f64 on the CPU the device backend computes the fused operations.
     let (wide, wide_grads) = run(DType::F64, &Device::Cpu, &fused);
     assert_close(&format!("{what} in f64"), &wide, &expected, 1e-11);
     assert_close(what, &out, &expected, own_tolerance);
-    // Some gradients are zero but for rounding, such as that of a bias before a normalisation: errors are taken at the scale
-    // of the largest gradient where a tensor's own is below a hundredth of it.
+    // Some gradients, such as that of a bias before a normalisation, are zero up to rounding. Errors of a gradient that
+    // is smaller than a hundredth of the largest one are therefore measured relative to the largest one.
     let scale = |t: &Tensor| {
         let largest = t.abs().unwrap().flatten_all().unwrap().max(0).unwrap();
         largest.to_dtype(DType::F64).unwrap().to_scalar::<f64>().unwrap()
@@ -62,7 +62,7 @@ fn check(
         let tolerance = 1e-11 * (1e-2 * largest / scale(expected).max(1e-300)).max(1.0);
         assert_close(&format!("{what} in f64: gradient {i}"), &wide_grads[i], expected, tolerance);
     }
-    // Twice the same call, twice the same bits.
+    // A second call gives the same bits.
     let again = run(DType::F32, &device, &fused);
     let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(bits(&out), bits(&again.0));
@@ -87,12 +87,14 @@ proptest! {
         });
     }
 
-    // A group of a few elements may have hardly any variance: what f32 then loses in x − μ is more than the tolerance.
+    // Groups have at least 8 elements: with fewer the variance can be tiny, and f32 loses more than the tolerance in x
+    // − μ.
     #[test]
     fn group_norm(batch in 1usize..5, groups in 1usize..5, width in 1usize..4, h in 2usize..12, w in 4usize..12,
                   silu: bool, seed: u64) {
         let channels = groups * width;
-        let inputs = [values(&[batch, channels, h, w], seed), values(&[channels], seed ^ 1), values(&[channels], seed ^ 2)];
+        let inputs =
+            [values(&[batch, channels, h, w], seed), values(&[channels], seed ^ 1), values(&[channels], seed ^ 2)];
         check("group_norm", &inputs, |t| {
             let f = if silu { ddpm_ops::group_norm_silu } else { ddpm_ops::group_norm };
             f(&t[0], groups, &t[1], &t[2], 1e-3)
@@ -108,16 +110,17 @@ proptest! {
         check("attention", &inputs, |t| ddpm_ops::attention(&t[0], heads), |t| composed::attention(&t[0], heads));
     }
 
-    /// Everything that surrounds a convolution, in every combination, over sizes that are not those of any tile.
+    /// A convolution with every combination of the operations around it, for sizes that no tile divides.
     #[test]
-    fn convolution_and_its_surroundings(
+    fn fused_convolution(
         batch in 1usize..6, groups in 1usize..4, width in 1usize..14, first in 1usize..40, second in 0usize..36,
-        (h, w) in (1usize..10, 1usize..18), half in 0usize..2, (added, norm, residual, own) in any::<(bool, bool, bool, bool)>(), way in 0usize..3,
-        seed: u64,
+        (h, w) in (1usize..10, 1usize..18), half in 0usize..2,
+        (added, norm, residual, image_bias) in any::<(bool, bool, bool, bool)>(), choice in 0usize..3, seed: u64,
     ) {
-        let arrange = [Rearrange::AsIs, Rearrange::UpsampleNearest2x, Rearrange::PixelUnshuffle2x][way];
-        let (h, w) = if arrange == Rearrange::PixelUnshuffle2x { (2 * h.div_ceil(2), 2 * w.div_ceil(2)) } else { (h, w) };
-        let (times, out_h, out_w) = [(1, h, w), (1, 2 * h, 2 * w), (4, h / 2, w / 2)][way];
+        let arrange = [Rearrange::AsIs, Rearrange::UpsampleNearest2x, Rearrange::PixelUnshuffle2x][choice];
+        let even = arrange == Rearrange::PixelUnshuffle2x;
+        let (h, w) = if even { (2 * h.div_ceil(2), 2 * w.div_ceil(2)) } else { (h, w) };
+        let (times, out_h, out_w) = [(1, h, w), (1, 2 * h, 2 * w), (4, h / 2, w / 2)][choice];
         let (channels, out) = (first + second, groups * width);
         let side = 2 * half + 1;
         let mut shapes = vec![vec![batch, first, h, w], vec![out, times * channels, side, side], vec![out]];
@@ -127,20 +130,24 @@ proptest! {
         });
         let skip = optional(second > 0, &[batch, second, h, w]);
         let added = optional(added, &[batch, channels]);
-        let own = optional(own, &[batch, out]);
+        let image_bias = optional(image_bias, &[batch, out]);
         let residual = optional(residual, &[batch, out, out_h, out_w]);
-        // A group of a few elements may have hardly any variance to normalise by.
+        // A group of a few elements may have a tiny variance.
         let norm = norm && width * out_h * out_w >= 8;
         let scale = optional(norm, &[out]);
         let shift = optional(norm, &[out]);
         let inputs: Vec<Tensor> = shapes.iter().enumerate().map(|(i, shape)| values(shape, seed ^ i as u64)).collect();
-        check("convolution", &inputs, |t| {
-            let given: Vec<&Tensor> = [Some(0), skip, added, own, residual].into_iter().flatten().map(|i| &t[i]).collect();
+        check("fused convolution", &inputs, |t| {
+            let given = [Some(0), skip, added, image_bias, residual].into_iter().flatten();
+            let given: Vec<&Tensor> = given.map(|i| &t[i]).collect();
             ddpm_ops::fused(&given, |tape, values| {
                 let mut rest = values[1..].iter();
                 let mut next = |given: Option<usize>| given.and_then(|_| rest.next());
-                let (skip, added, image_bias, residual) = (next(skip), next(added), next(own), next(residual));
-                let norm = scale.zip(shift).map(|(scale, shift)| Norm { groups, weight: &t[scale], bias: &t[shift], eps: 1e-3 });
+                let (skip, added, image_bias) = (next(skip), next(added), next(image_bias));
+                let residual = next(residual);
+                let norm = scale.zip(shift);
+                let norm =
+                    norm.map(|(scale, shift)| Norm { groups, weight: &t[scale], bias: &t[shift], eps: 1e-3 });
                 let plain = FusedConv2d::new(&values[0], &t[1], Some(&t[2]));
                 tape.conv2d(&FusedConv2d { skip, added, image_bias, arrange, norm, residual, ..plain })
             })
@@ -153,7 +160,7 @@ proptest! {
                 _ => x,
             };
             x = composed::conv2d(&x, &t[1], Some(&t[2]), half)?;
-            if let Some(i) = own { x = composed::add_per_channel(&x, &t[i])?; }
+            if let Some(i) = image_bias { x = composed::add_per_channel(&x, &t[i])?; }
             if let (Some(scale), Some(shift)) = (scale, shift) {
                 x = composed::group_norm(&x, groups, &t[scale], &t[shift], 1e-3)?.silu()?;
             }
@@ -161,26 +168,30 @@ proptest! {
         });
     }
 
-    /// A kernel of one tap is a matrix, and may be given as one.
+    /// A 1 × 1 kernel is a matrix, and may be given with two axes.
     #[test]
-    fn a_matrix_is_a_kernel_of_one_tap(batch in 1usize..4, cin in 1usize..20, cout in 1usize..20, side in 1usize..6, seed: u64) {
-        let inputs = [values(&[batch, cin, side, side], seed), values(&[cout, cin], seed ^ 1), values(&[cout], seed ^ 2)];
+    fn a_kernel_of_one_pixel_may_be_a_matrix(
+        batch in 1usize..4, cin in 1usize..20, cout in 1usize..20, side in 1usize..6, seed: u64,
+    ) {
+        let inputs =
+            [values(&[batch, cin, side, side], seed), values(&[cout, cin], seed ^ 1), values(&[cout], seed ^ 2)];
         check("matrix", &inputs, |t| ddpm_ops::conv2d(&t[0], &t[1], Some(&t[2])), |t| {
             composed::conv2d(&t[0], &t[1].reshape((cout, cin, 1, 1))?, Some(&t[2]), 0)
         });
     }
 
     #[test]
-    fn channels_join_and_planes_change_size(
-        batch in 1usize..4, (a, b) in (1usize..5, 1usize..5), (h, w) in (1usize..5, 1usize..5), way in 0usize..4, seed: u64,
+    fn concat_and_resample(
+        batch in 1usize..4, (a, b) in (1usize..5, 1usize..5), (h, w) in (1usize..5, 1usize..5), choice in 0usize..4,
+        seed: u64,
     ) {
-        let how = [Resample::Even, Resample::Odd, Resample::Mean, Resample::Nearest][way];
+        let resample = [Resample::Even, Resample::Odd, Resample::Mean, Resample::Nearest][choice];
         let inputs = [values(&[batch, a, 2 * h, 2 * w], seed), values(&[batch, b, 2 * h, 2 * w], seed ^ 1)];
-        check("join and resample", &inputs, |t| ddpm_ops::fused(&[&t[0], &t[1]], |tape, values| {
-            tape.resample(&tape.concat(&[&values[0], &values[1], &values[0]])?, how)
+        check("concat and resample", &inputs, |t| ddpm_ops::fused(&[&t[0], &t[1]], |tape, values| {
+            tape.resample(&tape.concat(&[&values[0], &values[1], &values[0]])?, resample)
         }), |t| {
             let x = Tensor::cat(&[&t[0], &t[1], &t[0]], 1)?;
-            match how {
+            match resample {
                 Resample::Even => composed::every_second(&x, 0),
                 Resample::Odd => composed::every_second(&x, 1),
                 Resample::Mean => composed::mean_2x(&x),
@@ -190,8 +201,9 @@ proptest! {
     }
 
     #[test]
-    fn scales_and_shifts(batch in 1usize..4, channels in 1usize..6, positions in 1usize..100, seed: u64) {
-        let shapes: [&[usize]; 3] = [&[batch, channels, positions], &[batch, 2 * channels], &[batch, channels, positions]];
+    fn modulate_add_and_affine(batch in 1usize..4, channels in 1usize..6, positions in 1usize..100, seed: u64) {
+        let x: &[usize] = &[batch, channels, positions];
+        let shapes = [x, &[batch, 2 * channels], x];
         let inputs: Vec<Tensor> = (0..).zip(shapes).map(|(i, shape)| values(shape, seed ^ i)).collect();
         check("modulate", &inputs, |t| ddpm_ops::fused(&[&t[0], &t[1], &t[2]], |tape, values| {
             let x = tape.modulate(&values[0], &values[1])?;
@@ -200,9 +212,9 @@ proptest! {
     }
 
     #[test]
-    fn rows_of_a_table(rows in 1usize..6, features in 1usize..9, images in 1usize..9, seed: u64) {
+    fn embedding(rows in 1usize..6, features in 1usize..9, images in 1usize..9, seed: u64) {
         let chosen: Vec<usize> = (0..images).map(|i| (seed as usize).wrapping_add(i * i) % rows).collect();
-        // Through a layer, as every embedding goes: the result itself has no input.
+        // The embedding is added to an input, because a forward pass needs one.
         let inputs = [values(&[images, features], seed ^ 1), values(&[rows, features], seed)];
         check("embedding", &inputs, |t| ddpm_ops::fused(&[&t[0]], |tape, values| {
             tape.add(&values[0], &tape.embedding(&t[1], &chosen)?)
@@ -213,11 +225,13 @@ proptest! {
     }
 
     #[test]
-    fn linear_and_activations(batch in 1usize..7, from in 1usize..20, to in 1usize..20, way in 0usize..4, seed: u64) {
+    fn linear_and_activations(
+        batch in 1usize..7, from in 1usize..20, to in 1usize..20, choice in 0usize..4, seed: u64,
+    ) {
         let inputs = [values(&[batch, from], seed), values(&[to, from], seed ^ 1), values(&[to], seed ^ 2)];
         check("linear", &inputs, |t| ddpm_ops::fused(&[&t[0]], |tape, values| {
             let hidden = tape.linear(&values[0], &t[1], &t[2])?;
-            match way {
+            match choice {
                 0 => tape.silu(&hidden),
                 1 => tape.gelu(&hidden),
                 2 => tape.mish(&hidden),
@@ -225,9 +239,9 @@ proptest! {
             }
         }), |t| {
             let hidden = t[0].matmul(&t[1].t()?)?.broadcast_add(&t[2])?;
-            match way {
+            match choice {
                 0 => hidden.silu(),
-                // Not gelu_erf: candle's gradient of it has six digits of the constant 1/√(2π).
+                // Not gelu_erf: candle's gradient of it rounds the constant 1/√(2π) to six digits.
                 1 => (&hidden * ((&hidden * std::f64::consts::FRAC_1_SQRT_2)?.erf()? + 1.0)?)? * 0.5,
                 2 => composed::mish(&hidden),
                 _ => hidden.relu(),
@@ -237,7 +251,8 @@ proptest! {
 
     #[test]
     fn masks_and_values_used_twice(batch in 1usize..5, features in 1usize..9, seed: u64) {
-        let inputs = [values(&[batch, features], seed), values(&[features, features], seed ^ 1), values(&[features], seed ^ 2)];
+        let weight = values(&[features, features], seed ^ 1);
+        let inputs = [values(&[batch, features], seed), weight, values(&[features], seed ^ 2)];
         let mask: Vec<f32> = (0..batch * features).map(|i| (i % 3) as f32).collect();
         check("mask", &inputs, |t| ddpm_ops::fused(&[&t[0]], |tape, values| {
             // The value, the weight and the bias each reach the result twice.
@@ -251,10 +266,15 @@ proptest! {
     }
 
     #[test]
-    fn rearrangements_move_values_and_gradients(batch in 1usize..4, c in 1usize..4, h in 1usize..6, w in 1usize..6, seed: u64) {
+    fn rearrangements_move_values_and_gradients(
+        batch in 1usize..4, c in 1usize..4, h in 1usize..6, w in 1usize..6, seed: u64,
+    ) {
         let x = Var::from_tensor(&values(&[batch, c, 2 * h, 2 * w], seed)).unwrap();
-        // Unshuffling loses nothing and upsampling repeats: the sums of squares say so, and so do the gradients 2x and 8x.
-        for (out, copies) in [(composed::pixel_unshuffle_2x(&x).unwrap(), 1.0), (composed::upsample_nearest_2x(&x).unwrap(), 4.0)] {
+        // Unshuffling keeps every value once and upsampling four times, so the gradients of the sums of squares are 2x
+        // and 8x.
+        let unshuffled = composed::pixel_unshuffle_2x(&x).unwrap();
+        let upsampled = composed::upsample_nearest_2x(&x).unwrap();
+        for (out, copies) in [(unshuffled, 1.0), (upsampled, 4.0)] {
             let grads = out.sqr().unwrap().sum_all().unwrap().backward().unwrap();
             let expected = (x.as_tensor() * (2.0 * copies)).unwrap();
             assert_close("gradient", grads.get(&x).unwrap(), &expected, 1e-6);
@@ -262,8 +282,8 @@ proptest! {
     }
 }
 
-/// (f(x + δ) − f(x − δ)) / 2δ along random directions, in f64 on the composed operations and in f32 on the fused ones: the
-/// fused gradient must predict the change.
+/// (f(x + δ) − f(x − δ)) / 2δ along random directions, in f64 on the composed operations and in f32 on the fused ones:
+/// the fused gradient must predict the change.
 #[test]
 fn gradients_predict_finite_differences() {
     type Case = (&'static str, Vec<Tensor>, Box<dyn Fn(&[Tensor]) -> Result<Tensor>>);
@@ -305,7 +325,7 @@ fn gradients_predict_finite_differences() {
     }
 }
 
-/// Where everything but the channels is 1, what is left of an image is a part of it in place.
+/// A result of one pixel is a contiguous view of its input on the device backend.
 #[test]
 fn the_smallest_images_are_resampled() {
     for (how, reference) in [
@@ -327,7 +347,7 @@ fn pixel_unshuffle_orders_channels_as_the_article_does() {
 }
 
 #[test]
-fn views_are_taken_as_they_are_seen() {
+fn views_are_read_through_their_strides() {
     let x = values(&[3, 5, 4, 2], 1);
     let view = x.transpose(1, 3).unwrap();
     let weight = values(&[3, 2, 3, 3], 2);
@@ -355,7 +375,7 @@ fn shapes_that_do_not_fit_are_errors() {
     assert!(norm(3, 4).is_err() && norm(0, 4).is_err() && norm(2, 3).is_err() && norm(4, 4).is_ok());
     let qkv = values(&[1, 12, 4], 4);
     assert!(ddpm_ops::attention(&qkv, 0).is_err() && ddpm_ops::attention(&qkv, 5).is_err());
-    let around = |change: &dyn Fn(&mut FusedConv2d<'_>)| {
+    let conv_with = |change: &dyn Fn(&mut FusedConv2d<'_>)| {
         let weight = values(&[2, 4, 1, 1], 2);
         ddpm_ops::fused(&[&x], |tape, given| {
             let mut conv = FusedConv2d::new(&given[0], &weight, None);
@@ -363,11 +383,24 @@ fn shapes_that_do_not_fit_are_errors() {
             tape.conv2d(&conv)
         })
     };
-    assert!(around(&|_| ()).is_ok());
-    assert!(around(&|conv| conv.arrange = Rearrange::PixelUnshuffle2x).is_err());
-    assert!(around(&|conv| conv.skip = Some(conv.input)).is_err());
-    assert!(around(&|conv| conv.added = Some(conv.input)).is_err());
-    assert!(around(&|conv| conv.residual = Some(conv.input)).is_err());
+    assert!(conv_with(&|_| ()).is_ok());
+    assert!(conv_with(&|conv| conv.arrange = Rearrange::PixelUnshuffle2x).is_err());
+    assert!(conv_with(&|conv| conv.skip = Some(conv.input)).is_err());
+    assert!(conv_with(&|conv| conv.added = Some(conv.input)).is_err());
+    assert!(conv_with(&|conv| conv.residual = Some(conv.input)).is_err());
+}
+
+#[test]
+fn a_value_of_another_backend_is_an_error() {
+    let (narrow, wide) = (values(&[2, 3], 1), values(&[2, 3], 1).to_dtype(DType::F64).unwrap());
+    let mut of_f64 = None;
+    ddpm_ops::fused(&[&wide], |tape, given| {
+        of_f64 = Some(given[0].clone());
+        tape.relu(&given[0])
+    })
+    .unwrap();
+    let mixed = ddpm_ops::fused(&[&narrow], |tape, given| tape.add(&given[0], of_f64.as_ref().unwrap()));
+    assert!(mixed.is_err());
 }
 
 #[test]

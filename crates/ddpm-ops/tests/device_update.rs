@@ -1,5 +1,6 @@
-//! The update on a device against Adam, clipping and the average one after the other. With the feature `emulated-kernels` and
-//! DDPM_EMULATE_CUDA set its kernels are on the CPU; with `cuda` they are where DDPM_TEST_DEVICE says.
+//! The update on a device against Adam, clipping and the average one after the other. With the feature
+//! `emulated-kernels` and DDPM_EMULATE_CUDA set its kernels are on the CPU; with `cuda` they are where DDPM_TEST_DEVICE
+//! says.
 #![cfg(any(feature = "emulated-kernels", feature = "cuda"))]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -19,7 +20,7 @@ const STEP: UpdateStep = UpdateStep {
     ema_warmup: true,
 };
 
-/// More than a block takes at a time, a matrix, and one number.
+/// A vector longer than one block updates, a matrix, and a scalar-like vector.
 const SHAPES: [&[usize]; 3] = [&[70_001], &[3, 5], &[1]];
 
 fn numbers(shape: &[usize], seed: usize) -> Tensor {
@@ -28,7 +29,7 @@ fn numbers(shape: &[usize], seed: usize) -> Tensor {
     Tensor::from_vec(values, shape, &device()).unwrap()
 }
 
-/// Parameters, moments and averages of each shape.
+/// The parameter, both moments and the average of each shape.
 fn vars() -> Vec<[Var; 4]> {
     let var = |tensor: &Tensor| Var::from_tensor(tensor).unwrap();
     let all = |(i, shape): (usize, &&[usize])| {
@@ -38,7 +39,7 @@ fn vars() -> Vec<[Var; 4]> {
     SHAPES.iter().enumerate().map(all).collect()
 }
 
-/// Step k's gradients; the last parameter has none in the second step.
+/// The gradients of step k. The last parameter has none in the second step.
 fn gradients(k: usize) -> Vec<Option<Tensor>> {
     let scale = if k == 0 { 1e-3 } else { 1.0 };
     let gradient =
@@ -47,7 +48,7 @@ fn gradients(k: usize) -> Vec<Option<Tensor>> {
 }
 
 #[test]
-fn it_is_clipping_adam_and_the_average() {
+fn the_device_update_is_clipping_adam_and_the_average() {
     let (found, expected) = (vars(), vars());
     let updated = |[parameter, moment1, moment2, average]: &[Var; 4]| Updated {
         parameter: parameter.clone(),
@@ -63,7 +64,7 @@ fn it_is_clipping_adam_and_the_average() {
         let of_step = gradients(k);
         let given: Vec<_> = of_step.iter().map(|g| g.clone().map(Gradient::from)).collect();
         update.step(&given, &loss(0.5 + k as f32), &STEP).unwrap();
-        // A step that is not finite changes nothing, and is not counted.
+        // A step with a loss that is not finite changes nothing and is not counted.
         update.step(&given, &loss(f32::NAN), &STEP).unwrap();
 
         let squares = |g: &Tensor| g.to_dtype(DType::F64).unwrap().sqr().unwrap().sum_all().unwrap().to_scalar::<f64>();

@@ -1,47 +1,57 @@
-//! Noise for a batch of images in which every image has a stream of its own.
+//! Noise for a batch of images, in which each image has its own random stream.
 
 use candle_core::{Device, Result, Tensor};
 
 use crate::{Purpose, Stream};
 
-/// One stream an image. Image i of a batch that starts at `first_image` draws from the stream at position
-/// `first_image + i`, so the noise of an image depends on (seed, its index) and on nothing else: sampling 64
-/// images in one batch or in eight gives the same 64 images.
+/// A batch of random streams, one per image. Image i of the batch draws from the stream at position `first_image + i`,
+/// so its noise depends on the seed and its index alone: 64 images in one batch or in eight have the same noise.
+///
+/// # Examples
+/// ```
+/// use candle_core::Device;
+/// use ddpm_rng::{ImageNoise, Purpose};
+///
+/// let mut noise = ImageNoise::new(0, Purpose::SamplingNoise, 0, 4);
+/// let latents = noise.draw(&[3, 8, 8], &Device::Cpu)?;
+/// assert_eq!(latents.dims(), [4, 3, 8, 8]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct ImageNoise {
     streams: Vec<Stream>,
-    /// How many images are mixed of two streams, where they are.
-    mixed: Option<usize>,
+    /// The number of images if they are interpolated between the two streams.
+    interpolated: Option<usize>,
 }
 
 impl ImageNoise {
-    /// The streams of `images` images, the first at position `first_image`.
+    /// The noise of `images` images with consecutive positions, beginning with `first_image`.
     pub fn new(seed: u64, purpose: Purpose, first_image: u64, images: usize) -> Self {
         let positions = (0..images as u64).map(|i| first_image.wrapping_add(i));
-        Self { streams: positions.map(|position| Stream::new(seed, purpose, position)).collect(), mixed: None }
+        Self { streams: positions.map(|position| Stream::new(seed, purpose, position)).collect(), interpolated: None }
     }
 
-    /// Noise on the way from image `first_image` to the one after it: `images` images, each draw
-    /// cos(θ) a + sin(θ) b of the two images' draws, with θ from 0 to π/2 in equal steps. Every one of them is N(0, 1), the
-    /// first and the last are the noise of the two images themselves.
-    pub fn between(seed: u64, purpose: Purpose, first_image: u64, images: usize) -> Self {
+    /// Noise for `images` images between image `first_image` and the next one. Each draw is cos(θ) a + sin(θ) b of the
+    /// draws a and b of these two images, with θ from 0 to π/2 in equal steps. Every draw is N(0, 1) distributed; the
+    /// first and the last image have the noise of the two images themselves.
+    pub fn interpolated(seed: u64, purpose: Purpose, first_image: u64, images: usize) -> Self {
         let ends = Self::new(seed, purpose, first_image, 2);
-        Self { mixed: Some(images), ..ends }
+        Self { interpolated: Some(images), ..ends }
     }
 
-    /// The number of images it draws for.
+    /// The number of images of a draw.
     pub fn images(&self) -> usize {
-        self.mixed.unwrap_or(self.streams.len())
+        self.interpolated.unwrap_or(self.streams.len())
     }
 
-    /// The next draws from N(0, 1) of every image.
+    /// The next draws from N(0, 1) of all images.
     ///
     /// # Shapes
-    /// `image_shape` is that of one image, for example [channel, height, width]; the result is f32
-    /// [image, ..image_shape].
+    /// `image_shape` is the shape of one image, for example [channel, height, width]. The result is [image,
+    /// ..image_shape] in f32.
     ///
     /// # Errors
-    /// When the device has no room for it.
+    /// If the memory of the device is exhausted.
     pub fn draw(&mut self, image_shape: &[usize], device: &Device) -> Result<Tensor> {
         let size: usize = image_shape.iter().product();
         let mut values = vec![0.0; size * self.streams.len()];
@@ -50,24 +60,24 @@ impl ImageNoise {
                 stream.fill_normal(image);
             }
         }
-        if let Some(images) = self.mixed {
+        if let Some(images) = self.interpolated {
             let (a, b) = values.split_at(size);
-            values = (0..images).flat_map(|i| mix(a, b, i as f64 / images.saturating_sub(1).max(1) as f64)).collect();
+            values = (0..images).flat_map(|i| slerp(a, b, i as f64 / images.saturating_sub(1).max(1) as f64)).collect();
         }
         let shape: Vec<usize> = [self.images()].iter().chain(image_shape).copied().collect();
         Tensor::from_vec(values, shape, device)
     }
 }
 
-/// cos(θ) a + sin(θ) b at θ = share · π/2.
-fn mix(a: &[f32], b: &[f32], share: f64) -> impl Iterator<Item = f32> {
-    // At the ends the sine and cosine of π/2 are not quite 1 and 0 in floating point.
-    let (of_a, of_b) = match share {
+/// Spherical interpolation cos(θ) a + sin(θ) b at θ = `fraction` · π/2.
+fn slerp(a: &[f32], b: &[f32], fraction: f64) -> impl Iterator<Item = f32> {
+    // The floating-point cosine of π/2 is not exactly 0, so the end is a case of its own.
+    let (a_coef, b_coef) = match fraction {
         0.0 => (1.0, 0.0),
         1.0 => (0.0, 1.0),
-        share => ((share * std::f64::consts::FRAC_PI_2).cos(), (share * std::f64::consts::FRAC_PI_2).sin()),
+        fraction => ((fraction * std::f64::consts::FRAC_PI_2).cos(), (fraction * std::f64::consts::FRAC_PI_2).sin()),
     };
-    a.iter().zip(b).map(move |(a, b)| of_a as f32 * a + of_b as f32 * b)
+    a.iter().zip(b).map(move |(a, b)| a_coef as f32 * a + b_coef as f32 * b)
 }
 
 #[cfg(test)]
@@ -98,24 +108,24 @@ mod tests {
     }
 
     #[test]
-    fn the_way_between_two_images_begins_and_ends_with_them() -> Result<()> {
+    fn interpolated_noise_begins_and_ends_with_the_noise_of_two_images() -> Result<()> {
         let values = |t: Tensor| t.to_vec2::<f32>();
         let mut ends = ImageNoise::new(9, Purpose::SamplingNoise, 4, 2);
-        let mut between = ImageNoise::between(9, Purpose::SamplingNoise, 4, 5);
-        assert_eq!(between.images(), 5);
+        let mut interpolated = ImageNoise::interpolated(9, Purpose::SamplingNoise, 4, 5);
+        assert_eq!(interpolated.images(), 5);
         for _ in 0..2 {
             let ends = values(ends.draw(&[1000], &Device::Cpu)?)?;
-            let between = values(between.draw(&[1000], &Device::Cpu)?)?;
-            assert_eq!((&between[0], &between[4]), (&ends[0], &ends[1]));
-            // 1,000 squares of normals add up to 1,000 with a standard deviation of 45; the bound is five of them.
-            let power: f32 = between[2].iter().map(|v| v * v).sum();
+            let interpolated = values(interpolated.draw(&[1000], &Device::Cpu)?)?;
+            assert_eq!((&interpolated[0], &interpolated[4]), (&ends[0], &ends[1]));
+            // The sum of 1,000 squared normals has mean 1,000 and standard deviation 45. The bound is five of them.
+            let power: f32 = interpolated[2].iter().map(|v| v * v).sum();
             assert!((power - 1000.0).abs() < 225.0, "{power}");
         }
         Ok(())
     }
 
     #[test]
-    fn no_images_and_empty_images_are_empty_tensors() -> Result<()> {
+    fn draws_without_images_or_elements_are_empty_tensors() -> Result<()> {
         assert_eq!(ImageNoise::new(9, Purpose::SamplingNoise, 0, 0).draw(&[3], &Device::Cpu)?.dims(), [0, 3]);
         assert_eq!(ImageNoise::new(9, Purpose::SamplingNoise, 0, 2).draw(&[0], &Device::Cpu)?.dims(), [2, 0]);
         Ok(())

@@ -1,11 +1,11 @@
 //! Named, counter-based random streams as tensors.
 //!
-//! Owns every random draw of the workspace. A [`Stream`] is a ChaCha12 generator whose key is
-//! (seed, [`Purpose`], position): whoever knows the name of a draw can make it again, in any order and
-//! in any process. That is what makes a resumed run draw what the run that never stopped would have
-//! drawn, and what makes an image independent of the batch it was sampled in.
+//! All random numbers of the workspace come from this crate. A [`Stream`] is a ChaCha12 generator whose key is (seed,
+//! [`Purpose`], position). Equal names give equal draws, in any order and in any process. Therefore a resumed training
+//! run draws the same numbers as an uninterrupted one, and an image does not depend on the batch in which it is
+//! sampled.
 //!
-//! It leaves out: global state, reseeding, entropy from the operating system.
+//! The crate has no global state, no reseeding, and no entropy from the operating system.
 //!
 //! Reading order: [`Purpose`], [`Stream`], [`ImageNoise`].
 
@@ -16,3 +16,8 @@ mod stream;
 pub use image_noise::ImageNoise;
 pub use purpose::Purpose;
 pub use stream::Stream;
+
+/// The example of the README, compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,32 +1,32 @@
-//! What a random stream is for: the middle part of its name.
+//! The purpose of a random stream, which is a part of its name.
 
-/// What a stream's draws are used for. Two purposes never share a draw, whatever the seed and position.
+/// The use of a stream's draws. Streams of different purposes are independent for every seed and position.
 ///
-/// The numbers behind the names are part of the reproducibility contract: they never change, and a
-/// purpose that is retired keeps its number.
+/// The discriminants are part of the key of a stream. They never change, because a change would break the
+/// reproducibility of existing runs, and the number of a removed purpose is not used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u64)]
 pub enum Purpose {
-    /// Initial weights; the position is the index of the parameter in name order.
+    /// Initial weights. The position is the index of the parameter in the order of names.
     InitialWeights = 1,
-    /// The order of the training set; the position is the epoch.
+    /// The order of the training set. The position is the epoch.
     Shuffle = 2,
-    /// Crops and flips; the position is the number of samples drawn before this one.
+    /// Random crops and flips. The position is the number of training samples before this one.
     Augmentation = 3,
-    /// The stand-in for an image that cannot be decoded; the position is that of the sample.
+    /// The index of the image that replaces one that cannot be decoded. The position is that of the sample.
     Replacement = 4,
-    /// The time steps t of a training batch; the position is the number of batches before it.
+    /// The timesteps t of a training batch. The position is the number of batches before it.
     TimeSteps = 5,
-    /// The noise ε of a training batch; the position is the number of batches before it.
+    /// The noise ε of a training batch. The position is the number of batches before it.
     TrainingNoise = 6,
-    /// x_T and the noise of every sampling step; the position is the index of the image.
+    /// x_T and the noise of all sampling steps. The position is the index of the image.
     SamplingNoise = 7,
-    /// The same for the previews drawn while training.
+    /// x_T and the noise of all sampling steps for previews during training. The position is the index of the image.
     PreviewNoise = 8,
-    /// Dropout masks; the position is the number of batches before this one.
+    /// Dropout masks. The position is the number of batches before this one.
     Dropout = 9,
-    /// Synthetic batches for measuring speed; the position is the index of the batch.
+    /// Synthetic batches for measuring speed. The position is the index of the batch.
     Synthetic = 10,
-    /// Draws of a Monte Carlo estimate, such as the variational bound's.
+    /// Draws of a Monte Carlo estimate, such as that of the variational bound.
     Evaluation = 11,
 }

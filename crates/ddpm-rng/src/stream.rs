@@ -1,4 +1,4 @@
-//! One random stream, named by (seed, purpose, position).
+//! One random stream, identified by (seed, purpose, position).
 
 use candle_core::{Device, Result, Shape, Tensor};
 use rand::seq::SliceRandom;
@@ -8,7 +8,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 use crate::Purpose;
 
-/// A ChaCha12 stream named by (seed, purpose, position). Equal names give equal draws, on every machine.
+/// A ChaCha12 generator whose key is (seed, purpose, position). Equal keys give equal draws, on every machine.
 ///
 /// # Examples
 /// ```
@@ -24,9 +24,9 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The stream of that name, at its beginning.
+    /// The stream with the given key, at its beginning.
     pub fn new(seed: u64, purpose: Purpose, position: u64) -> Self {
-        // The name is the key itself, not a hash of it: distinct names are distinct keys.
+        // The three numbers fill the key without hashing, so distinct arguments give distinct keys.
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         key[8..16].copy_from_slice(&(purpose as u64).to_le_bytes());
@@ -42,10 +42,10 @@ impl Stream {
         }
     }
 
-    /// The next draws from N(0, 1) as an f32 tensor of that shape, in row-major order.
+    /// The next draws from N(0, 1) as an f32 tensor of the given shape, in row-major order.
     ///
     /// # Errors
-    /// When the device has no room for it.
+    /// If the memory of the device is exhausted.
     pub fn normal(&mut self, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
         let shape = shape.into();
         let mut values = vec![0.0; shape.elem_count()];
@@ -53,22 +53,22 @@ impl Stream {
         Tensor::from_vec(values, shape, device)
     }
 
-    /// The next draw, uniform over `0..n`. Zero when `n` is zero, so that no input panics.
+    /// The next draw, uniform over `0..n`. The result is 0 if `n` is 0, so that no argument panics.
     pub fn below(&mut self, n: u64) -> u64 {
         if n == 0 { 0 } else { self.generator.random_range(0..n) }
     }
 
-    /// The next draw, uniform over [0, 1), with 53 bits.
+    /// The next draw, uniform over [0, 1), with a resolution of 53 bits.
     pub fn uniform(&mut self) -> f64 {
         (self.generator.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
-    /// True with probability `p`: never at `p <= 0`, always at `p >= 1`.
+    /// `true` with probability `p`: never if `p <= 0`, always if `p >= 1`.
     pub fn bernoulli(&mut self, p: f64) -> bool {
         self.uniform() < p
     }
 
-    /// Puts `items` in a uniformly random order.
+    /// Permutes `items` uniformly at random.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         items.shuffle(&mut self.generator);
     }
@@ -83,13 +83,13 @@ mod tests {
     }
 
     #[test]
-    fn every_part_of_the_name_matters() {
+    fn every_part_of_the_key_changes_the_draws() {
         let base = draws(Stream::new(1, Purpose::Shuffle, 0));
         assert_eq!(base, draws(Stream::new(1, Purpose::Shuffle, 0)));
         assert_ne!(base, draws(Stream::new(2, Purpose::Shuffle, 0)));
         assert_ne!(base, draws(Stream::new(1, Purpose::Dropout, 0)));
         assert_ne!(base, draws(Stream::new(1, Purpose::Shuffle, 1)));
-        // Parts do not run into each other.
+        // The parts of the key do not overlap.
         assert_ne!(draws(Stream::new(1 << 32, Purpose::Shuffle, 0)), base);
     }
 
@@ -99,14 +99,14 @@ mod tests {
         let mut values = vec![0.0; n];
         Stream::new(0, Purpose::TrainingNoise, 0).fill_normal(&mut values);
         let moment = |k: i32| values.iter().map(|v| f64::from(*v).powi(k)).sum::<f64>() / n as f64;
-        // Standard errors over 200,000 draws: 0.0022, 0.0032, 0.0087 and 0.022; the bounds are five of each.
+        // The standard errors of 200,000 draws are 0.0022, 0.0032, 0.0087 and 0.022. The bounds are five of each.
         assert!(moment(1).abs() < 0.0112, "mean {}", moment(1));
         assert!((moment(2) - 1.0).abs() < 0.0159, "variance {}", moment(2));
         assert!(moment(3).abs() < 0.0434, "skewness {}", moment(3));
         assert!((moment(4) - 3.0).abs() < 0.11, "kurtosis {}", moment(4));
     }
 
-    /// A change of these values breaks every resumed run and every documented seed: it must be on purpose.
+    /// A change of these values breaks resumed runs and documented seeds.
     #[test]
     fn draws_are_pinned_across_versions() {
         let mut normals = [0.0; 3];
@@ -119,19 +119,19 @@ mod tests {
     const PINNED: &str = "([0.87869924, -0.25176978, 0.19056404], 771596, 0.3792869691816787)";
 
     #[test]
-    fn integers_cover_their_range_evenly() {
+    fn integers_are_uniform_over_their_range() {
         let mut stream = Stream::new(3, Purpose::TimeSteps, 0);
         let mut counts = [0u32; 10];
         for _ in 0..10_000 {
             counts[stream.below(10) as usize] += 1;
         }
-        // Binomial(10,000, 0.1) has standard deviation 30; the bound is five of them.
+        // Binomial(10,000, 0.1) has a standard deviation of 30. The bound is five of them.
         assert!(counts.iter().all(|c| c.abs_diff(1000) < 150), "{counts:?}");
         assert_eq!(stream.below(0), 0);
     }
 
     #[test]
-    fn bernoulli_ends_are_certain() {
+    fn bernoulli_is_certain_at_0_and_1() {
         let mut stream = Stream::new(3, Purpose::Dropout, 0);
         assert!((0..100).all(|_| !stream.bernoulli(0.0)));
         assert!((0..100).all(|_| stream.bernoulli(1.0)));

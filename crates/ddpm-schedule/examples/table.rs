@@ -1,8 +1,8 @@
-//! Prints how much signal each schedule leaves at every tenth of the way, and the steps that each spacing keeps.
+//! Prints √ᾱ and the log-SNR of each schedule at every tenth timestep of a hundred, and the timesteps of each spacing.
 //!
 //! `cargo run -p ddpm-schedule --example table`
 
-#![expect(clippy::print_stdout, reason = "printing is what it is for")]
+#![expect(clippy::print_stdout, reason = "printing is the purpose of the example")]
 
 use ddpm_schedule::{BetaSchedule, Schedule, ScheduleError, Spacing};
 
@@ -17,7 +17,7 @@ fn main() -> Result<(), ScheduleError> {
     let schedules =
         rules.iter().map(|(_, rule)| Schedule::new(rule, 1000)).collect::<Result<Vec<_>, ScheduleError>>()?;
 
-    println!("sqrt(alpha_bar), the factor of x_0 in x_t, and ln SNR");
+    println!("sqrt(alpha_bar), the coefficient of x_0 in x_t, and ln SNR");
     print!("{:>5}", "t");
     rules.iter().for_each(|(name, _)| print!("{name:>22}"));
     println!();
@@ -27,11 +27,11 @@ fn main() -> Result<(), ScheduleError> {
         println!();
     }
 
-    println!("\n10 steps out of 1000, in the order they are walked");
-    for spacing in [Spacing::Leading, Spacing::Trailing, Spacing::Linspace] {
-        let short = schedules[0].respaced(10, spacing)?;
-        let walked: Vec<String> = short.timesteps().iter().rev().map(usize::to_string).collect();
-        println!("{:>10}  {}", format!("{spacing:?}").to_lowercase(), walked.join(" "));
+    println!("\n10 timesteps of 1000 in sampling order");
+    for spacing in Spacing::ALL {
+        let respaced = schedules[0].respaced(10, *spacing)?;
+        let timesteps: Vec<String> = respaced.timesteps().iter().rev().map(usize::to_string).collect();
+        println!("{:>10}  {}", spacing, timesteps.join(" "));
     }
     Ok(())
 }

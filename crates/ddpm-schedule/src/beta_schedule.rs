@@ -1,11 +1,11 @@
-//! A sequence β_1 … β_T by name and parameters.
+//! The rules that define a sequence β_1 … β_T.
 
-use crate::schedule::check_timesteps;
+use crate::max_timesteps::check_timesteps;
 use crate::{ScheduleError, cosine, linear, quadratic, sigmoid};
 
-/// A rule for β_1 … β_T: plain data, validated when [`Schedule::new`](crate::Schedule::new) makes a schedule of it.
+/// A rule for β_1 … β_T. Plain data, validated by [`Schedule::new`](crate::Schedule::new).
 ///
-/// With serde it is tagged: `{ kind = "linear", start = 1e-4, end = 0.02 }`.
+/// With serde it is internally tagged: `{ kind = "linear", start = 1e-4, end = 0.02 }`.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(
     feature = "serde",
@@ -13,53 +13,53 @@ use crate::{ScheduleError, cosine, linear, quadratic, sigmoid};
     serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)
 )]
 pub enum BetaSchedule {
-    /// β evenly spaced from `start` to `end` (Ho et al. 2020, section 4, with 1e-4 and 0.02).
+    /// β is evenly spaced from `start` to `end` (Ho et al. 2020, section 4, with 1e-4 and 0.02).
     Linear {
         /// β_1, in (0, 1).
         start: f64,
         /// β_T, in (0, 1), at least `start`.
         end: f64,
     },
-    /// √β evenly spaced from √`start` to √`end` (diffusers' `scaled_linear`; latent diffusion with 8.5e-4 and 0.012).
+    /// √β is evenly spaced from √`start` to √`end` (`scaled_linear` in diffusers; latent diffusion uses 8.5e-4 and
+    /// 0.012).
     ScaledLinear {
         /// β_1, in (0, 1).
         start: f64,
         /// β_T, in (0, 1), at least `start`.
         end: f64,
     },
-    /// The same sequence as [`ScaledLinear`](Self::ScaledLinear), to the bit, under the name that Ho's code has for it
-    /// (`quad`): √β is linear in t exactly when β is a quadratic function of t with a double root. A model card may use
-    /// either name.
+    /// The same sequence as [`ScaledLinear`](Self::ScaledLinear), bit for bit. `quad` is its name in the code of Ho et
+    /// al. 2020; a model card may use either name.
     Quadratic {
         /// β_1, in (0, 1).
         start: f64,
         /// β_T, in (0, 1), at least `start`.
         end: f64,
     },
-    /// ᾱ_t ∝ cos²((t/T + offset)/(1 + offset)·π/2), with every β clipped to `max_beta` and ᾱ the running product of the
-    /// clipped 1 − β (Nichol & Dhariwal 2021, eq. 17, with 0.008 and 0.999).
+    /// ᾱ_t ∝ cos²((t/T + offset)/(1 + offset)·π/2) (Nichol & Dhariwal 2021, eq. 17, with 0.008 and 0.999). Each β is
+    /// clipped to `max_beta`, and ᾱ is the running product of the clipped 1 − β.
     Cosine {
-        /// s, at least 0: keeps β from being too small near t = 0.
+        /// s, at least 0. It prevents β from being too small near t = 0.
         offset: f64,
-        /// In (0, 1).
+        /// The largest β, in (0, 1).
         max_beta: f64,
     },
-    /// `start` + (`end` − `start`)·σ(u), u evenly spaced over [−6, 6] (diffusers' `sigmoid`).
+    /// β = `start` + (`end` − `start`)·σ(u) with u evenly spaced over [−6, 6] (`sigmoid` in diffusers).
     Sigmoid {
-        /// The β approached at the beginning, in (0, 1).
+        /// The lower limit of β, in (0, 1).
         start: f64,
-        /// The β approached at the end, in (0, 1), at least `start`.
+        /// The upper limit of β, in (0, 1), at least `start`.
         end: f64,
     },
-    /// Every β given, one a step.
+    /// An explicit β for each timestep.
     Given {
-        /// T values in (0, 1); the last may be 1, which is zero terminal SNR.
+        /// T values in (0, 1). The last may be 1, which is zero terminal SNR.
         betas: Vec<f64>,
     },
 }
 
 impl BetaSchedule {
-    /// β_1 … β_T. The parameters are valid afterwards; that each β is in (0, 1) is for the schedule to check.
+    /// β_1 … β_T. The parameters are validated here; the schedule validates that each β is in (0, 1).
     pub(crate) fn betas(&self, timesteps: usize) -> Result<Vec<f64>, ScheduleError> {
         check_timesteps(timesteps)?;
         match self {
@@ -81,14 +81,15 @@ impl BetaSchedule {
         }
     }
 
-    /// The same rule for another number of steps: `start` and `end` multiplied by 1000/T, so that about as much noise is
-    /// added in T steps as in a thousand (Nichol & Dhariwal's code). Without it a linear schedule of 200 steps ends at
-    /// ᾱ = 0.13, which is not noise.
+    /// The same rule for another number of timesteps: `start` and `end` are multiplied by 1000/T, so that T steps add
+    /// about as much noise as a thousand (the code of Nichol & Dhariwal 2021). Without rescaling, a linear schedule of
+    /// 200 steps ends at ᾱ = 0.13, so x_T still contains the image.
     ///
-    /// Cosine is a function of t/T and comes back unchanged.
+    /// The cosine rule is a function of t/T and remains unchanged.
     ///
     /// # Errors
-    /// When T is 0, when a β is no longer below 1 (with 0.02 that is T ≤ 20), or when the betas are given one by one.
+    /// If T is 0 or above [`MAX_TIMESTEPS`](crate::MAX_TIMESTEPS), if a rescaled β is not below 1 (T ≤ 20 for a β of
+    /// 0.02), or if the betas are explicit.
     ///
     /// # Examples
     /// ```
@@ -122,7 +123,7 @@ impl BetaSchedule {
     }
 }
 
-/// `rule` between two checked ends.
+/// The sequence of `rule` between `start` and `end`, which are validated first.
 fn ends(
     start: f64,
     end: f64,

@@ -1,87 +1,87 @@
-//! What can be wrong with a schedule, said with the value that is wrong.
+//! The errors of schedules. Each message contains the invalid value and the expected range.
 
 use std::error::Error;
 use std::fmt::{self, Display, Formatter};
 
-/// Why a schedule could not be made.
+/// The reason why a schedule could not be built.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ScheduleError {
-    /// T = 0.
+    /// T is 0.
     NoTimesteps,
-    /// More steps than [`MAX_TIMESTEPS`](crate::MAX_TIMESTEPS): refused before anything is allocated.
+    /// T is above [`MAX_TIMESTEPS`](crate::MAX_TIMESTEPS). The check precedes all allocations.
     TooManyTimesteps {
-        /// The T asked for.
+        /// The requested T.
         timesteps: usize,
-        /// The largest T accepted.
+        /// The largest valid T.
         max: usize,
     },
-    /// One β of the sequence is not a number in (0, 1).
+    /// A β of the sequence is not a number in (0, 1).
     Beta {
-        /// Its index, from 0.
+        /// The index of the β, from 0.
         index: usize,
-        /// Its value.
+        /// The value.
         value: f64,
     },
-    /// A parameter of the schedule is out of its range.
+    /// A parameter of the rule is out of its range.
     Parameter {
         /// The name of the parameter, as in [`ScheduleConfig`](crate::ScheduleConfig).
         name: &'static str,
-        /// Its value.
+        /// The value.
         value: f64,
-        /// The range it should be in.
+        /// The valid range.
         expected: &'static str,
     },
-    /// `beta_start` exceeds `beta_end`, so that noise would be added ever more slowly.
+    /// `beta_start` is larger than `beta_end`.
     Decreasing {
         /// The first β.
         start: f64,
         /// The last β.
         end: f64,
     },
-    /// Multiplying β by 1000/T leaves a β that is no longer below 1.
+    /// A β multiplied by 1000/T is not below 1.
     Rescaled {
-        /// Which β: `beta_start` or `beta_end`.
+        /// The name of the parameter: `beta_start` or `beta_end`.
         name: &'static str,
-        /// Its value before rescaling.
+        /// The value before rescaling.
         value: f64,
-        /// Its value after rescaling.
+        /// The value after rescaling.
         rescaled: f64,
         /// T.
         timesteps: usize,
     },
-    /// Betas given one by one belong to one T and cannot be rescaled to another.
+    /// Explicit betas belong to one T and cannot be rescaled to another.
     GivenBetasRescaled,
-    /// The schedule of given betas was chosen, but none were given.
+    /// The rule `given` requires the field `betas`, which is absent.
     BetasMissing,
-    /// The number of given betas is not T.
+    /// The number of explicit betas is not T.
     BetasLength {
         /// T.
         timesteps: usize,
         /// The number of betas.
         found: usize,
     },
-    /// Zero terminal SNR moves √ᾱ between its first and its last value, which therefore must differ.
+    /// Zero terminal SNR rescales √ᾱ by the difference of its first and last value, which must therefore be positive.
     ZeroTerminalSnr {
         /// √ᾱ of the first step.
         first: f64,
         /// √ᾱ of the last step.
         last: f64,
     },
-    /// A number of steps to keep that is zero or larger than the schedule has.
+    /// The number of steps of a respaced schedule is 0 or larger than the length of the original schedule.
     Steps {
-        /// The number of steps asked for.
+        /// The requested number of steps.
         steps: usize,
-        /// The number of steps there are.
+        /// The length of the schedule.
         timesteps: usize,
     },
-    /// The indices to keep are not strictly increasing or run past the end.
+    /// The selected indices are empty, not strictly increasing, or not below the length of the schedule.
     Selection {
-        /// Where in the list of indices.
+        /// The position in the list of indices.
         position: usize,
-        /// The index found there.
+        /// The index at this position.
         index: usize,
-        /// The number of steps there are.
+        /// The length of the schedule.
         timesteps: usize,
     },
 }
@@ -107,13 +107,14 @@ impl Display for ScheduleError {
             Self::GivenBetasRescaled => {
                 write!(f, "rescale_timesteps is true, expected false with given betas: they belong to one T")
             }
-            Self::BetasMissing => write!(f, "betas is absent, expected one value a time step"),
+            Self::BetasMissing => write!(f, "betas is absent, expected one value per timestep"),
             Self::BetasLength { timesteps, found } => {
-                write!(f, "betas has {found} values, expected {timesteps}, one a time step")
+                write!(f, "betas has {found} values, expected {timesteps}, one per timestep")
             }
             Self::ZeroTerminalSnr { first, last } => write!(
                 f,
-                "zero terminal SNR needs sqrt(alpha_bar) to fall: it is {first} at the first step and {last} at the last"
+                "zero terminal SNR: sqrt(alpha_bar) is {first} at the first step and {last} at the last, \
+                 expected a smaller value at the last"
             ),
             Self::Steps { steps, timesteps } => {
                 write!(f, "steps is {steps}, expected 1 to {timesteps}, the number of timesteps")

@@ -1,17 +1,17 @@
 //! Noise schedules of denoising diffusion models, in f64, with no dependency.
 //!
-//! Owns everything about a diffusion process that is a number rather than a tensor: β, ᾱ, the coefficients of the
-//! posterior q(x_{t−1} | x_t, x_0), both fixed variances of the reverse process, the signal-to-noise ratio, and what
-//! happens to them when only a subset of the steps is walked. It leaves out tensors, networks and random numbers.
+//! The crate contains the scalar part of a diffusion process: β, ᾱ, the coefficients of the posterior q(x_{t−1} | x_t,
+//! x_0), both fixed variances of the reverse process, the signal-to-noise ratio, and respaced schedules for sampling
+//! with fewer timesteps. It contains no tensors, networks or random numbers.
 //!
 //! # Convention
-//! Papers count t from 1 to T. Here **index `i` is the paper's t = i + 1**, as in the code that accompanies the
-//! papers: index 0 is the first step that adds noise, index T − 1 the last. "ᾱ before the first step" is 1.
+//! The papers count t from 1 to T. Here **index `i` is the paper's t = i + 1**, as in the code that accompanies the
+//! papers: index 0 is the first step that adds noise, and index T − 1 is the last. ᾱ before the first step is 1.
 //!
 //! # Reading order
-//! [`BetaSchedule`] names a sequence β; [`Schedule`] validates it and holds every coefficient; [`Prediction`] says
-//! what a network's output stands for; [`VarianceKind`] and [`Spacing`] are the choices made when sampling;
-//! [`ScheduleConfig`] is the same as plain data for a configuration file.
+//! [`BetaSchedule`] defines a sequence β. [`Schedule`] validates it and holds all coefficients. [`Prediction`] is what
+//! a network predicts. [`VarianceKind`] and [`Spacing`] are options of sampling. [`ScheduleConfig`] is a schedule as
+//! plain data for a configuration file.
 //!
 //! # Examples
 //! ```
@@ -21,12 +21,12 @@
 //! let schedule = Schedule::new(&BetaSchedule::Linear { start: 1e-4, end: 0.02 }, 1000)?;
 //! assert!(schedule.alpha_bar(999) < 1e-4);
 //!
-//! // Ten of the thousand steps; the network is still told the index in the original schedule.
+//! // Ten of the thousand timesteps. The network still receives the index in the original schedule.
 //! let short = schedule.respaced(10, Spacing::Trailing)?;
 //! assert_eq!(short.timesteps(), [99, 199, 299, 399, 499, 599, 699, 799, 899, 999]);
 //! assert_eq!(short.alpha_bar(9), schedule.alpha_bar(999));
 //!
-//! // What makes no sense is an error that names the value.
+//! // An invalid parameter is an error that contains the value.
 //! let error = Schedule::new(&BetaSchedule::Linear { start: 1e-4, end: 1.5 }, 1000).unwrap_err();
 //! assert_eq!(error.to_string(), "beta_end is 1.5, expected a number in (0, 1)");
 //! # Ok(())
@@ -37,6 +37,7 @@ mod beta_schedule;
 mod cosine;
 mod error;
 mod linear;
+mod max_timesteps;
 mod prediction;
 mod quadratic;
 mod respacing;
@@ -50,14 +51,15 @@ mod zero_terminal_snr;
 
 pub use beta_schedule::BetaSchedule;
 pub use error::ScheduleError;
+pub use max_timesteps::MAX_TIMESTEPS;
 pub use prediction::{Factors, Prediction};
-pub use schedule::{MAX_TIMESTEPS, Schedule};
+pub use schedule::Schedule;
 pub use schedule_config::{BetaScheduleName, ScheduleConfig};
 pub use spacing::Spacing;
 pub use unknown_name::UnknownName;
 pub use variance_kind::VarianceKind;
 
-/// The README's example, run as a test.
+/// The example of the README, compiled and run as a test.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

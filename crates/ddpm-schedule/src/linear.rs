@@ -1,6 +1,7 @@
 //! The linear schedule of Ho et al. 2020, section 4: β evenly spaced.
 
-/// `count` values evenly spaced from `start` to `end`, both included exactly; `[start]` where `count` is 1.
+/// `count` evenly spaced values whose first is exactly `start` and whose last is exactly `end`; `[start]` if `count` is
+/// 1.
 pub(crate) fn linspace(start: f64, end: f64, count: usize) -> Vec<f64> {
     let intervals = count.saturating_sub(1);
     let value = |i: usize| {
@@ -9,7 +10,7 @@ pub(crate) fn linspace(start: f64, end: f64, count: usize) -> Vec<f64> {
     (0..count).map(value).collect()
 }
 
-/// β_t from `start` to `end` in equal steps.
+/// β_t, evenly spaced from `start` to `end`.
 pub(crate) fn betas(start: f64, end: f64, timesteps: usize) -> Vec<f64> {
     linspace(start, end, timesteps)
 }
@@ -19,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_are_exact() {
+    fn first_and_last_values_are_exact() {
         assert_eq!(linspace(0.1, 0.3, 3), [0.1, 0.2, 0.3]);
         assert_eq!(linspace(0.1, 0.7, 1), [0.1]);
         assert_eq!(*betas(1e-4, 0.02, 1000).last().unwrap(), 0.02);

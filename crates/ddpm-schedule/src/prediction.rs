@@ -1,23 +1,24 @@
-//! What a network is trained to predict, and how x_0 and ε follow from it.
+//! What a network predicts, and the coefficients that convert its output to x_0 and ε.
 
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
 use crate::{Schedule, UnknownName};
 
-/// What the network's output stands for. All three say the same of x_t; they differ in where their errors weigh.
+/// What a network predicts. Each prediction determines x_0 and ε of a given x_t; they differ in how an error of the
+/// network is weighted at each timestep.
 ///
-/// With serde: `"epsilon"`, `"x0"`, `"v"`; diffusers' `"sample"` and `"v_prediction"` are read as well.
+/// With serde: `"epsilon"`, `"x0"`, `"v"`. The names in diffusers, `"sample"` and `"v_prediction"`, are also read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Prediction {
-    /// The noise ε (Ho et al. 2020, eq. 11). Says nothing of x_0 where ᾱ_t is 0.
+    /// The noise ε (Ho et al. 2020, eq. 11). It does not determine x_0 where ᾱ_t is 0.
     #[default]
     Epsilon,
     /// The image x_0 itself (Ho et al. 2020, section 3.2).
     #[cfg_attr(feature = "serde", serde(alias = "sample"))]
     X0,
-    /// v = √ᾱ_t ε − √(1 − ᾱ_t) x_0 (Salimans & Ho 2022, section 4): x_0 up to its sign where ᾱ_t is 0, ε where it is 1.
+    /// v = √ᾱ_t ε − √(1 − ᾱ_t) x_0 (Salimans & Ho 2022, section 4). It is −x_0 where ᾱ_t is 0, and ε where ᾱ_t is 1.
     #[cfg_attr(feature = "serde", serde(alias = "v_prediction"))]
     V,
 }
@@ -55,14 +56,14 @@ impl FromStr for Prediction {
     }
 }
 
-/// A pair of factors, of the first and of the second of the two things named where it is returned.
+/// The coefficients (a, b) of a linear combination a · first + b · second of two quantities.
 pub type Factors = (f64, f64);
 
 impl Schedule {
-    /// The output that is right, as factors of (x_0, ε): what the network is trained towards.
+    /// The coefficients of (x_0, ε) in the training target.
     ///
     /// # Panics
-    /// When `i` is not below [`len`](Self::len).
+    /// If `i` is not below [`len`](Self::len).
     pub fn target_factors(&self, prediction: Prediction, i: usize) -> Factors {
         match prediction {
             Prediction::Epsilon => (0.0, 1.0),
@@ -71,19 +72,20 @@ impl Schedule {
         }
     }
 
-    /// x̂_0 as factors of (x_t, output). Those of ε are infinite where ᾱ_t is 0.
+    /// The coefficients of (x_t, output) in predicted x_0. For [`Prediction::Epsilon`] they are infinite where ᾱ_t is
+    /// 0.
     ///
     /// # Panics
-    /// When `i` is not below [`len`](Self::len).
+    /// If `i` is not below [`len`](Self::len).
     ///
     /// # Examples
     /// ```
     /// use ddpm_schedule::{Prediction, Schedule};
     ///
     /// let schedule = Schedule::from_betas(&[0.19]).unwrap();
-    /// // ᾱ = 0.81: of x_t = 0.9 x_0 + √0.19 ε it takes √0.19 ε away and divides by 0.9.
-    /// let (of_x, of_eps) = schedule.x0_factors(Prediction::Epsilon, 0);
-    /// assert!((of_x - 1.0 / 0.9).abs() < 1e-15 && (of_eps + 0.19f64.sqrt() / 0.9).abs() < 1e-15);
+    /// // ᾱ = 0.81 and x_t = 0.9 x_0 + √0.19 ε, so x_0 = (x_t − √0.19 ε) / 0.9.
+    /// let (a, b) = schedule.x0_factors(Prediction::Epsilon, 0);
+    /// assert!((a - 1.0 / 0.9).abs() < 1e-15 && (b + 0.19f64.sqrt() / 0.9).abs() < 1e-15);
     /// ```
     pub fn x0_factors(&self, prediction: Prediction, i: usize) -> Factors {
         let (signal, noise) = (self.sqrt_alpha_bar(i), self.sqrt_one_minus_alpha_bar(i));
@@ -94,10 +96,10 @@ impl Schedule {
         }
     }
 
-    /// ε̂ as factors of (x_t, output). Finite at every step.
+    /// The coefficients of (x_t, output) in predicted ε. They are finite at every step.
     ///
     /// # Panics
-    /// When `i` is not below [`len`](Self::len).
+    /// If `i` is not below [`len`](Self::len).
     pub fn eps_factors(&self, prediction: Prediction, i: usize) -> Factors {
         let (signal, noise) = (self.sqrt_alpha_bar(i), self.sqrt_one_minus_alpha_bar(i));
         match prediction {
@@ -113,19 +115,18 @@ mod tests {
     use super::*;
     use crate::BetaSchedule;
 
-    /// Of any x_0 and ε, the right output gives both back.
     #[test]
-    fn the_right_output_gives_x_0_and_eps_back() {
+    fn x_0_and_eps_follow_from_the_target() {
         let schedule = Schedule::new(&BetaSchedule::Linear { start: 1e-4, end: 0.02 }, 1000).unwrap();
         let (x_0, eps) = (0.3, -1.7);
         for prediction in [Prediction::Epsilon, Prediction::X0, Prediction::V] {
             for i in [0, 1, 500, 999] {
                 let x_t = schedule.sqrt_alpha_bar(i) * x_0 + schedule.sqrt_one_minus_alpha_bar(i) * eps;
-                let of = |(a, b): Factors, x: f64, y: f64| a * x + b * y;
-                let output = of(schedule.target_factors(prediction, i), x_0, eps);
-                let back = [schedule.x0_factors(prediction, i), schedule.eps_factors(prediction, i)];
-                let [found_x0, found_eps] = back.map(|factors| of(factors, x_t, output));
-                // Divided by √ᾱ_T = 6e-3 or √(1 − ᾱ_1) = 0.01.
+                let combine = |(a, b): Factors, x: f64, y: f64| a * x + b * y;
+                let output = combine(schedule.target_factors(prediction, i), x_0, eps);
+                let factors = [schedule.x0_factors(prediction, i), schedule.eps_factors(prediction, i)];
+                let [found_x0, found_eps] = factors.map(|factors| combine(factors, x_t, output));
+                // Rounding errors are divided by √ᾱ_T = 6e-3 or √(1 − ᾱ_1) = 0.01.
                 assert!((found_x0 - x_0).abs() < 1e-12, "{prediction:?} {i}: {found_x0}");
                 assert!((found_eps - eps).abs() < 1e-12, "{prediction:?} {i}: {found_eps}");
             }
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn without_signal_only_eps_says_nothing() {
+    fn without_signal_only_eps_does_not_determine_x_0() {
         let plain = Schedule::new(&BetaSchedule::Linear { start: 1e-4, end: 0.02 }, 1000).unwrap();
         let schedule = plain.with_zero_terminal_snr().unwrap();
         assert!(schedule.x0_factors(Prediction::Epsilon, 999).0.is_infinite());

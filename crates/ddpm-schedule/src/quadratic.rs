@@ -1,8 +1,8 @@
-//! The quadratic schedule, better known today as scaled-linear: √β evenly spaced.
+//! The quadratic or scaled-linear schedule: √β evenly spaced.
 //!
-//! Ho's code calls it `quad`, latent diffusion made it popular, and diffusers calls it `scaled_linear`: all three are
-//! linspace(√β_start, √β_end)², so β is a quadratic function of t. They differ only in the ends that their
-//! users pass (1e-4 → 0.02 in Ho, 8.5e-4 → 0.012 in latent diffusion).
+//! The code of Ho et al. 2020 calls it `quad`, and diffusers calls it `scaled_linear`. Both are
+//! linspace(√β_start, √β_end)², so β is a quadratic function of t. They differ only in the usual ends: 1e-4 and 0.02 in
+//! the code of Ho et al., 8.5e-4 and 0.012 in latent diffusion.
 
 use crate::linear::linspace;
 

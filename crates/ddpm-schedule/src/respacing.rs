@@ -1,16 +1,16 @@
-//! A schedule over a subset of the steps of another.
+//! Respaced schedules: a schedule over a subset of the timesteps of another.
 
 use crate::{Schedule, ScheduleError, Spacing};
 
 impl Schedule {
-    /// The schedule that walks `steps` of this one's steps, chosen by `spacing`.
+    /// The respaced schedule of `steps` timesteps of this one, chosen by `spacing`.
     ///
-    /// The kept steps have the ᾱ they had, to the bit, and β'_i = 1 − ᾱ(t_i)/ᾱ(t_{i−1}) (Nichol & Dhariwal 2021, section 4),
-    /// so every coefficient of the short process follows by the formulas of the long one.
-    /// [`timestep`](Self::timestep) says which index of the original schedule a step has.
+    /// The timesteps keep their ᾱ, bit for bit, and β'_i = 1 − ᾱ(t_i)/ᾱ(t_{i−1}) (Nichol & Dhariwal 2021, section 4).
+    /// All other coefficients follow from these by the usual formulas. [`timestep`](Self::timestep) is the index of a
+    /// step in the original schedule.
     ///
     /// # Errors
-    /// When `steps` is 0 or more than [`len`](Self::len).
+    /// [`ScheduleError::Steps`] if `steps` is 0 or more than [`len`](Self::len).
     pub fn respaced(&self, steps: usize, spacing: Spacing) -> Result<Self, ScheduleError> {
         if steps == 0 || steps > self.len() {
             return Err(ScheduleError::Steps { steps, timesteps: self.len() });
@@ -18,10 +18,11 @@ impl Schedule {
         self.selected(&spacing.indices(self.len(), steps))
     }
 
-    /// The schedule that walks exactly the steps of the given indices of this one.
+    /// The respaced schedule of the timesteps with the given indices.
     ///
     /// # Errors
-    /// When `indices` is empty, is not strictly increasing, or holds an index that is not below [`len`](Self::len).
+    /// [`ScheduleError::Selection`] if `indices` is empty, is not strictly increasing, or contains an index that is not
+    /// below [`len`](Self::len).
     ///
     /// # Examples
     /// ```
@@ -29,7 +30,7 @@ impl Schedule {
     ///
     /// # fn main() -> Result<(), ddpm_schedule::ScheduleError> {
     /// let short = Schedule::from_betas(&[0.1, 0.2, 0.5])?.selected(&[0, 2])?;
-    /// // The second step now does the work of two: 1 − 0.8 · 0.5.
+    /// // The second step combines two steps: β = 1 − 0.8 · 0.5.
     /// assert!((short.beta(1) - 0.6).abs() < 1e-15);
     /// assert_eq!(short.timestep(1), 2);
     /// # Ok(())
@@ -40,25 +41,26 @@ impl Schedule {
         if indices.is_empty() {
             return Err(ScheduleError::Selection { position: 0, index: 0, timesteps });
         }
-        let mut begin = 0;
+        let mut first = 0;
         let mut betas = Vec::with_capacity(indices.len().min(timesteps));
         for (position, &index) in indices.iter().enumerate() {
-            if index < begin || index >= timesteps {
+            if index < first || index >= timesteps {
                 return Err(ScheduleError::Selection { position, index, timesteps });
             }
-            betas.push(merged_beta(&self.betas()[begin..=index]));
-            begin = index + 1;
+            betas.push(merged_beta(&self.betas()[first..=index]));
+            first = index + 1;
         }
         let original = indices.iter().map(|&i| self.timestep(i)).collect();
-        let mut short = Self::from_validated(betas, original, self.original_timesteps())?;
-        // The product of products would round differently from the product: the levels of noise are the same.
-        short.take_noise_levels(self, indices);
-        Ok(short)
+        let mut respaced = Self::from_validated(betas, original, self.original_timesteps())?;
+        // ᾱ is copied, because the product of the new 1 − β would be rounded differently.
+        respaced.copy_noise_levels(self, indices);
+        Ok(respaced)
     }
 }
 
-/// 1 − Π(1 − β) of steps walked at once. Through logarithms, because 1 − ᾱ(t_i)/ᾱ(t_{i−1}) loses the digits of a small
-/// β and is 0/0 where ᾱ has underflowed. Many large β together round to 1, which only a β of 1 among them may be.
+/// 1 − Π(1 − β), the β of one step that combines several. It is computed with logarithms, because 1 − ᾱ(t_i)/ᾱ(t_{i−1})
+/// cancels the digits of a small β and is 0/0 where ᾱ has underflowed. A result that rounds to 1 is replaced by the
+/// largest f64 below 1 unless one of the β is 1.
 fn merged_beta(betas: &[f64]) -> f64 {
     const BELOW_ONE: f64 = 1.0 - f64::EPSILON / 2.0;
     match betas {
@@ -73,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bad_selection_is_named() {
+    fn an_invalid_selection_is_an_error_with_its_position() {
         let schedule = Schedule::from_betas(&[0.1, 0.2, 0.5]).unwrap();
         assert!(schedule.selected(&[]).is_err());
         let error = |indices: &[usize]| schedule.selected(indices).unwrap_err();
@@ -84,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn an_underflowed_alpha_bar_is_no_obstacle() {
+    fn respacing_works_where_alpha_bar_underflows() {
         let schedule = Schedule::from_betas(&[0.999; 400]).unwrap();
         assert_eq!(schedule.alpha_bar(399), 0.0);
         let short = schedule.respaced(200, Spacing::Trailing).unwrap();

@@ -1,18 +1,15 @@
 //! The validated schedule and every coefficient that follows from it.
 
+use crate::max_timesteps::check_timesteps;
 use crate::{BetaSchedule, ScheduleError, VarianceKind};
 
-/// The largest number of steps that a schedule may have. Published models use at most 4,000; the bound keeps a slip in a
-/// configuration from becoming an allocation.
-pub const MAX_TIMESTEPS: usize = 1_000_000;
-
-/// Where diffusers floors β̃, see [`Schedule::floored_posterior_variance`].
+/// The smallest β̃ in diffusers, see [`Schedule::floored_posterior_variance`].
 const VARIANCE_FLOOR: f64 = 1e-20;
 
-/// β_1 … β_T, checked, with everything that the equations need of them.
+/// A noise schedule: validated β_1 … β_T and all coefficients that follow from them.
 ///
-/// Index `i` is the paper's t = i + 1. Each coefficient has two accessors: by index, which panics outside 0..`len` as
-/// indexing a slice does, and as a slice.
+/// Index `i` is the paper's t = i + 1. Each coefficient has two accessors: one for a single index, which panics outside
+/// 0..`len` like slice indexing, and one for the whole slice.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
     timesteps: Vec<usize>,
@@ -31,19 +28,20 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The schedule of `timesteps` steps by the given rule.
+    /// The schedule of `timesteps` steps with the given rule.
     ///
     /// # Errors
-    /// When `timesteps` is 0 or above [`MAX_TIMESTEPS`], when a parameter of the rule is out of its range (each is said
-    /// at [`BetaSchedule`]), or when a β is not in (0, 1) (the last given one may be 1).
+    /// If `timesteps` is 0 or above [`MAX_TIMESTEPS`](crate::MAX_TIMESTEPS), if a parameter of the rule is out of the
+    /// range that [`BetaSchedule`] documents, or if a β is not in (0, 1). The last explicit β may be 1.
     pub fn new(rule: &BetaSchedule, timesteps: usize) -> Result<Self, ScheduleError> {
         Self::from_betas(&rule.betas(timesteps)?)
     }
 
-    /// The schedule of the given β, one a step. The last may be 1, which is zero terminal SNR.
+    /// The schedule of the given β, one per timestep. The last may be 1, which is zero terminal SNR.
     ///
     /// # Errors
-    /// When there are none, more than [`MAX_TIMESTEPS`], or one of them is not a number in (0, 1), nor 1 at the last step.
+    /// If there are none or more than [`MAX_TIMESTEPS`](crate::MAX_TIMESTEPS), or if one of them is not in (0, 1),
+    /// except for a 1 at the last step.
     ///
     /// # Examples
     /// ```
@@ -58,7 +56,8 @@ impl Schedule {
         Self::from_validated(betas.to_vec(), (0..betas.len()).collect(), betas.len())
     }
 
-    /// The schedule of β in (0, 1), or equal to 1 at the last step alone, where it stands for "no signal is left".
+    /// The schedule of `betas`, where `timesteps` are the indices in a schedule of `original_timesteps` steps. β must
+    /// be in (0, 1), or 1 at the last step. The number of steps has been validated.
     pub(crate) fn from_validated(
         betas: Vec<f64>,
         timesteps: Vec<usize>,
@@ -71,8 +70,8 @@ impl Schedule {
         }
         let alphas: Vec<f64> = betas.iter().map(|beta| 1.0 - beta).collect();
         let alpha_bars = running(1.0, &betas, |product, beta| product * (1.0 - beta));
-        // 1 − ᾱ_t = α_t·(1 − ᾱ_{t−1}) + β_t: a sum of positive terms, which keeps the digits that 1 − ᾱ_t cancels. It
-        // rises towards 1; the clamp takes back roundings that say otherwise.
+        // 1 − ᾱ_t = α_t·(1 − ᾱ_{t−1}) + β_t is a sum of positive terms without the cancellation of 1 − ᾱ_t. It
+        // increases towards 1; the clamp keeps it monotonic in spite of rounding.
         let one_minus_alpha_bars = running(0.0, &betas, |rest, beta| ((1.0 - beta) * rest + beta).clamp(rest, 1.0));
 
         let mut schedule = Self {
@@ -94,14 +93,14 @@ impl Schedule {
         Ok(schedule)
     }
 
-    /// Takes ᾱ and 1 − ᾱ of the kept steps from the schedule they were kept of.
-    pub(crate) fn take_noise_levels(&mut self, long: &Self, indices: &[usize]) {
-        self.alpha_bars = indices.iter().map(|&i| long.alpha_bars[i]).collect();
-        self.one_minus_alpha_bars = indices.iter().map(|&i| long.one_minus_alpha_bars[i]).collect();
+    /// Copies ᾱ and 1 − ᾱ of the given indices from the original schedule.
+    pub(crate) fn copy_noise_levels(&mut self, original: &Self, indices: &[usize]) {
+        self.alpha_bars = indices.iter().map(|&i| original.alpha_bars[i]).collect();
+        self.one_minus_alpha_bars = indices.iter().map(|&i| original.one_minus_alpha_bars[i]).collect();
         self.derive();
     }
 
-    /// Everything that follows from β, ᾱ and 1 − ᾱ.
+    /// Computes the coefficients that follow from β, ᾱ and 1 − ᾱ.
     fn derive(&mut self) {
         let steps = 0..self.betas.len();
         let prev =
@@ -111,67 +110,70 @@ impl Schedule {
         self.sqrt_alpha_bars = roots(&self.alpha_bars);
         self.sqrt_one_minus_alpha_bars = roots(&self.one_minus_alpha_bars);
 
-        // Ho et al. 2020, eq. 7: x_0 has √ᾱ_{t−1}·β_t/(1 − ᾱ_t), x_t has √α_t·(1 − ᾱ_{t−1})/(1 − ᾱ_t).
-        let rest_prev: Vec<f64> = prev(&self.one_minus_alpha_bars, 0.0);
-        let rest = &self.one_minus_alpha_bars;
-        let coef_x0 = |i: usize| self.alpha_bars_prev[i].sqrt() * (self.betas[i] / rest[i]);
-        let coef_xt = |i: usize| self.alphas[i].sqrt() * (rest_prev[i] / rest[i]);
+        // Ho et al. 2020, eq. 7. The coefficients are √ᾱ_{t−1}·β_t/(1 − ᾱ_t) for x_0 and √α_t·(1 − ᾱ_{t−1})/(1 − ᾱ_t)
+        // for x_t.
+        let noise_prev: Vec<f64> = prev(&self.one_minus_alpha_bars, 0.0);
+        let noise = &self.one_minus_alpha_bars;
+        let coef_x0 = |i: usize| self.alpha_bars_prev[i].sqrt() * (self.betas[i] / noise[i]);
+        let coef_xt = |i: usize| self.alphas[i].sqrt() * (noise_prev[i] / noise[i]);
         self.posterior_mean_coefs_x0 = steps.clone().map(coef_x0).collect();
         self.posterior_mean_coefs_xt = steps.clone().map(coef_xt).collect();
-        self.posterior_variances = steps.clone().map(|i| self.betas[i] * (rest_prev[i] / rest[i])).collect();
+        self.posterior_variances = steps.clone().map(|i| self.betas[i] * (noise_prev[i] / noise[i])).collect();
 
-        // β̃ is 0 at the first step: the logarithm there is that of the second, or of β where there is no second.
-        let log = |i: usize| self.betas[i].ln() + (rest_prev[i] / rest[i]).ln();
+        // β̃ is 0 at the first step. Its logarithm is replaced by that of the second step, or of β if there is only
+        // one.
+        let log = |i: usize| self.betas[i].ln() + (noise_prev[i] / noise[i]).ln();
         let mut logs: Vec<f64> = steps.map(log).collect();
         logs[0] = logs.get(1).copied().unwrap_or(self.betas[0].ln());
         self.posterior_log_variances_clipped = logs;
     }
 
-    /// The number of steps, at least 1.
+    /// The number of timesteps, at least 1.
     #[expect(clippy::len_without_is_empty, reason = "a schedule is never empty")]
     pub fn len(&self) -> usize {
         self.betas.len()
     }
 
-    /// The index in the original schedule of step `i`, which is what the network is told: `i` itself unless this schedule
-    /// walks a subset of another's steps.
+    /// The index of step `i` in the original schedule, which the network receives. It is `i` itself unless the schedule
+    /// is respaced.
     ///
     /// # Panics
-    /// When `i` is not below [`len`](Self::len).
+    /// If `i` is not below [`len`](Self::len).
     pub fn timestep(&self, i: usize) -> usize {
         self.timesteps[i]
     }
 
-    /// [`timestep`](Self::timestep) of every step, increasing.
+    /// [`timestep`](Self::timestep) of every step, in increasing order.
     pub fn timesteps(&self) -> &[usize] {
         &self.timesteps
     }
 
-    /// The number of steps of the original schedule: [`len`](Self::len) unless this one walks a subset of its steps.
+    /// The number of timesteps of the original schedule. It is [`len`](Self::len) unless the schedule is respaced.
     pub fn original_timesteps(&self) -> usize {
         self.original_timesteps
     }
 
-    /// The signal-to-noise ratio ᾱ_t/(1 − ᾱ_t) of x_t, decreasing in t. Finite; 0 where ᾱ_t is 0.
+    /// The signal-to-noise ratio ᾱ_t/(1 − ᾱ_t) of x_t. It decreases with t and is finite.
     ///
     /// # Panics
-    /// When `i` is not below [`len`](Self::len).
+    /// If `i` is not below [`len`](Self::len).
     pub fn snr(&self, i: usize) -> f64 {
         self.alpha_bars[i] / self.one_minus_alpha_bars[i]
     }
 
-    /// ln ᾱ_t − ln(1 − ᾱ_t): −∞ where ᾱ_t is 0, as at the last step of a zero-terminal-SNR schedule.
+    /// The log-SNR ln ᾱ_t − ln(1 − ᾱ_t). It is −∞ where ᾱ_t is 0, as at the last step of a schedule with zero terminal
+    /// SNR.
     ///
     /// # Panics
-    /// When `i` is not below [`len`](Self::len).
+    /// If `i` is not below [`len`](Self::len).
     pub fn log_snr(&self, i: usize) -> f64 {
         self.alpha_bars[i].ln() - self.one_minus_alpha_bars[i].ln()
     }
 
-    /// The variance σ_t² of the reverse step: β_t or β̃_t. The latter is 0 at index 0.
+    /// The variance σ_t² of the reverse step: β_t or β̃_t. β̃_t is 0 at index 0.
     ///
     /// # Panics
-    /// When `i` is not below [`len`](Self::len).
+    /// If `i` is not below [`len`](Self::len).
     pub fn variance(&self, kind: VarianceKind, i: usize) -> f64 {
         match kind {
             VarianceKind::FixedLarge => self.betas[i],
@@ -179,11 +181,11 @@ impl Schedule {
         }
     }
 
-    /// ln σ_t², finite at every step: at index 0 it is ln β̃ of index 1 for **both** kinds, as in Ho's code. The first
-    /// step adds no noise, but its likelihood (L_0) needs a width, and β_1 or 0 would be the wrong one.
+    /// ln σ_t², finite at every step. At index 0 it is ln β̃ of index 1 for **both** kinds, as in the code of Ho et
+    /// al.: the last sampling step adds no noise, but its likelihood (L_0) needs a positive variance.
     ///
     /// # Panics
-    /// When `i` is not below [`len`](Self::len).
+    /// If `i` is not below [`len`](Self::len).
     pub fn log_variance_clipped(&self, kind: VarianceKind, i: usize) -> f64 {
         match kind {
             VarianceKind::FixedLarge if i > 0 => self.betas[i].ln(),
@@ -191,16 +193,16 @@ impl Schedule {
         }
     }
 
-    /// β̃_t, at least 1e-20: the variance `fixed_small` of diffusers, whose logarithm is finite at index 0 as well.
+    /// β̃_t, at least 1e-20: the variance `fixed_small` of diffusers, whose logarithm is finite at index 0 too.
     ///
     /// # Panics
-    /// When `i` is not below [`len`](Self::len).
+    /// If `i` is not below [`len`](Self::len).
     pub fn floored_posterior_variance(&self, i: usize) -> f64 {
         self.posterior_variances[i].max(VARIANCE_FLOOR)
     }
 }
 
-/// Two accessors a coefficient: of one index and of all.
+/// Defines the two accessors of each coefficient: for one index and for the whole slice.
 macro_rules! coefficients {
     ($($(#[doc = $doc:literal])+ $one:ident, $all:ident;)+) => {
         impl Schedule {
@@ -208,7 +210,7 @@ macro_rules! coefficients {
                 $(#[doc = $doc])+
                 ///
                 /// # Panics
-                /// When `i` is not below [`len`](Self::len).
+                /// If `i` is not below [`len`](Self::len).
                 pub fn $one(&self, i: usize) -> f64 {
                     self.$all[i]
                 }
@@ -227,36 +229,30 @@ coefficients! {
     beta, betas;
     /// α_t = 1 − β_t.
     alpha, alphas;
-    /// ᾱ_t = Π α_s over s ≤ t (Ho et al. 2020, below eq. 3): the share of the variance of x_t that is signal.
+    /// ᾱ_t = Π α_s over s ≤ t (Ho et al. 2020, below eq. 3), the factor of x_0² in the second moment of x_t.
     alpha_bar, alpha_bars;
-    /// ᾱ_{t−1}; 1 at index 0.
+    /// ᾱ_{t−1}, which is 1 at index 0.
     alpha_bar_prev, alpha_bars_prev;
     /// 1 − ᾱ_t, the variance of q(x_t | x_0), computed without cancellation.
     one_minus_alpha_bar, one_minus_alpha_bars;
-    /// √ᾱ_t, the factor of x_0 in x_t (Ho et al. 2020, eq. 4).
+    /// √ᾱ_t, the coefficient of x_0 in x_t (Ho et al. 2020, eq. 4).
     sqrt_alpha_bar, sqrt_alpha_bars;
-    /// √(1 − ᾱ_t), the factor of ε in x_t (Ho et al. 2020, eq. 4).
+    /// √(1 − ᾱ_t), the coefficient of ε in x_t (Ho et al. 2020, eq. 4).
     sqrt_one_minus_alpha_bar, sqrt_one_minus_alpha_bars;
-    /// √ᾱ_{t−1}·β_t/(1 − ᾱ_t), the factor of x_0 in the mean of q(x_{t−1} | x_t, x_0) (eq. 7); 1 at index 0.
+    /// √ᾱ_{t−1}·β_t/(1 − ᾱ_t), the coefficient of x_0 in the mean of q(x_{t−1} | x_t, x_0) (Ho et al. 2020, eq. 7); 1
+    /// at index 0.
     posterior_mean_coef_x0, posterior_mean_coefs_x0;
-    /// √α_t·(1 − ᾱ_{t−1})/(1 − ᾱ_t), the factor of x_t in the mean of q(x_{t−1} | x_t, x_0) (eq. 7); 0 at index 0.
+    /// √α_t·(1 − ᾱ_{t−1})/(1 − ᾱ_t), the coefficient of x_t in the mean of q(x_{t−1} | x_t, x_0) (Ho et al. 2020, eq.
+    /// 7); 0 at index 0.
     posterior_mean_coef_xt, posterior_mean_coefs_xt;
-    /// β̃_t = (1 − ᾱ_{t−1})/(1 − ᾱ_t)·β_t, the variance of q(x_{t−1} | x_t, x_0) (eq. 7); 0 at index 0.
+    /// β̃_t = (1 − ᾱ_{t−1})/(1 − ᾱ_t)·β_t, the variance of q(x_{t−1} | x_t, x_0) (Ho et al. 2020, eq. 7); 0 at index 0.
     posterior_variance, posterior_variances;
-    /// ln β̃_t, with the value of index 1 at index 0, where β̃ is 0 (Ho's code; ln β_1 where there is one step only).
+    /// ln β̃_t, with the value of index 1 at index 0, where β̃ is 0 (the code of Ho et al. 2020); ln β_1 for a single
+    /// step.
     posterior_log_variance_clipped, posterior_log_variances_clipped;
 }
 
-/// Refuses T = 0 and a T that is surely a mistake.
-pub(crate) fn check_timesteps(timesteps: usize) -> Result<(), ScheduleError> {
-    match timesteps {
-        0 => Err(ScheduleError::NoTimesteps),
-        1..=MAX_TIMESTEPS => Ok(()),
-        _ => Err(ScheduleError::TooManyTimesteps { timesteps, max: MAX_TIMESTEPS }),
-    }
-}
-
-/// The values of a recurrence over `items`.
+/// The values of the recurrence `next` over `items`, without the initial value `first`.
 fn running(first: f64, items: &[f64], next: impl Fn(f64, f64) -> f64) -> Vec<f64> {
     let step = |state: &mut f64, item: &f64| {
         *state = next(*state, *item);

@@ -1,4 +1,4 @@
-//! The schedule as plain data with flat fields, as a configuration file has it.
+//! A schedule as plain data with flat fields, for configuration files.
 
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
@@ -7,8 +7,8 @@ use crate::{BetaSchedule, Schedule, ScheduleError, UnknownName};
 
 /// The name of a [`BetaSchedule`], without its parameters.
 ///
-/// With serde: `"linear"`, `"scaled-linear"`, `"quadratic"`, `"cosine"`, `"sigmoid"`, `"given"`; `"scaled_linear"` is
-/// read as well.
+/// With serde: `"linear"`, `"scaled-linear"`, `"quadratic"`, `"cosine"`, `"sigmoid"`, `"given"`. `"scaled_linear"` is
+/// also read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum BetaScheduleName {
@@ -67,11 +67,11 @@ impl FromStr for BetaScheduleName {
     }
 }
 
-/// A schedule as a configuration file has it. An absent parameter has the published value that its field names;
-/// [`resolved`](Self::resolved) writes it out.
+/// A schedule in a configuration file. An absent parameter has the published value that the documentation of its field
+/// states; [`resolved`](Self::resolved) fills it in.
 ///
-/// A parameter that the chosen rule does not read is kept and has no effect, so that switching `beta_schedule` is a
-/// change of one key; [`unused_fields`](Self::unused_fields) tells which they are.
+/// A parameter that the chosen rule does not read has no effect, so `beta_schedule` can be changed without changing
+/// other keys. [`unused_fields`](Self::unused_fields) returns the names of these parameters.
 ///
 /// # Examples
 /// With feature `serde`, in TOML:
@@ -84,35 +84,36 @@ impl FromStr for BetaScheduleName {
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct ScheduleConfig {
-    /// T, 1 to [`MAX_TIMESTEPS`](crate::MAX_TIMESTEPS).
+    /// T, from 1 to [`MAX_TIMESTEPS`](crate::MAX_TIMESTEPS).
     pub timesteps: usize,
     /// The rule for β.
     pub beta_schedule: BetaScheduleName,
-    /// β_1; absent: 1e-4 (Ho et al. 2020).
+    /// β_1. Default: 1e-4 (Ho et al. 2020).
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub beta_start: Option<f64>,
-    /// β_T; absent: 0.02 (Ho et al. 2020).
+    /// β_T. Default: 0.02 (Ho et al. 2020).
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub beta_end: Option<f64>,
-    /// s of the cosine; absent: 0.008 (Nichol & Dhariwal 2021).
+    /// s of the cosine rule. Default: 0.008 (Nichol & Dhariwal 2021).
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub cosine_offset: Option<f64>,
-    /// The largest β of the cosine; absent: 0.999 (Nichol & Dhariwal 2021).
+    /// The largest β of the cosine rule. Default: 0.999 (Nichol & Dhariwal 2021).
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub max_beta: Option<f64>,
-    /// Every β, one a step, for `beta_schedule = "given"`.
+    /// All β, one per timestep, for `beta_schedule = "given"`.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub betas: Option<Vec<f64>>,
-    /// Multiply β by 1000/T, see [`BetaSchedule::rescaled_to`]; absent: no, as Ho et al.
+    /// Whether β is multiplied by 1000/T, see [`BetaSchedule::rescaled_to`]. Default: `false` (Ho et al. 2020).
     #[cfg_attr(feature = "serde", serde(default))]
     pub rescale_timesteps: bool,
-    /// Move ᾱ_T to 0, see [`Schedule::with_zero_terminal_snr`]; absent: no, as Ho et al.
+    /// Whether β is rescaled such that ᾱ_T = 0, see [`Schedule::with_zero_terminal_snr`]. Default: `false` (Ho et al.
+    /// 2020).
     #[cfg_attr(feature = "serde", serde(default))]
     pub zero_terminal_snr: bool,
 }
 
 impl ScheduleConfig {
-    /// `timesteps` steps by the rule of that name with published parameters, neither rescaled nor moved.
+    /// A configuration of `timesteps` steps with the given rule. All other fields have their defaults.
     pub fn new(beta_schedule: BetaScheduleName, timesteps: usize) -> Self {
         Self {
             timesteps,
@@ -127,11 +128,11 @@ impl ScheduleConfig {
         }
     }
 
-    /// The schedule, validated.
+    /// Builds the schedule.
     ///
     /// # Errors
-    /// Those of [`Schedule::new`], of [`BetaSchedule::rescaled_to`] and of [`Schedule::with_zero_terminal_snr`] where
-    /// those are asked for; [`ScheduleError::BetasMissing`] when the betas are to be given and are not.
+    /// The errors of [`rule`](Self::rule), [`Schedule::new`], [`BetaSchedule::rescaled_to`] and
+    /// [`Schedule::with_zero_terminal_snr`], as far as the configuration uses them.
     ///
     /// # Examples
     /// ```
@@ -148,10 +149,10 @@ impl ScheduleConfig {
         if self.zero_terminal_snr { schedule.with_zero_terminal_snr() } else { Ok(schedule) }
     }
 
-    /// The rule for β, before any rescaling.
+    /// The rule for β with its parameters, before any rescaling.
     ///
     /// # Errors
-    /// [`ScheduleError::BetasMissing`] when the betas are to be given and are not.
+    /// [`ScheduleError::BetasMissing`] if the rule is `given` and `betas` is absent.
     pub fn rule(&self) -> Result<BetaSchedule, ScheduleError> {
         let (start, end) = (self.beta_start.unwrap_or(1e-4), self.beta_end.unwrap_or(0.02));
         Ok(match self.beta_schedule {
@@ -169,10 +170,10 @@ impl ScheduleConfig {
         })
     }
 
-    /// The same with every parameter that the rule reads written out, and the others left away.
+    /// The same configuration, in which all parameters that the rule reads are set and all others are absent.
     ///
     /// # Errors
-    /// Those of [`rule`](Self::rule).
+    /// The errors of [`rule`](Self::rule).
     pub fn resolved(&self) -> Result<Self, ScheduleError> {
         let bare = Self {
             rescale_timesteps: self.rescale_timesteps,
@@ -191,7 +192,7 @@ impl ScheduleConfig {
         })
     }
 
-    /// The names of the parameters that are set although the chosen rule does not read them.
+    /// The names of the parameters that are set but not read by the chosen rule.
     pub fn unused_fields(&self) -> Vec<&'static str> {
         use BetaScheduleName::{Cosine, Given};
         let ends = !matches!(self.beta_schedule, Cosine | Given);
@@ -215,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn absent_parameters_are_the_published_ones() {
+    fn absent_parameters_have_published_values() {
         let resolved = ScheduleConfig::new(BetaScheduleName::Linear, 10).resolved().unwrap();
         assert_eq!((resolved.beta_start, resolved.beta_end), (Some(1e-4), Some(0.02)));
         let resolved = ScheduleConfig::new(BetaScheduleName::Cosine, 10).resolved().unwrap();
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn switching_the_rule_is_one_change() {
+    fn the_rule_can_be_changed_alone() {
         let linear = ScheduleConfig::new(BetaScheduleName::Linear, 10).resolved().unwrap();
         let cosine = ScheduleConfig { beta_schedule: BetaScheduleName::Cosine, ..linear.clone() };
         assert_eq!(linear.unused_fields(), [""; 0]);
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn given_betas_have_to_be_given_and_to_fit() {
+    fn given_betas_must_be_present_and_one_per_timestep() {
         let config = ScheduleConfig::new(BetaScheduleName::Given, 2);
         assert_eq!(config.build(), Err(ScheduleError::BetasMissing));
         let config = ScheduleConfig { betas: Some(vec![0.1, 0.2]), ..config };

@@ -1,24 +1,25 @@
-//! Which steps are kept when fewer are walked than the schedule has.
+//! The timesteps of a respaced schedule.
 
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
 use crate::UnknownName;
 
-/// How the kept steps lie among the original ones (Lin et al. 2024, table 2).
+/// How the timesteps of a respaced schedule are chosen from the original ones (Lin et al. 2024, table 2).
 ///
 /// With serde: `"leading"`, `"trailing"`, `"linspace"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Spacing {
-    /// Every ⌊T/S⌋-th index from 0. Leaves out the last ones: 10 of 1000 are 0, 100, … 900.
+    /// Every ⌊T/S⌋-th index, beginning with 0. The last indices are omitted: 10 of 1000 are 0, 100, … 900.
     Leading,
-    /// Back from the last index in steps of T/S, rounded. Leaves out the first ones: 10 of 1000 are 99, 199, … 999.
+    /// Every T/S-th index, counted back from the last and rounded. The first indices are omitted: 10 of 1000 are 99,
+    /// 199, … 999.
     Trailing,
-    /// Evenly from the first index to the last, rounded: 10 of 1000 are 0, 111, … 999.
+    /// Evenly spaced from the first index to the last, rounded: 10 of 1000 are 0, 111, … 999.
     ///
-    /// DIFFERENCE: one step is the last index, where numpy's `linspace` gives the first. A single step has to begin
-    /// where x_T is.
+    /// DIFFERENCE: a single step is at the last index, whereas `linspace` of numpy gives the first. A single step has
+    /// to start from x_T.
     Linspace,
 }
 
@@ -56,21 +57,21 @@ impl FromStr for Spacing {
 }
 
 impl Spacing {
-    /// The kept indices, increasing. `steps` is in 1..=`timesteps`, which the caller has checked; then no two are
-    /// equal, for they are at least 1 apart before rounding.
+    /// The selected indices in increasing order. The caller has checked that `steps` is in 1..=`timesteps`. Then the
+    /// indices are distinct, because they are at least 1 apart before rounding.
     pub(crate) fn indices(self, timesteps: usize, steps: usize) -> Vec<usize> {
         let (total, count) = (timesteps as f64, steps as f64);
-        // Ties go to even, as in numpy, on which the reference implementations of the spacings rest.
+        // Ties are rounded to even, as in numpy, which the reference implementations use.
         match self {
             Self::Leading => (0..steps).map(|i| i * (timesteps / steps)).collect(),
             Self::Trailing => {
-                let kept = |back: usize| (total - back as f64 * (total / count)).round_ties_even() as usize - 1;
-                (0..steps).rev().map(kept).collect()
+                let index = |back: usize| (total - back as f64 * (total / count)).round_ties_even() as usize - 1;
+                (0..steps).rev().map(index).collect()
             }
             Self::Linspace if steps == 1 => vec![timesteps - 1],
             Self::Linspace => {
-                let kept = |i: usize| (i as f64 * ((total - 1.0) / (count - 1.0))).round_ties_even() as usize;
-                (0..steps).map(kept).collect()
+                let index = |i: usize| (i as f64 * ((total - 1.0) / (count - 1.0))).round_ties_even() as usize;
+                (0..steps).map(index).collect()
             }
         }
     }
@@ -92,7 +93,7 @@ mod tests {
         assert_eq!(Spacing::Leading.indices(10, 3), [0, 3, 6]);
         assert_eq!(Spacing::Trailing.indices(10, 3), [2, 6, 9]);
         assert_eq!(Spacing::Linspace.indices(10, 3), [0, 4, 9]);
-        // 1000/16 is 62.5: ties go to even.
+        // 1000/16 is 62.5; ties are rounded to even.
         assert_eq!(Spacing::Trailing.indices(1000, 16)[12..], [811, 874, 937, 999]);
     }
 
@@ -101,7 +102,7 @@ mod tests {
         assert_eq!(Spacing::Leading.indices(10, 1), [0]);
         assert_eq!(Spacing::Trailing.indices(10, 1), [9]);
         assert_eq!(Spacing::Linspace.indices(10, 1), [9]);
-        for spacing in [Spacing::Leading, Spacing::Trailing, Spacing::Linspace] {
+        for spacing in Spacing::ALL {
             assert_eq!(spacing.indices(7, 7), [0, 1, 2, 3, 4, 5, 6]);
         }
     }

@@ -1,19 +1,19 @@
-//! Rescaling of β so that nothing of x_0 is left at the last step.
+//! Rescaling of β to zero terminal SNR.
 
 use crate::{Schedule, ScheduleError};
 
 impl Schedule {
-    /// This schedule moved and stretched so that ᾱ_T = 0 (Lin et al. 2024, algorithm 1):
-    /// √ᾱ_t ← (√ᾱ_t − √ᾱ_T)·√ᾱ_1/(√ᾱ_1 − √ᾱ_T), the first step unchanged.
+    /// This schedule with √ᾱ shifted and scaled such that ᾱ_T = 0 (Lin et al. 2024, algorithm 1):
+    /// √ᾱ_t ← (√ᾱ_t − √ᾱ_T)·√ᾱ_1/(√ᾱ_1 − √ᾱ_T). The first step remains unchanged.
     ///
-    /// Then β_T is exactly 1, the one place where that is allowed, and at the last index: α, ᾱ, √ᾱ, the SNR and the
-    /// posterior's coefficient of x_t are 0, its coefficient of x_0 and its variance are those of q(x_{T−1} | x_0), all
-    /// of them finite. The log-SNR alone is −∞. The steps before the last are as finite as ever.
+    /// β_T is exactly 1. At the last index α, ᾱ, √ᾱ, the SNR and the posterior's coefficient of x_t are 0; the
+    /// coefficient of x_0 and the variance are those of q(x_{T−1} | x_0). All coefficients are finite except the
+    /// log-SNR of the last step, which is −∞.
     ///
-    /// ε says nothing about x_0 at a step without signal: a model that predicts ε cannot begin there.
+    /// Without signal, ε does not determine x_0. Therefore a model that predicts ε cannot sample from the last step.
     ///
     /// # Errors
-    /// When √ᾱ of the first and the last step are equal, as with a single step.
+    /// [`ScheduleError::ZeroTerminalSnr`] if √ᾱ of the first and the last step are equal, as with a single step.
     ///
     /// # Examples
     /// ```
@@ -33,8 +33,8 @@ impl Schedule {
         if first - last <= 0.0 {
             return Err(ScheduleError::ZeroTerminalSnr { first, last });
         }
-        let moved = roots.iter().map(|root| (root - last) * (first / (first - last)));
-        let alpha_bars: Vec<f64> = moved.map(|root| root * root).collect();
+        let shifted = roots.iter().map(|root| (root - last) * (first / (first - last)));
+        let alpha_bars: Vec<f64> = shifted.map(|root| root * root).collect();
 
         let mut betas = vec![self.beta(0)];
         betas.extend(alpha_bars.windows(2).map(|pair| 1.0 - pair[1] / pair[0]));
@@ -47,18 +47,18 @@ mod tests {
     use crate::{BetaSchedule, Schedule};
 
     #[test]
-    fn already_zero_stays() {
+    fn zero_terminal_snr_is_idempotent() {
         let linear = Schedule::new(&BetaSchedule::Linear { start: 1e-4, end: 0.02 }, 1000).unwrap();
         let zero = linear.with_zero_terminal_snr().unwrap();
         let again = zero.with_zero_terminal_snr().unwrap();
         for i in 0..1000 {
-            // Errors of ᾱ of 1e-16 a step, over a thousand steps, divided by differences of order β ≥ 1e-4.
+            // Rounding errors of ᾱ of 1e-16 per step, over a thousand steps, divided by differences of order β ≥ 1e-4.
             assert!((zero.beta(i) - again.beta(i)).abs() < 1e-9, "{i}");
         }
     }
 
     #[test]
-    fn one_step_is_refused() {
+    fn a_single_step_is_an_error() {
         let one = Schedule::from_betas(&[0.5]).unwrap();
         let message = one.with_zero_terminal_snr().unwrap_err().to_string();
         assert!(message.contains("0.7071067811865"), "{message}");

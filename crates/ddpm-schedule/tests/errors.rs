@@ -1,4 +1,4 @@
-//! Every value that makes no sense is an error that names it.
+//! Invalid values are errors whose messages contain the value and the expected range.
 
 use ddpm_schedule::{BetaSchedule, BetaScheduleName, Schedule, ScheduleConfig, ScheduleError, Spacing};
 
@@ -37,7 +37,7 @@ fn ends() {
         let max_beta = BetaSchedule::Cosine { offset: 0.008, max_beta: value };
         check(Schedule::new(&max_beta, 10), &format!("max_beta is {text}, expected a number in (0, 1)"));
         check(Schedule::from_betas(&[value, 0.1]), &format!("beta[0] is {text}, expected a number in (0, 1)"));
-        // The last one may be 1: no signal is left.
+        // The last β may be 1, which is zero terminal SNR.
         if value != 1.0 {
             check(Schedule::from_betas(&[0.1, value]), &format!("beta[1] is {text}, expected a number in (0, 1)"));
             let given = BetaSchedule::Given { betas: vec![value] };
@@ -60,7 +60,7 @@ fn cosine_offset() {
         let rule = BetaSchedule::Cosine { offset, max_beta: 0.999 };
         check(Schedule::new(&rule, 10), &format!("cosine_offset is {text}, expected a finite number, at least 0"));
     }
-    // So large that cos² no longer changes: β is 0.
+    // The offset is so large that cos² is constant, so β is 0.
     let rule = BetaSchedule::Cosine { offset: 1e300, max_beta: 0.999 };
     check(Schedule::new(&rule, 10), "beta[0] is 0, expected a number in (0, 1)");
 }
@@ -91,15 +91,15 @@ fn rescaling_too_few_steps() {
     check(config(20).build(), expected);
     check(config(1).build(), "beta_end = 0.02 rescaled by 1000/1 is 20, expected below 1: use more than 20 timesteps");
     assert!(config(21).build().is_ok());
-    // A bad value is reported as what it is, not as a consequence of rescaling.
+    // An invalid value is reported itself, not as a consequence of rescaling.
     let nan = ScheduleConfig { beta_end: Some(f64::NAN), ..config(500) };
     check(nan.build(), "beta_end is NaN, expected a number in (0, 1)");
 }
 
 #[test]
-fn steps_to_keep() {
+fn steps_of_a_respaced_schedule() {
     let schedule = Schedule::from_betas(&[0.1; 8]).unwrap();
-    for spacing in [Spacing::Leading, Spacing::Trailing, Spacing::Linspace] {
+    for spacing in Spacing::ALL.iter().copied() {
         check(schedule.respaced(0, spacing), "steps is 0, expected 1 to 8, the number of timesteps");
         check(schedule.respaced(9, spacing), "steps is 9, expected 1 to 8, the number of timesteps");
         assert!(schedule.respaced(usize::MAX, spacing).is_err());

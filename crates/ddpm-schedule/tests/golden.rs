@@ -1,7 +1,8 @@
-//! Published values. A tolerance is one unit of the last digit given, for values that were computed in double precision.
+//! Published values. The tolerance is one unit of the last given digit for values that were computed in double
+//! precision.
 //!
-//! Some values of diffusers come out of its single precision: they are met within what that loses, and their double
-//! precision neighbours, computed with 50 decimal digits, to the last digit.
+//! diffusers computes in single precision. Its values are compared with the tolerance of that precision, and the same
+//! values computed with 50 decimal digits are compared to the last digit.
 
 use ddpm_schedule::{BetaSchedule, Schedule, VarianceKind};
 
@@ -13,8 +14,9 @@ fn check(actual: f64, expected: f64, digits: i32) {
     assert!((actual - expected).abs() <= unit, "{actual:e} is not {expected:e} to {digits} digits");
 }
 
-/// A value of single precision. β̃ there takes β to be 1 − ᾱ_t/ᾱ_{t−1}, a rounding of 2⁻²⁴ in a number of about 0.01:
-/// 6e-6 of it. A product of a thousand factors rounds a thousand times at random: √1000·2⁻²⁴ = 2e-6.
+/// Compares with a value of single precision. β̃ of diffusers uses β = 1 − ᾱ_t/ᾱ_{t−1}, which has a rounding error of
+/// 2⁻²⁴ in a number of about 0.01, a relative error of 6e-6. A product of a thousand factors has a random rounding
+/// error of √1000·2⁻²⁴ = 2e-6.
 #[track_caller]
 fn check_single(actual: f64, expected: f64) {
     assert!((actual / expected - 1.0).abs() < 6e-6, "{actual:e} is not {expected:e} in single precision");
@@ -25,7 +27,7 @@ fn linear() -> Schedule {
 }
 
 #[test]
-fn linear_of_ho() {
+fn linear_of_ho_et_al() {
     let schedule = linear();
     check(schedule.alpha_bar(999), 4.0358297654e-5, 11);
     check(schedule.alpha_bar(499), 7.8587242882e-2, 11);

@@ -1,9 +1,9 @@
-//! Identities that hold for every schedule.
+//! Identities that hold for all schedules.
 
 use ddpm_schedule::{BetaSchedule, Schedule, Spacing, VarianceKind};
 use proptest::prelude::*;
 
-/// Any rule that is valid, with its number of steps.
+/// Valid rules, each with a number of timesteps.
 fn rules() -> impl Strategy<Value = (BetaSchedule, usize)> {
     let ends = (1e-6..0.5f64, 1e-6..0.5f64).prop_map(|(a, b)| (a.min(b), a.max(b)));
     let rule = prop_oneof![
@@ -19,7 +19,7 @@ fn spacings() -> impl Strategy<Value = Spacing> {
     prop_oneof![Just(Spacing::Leading), Just(Spacing::Trailing), Just(Spacing::Linspace)]
 }
 
-/// `a` equals `b` up to `ulps` roundings.
+/// Whether `a` equals `b` up to `ulps` rounding errors.
 fn close(a: f64, b: f64, ulps: f64) -> bool {
     (a - b).abs() <= ulps * f64::EPSILON * a.abs().max(b.abs())
 }
@@ -28,15 +28,15 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn signal_falls_and_signal_and_noise_are_one((rule, timesteps) in rules()) {
+    fn alpha_bar_decreases_and_signal_and_noise_add_up_to_one((rule, timesteps) in rules()) {
         let schedule = Schedule::new(&rule, timesteps).unwrap();
         prop_assert_eq!(schedule.len(), timesteps);
         for i in 0..timesteps {
-            // Strictly, until ᾱ underflows: below 1e-300 its digits run out.
+            // ᾱ decreases strictly until it underflows; below 1e-300 it has fewer digits.
             prop_assert!(schedule.alpha_bar(i) < schedule.alpha_bar_prev(i) || schedule.alpha_bar_prev(i) < 1e-300);
             prop_assert!(i == 0 || schedule.alpha_bar_prev(i) == schedule.alpha_bar(i - 1));
             let (signal, noise) = (schedule.sqrt_alpha_bar(i), schedule.sqrt_one_minus_alpha_bar(i));
-            // Each step rounds the product and the sum once or twice.
+            // Each step has one or two rounding errors in the product and in the sum.
             prop_assert!(close(signal.powi(2) + noise.powi(2), 1.0, 4.0 * (i + 2) as f64));
             prop_assert!(i == 0 || schedule.snr(i) < schedule.snr(i - 1) || schedule.snr(i - 1) < 1e-300);
         }
@@ -65,15 +65,15 @@ proptest! {
         }
     }
 
-    /// The mean of the posterior, put into the mean of x_{t−1} given x_0: √ᾱ_{t−1} = c_0 + c_t·√ᾱ_t, and the same for the
-    /// variance: 1 − ᾱ_{t−1} = c_t²·(1 − ᾱ_t) + β̃_t. Together they determine q(x_{t−1} | x_t, x_0).
+    /// The posterior is consistent with the marginals: the means satisfy √ᾱ_{t−1} = c_0 + c_t·√ᾱ_t, and the variances
+    /// 1 − ᾱ_{t−1} = c_t²·(1 − ᾱ_t) + β̃_t. Together they determine q(x_{t−1} | x_t, x_0).
     #[test]
     fn posterior_and_marginals_agree((rule, timesteps) in rules()) {
         let schedule = Schedule::new(&rule, timesteps).unwrap();
         for i in 0..timesteps {
             let (c_0, c_t) = (schedule.posterior_mean_coef_x0(i), schedule.posterior_mean_coef_xt(i));
             let mean = c_0 + c_t * schedule.sqrt_alpha_bar(i);
-            // Errors of ᾱ grow by a rounding a step; below 1e-150 its digits run out, for ᾱ = 1e-300.
+            // The error of ᾱ grows by one rounding error per step. Below √ᾱ = 1e-150, ᾱ = 1e-300 has fewer digits.
             let expected = schedule.alpha_bar_prev(i).sqrt();
             prop_assert!(expected < 1e-150 || close(mean, expected, 8.0 * (i + 2) as f64), "mean at {i}");
             let variance = c_t.powi(2) * schedule.one_minus_alpha_bar(i) + schedule.posterior_variance(i);
@@ -85,13 +85,13 @@ proptest! {
     }
 
     #[test]
-    fn the_small_variance_is_the_smaller((rule, timesteps) in rules()) {
+    fn the_small_variance_is_at_most_the_large_one((rule, timesteps) in rules()) {
         let schedule = Schedule::new(&rule, timesteps).unwrap();
         for i in 0..timesteps {
             let small = schedule.variance(VarianceKind::FixedSmall, i);
             prop_assert!(small <= schedule.variance(VarianceKind::FixedLarge, i));
             let log = schedule.posterior_log_variance_clipped(i);
-            // Two logarithms of up to 15 against one: errors of their last digits.
+            // Two logarithms of magnitude up to 15 against one, with rounding errors in their last digits.
             prop_assert!(i == 0 || (log - small.ln()).abs() < 1e-13);
         }
     }
@@ -102,16 +102,16 @@ proptest! {
     ) {
         let schedule = Schedule::new(&rule, timesteps).unwrap();
         let steps = 1 + (share * (timesteps - 1) as f64) as usize;
-        let short = schedule.respaced(steps, spacing).unwrap();
-        prop_assert_eq!(short.len(), steps);
-        prop_assert_eq!(short.original_timesteps(), timesteps);
-        prop_assert!(short.timesteps().windows(2).all(|w| w[0] < w[1]));
+        let respaced = schedule.respaced(steps, spacing).unwrap();
+        prop_assert_eq!(respaced.len(), steps);
+        prop_assert_eq!(respaced.original_timesteps(), timesteps);
+        prop_assert!(respaced.timesteps().windows(2).all(|w| w[0] < w[1]));
         for i in 0..steps {
-            prop_assert_eq!(short.alpha_bar(i), schedule.alpha_bar(short.timestep(i)));
-            let product = short.alpha_bar_prev(i) * short.alpha(i);
-            // β' is what leads from one kept ᾱ to the next. α' near 0 has the absolute error of β' near 1.
-            let error = (product - short.alpha_bar(i)).abs();
-            prop_assert!(error <= 1e-12 * short.alpha_bar_prev(i) + 1e-300, "{i}: {error}");
+            prop_assert_eq!(respaced.alpha_bar(i), schedule.alpha_bar(respaced.timestep(i)));
+            let product = respaced.alpha_bar_prev(i) * respaced.alpha(i);
+            // β' is the step from one selected ᾱ to the next. α' near 0 has the absolute error of β' near 1.
+            let error = (product - respaced.alpha_bar(i)).abs();
+            prop_assert!(error <= 1e-12 * respaced.alpha_bar_prev(i) + 1e-300, "{i}: {error}");
         }
     }
 

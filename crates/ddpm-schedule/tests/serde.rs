@@ -1,4 +1,4 @@
-//! The plain data as a configuration file has it.
+//! The serialized form of schedules and of the enums, and the names of the enums.
 
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
@@ -31,7 +31,7 @@ fn a_config_round_trips() {
 }
 
 #[test]
-fn a_misspelt_field_is_refused() {
+fn an_unknown_field_is_an_error() {
     let json = r#"{"timesteps": 1000, "beta_schedule": "linear", "beta_stop": 0.02}"#;
     let error = serde_json::from_str::<ScheduleConfig>(json).unwrap_err().to_string();
     assert!(error.contains("beta_stop"), "{error}");
@@ -52,7 +52,7 @@ fn names_of_other_libraries_are_read() {
 }
 
 #[test]
-fn a_rule_is_tagged() {
+fn a_rule_is_internally_tagged() {
     let rule = BetaSchedule::Cosine { offset: 0.008, max_beta: 0.999 };
     let json = serde_json::to_string(&rule).unwrap();
     assert_eq!(json, r#"{"kind":"cosine","offset":0.008,"max_beta":0.999}"#);

@@ -11,8 +11,8 @@ use crate::error::TrainerError;
 
 /// The optimizer Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019).
 ///
-/// candle-nn's `AdamW` hides its moments. Here they are named tensors like the parameters, so that a checkpoint stores them and a
-/// resumed run continues with the same bits.
+/// candle-nn's `AdamW` hides its moments. Here they are named tensors like the parameters, so that a checkpoint stores
+/// them and a resumed run continues with the same bits.
 #[derive(Debug)]
 pub struct Adam {
     config: AdamConfig,

@@ -10,7 +10,8 @@ use crate::named_variables::{named_tensors, restore_variables};
 const FIRST: &str = "adam.first.";
 const SECOND: &str = "adam.second.";
 
-/// The moments m and v of every parameter, as named variables of the parameter's shape, so that a checkpoint can store them.
+/// The moments m and v of every parameter, as named variables of the parameter's shape, so that a checkpoint can store
+/// them.
 #[derive(Debug)]
 pub(crate) struct AdamMoments {
     first: BTreeMap<String, Var>,

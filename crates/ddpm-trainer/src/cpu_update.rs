@@ -11,7 +11,8 @@ use crate::error::TrainerError;
 use crate::gradient_clip::{clip_scale, global_norm};
 use crate::parameter_update::{ParameterUpdate, UpdateConfig};
 
-/// The update of parameters on the CPU, and on devices for which there are no kernels. A step is complete when it returns.
+/// The update of parameters on the CPU, and on devices for which there are no kernels. A step is complete when it
+/// returns.
 #[derive(Debug)]
 pub struct CpuUpdate {
     parameters: BTreeMap<String, Var>,

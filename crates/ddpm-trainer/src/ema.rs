@@ -7,8 +7,8 @@ use candle_core::{Result, Var};
 /// The decay of an EMA update, where `updates` counts the updates before it: `decay` without warm-up, and with warm-up
 /// min(decay, 1 − (1 + updates)^(−2/3)).
 ///
-/// With warm-up the average follows the weights closely at first and soon forgets the initial weights. It is the curve of
-/// lucidrains' ema-pytorch, which is that of diffusers with γ = 1 and power 2/3.
+/// With warm-up the average follows the weights closely at first and soon forgets the initial weights. It is the curve
+/// of lucidrains' ema-pytorch, which is that of diffusers with γ = 1 and power 2/3.
 pub fn ema_decay(updates: u64, decay: f64, warmup: bool) -> f64 {
     if warmup { decay.min(1.0 - (1.0 + updates as f64).powf(-2.0 / 3.0)) } else { decay }
 }
@@ -30,7 +30,8 @@ impl Ema {
         Self { decay, warmup, updates: 0, averages }
     }
 
-    /// Moves every average towards the present value of its parameter: average ← decay · average + (1 − decay) · parameter.
+    /// Moves every average towards the present value of its parameter: average ← decay · average + (1 − decay) ·
+    /// parameter.
     ///
     /// # Errors
     /// When a parameter has another shape than its average.

@@ -9,8 +9,8 @@ use crate::adam_moments::AdamMoments;
 use crate::error::TrainerError;
 use crate::parameter_update::{ParameterUpdate, UpdateConfig};
 
-/// The update of parameters on a GPU, in three kernel launches for all parameters. Loss and gradient norm stay on the GPU, which
-/// decides itself whether a step is skipped; the CPU reads them many steps at a time.
+/// The update of parameters on a GPU, in three kernel launches for all parameters. Loss and gradient norm stay on the
+/// GPU, which decides itself whether a step is skipped; the CPU reads them many steps at a time.
 #[derive(Debug)]
 pub struct GpuUpdate {
     config: UpdateConfig,
@@ -29,8 +29,8 @@ impl GpuUpdate {
     /// Updates `parameters` and their EMA, `ema_parameters`, in place.
     ///
     /// # Errors
-    /// When [`GpuUpdate::supports`] is false, a parameter has no EMA of its shape, or the GPU has too little memory for the
-    /// moments.
+    /// When [`GpuUpdate::supports`] is false, a parameter has no EMA of its shape, or the GPU has too little memory
+    /// for the moments.
     pub fn new(
         config: UpdateConfig,
         parameters: &BTreeMap<String, Var>,

@@ -14,7 +14,8 @@ pub fn global_norm(gradients: &BTreeMap<String, Gradient>) -> Result<f64> {
     Ok(squares.iter().sum::<f64>().sqrt())
 }
 
-/// The factor, at most 1, that reduces a global norm of `norm` to `max_norm`; 1 if the norm is smaller or there is no limit.
+/// The factor, at most 1, that reduces a global norm of `norm` to `max_norm`; 1 if the norm is smaller or there is no
+/// limit.
 ///
 /// It is the factor of PyTorch's `clip_grad_norm_`, which adds 1e-6 to the norm.
 pub fn clip_scale(norm: f64, max_norm: Option<f64>) -> f64 {

@@ -25,8 +25,8 @@ impl LearningRateSchedule {
 
     /// The factor, in (0, 1], that the base rate is multiplied by at `step`, counted from 0, of `total_steps`.
     ///
-    /// During the first `warmup_steps` steps it rises linearly: (step + 1) / (warmup_steps + 1). The schedule's own shape spreads over
-    /// the remaining steps.
+    /// During the first `warmup_steps` steps it rises linearly: (step + 1) / (warmup_steps + 1). The schedule's own
+    /// shape spreads over the remaining steps.
     ///
     /// # Examples
     /// ```

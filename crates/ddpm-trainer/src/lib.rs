@@ -1,15 +1,15 @@
 //! Training of diffusion models: the training step, optimizer, EMA, learning-rate schedules and the training loop.
 //!
-//! This crate owns algorithm 1 of Ho et al. 2020 and everything around it that the result of a run depends on: what a step does,
-//! what is saved, and when. It takes batches from an iterator and any network as a [`TrainableModel`]. It knows neither image files
-//! nor networks, and it reports to an [`Observer`] instead of printing.
+//! This crate owns algorithm 1 of Ho et al. 2020 and everything around it that the result of a run depends on: what a
+//! step does, what is saved, and when. It takes batches from an iterator and any network as a [`TrainableModel`]. It
+//! knows neither image files nor networks, and it reports to an [`Observer`] instead of printing.
 //!
-//! Every random draw is named by the seed and the position of the batch, so a run that is restored from a [`Snapshot`] continues
-//! with the same bits as a run that was never interrupted.
+//! Every random draw is named by the seed and the position of the batch, so a run that is restored from a [`Snapshot`]
+//! continues with the same bits as a run that was never interrupted.
 //!
-//! Reading order: [`TrainConfig`]; [`Trainer`], whose `step` is the training step; [`ParameterUpdate`], which is its second half,
-//! with [`clip_scale`], [`Adam`] and [`Ema`]; [`train`], the loop around it, with [`LearningRateSchedule`], [`Preview`] and
-//! [`Observer`]. What is minimized is an `Objective` of `ddpm-diffusion`.
+//! Reading order: [`TrainConfig`]; [`Trainer`], whose `step` is the training step; [`ParameterUpdate`], which is its
+//! second half, with [`clip_scale`], [`Adam`] and [`Ema`]; [`train`], the loop around it, with
+//! [`LearningRateSchedule`], [`Preview`] and [`Observer`]. What is minimized is an `Objective` of `ddpm-diffusion`.
 
 mod adam;
 mod adam_config;
@@ -49,3 +49,8 @@ pub use trainable_model::{TrainableDenoiser, TrainableModel};
 pub use trainer::{StepOutcome, Trainer};
 pub use training_loop::{Outcome, save_checkpoint, train};
 pub use training_state::{Snapshot, TrainingState};
+
+/// The README's example, run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -45,7 +45,7 @@ pub trait Observer {
     /// An error ends the run. Checkpoints that were written before stay intact.
     fn event(&mut self, event: Event<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-    /// Whether the run shall save its state and stop. The loop calls this after every step, between the batches of a step, and
-    /// while a preview is sampled.
+    /// Whether the run shall save its state and stop. The loop calls this after every step, between the batches of a
+    /// step, and while a preview is sampled.
     fn should_stop(&self) -> bool;
 }

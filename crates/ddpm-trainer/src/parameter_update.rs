@@ -24,9 +24,9 @@ pub struct UpdateConfig {
 
 /// Updates parameters, moments and EMA from the gradients of a step.
 ///
-/// There are two implementations. [`CpuUpdate`](crate::CpuUpdate) performs the four parts of a step one after the other.
-/// [`GpuUpdate`](crate::GpuUpdate) launches kernels that perform the same four parts on the GPU, so that the CPU need not wait
-/// for the loss and the norm of the gradient and can prepare the next steps meanwhile.
+/// There are two implementations. [`CpuUpdate`](crate::CpuUpdate) performs the four parts of a step one after the
+/// other. [`GpuUpdate`](crate::GpuUpdate) launches kernels that perform the same four parts on the GPU, so that the
+/// CPU need not wait for the loss and the norm of the gradient and can prepare the next steps meanwhile.
 pub trait ParameterUpdate: Debug {
     /// One step, in this order:
     /// 1. Skip the step, and change nothing, if the loss or the global norm of the gradients is not finite.
@@ -34,12 +34,12 @@ pub trait ParameterUpdate: Debug {
     /// 3. Let Adam or AdamW update the parameters.
     /// 4. Let the EMA follow the parameters.
     ///
-    /// `loss` is a scalar; `gradients` holds the gradients by the names of their parameters. The step may still be in flight
-    /// when the method returns.
+    /// `loss` is a scalar; `gradients` holds the gradients by the names of their parameters. The step may still be in
+    /// flight when the method returns.
     ///
     /// # Errors
-    /// When a gradient has another size than its parameter, when more than [`ParameterUpdate::max_steps_in_flight`] steps would be
-    /// in flight on a GPU, or when the device fails.
+    /// When a gradient has another size than its parameter, when more than [`ParameterUpdate::max_steps_in_flight`]
+    /// steps would be in flight on a GPU, or when the device fails.
     fn step(
         &mut self,
         loss: &Tensor,
@@ -53,15 +53,17 @@ pub trait ParameterUpdate: Debug {
     /// When the device fails.
     fn take_records(&mut self) -> Result<Vec<UpdateRecord>, TrainerError>;
 
-    /// Number of steps after which [`ParameterUpdate::take_records`] is to be called: 1 if a step is complete when it returns.
+    /// Number of steps after which [`ParameterUpdate::take_records`] is to be called: 1 if a step is complete when it
+    /// returns.
     fn max_steps_in_flight(&self) -> usize;
 
-    /// The moments of the optimizer, as `adam.first.NAME` and `adam.second.NAME`. The tensors share their memory with those that
-    /// the next step changes.
+    /// The moments of the optimizer, as `adam.first.NAME` and `adam.second.NAME`. The tensors share their memory with
+    /// those that the next step changes.
     fn moments(&self) -> BTreeMap<String, Tensor>;
 
-    /// Continues from `moments` after `optimizer_steps` steps of the optimizer and `ema_updates` updates of the EMA, neither of which
-    /// includes skipped steps. Records that were not taken are discarded. The caller sets the parameters and their EMA.
+    /// Continues from `moments` after `optimizer_steps` steps of the optimizer and `ema_updates` updates of the EMA,
+    /// neither of which includes skipped steps. Records that were not taken are discarded. The caller sets the
+    /// parameters and their EMA.
     ///
     /// # Errors
     /// [`TrainerError::State`] when a moment is missing or has another shape.

@@ -9,8 +9,8 @@ use ddpm_rng::{ImageNoise, Purpose};
 use crate::error::TrainerError;
 use crate::trainer::Trainer;
 
-/// The images that show the state of a run. All previews of a run start from the same latents and add the same noise, so that
-/// only the model differs between them.
+/// The images that show the state of a run. All previews of a run start from the same latents and add the same noise,
+/// so that only the model differs between them.
 #[derive(Debug, Clone)]
 pub struct Preview {
     /// Number of images; 0 for no previews.

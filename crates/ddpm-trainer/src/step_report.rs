@@ -37,8 +37,8 @@ pub(crate) struct StepInFlight {
 }
 
 impl StepInFlight {
-    /// The duration of each of these steps, which are complete now, in seconds. Steps in flight overlap, so that only their mean
-    /// duration is known.
+    /// The duration of each of these steps, which are complete now, in seconds. Steps in flight overlap, so that only
+    /// their mean duration is known.
     pub(crate) fn mean_secs(steps: &[Self]) -> f64 {
         let total_secs = steps.first().map_or(0.0, |first| first.start.elapsed().as_secs_f64());
         (total_secs / steps.len().max(1) as f64).max(1e-9)

@@ -44,12 +44,12 @@ pub struct TrainConfig {
     pub gradient_clip_norm: f64,
     /// Number of batches whose gradients are averaged into one step, at least 1.
     pub gradient_accumulation_steps: usize,
-    /// The precision in which the network computes: `f32`, `tf32` or `bf16`; `f32` if left out. Weights, moments and EMA are f32
-    /// in any case. On the CPU, `bf16` is slower than `f32`.
+    /// The precision in which the network computes: `f32`, `tf32` or `bf16`; `f32` if left out. Weights, moments and
+    /// EMA are f32 in any case. On the CPU, `bf16` is slower than `f32`.
     #[serde(default)]
     pub precision: Precision,
-    /// Whether the backward pass computes the activations of residual blocks again instead of keeping them, which takes less memory
-    /// and more time. False if left out.
+    /// Whether the backward pass computes the activations of residual blocks again instead of keeping them, which
+    /// takes less memory and more time. False if left out.
     #[serde(default)]
     pub recompute: bool,
     /// Decay of the EMA of the weights, in [0, 1).
@@ -66,7 +66,8 @@ pub struct TrainConfig {
     pub sample_every_steps: u64,
     /// Number of steps between lines of metrics.jsonl, at least 1.
     pub log_every_steps: u64,
-    /// Number of steps in a row with a loss or gradient that is not finite after which the run ends with an error, at least 1.
+    /// Number of steps in a row with a loss or gradient that is not finite after which the run ends with an error, at
+    /// least 1.
     pub max_skipped_steps: u64,
 }
 
@@ -78,32 +79,8 @@ impl TrainConfig {
     pub fn validate(&self) -> Result<(), TrainerError> {
         let positive = "a number from 1";
         check("train.batch_size", positive, self.batch_size, self.batch_size > 0)?;
-        match (self.steps, self.epochs) {
-            (Some(_), Some(_)) => {
-                let found = format!("steps = {:?} and epochs = {:?}", self.steps, self.epochs);
-                return Err(TrainerError::config("train.steps", "either steps or epochs", found));
-            }
-            (None, None) => return Err(TrainerError::config("train.steps", "steps or epochs", "neither".into())),
-            (steps, epochs) => {
-                check("train.steps", positive, steps.unwrap_or(1), steps != Some(0))?;
-                check("train.epochs", positive, epochs.unwrap_or(1), epochs != Some(0))?;
-            }
-        }
-        let rate = self.learning_rate;
-        check("train.learning_rate", "a finite number above 0", rate, rate > 0.0 && (rate as f32).is_finite())?;
-        let decay = "a number in [0, 1)";
-        for (field, value) in
-            [("train.beta1", self.beta1), ("train.beta2", self.beta2), ("train.ema_decay", self.ema_decay)]
-        {
-            check(field, decay, value, (0.0..1.0).contains(&value))?;
-        }
-        let epsilon = self.epsilon;
-        check("train.epsilon", "a finite number above 0", epsilon, epsilon > 0.0 && epsilon.is_finite())?;
-        for (field, value) in
-            [("train.weight_decay", self.weight_decay), ("train.gradient_clip_norm", self.gradient_clip_norm)]
-        {
-            check(field, "a finite number from 0", value, value >= 0.0 && (value as f32).is_finite())?;
-        }
+        self.validate_length()?;
+        self.validate_optimization()?;
         let accumulation = self.gradient_accumulation_steps;
         // A step of more batches would practically never end.
         let expected = "a number from 1 to 1000000";
@@ -115,6 +92,41 @@ impl TrainConfig {
             ("train.max_skipped_steps", self.max_skipped_steps),
         ] {
             check(field, positive, value, value > 0)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that the length of the run is given once.
+    fn validate_length(&self) -> Result<(), TrainerError> {
+        match (self.steps, self.epochs) {
+            (Some(_), Some(_)) => {
+                let found = format!("steps = {:?} and epochs = {:?}", self.steps, self.epochs);
+                Err(TrainerError::config("train.steps", "either steps or epochs", found))
+            }
+            (None, None) => Err(TrainerError::config("train.steps", "steps or epochs", "neither".into())),
+            (steps, epochs) => {
+                let positive = "a number from 1";
+                check("train.steps", positive, steps.unwrap_or(1), steps != Some(0))?;
+                check("train.epochs", positive, epochs.unwrap_or(1), epochs != Some(0))
+            }
+        }
+    }
+
+    /// Checks the numbers of the optimizer, the clipping and the EMA.
+    fn validate_optimization(&self) -> Result<(), TrainerError> {
+        let rate = self.learning_rate;
+        check("train.learning_rate", "a finite number above 0", rate, rate > 0.0 && (rate as f32).is_finite())?;
+        for (field, value) in
+            [("train.beta1", self.beta1), ("train.beta2", self.beta2), ("train.ema_decay", self.ema_decay)]
+        {
+            check(field, "a number in [0, 1)", value, (0.0..1.0).contains(&value))?;
+        }
+        let epsilon = self.epsilon;
+        check("train.epsilon", "a finite number above 0", epsilon, epsilon > 0.0 && epsilon.is_finite())?;
+        for (field, value) in
+            [("train.weight_decay", self.weight_decay), ("train.gradient_clip_norm", self.gradient_clip_norm)]
+        {
+            check(field, "a finite number from 0", value, value >= 0.0 && (value as f32).is_finite())?;
         }
         Ok(())
     }

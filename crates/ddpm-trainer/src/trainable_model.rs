@@ -9,7 +9,8 @@ use ddpm_rng::Stream;
 
 use crate::error::TrainerError;
 
-/// A network whose parameters have gradients. Closures with the signature of [`TrainableDenoiser::predict_train`] implement it.
+/// A network whose parameters have gradients. Closures with the signature of [`TrainableDenoiser::predict_train`]
+/// implement it.
 pub trait TrainableDenoiser {
     /// Predicts ε, or what else the diffusion process says, for noisy images, and records what the backward pass needs.
     ///
@@ -17,8 +18,8 @@ pub trait TrainableDenoiser {
     /// `Recorded::from(output)`, and candle computes the gradients. Dropout masks are drawn from `dropout`.
     ///
     /// # Shapes
-    /// `x_t` [batch, channel, height, width]; `t` `[batch]`, f32, on the CPU: timesteps from 0. The result has the shape of
-    /// `x_t`.
+    /// `x_t` [batch, channel, height, width]; `t` `[batch]`, f32, on the CPU: timesteps from 0. The result has the
+    /// shape of `x_t`.
     ///
     /// # Errors
     /// Any error of the network.

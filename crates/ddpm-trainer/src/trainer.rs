@@ -74,18 +74,24 @@ impl Trainer {
         Self { objective: Box::new(objective), ..self }
     }
 
+    /// The same run with another implementation of clipping, optimizer and EMA, which updates the variables of the model.
+    pub fn with_update(self, update: impl ParameterUpdate + 'static) -> Self {
+        Self { update: Box::new(update), ..self }
+    }
+
     /// Takes one optimizer step on the next `gradient_accumulation_steps` batches of `batches`, each
     /// [batch, channel, height, width] in [−1, 1].
     ///
-    /// A step whose loss or gradient is not finite leaves weights, moments and EMA unchanged, and is reported as skipped. On a GPU
-    /// the step may still be running when the method returns; [`Trainer::reports`] waits for its result.
+    /// A step whose loss or gradient is not finite leaves weights, moments and EMA unchanged, and is reported as
+    /// skipped. On a GPU the step may still be running when the method returns; [`Trainer::reports`] waits for its
+    /// result.
     ///
-    /// `should_stop` is called before each further batch, and when `batches` ends. If it returns true, no step is taken, although
-    /// batches may have been read.
+    /// `should_stop` is called before each further batch, and when `batches` ends. If it returns true, no step is
+    /// taken, although batches may have been read.
     ///
     /// # Errors
-    /// When the data ends or fails, a tensor operation fails, or more than [`Trainer::max_steps_in_flight`] steps would be in flight
-    /// on a GPU.
+    /// When the data ends or fails, a tensor operation fails, or more than [`Trainer::max_steps_in_flight`] steps
+    /// would be in flight on a GPU.
     pub fn step<E>(
         &mut self,
         batches: &mut dyn Iterator<Item = Result<Tensor, E>>,
@@ -115,7 +121,8 @@ impl Trainer {
         }
         let BatchGradients { loss, gradients } = sum.expect("validate() requires at least one batch per step");
 
-        // Clip the gradients, take the optimizer step, update the EMA; skip all three if loss or gradient is not finite.
+        // Clip the gradients, take the optimizer step, update the EMA; skip all three if loss or gradient is not
+        // finite.
         let learning_rate = self.config.learning_rate_at(self.state.step, self.total_steps);
         self.update.step(&loss, gradients, learning_rate)?;
 
@@ -125,8 +132,9 @@ impl Trainer {
         Ok(StepOutcome::Taken)
     }
 
-    /// The loss of the batch at `position` in the data and the gradients of all parameters, both divided by `accumulation_steps`:
-    /// algorithm 1 of Ho et al. 2020, lines 2 to 5. Every random draw comes from the stream of that position.
+    /// The loss of the batch at `position` in the data and the gradients of all parameters, both divided by
+    /// `accumulation_steps`: algorithm 1 of Ho et al. 2020, lines 2 to 5. Every random draw comes from the stream of
+    /// that position.
     fn forward_backward(
         &self,
         x_0: &Tensor,
@@ -174,8 +182,8 @@ impl Trainer {
         Ok(reports)
     }
 
-    /// Number of steps after which [`Trainer::reports`] is to be called: 1 on the CPU, where a step is complete when it returns, and
-    /// more on a GPU, which is busy all the time only if the CPU prepares the next steps meanwhile.
+    /// Number of steps after which [`Trainer::reports`] is to be called: 1 on the CPU, where a step is complete when
+    /// it returns, and more on a GPU, which is busy all the time only if the CPU prepares the next steps meanwhile.
     pub fn max_steps_in_flight(&self) -> usize {
         self.update.max_steps_in_flight()
     }
@@ -194,11 +202,13 @@ impl Trainer {
         let x_0 = Tensor::zeros(&shape, DType::F32, &self.device)?;
         let pass = || self.forward_backward(&x_0, self.state.batches, accumulation_steps);
         let mut sum = pass()?;
-        // With accumulation the gradients of a batch are in memory beside their sum. A third batch needs no more than the second.
+        // With accumulation the gradients of a batch are in memory beside their sum. A third batch needs no more than
+        // the second.
         if accumulation_steps > 1 {
             sum = sum.add(pass()?)?;
         }
-        // A GPU may report an error later than the operation that caused it; reading a value back waits for all of them.
+        // A GPU may report an error later than the operation that caused it; reading a value back waits for all of
+        // them.
         sum.loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         Ok(())
     }
@@ -213,7 +223,8 @@ impl Trainer {
         self.total_steps
     }
 
-    /// The counters of the run. Those of the optimizer, the EMA and the skipped steps include only steps that were reported.
+    /// The counters of the run. Those of the optimizer, the EMA and the skipped steps include only steps that were
+    /// reported.
     pub fn state(&self) -> &TrainingState {
         &self.state
     }
@@ -233,7 +244,8 @@ impl Trainer {
         self.model.ema_denoiser.as_ref()
     }
 
-    /// Everything that the next step depends on. The tensors share their memory with the trainer: save them before the next step.
+    /// Everything that the next step depends on. The tensors share their memory with the trainer: save them before the
+    /// next step.
     ///
     /// # Panics
     /// When the results of steps have not been taken with [`Trainer::reports`]: the counters would not fit the tensors.

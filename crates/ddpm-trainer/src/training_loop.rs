@@ -24,8 +24,8 @@ pub enum Outcome {
 
 /// Trains from the present state of `trainer` to its last step and writes metrics and checkpoints to `run`.
 ///
-/// `describe` returns the description that a model file of the given step contains. Metrics and checkpoints of `run` that belong to
-/// later steps than the present one, which a run that went further left, are removed first.
+/// `describe` returns the description that a model file of the given step contains. Metrics and checkpoints of `run`
+/// that belong to later steps than the present one, which a run that went further left, are removed first.
 ///
 /// # Errors
 /// When the data, a file, the observer or a tensor operation fails, or the loss is not finite for
@@ -85,8 +85,8 @@ where
             return Ok(Outcome::Stopped);
         }
 
-        // Checkpoint. While steps are skipped, the weights may be damaged beyond repair: a due checkpoint waits for a step that is
-        // not skipped, and until then no older checkpoint is removed.
+        // Checkpoint. While steps are skipped, the weights may be damaged beyond repair: a due checkpoint waits for a
+        // step that is not skipped, and until then no older checkpoint is removed.
         let stop = stop || observer.should_stop();
         if (checkpoint_due && !skipped) || last || stop {
             let path = save_checkpoint(trainer, run, describe)?;

@@ -1,4 +1,5 @@
-//! Training a network of two parameters: what a step does, that resuming is exact, what a bad loss does.
+//! Training a network with two parameters: what a step does, that a resumed run has the same bits, and how a loss that
+//! is not finite is handled.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -8,13 +9,16 @@ use std::rc::Rc;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use ddpm_checkpoint::{ModelDescription, RunDir, read_metrics};
-use ddpm_diffusion::{Clipping, GaussianDiffusion, Method, SamplerConfig};
-use ddpm_ops::{DeviceUpdate, Precision};
+use ddpm_diffusion::{
+    Clipping, DiffusionError, GaussianDiffusion, LossAndGradient, LossWeighting, Method, NoisyBatch, Objective,
+    SamplerConfig, WeightedSquaredError,
+};
+use ddpm_ops::{DeviceUpdate, Gradient, Precision};
 use ddpm_rng::{Purpose, Stream};
 use ddpm_schedule::{BetaSchedule, Prediction, Schedule, Spacing, VarianceKind};
 use ddpm_trainer::{
-    Event, LearningRateSchedule, Observer, Optimizer, Outcome, Preview, StepOutcome, StepReport, TrainConfig,
-    TrainableModel, Trainer, TrainerError, train,
+    AdamConfig, CpuUpdate, Event, GpuUpdate, LearningRateSchedule, Observer, Optimizer, Outcome, ParameterUpdate,
+    Preview, StepOutcome, StepReport, TrainConfig, TrainableModel, Trainer, TrainerError, UpdateConfig, train,
 };
 
 fn config() -> TrainConfig {
@@ -75,7 +79,7 @@ fn trainer(config: TrainConfig) -> Trainer {
     Trainer::new(config, steps, GaussianDiffusion::new(schedule), model(), Device::Cpu).unwrap()
 }
 
-/// Batch k is a function of k, as a loader's is.
+/// Batch k depends on k alone, like that of a data loader.
 fn batches(from: u64) -> impl Iterator<Item = Result<Tensor>> {
     (from..).map(|k| Stream::new(0, Purpose::Synthetic, k).normal((4, 1, 2, 2), &Device::Cpu))
 }
@@ -94,23 +98,26 @@ fn one_step(trainer: &mut Trainer, batches: &mut dyn Iterator<Item = Result<Tens
     reports[0]
 }
 
+/// Records the events of a run.
 #[derive(Default)]
-struct Notes {
+struct EventLog {
+    /// The reported steps.
     steps: Vec<u64>,
     previews: Vec<(u64, Vec<f32>)>,
-    /// Batches that the trainer has taken.
-    taken: Rc<Cell<u64>>,
-    /// Batches taken at the report of each step.
-    taken_at: Vec<u64>,
+    /// Number of batches that the trainer has read.
+    batches_read: Rc<Cell<u64>>,
+    /// The value of `batches_read` when each step was reported.
+    batches_at_report: Vec<u64>,
+    /// The step after which the run is stopped.
     stop_after: Option<u64>,
 }
 
-impl Observer for Notes {
+impl Observer for EventLog {
     fn event(&mut self, event: Event<'_>) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
         match event {
             Event::Step(report) => {
                 self.steps.push(report.step);
-                self.taken_at.push(self.taken.get());
+                self.batches_at_report.push(self.batches_read.get());
             }
             Event::Preview { step, images } => self.previews.push((step, images.flatten_all()?.to_vec1()?)),
             _ => {}
@@ -123,7 +130,11 @@ impl Observer for Notes {
     }
 }
 
-fn go(trainer: &mut Trainer, run: &mut RunDir, notes: &mut Notes) -> std::result::Result<Outcome, TrainerError> {
+fn run_training(
+    trainer: &mut Trainer,
+    run: &mut RunDir,
+    log: &mut EventLog,
+) -> std::result::Result<Outcome, TrainerError> {
     let preview = Preview {
         images: 2,
         image_shape: [1, 2, 2],
@@ -132,9 +143,9 @@ fn go(trainer: &mut Trainer, run: &mut RunDir, notes: &mut Notes) -> std::result
     };
     let describe =
         |step| Ok(ModelDescription::new(&"net", &"schedule", Prediction::Epsilon, &"sampler", 1, [2, 2], step)?);
-    let taken = notes.taken.clone();
-    let mut batches = batches(trainer.state().batches).inspect(|_| taken.set(taken.get() + 1));
-    train(trainer, &mut batches, run, &preview, &describe, notes)
+    let read = log.batches_read.clone();
+    let mut batches = batches(trainer.state().batches).inspect(|_| read.set(read.get() + 1));
+    train(trainer, &mut batches, run, &preview, &describe, log)
 }
 
 #[test]
@@ -144,14 +155,14 @@ fn stopping_and_resuming_changes_no_bit() {
         let root = tempfile::tempdir().unwrap();
         let mut whole = trainer(config.clone());
         let mut run = RunDir::create(root.path().join("whole")).unwrap();
-        let mut notes = Notes::default();
-        assert_eq!(go(&mut whole, &mut run, &mut notes).unwrap(), Outcome::Finished);
-        assert_eq!(notes.previews.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [4, 8, 12]);
+        let mut log = EventLog::default();
+        assert_eq!(run_training(&mut whole, &mut run, &mut log).unwrap(), Outcome::Finished);
+        assert_eq!(log.previews.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [4, 8, 12]);
 
         let mut run = RunDir::create(root.path().join("parts")).unwrap();
         let mut first = trainer(config.clone());
-        let mut stopped = Notes { stop_after: Some(7), ..Notes::default() };
-        assert_eq!(go(&mut first, &mut run, &mut stopped).unwrap(), Outcome::Stopped);
+        let mut stopped = EventLog { stop_after: Some(7), ..EventLog::default() };
+        assert_eq!(run_training(&mut first, &mut run, &mut stopped).unwrap(), Outcome::Stopped);
         let checkpoint = run.load_latest().unwrap().unwrap();
         assert_eq!(checkpoint.step, 7);
         let mut second = trainer(config);
@@ -159,12 +170,12 @@ fn stopping_and_resuming_changes_no_bit() {
         let snapshot =
             ddpm_trainer::Snapshot { ema_parameters: checkpoint.model, training: checkpoint.training, state };
         second.restore(&snapshot).unwrap();
-        let mut resumed = Notes::default();
-        assert_eq!(go(&mut second, &mut run, &mut resumed).unwrap(), Outcome::Finished);
+        let mut resumed = EventLog::default();
+        assert_eq!(run_training(&mut second, &mut run, &mut resumed).unwrap(), Outcome::Finished);
         assert_eq!(resumed.steps, [8, 9, 10, 11, 12]);
         assert_eq!(values(&whole), values(&second));
-        // Previews go on from the same latents.
-        assert_eq!(notes.previews[1..], resumed.previews[..]);
+        // Previews continue from the same latents.
+        assert_eq!(log.previews[1..], resumed.previews[..]);
         let steps: Vec<u64> = read_metrics::<serde_json::Value>(run.metrics_path())
             .unwrap()
             .iter()
@@ -174,7 +185,8 @@ fn stopping_and_resuming_changes_no_bit() {
     }
 }
 
-/// On a GPU steps between two lines of the metrics begin before the reports of those before them: same run, same lines.
+/// On a GPU the steps between two lines of the metrics are taken before the earlier ones are reported. Weights and
+/// metrics are those of a run that reports every step at once.
 #[test]
 fn steps_that_run_ahead_of_their_reports_are_the_same_steps() {
     let root = tempfile::tempdir().unwrap();
@@ -182,16 +194,16 @@ fn steps_that_run_ahead_of_their_reports_are_the_same_steps() {
         let config = TrainConfig { log_every_steps, checkpoint_every_steps: 7, sample_every_steps: 0, ..config() };
         let mut trainer = trainer(config);
         let mut run = RunDir::create(root.path().join(log_every_steps.to_string())).unwrap();
-        let mut notes = Notes::default();
-        assert_eq!(go(&mut trainer, &mut run, &mut notes).unwrap(), Outcome::Finished);
-        assert_eq!(notes.steps, (1..=12).collect::<Vec<_>>());
+        let mut log = EventLog::default();
+        assert_eq!(run_training(&mut trainer, &mut run, &mut log).unwrap(), Outcome::Finished);
+        assert_eq!(log.steps, (1..=12).collect::<Vec<_>>());
         assert_eq!(run.load_latest().unwrap().unwrap().step, 12);
         let mut lines = read_metrics::<serde_json::Value>(run.metrics_path()).unwrap();
         for line in &mut lines {
             line["images_per_sec"].take();
             line["data_wait_share"].take();
         }
-        (values(&trainer), lines, notes.taken_at)
+        (values(&trainer), lines, log.batches_at_report)
     };
     let (every, all, at_once) = numbers(1);
     let (fifth, some, later) = numbers(5);
@@ -200,7 +212,7 @@ fn steps_that_run_ahead_of_their_reports_are_the_same_steps() {
         all.into_iter().filter(|line| [1, 5, 10, 12].contains(&line["step"].as_u64().unwrap())).collect();
     assert_eq!(some, kept);
     assert_eq!(at_once, (1..=12).collect::<Vec<_>>());
-    // Steps 7 and 12 leave checkpoints.
+    // Steps 7 and 12 write checkpoints, which wait for all steps before them.
     let ahead = [1, 5, 5, 5, 5, 7, 7, 10, 10, 10, 12, 12];
     let runs_ahead = DeviceUpdate::takes(model().parameters["a"].as_tensor());
     assert_eq!(later, if runs_ahead { ahead.to_vec() } else { at_once });
@@ -213,7 +225,7 @@ fn accumulating_two_batches_is_a_step_on_both() {
     // The mean loss of the two, each with its own time steps, noise and dropout.
     let mut one = trainer(config());
     let mut data = batches(0);
-    // A rate of nearly nothing leaves the second loss that of the same weights.
+    // With a learning rate of nearly 0, the second loss is that of the same weights.
     let slow = TrainConfig { learning_rate: 1e-30, ..config() };
     let mut slow = trainer(slow);
     let losses: Vec<f64> = (0..2).map(|_| one_step(&mut slow, &mut data).loss).collect();
@@ -222,7 +234,8 @@ fn accumulating_two_batches_is_a_step_on_both() {
     assert_eq!(parts.state().batches, 2);
 }
 
-/// Of images that are all one colour c, every target follows from x_t: a network that gives it has no loss, whatever the noise.
+/// Of images that are all one colour c, every target follows from x_t: a network that gives it has no loss, whatever
+/// the noise.
 #[test]
 fn the_target_is_what_the_network_is_to_predict() {
     const C: f64 = 0.6;
@@ -243,7 +256,7 @@ fn the_target_is_what_the_network_is_to_predict() {
             Ok(output.to_dtype(DType::F32)?.into())
         };
         let model = TrainableModel { denoiser: Box::new(oracle), ..model() };
-        let diffusion = GaussianDiffusion::new(schedule()).predicting(aim);
+        let diffusion = GaussianDiffusion::new(schedule()).with_prediction(aim);
         let mut trainer = Trainer::new(config(), 12, diffusion, model, Device::Cpu).unwrap();
         let image = Tensor::full(C as f32, (4, 1, 2, 2), &Device::Cpu);
         one_step(&mut trainer, &mut std::iter::once(image)).loss
@@ -252,6 +265,125 @@ fn the_target_is_what_the_network_is_to_predict() {
         let loss = loss(aim, given);
         assert_eq!(loss < 1e-8, aim == given, "{aim:?} of a network that gives {given:?}: {loss:e}");
     }
+}
+
+/// The weights of this weighting are known to no crate: 2 for the noisier half of the timesteps, 0 for the others.
+#[derive(Debug)]
+struct NoisyHalf;
+
+impl LossWeighting for NoisyHalf {
+    fn weight(&self, diffusion: &GaussianDiffusion, t: usize) -> f64 {
+        if diffusion.schedule().snr(t) < 1.0 { 2.0 } else { 0.0 }
+    }
+}
+
+/// The mean absolute error, of which this workspace has no implementation.
+#[derive(Debug)]
+struct AbsoluteError;
+
+impl Objective for AbsoluteError {
+    fn loss_and_gradient(
+        &self,
+        diffusion: &GaussianDiffusion,
+        batch: &NoisyBatch<'_>,
+        output: &Tensor,
+    ) -> std::result::Result<LossAndGradient, DiffusionError> {
+        let difference = (output - diffusion.target(batch.x_0, batch.eps, batch.t)?)?;
+        let gradient = (difference.sign()? / difference.elem_count() as f64)?;
+        Ok(LossAndGradient { loss: difference.abs()?.mean_all()?, gradient })
+    }
+}
+
+/// Weightings and objectives need no change of the trainer: of grey images, x_0 = 0, every objective has its minimum
+/// where the network returns x_t / √(1 − ᾱ_t), and training decreases each of them.
+#[test]
+fn objectives_of_other_crates_train() {
+    let config = TrainConfig { steps: Some(200), learning_rate_schedule: LearningRateSchedule::Constant, ..config() };
+    let grey = || std::iter::repeat_with(|| Tensor::zeros((4, 1, 2, 2), DType::F32, &Device::Cpu));
+    let losses = |trainer: Trainer| -> Vec<f64> {
+        let (mut trainer, mut data) = (trainer, grey());
+        (0..200).map(|_| one_step(&mut trainer, &mut data).loss).collect()
+    };
+    let uniform = losses(trainer(config.clone()));
+    let noisy_half = losses(trainer(config.clone()).with_objective(WeightedSquaredError::new(NoisyHalf)));
+    let absolute = losses(trainer(config.clone()).with_objective(AbsoluteError));
+    // The same batch, noise and weights at the first step: only what is measured differs.
+    assert!(uniform[0] != noisy_half[0] && uniform[0] != absolute[0]);
+    for losses in [uniform, noisy_half, absolute] {
+        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+        assert!(mean(&losses[150..]) < 0.8 * mean(&losses[..20]), "{losses:?}");
+    }
+
+    // L_simple is what the trainer minimizes where nothing else was chosen.
+    let explicit = trainer(config.clone()).with_objective(WeightedSquaredError::l_simple());
+    assert_eq!(losses(trainer(config)), losses(explicit));
+}
+
+/// Both implementations of the update take the same steps, skip the same step, and continue from each other's state.
+#[test]
+fn updates_on_cpu_and_gpu_agree() {
+    let update_config = UpdateConfig {
+        adam: AdamConfig { optimizer: Optimizer::AdamW, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1 },
+        max_gradient_norm: Some(0.5),
+        ema_decay: 0.9,
+        ema_warmup: true,
+    };
+    let run = |create: &dyn Fn(&TrainableModel) -> Box<dyn ParameterUpdate>| {
+        let model = model();
+        let mut update = create(&model);
+        let mut records = Vec::new();
+        for step in 0..4 {
+            let value = if step == 2 { f32::NAN } else { 0.3 + step as f32 };
+            let gradient = |name: &String| {
+                let gradient = Tensor::full(value, (1, 1, 1, 1), &Device::Cpu).unwrap();
+                (name.clone(), Gradient::from(gradient))
+            };
+            let gradients = model.parameters.keys().map(gradient).collect();
+            update.step(&Tensor::new(1.0f32, &Device::Cpu).unwrap(), gradients, 0.1).unwrap();
+            // Half way, another update of the same kind continues.
+            if step == 1 {
+                records.extend(update.take_records().unwrap());
+                let moments = update.moments();
+                update = create(&model);
+                update.restore(&moments, 2, 2).unwrap();
+            }
+        }
+        records.extend(update.take_records().unwrap());
+        assert_eq!(records.iter().map(|record| record.skipped).collect::<Vec<_>>(), [false, false, true, false]);
+        assert!(update.take_records().unwrap().is_empty());
+        let tensors = model.parameters.values().chain(model.ema_parameters.values()).map(|var| var.as_tensor().clone());
+        let values = tensors
+            .chain(update.moments().into_values())
+            .map(|tensor| f64::from(tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0]));
+        (values.collect::<Vec<_>>(), records.iter().map(|record| record.gradient_norm).collect::<Vec<_>>())
+    };
+    let cpu = |model: &TrainableModel| -> Box<dyn ParameterUpdate> {
+        Box::new(CpuUpdate::new(update_config, &model.parameters, &model.ema_parameters).unwrap())
+    };
+    let (values, norms) = run(&cpu);
+    // Two parameters with the same gradient, and Adam's first step is as long as the learning rate.
+    assert!((norms[0] - 0.3 * 2f64.sqrt()).abs() < 1e-6 && norms[2].is_nan(), "{norms:?}");
+    assert!(values.iter().all(|value| value.is_finite()), "{values:?}");
+
+    if GpuUpdate::supports(&model().parameters) {
+        let gpu = |model: &TrainableModel| -> Box<dyn ParameterUpdate> {
+            Box::new(GpuUpdate::new(update_config, &model.parameters, &model.ema_parameters).unwrap())
+        };
+        let (found, found_norms) = run(&gpu);
+        for (found, expected) in found.iter().zip(&values).chain([(&found_norms[3], &norms[3])]) {
+            // Four steps in f32, with sums in another order.
+            assert!((found - expected).abs() < 1e-6 * expected.abs().max(1.0), "{found} {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_parameter_without_ema_is_named() {
+    let mut model = model();
+    model.ema_parameters.remove("b");
+    let schedule = Schedule::new(&BetaSchedule::Linear { start: 1e-3, end: 0.2 }, 50).unwrap();
+    let error = Trainer::new(config(), 12, GaussianDiffusion::new(schedule), model, Device::Cpu).unwrap_err();
+    assert!(error.to_string().contains("the EMA of b: expected shape [1, 1, 1, 1], found none"), "{error}");
 }
 
 #[test]
@@ -302,7 +434,7 @@ fn too_many_skipped_steps_end_the_run_and_spare_the_checkpoint() {
         sampler: SamplerConfig::new(Method::Ddpm, Clipping::None, VarianceKind::FixedLarge, 5, Spacing::Leading),
         seed: 1,
     };
-    let error = train(&mut trainer, &mut data, &mut run, &preview, &describe, &mut Notes::default()).unwrap_err();
+    let error = train(&mut trainer, &mut data, &mut run, &preview, &describe, &mut EventLog::default()).unwrap_err();
     let message = error.to_string();
     assert!(message.contains("3 steps in a row") && message.contains("step-000005"), "{message}");
     assert_eq!(run.load_latest().unwrap().unwrap().step, 5);

@@ -1,22 +1,42 @@
-//! What can be wrong with a network's configuration or weights.
+//! Errors of building and running a network.
 
 /// Why a network could not be built or run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnetError {
-    /// A field of the configuration has a value that no network can have.
+    /// A field of the configuration is out of its range.
     #[error("model.{field}: expected {expected}, found {found}")]
     Config {
-        /// The field, in the names of the configuration.
+        /// Name of the field in the configuration.
         field: &'static str,
-        /// What it may be.
+        /// The values that the field accepts.
         expected: String,
-        /// What it is.
+        /// The value that the field has.
+        found: String,
+    },
+    /// An argument of `forward` does not fit the network.
+    #[error("{argument}: expected {expected}, found {found}")]
+    Input {
+        /// Name of the argument.
+        argument: &'static str,
+        /// What the network accepts.
+        expected: String,
+        /// What was given.
         found: String,
     },
     /// The weights are not those of the configuration. Every difference is listed.
     #[error("the weights do not fit the configuration: {}", .0.join("; "))]
     Weights(Vec<String>),
+    /// A name that no variant of an enum has.
+    #[error("{what}: expected one of {expected}; found {found}")]
+    UnknownName {
+        /// What the name should be of.
+        what: &'static str,
+        /// Every known name.
+        expected: String,
+        /// The unknown name.
+        found: String,
+    },
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
@@ -25,5 +45,9 @@ pub enum UnetError {
 impl UnetError {
     pub(crate) fn config(field: &'static str, expected: impl Into<String>, found: impl std::fmt::Debug) -> Self {
         Self::Config { field, expected: expected.into(), found: format!("{found:?}") }
+    }
+
+    pub(crate) fn input(argument: &'static str, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::Input { argument, expected: expected.into(), found: found.into() }
     }
 }

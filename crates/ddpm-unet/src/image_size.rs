@@ -2,18 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Height and width in pixels. In a configuration: one number for a square, or `[height, width]`.
+/// Height and width of an image in pixels.
+///
+/// With serde: one number for a square, or `[height, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(from = "Written", into = "Written")]
+#[serde(from = "Serialized", into = "Serialized")]
 pub struct ImageSize {
-    /// In pixels.
+    /// Height in pixels.
     pub height: usize,
-    /// In pixels.
+    /// Width in pixels.
     pub width: usize,
 }
 
 impl ImageSize {
-    /// A square of that side.
+    /// A square with sides of `side` pixels.
     pub fn square(side: usize) -> Self {
         Self { height: side, width: side }
     }
@@ -25,25 +27,26 @@ impl std::fmt::Display for ImageSize {
     }
 }
 
-/// The two ways of writing it.
+/// The two serialized forms of an image size.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a number of pixels or [height, width]")]
-enum Written {
+enum Serialized {
     Square(usize),
-    Both([usize; 2]),
+    HeightAndWidth([usize; 2]),
 }
 
-impl From<Written> for ImageSize {
-    fn from(written: Written) -> Self {
-        match written {
-            Written::Square(side) => Self::square(side),
-            Written::Both([height, width]) => Self { height, width },
+impl From<Serialized> for ImageSize {
+    fn from(serialized: Serialized) -> Self {
+        match serialized {
+            Serialized::Square(side) => Self::square(side),
+            Serialized::HeightAndWidth([height, width]) => Self { height, width },
         }
     }
 }
 
-impl From<ImageSize> for Written {
+impl From<ImageSize> for Serialized {
     fn from(size: ImageSize) -> Self {
-        if size.height == size.width { Self::Square(size.height) } else { Self::Both([size.height, size.width]) }
+        let ImageSize { height, width } = size;
+        if height == width { Self::Square(height) } else { Self::HeightAndWidth([height, width]) }
     }
 }

@@ -1,45 +1,56 @@
-//! Denoising networks: configuration in, predicted noise ε̂ out.
+//! Denoising networks for diffusion models, and the blocks that they are made of.
 //!
-//! Owns the layers of a diffusion UNet and the networks made of them. A network is built from a validated configuration
-//! and a map of named tensors; it holds no optimiser, no schedule and no file format. Every tensor operation in a hot path
-//! is one of `ddpm-ops`.
+//! This crate owns the layers of a diffusion UNet, two networks, [`NoiseNet`] and [`UNet2d`], and what all networks share. A
+//! network is constructed from a configuration and a [`candle_nn::VarBuilder`]; it takes and returns ordinary candle tensors.
+//! Every tensor operation in its forward pass is one of `ddpm-ops`. The crate has no optimizer, no noise schedule and no
+//! file format.
 //!
-//! Tensor names are the module paths of the PyTorch code: the article's for [`NoiseNet`], diffusers' for [`UNet2d`]. Weights
-//! trained with it load as they are.
+//! Parameter names are the module paths of the PyTorch code, the article's for [`NoiseNet`] and diffusers' for [`UNet2d`], so
+//! weights that were trained there load unchanged.
 //!
-//! Reading order: [`NoiseNetConfig`], [`NoiseNet`], then the blocks: `down_block`, `mid_block`, `up_block`,
-//! `resnet_block`, `conv_block`, `attention`, `downsample`, `upsample`, `time_embedding`; `parameters` names and
-//! initialises what they hold. [`UNet2d`] has blocks of its own in `unet2d`, and shares the layers.
+//! # Reading order
+//! 1. [`DenoisingNetwork`]: construction, prediction, and training of any network; [`Architecture`]: what a network adds.
+//! 2. [`noise_net`] and [`unet2d`]: the two networks and their blocks. [`Network`] is whichever a [`NetworkConfig`] chooses.
+//! 3. [`Context`] and [`SkipStack`]: what the blocks of one forward pass share; [`layers`]: the layers of the blocks.
+//! 4. [`list_parameters`], [`InitialWeights`], [`build_from_tensors`]: `VarBuilder` backends.
+//!
+//! # Adding a network
+//! Implement [`Architecture`] for its layers, in a folder of its own beside `noise_net` and `unet2d`, and name
+//! `DenoisingNetwork` of it by a type alias. The example `custom_unet.rs` shows one. To make it a choice of the
+//! configuration, add a variant to [`NetworkKind`], [`NetworkConfig`] and [`NetworkArchitecture`]; the compiler lists the
+//! matches to extend. Golden files against a reference implementation belong in `tests/golden`.
 
-mod attention;
+mod activation;
+mod architecture;
 mod context;
-mod conv_block;
-mod down_block;
-mod downsample;
+mod denoising_network;
+mod enum_names;
 mod error;
 mod image_size;
-mod layers;
-mod limits;
-mod mid_block;
+pub mod layers;
 mod network;
-mod noise_net;
-mod noise_net_config;
+mod network_config;
+mod network_kind;
+pub mod noise_net;
 mod parameters;
-mod resnet_block;
-mod time_embedding;
-mod unet2d;
-mod up_block;
-mod upsample;
+mod size_limits;
+mod skip_stack;
+pub mod unet2d;
 
+pub use activation::Activation;
+pub use architecture::{Architecture, Conditioning};
+pub use context::Context;
 pub use ddpm_ops::Precision;
+pub use denoising_network::DenoisingNetwork;
 pub use error::UnetError;
 pub use image_size::ImageSize;
-pub use network::{Network, NetworkConfig};
-pub use noise_net::NoiseNet;
-pub use noise_net_config::NoiseNetConfig;
-pub use parameters::{Init, ParameterSpec};
-pub use unet2d::UNet2d;
-pub use unet2d::config::{
-    Activation, ClassEmbedType, DownBlockType, MidBlockType, ResampleType, TimeEmbeddingType, TimeScaleShift,
-    UNet2dConfig, UpBlockType,
+pub use network::{Network, NetworkArchitecture};
+pub use network_config::NetworkConfig;
+pub use network_kind::NetworkKind;
+pub use noise_net::{NoiseNet, NoiseNetConfig};
+pub use parameters::{InitialWeights, ParameterSpec, build_from_tensors, list_parameters};
+pub use skip_stack::SkipStack;
+pub use unet2d::{
+    ClassEmbedType, DownBlockType, MidBlockType, ResampleType, TimeEmbeddingType, TimeScaleShift, UNet2d, UNet2dConfig,
+    UpBlockType,
 };

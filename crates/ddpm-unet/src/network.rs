@@ -1,179 +1,120 @@
-//! Whichever network a configuration names.
+//! The network that a configuration chooses.
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
-use ddpm_ops::{Precision, Recorded};
-use ddpm_rng::Stream;
-use serde::{Deserialize, Serialize};
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+use ddpm_ops::{Tape, Value};
 
-use crate::{ImageSize, NoiseNet, NoiseNetConfig, ParameterSpec, UNet2d, UNet2dConfig, UnetError};
+use crate::architecture::{Architecture, Conditioning};
+use crate::context::Context;
+use crate::denoising_network::DenoisingNetwork;
+use crate::error::UnetError;
+use crate::network_config::NetworkConfig;
+use crate::noise_net::NoiseNetArchitecture;
+use crate::parameters::ParameterSpec;
+use crate::unet2d::UNet2dArchitecture;
 
-/// The configuration of a network, with its kind in the field `kind`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum NetworkConfig {
-    /// The article's network: `kind = "noise-net"`.
-    NoiseNet(NoiseNetConfig),
-    /// The paper's, as diffusers has it: `kind = "unet2d"`.
-    #[serde(rename = "unet2d")]
-    UNet2d(UNet2dConfig),
-}
+/// A network of any kind: the one that its [`NetworkConfig`] chooses.
+///
+/// # Examples
+/// ```
+/// use ddpm_unet::{Network, NetworkConfig, UNet2dConfig};
+///
+/// let config = NetworkConfig::UNet2d(UNet2dConfig::cifar10());
+/// assert_eq!(Network::parameters(&config)?["conv_in.weight"].shape, [128, 3, 3, 3]);
+/// # Ok::<(), ddpm_unet::UnetError>(())
+/// ```
+pub type Network = DenoisingNetwork<NetworkArchitecture>;
 
-impl NetworkConfig {
-    /// The name of its kind, as the field `kind` has it.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::NoiseNet(_) => "noise-net",
-            Self::UNet2d(_) => "unet2d",
-        }
-    }
-
-    /// Channels of an image.
-    pub fn channels(&self) -> usize {
-        match self {
-            Self::NoiseNet(config) => config.channels,
-            Self::UNet2d(config) => config.in_channels,
-        }
-    }
-
-    /// Channels of what the network says of an image: twice those of the image where a variance is learnt as well.
-    pub fn out_channels(&self) -> usize {
-        match self {
-            Self::NoiseNet(config) => config.channels,
-            Self::UNet2d(config) => config.out_channels,
-        }
-    }
-
-    /// Size of an image.
-    pub fn image_size(&self) -> ImageSize {
-        match self {
-            Self::NoiseNet(config) => config.image_size,
-            Self::UNet2d(config) => config.sample_size,
-        }
-    }
-
-    /// Values of the largest feature map of one image, at least 1: what a batch takes in memory is some multiple of it.
-    pub fn largest_map(&self) -> usize {
-        let ImageSize { height, width } = self.image_size();
-        let channels = match self {
-            Self::NoiseNet(config) => config.base_channels.max(config.channels),
-            Self::UNet2d(config) => config.block_out_channels.first().copied().unwrap_or(1).max(config.in_channels),
-        };
-        channels.saturating_mul(height).saturating_mul(width).max(1)
-    }
-
-    /// [`NoiseNetConfig::validate`] or its like.
-    ///
-    /// # Errors
-    /// When no network of this configuration exists.
-    pub fn validate(&self) -> Result<(), UnetError> {
-        match self {
-            Self::NoiseNet(config) => config.validate(),
-            Self::UNet2d(config) => config.validate(),
-        }
-    }
-
-    /// Every parameter of the network, by name.
-    ///
-    /// # Errors
-    /// When the configuration is invalid.
-    pub fn parameters(&self) -> Result<BTreeMap<String, ParameterSpec>, UnetError> {
-        match self {
-            Self::NoiseNet(config) => NoiseNet::parameters(config),
-            Self::UNet2d(config) => UNet2d::parameters(config),
-        }
-    }
-
-    /// How many numbers the network learns.
-    ///
-    /// # Errors
-    /// When the configuration is invalid.
-    pub fn parameter_count(&self) -> Result<usize, UnetError> {
-        match self {
-            Self::NoiseNet(config) => NoiseNet::parameter_count(config),
-            Self::UNet2d(config) => UNet2d::parameter_count(config),
-        }
-    }
-
-    /// Initial weights, f32 on the CPU, a function of (configuration, seed) alone.
-    ///
-    /// # Errors
-    /// When the configuration is invalid.
-    pub fn initial_weights(&self, seed: u64) -> Result<BTreeMap<String, Tensor>, UnetError> {
-        match self {
-            Self::NoiseNet(config) => NoiseNet::initial_weights(config, seed),
-            Self::UNet2d(config) => UNet2d::initial_weights(config, seed),
-        }
-    }
-}
-
-/// A network of any kind, built.
+/// The layers of a [`Network`].
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Network {
-    /// The article's.
-    NoiseNet(NoiseNet),
-    /// The paper's.
-    UNet2d(UNet2d),
+pub enum NetworkArchitecture {
+    /// The layers of a [`crate::NoiseNet`].
+    NoiseNet(NoiseNetArchitecture),
+    /// The layers of a [`crate::UNet2d`].
+    UNet2d(UNet2dArchitecture),
 }
 
-impl Network {
-    /// The network of that configuration with those weights.
-    ///
-    /// # Errors
-    /// Those of [`NoiseNet::new`].
-    pub fn new(config: &NetworkConfig, weights: &BTreeMap<String, Tensor>) -> Result<Self, UnetError> {
+impl Architecture for NetworkArchitecture {
+    type Config = NetworkConfig;
+
+    fn new(config: &NetworkConfig, vb: VarBuilder<'_>) -> Result<Self> {
         match config {
-            NetworkConfig::NoiseNet(config) => NoiseNet::new(config, weights).map(Self::NoiseNet),
-            NetworkConfig::UNet2d(config) => UNet2d::new(config, weights).map(Self::UNet2d),
+            NetworkConfig::NoiseNet(config) => NoiseNetArchitecture::new(config, vb).map(Self::NoiseNet),
+            NetworkConfig::UNet2d(config) => UNet2dArchitecture::new(config, vb).map(Self::UNet2d),
         }
     }
 
-    /// The network, computing in that precision: f32 before.
-    pub fn with_precision(self, precision: Precision) -> Self {
+    fn embed(&self, tape: &Tape, conditioning: &Conditioning<'_>) -> Result<Value> {
         match self {
-            Self::NoiseNet(network) => Self::NoiseNet(network.with_precision(precision)),
-            Self::UNet2d(network) => Self::UNet2d(network.with_precision(precision)),
+            Self::NoiseNet(network) => network.embed(tape, conditioning),
+            Self::UNet2d(network) => network.embed(tape, conditioning),
         }
     }
 
-    /// The network with its weights packed once and for all: [`NoiseNet::with_packed_weights`].
-    pub fn with_packed_weights(self) -> Self {
+    fn forward(&self, x_t: &Value, context: &Context<'_>) -> Result<Value> {
         match self {
-            Self::NoiseNet(network) => Self::NoiseNet(network.with_packed_weights()),
-            Self::UNet2d(network) => Self::UNet2d(network.with_packed_weights()),
+            Self::NoiseNet(network) => network.forward(x_t, context),
+            Self::UNet2d(network) => network.forward(x_t, context),
         }
     }
 
-    /// The network with its residual blocks computed again for the gradient: [`NoiseNet::with_recompute`].
-    pub fn with_recompute(self, recompute: bool) -> Self {
-        match self {
-            Self::NoiseNet(network) => Self::NoiseNet(network.with_recompute(recompute)),
-            Self::UNet2d(network) => Self::UNet2d(network.with_recompute(recompute)),
+    fn validate(config: &NetworkConfig) -> std::result::Result<(), UnetError> {
+        config.validate()
+    }
+
+    fn check_image(
+        config: &NetworkConfig,
+        channels: usize,
+        height: usize,
+        width: usize,
+    ) -> std::result::Result<(), UnetError> {
+        match config {
+            NetworkConfig::NoiseNet(config) => NoiseNetArchitecture::check_image(config, channels, height, width),
+            NetworkConfig::UNet2d(config) => UNet2dArchitecture::check_image(config, channels, height, width),
         }
     }
 
-    /// Its prediction for noisy images: [`NoiseNet::forward`].
+    fn dropout(config: &NetworkConfig) -> f64 {
+        match config {
+            NetworkConfig::NoiseNet(config) => NoiseNetArchitecture::dropout(config),
+            NetworkConfig::UNet2d(config) => UNet2dArchitecture::dropout(config),
+        }
+    }
+
+    fn takes_class_labels(config: &NetworkConfig) -> bool {
+        match config {
+            NetworkConfig::NoiseNet(config) => NoiseNetArchitecture::takes_class_labels(config),
+            NetworkConfig::UNet2d(config) => UNet2dArchitecture::takes_class_labels(config),
+        }
+    }
+}
+
+/// Parameters of the network that the configuration chooses.
+impl NetworkConfig {
+    /// Every parameter, by name: [`Network::parameters`].
     ///
     /// # Errors
-    /// When the shapes do not fit the configuration.
-    pub fn forward(&self, x_t: &Tensor, t: &Tensor) -> Result<Tensor, UnetError> {
-        match self {
-            Self::NoiseNet(network) => network.forward(x_t, t),
-            Self::UNet2d(network) => network.forward(x_t, t, None),
-        }
+    /// When the configuration is invalid.
+    pub fn parameters(&self) -> std::result::Result<BTreeMap<String, ParameterSpec>, UnetError> {
+        Network::parameters(self)
     }
 
-    /// The same in training: [`NoiseNet::forward_train`].
+    /// The number of learned values: [`Network::parameter_count`].
     ///
     /// # Errors
-    /// When the shapes do not fit the configuration.
-    pub fn forward_train(&self, x_t: &Tensor, t: &Tensor, dropout: &mut Stream) -> Result<Recorded, UnetError> {
-        match self {
-            Self::NoiseNet(network) => network.forward_train(x_t, t, dropout),
-            Self::UNet2d(network) => network.forward_train(x_t, t, None, dropout),
-        }
+    /// When the configuration is invalid.
+    pub fn parameter_count(&self) -> std::result::Result<usize, UnetError> {
+        Network::parameter_count(self)
+    }
+
+    /// Initial weights by name, f32 on the CPU: [`Network::initial_weights`].
+    ///
+    /// # Errors
+    /// When the configuration is invalid.
+    pub fn initial_weights(&self, seed: u64) -> std::result::Result<BTreeMap<String, Tensor>, UnetError> {
+        Network::initial_weights(self, seed)
     }
 }

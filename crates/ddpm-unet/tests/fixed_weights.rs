@@ -24,12 +24,21 @@ fn they_give_the_same_bits_in_every_pass() {
             .collect();
         let weights = vars.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect();
         for precision in [Precision::F32, Precision::Bf16] {
-            let plain = Network::new(&config, &weights).unwrap().with_precision(precision);
-            let fixed = Network::new(&config, &weights).unwrap().with_packed_weights().with_precision(precision);
+            let plain = Network::from_tensors(&config, &weights).unwrap().with_precision(precision);
+            let fixed =
+                Network::from_tensors(&config, &weights).unwrap().with_packed_weights().with_precision(precision);
             let predict = |network: &Network, images: usize| -> Vec<f32> {
                 let x = Stream::new(1, Purpose::Synthetic, images as u64).normal((images, 3, 8, 8), &device()).unwrap();
                 let t = Tensor::full(300f32, images, &device()).unwrap();
-                network.forward(&x, &t).unwrap().to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+                network
+                    .forward(&x, &t, None)
+                    .unwrap()
+                    .to_dtype(DType::F32)
+                    .unwrap()
+                    .flatten_all()
+                    .unwrap()
+                    .to_vec1()
+                    .unwrap()
             };
             // Batches of one and of three, for which other kernels may be the fastest: each wants its own form.
             for images in [3, 1, 3, 1] {

@@ -21,7 +21,7 @@ fn network(golden: &Golden) -> (NoiseNet, BTreeMap<String, Var>) {
         .map(|(name, tensor)| (name, Var::from_tensor(&tensor).unwrap()))
         .collect();
     let weights = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
-    (NoiseNet::new(&config, &weights).unwrap(), vars)
+    (NoiseNet::from_tensors(&config, &weights).unwrap(), vars)
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn forward_equals_pytorch() {
     for name in names {
         let golden = Golden::load(&name);
         let (network, _) = network(&golden);
-        let eps_hat = network.forward(golden.get("x"), golden.get("t")).unwrap();
+        let eps_hat = network.forward(golden.get("x"), golden.get("t"), None).unwrap();
         assert_close(&format!("{name}: eps_hat"), &eps_hat, golden.get("eps_hat"), TOLERANCE);
     }
 }
@@ -42,7 +42,7 @@ fn every_gradient_equals_pytorch() {
         let golden = Golden::load(&name);
         let (network, vars) = network(&golden);
         let x = Var::from_tensor(golden.get("x")).unwrap();
-        let eps_hat = network.forward(x.as_tensor(), golden.get("t")).unwrap();
+        let eps_hat = network.forward(x.as_tensor(), golden.get("t"), None).unwrap();
         let loss = (&eps_hat - golden.get("eps")).and_then(|difference| difference.sqr()?.mean_all()).unwrap();
         assert_close(&format!("{name}: loss"), &loss, &golden.get("loss").reshape(()).unwrap(), TOLERANCE);
         let grads = loss.backward().unwrap();
@@ -66,7 +66,7 @@ fn every_gradient_that_training_takes_equals_pytorch() {
         let (network, vars) = network(&golden);
         let gradients = || {
             let mut dropout = Stream::new(0, Purpose::Dropout, 0);
-            let eps_hat = network.forward_train(golden.get("x"), golden.get("t"), &mut dropout).unwrap();
+            let eps_hat = network.forward_train(golden.get("x"), golden.get("t"), None, &mut dropout).unwrap();
             let error = (eps_hat.output() - golden.get("eps")).unwrap();
             // The derivative of the mean of the squared errors.
             eps_hat.backward(&(&error * (2.0 / error.elem_count() as f64)).unwrap()).unwrap()
@@ -159,9 +159,9 @@ fn f64_runs_with_channels_last_and_agrees_more_closely() {
     let golden = Golden::load(&golden_names("noise_net")[0]);
     let config: NoiseNetConfig = serde_json::from_str(&golden.config).unwrap();
     let weights = golden.with_prefix("param.").into_iter().map(|(n, t)| (n, t.to_dtype(DType::F64).unwrap())).collect();
-    let network = NoiseNet::new(&config, &weights).unwrap();
+    let network = NoiseNet::from_tensors(&config, &weights).unwrap();
     let eps_hat = network
-        .forward(&golden.get("x").to_dtype(DType::F64).unwrap(), &golden.get("t").to_dtype(DType::F64).unwrap())
+        .forward(&golden.get("x").to_dtype(DType::F64).unwrap(), &golden.get("t").to_dtype(DType::F64).unwrap(), None)
         .unwrap();
     // The golden file is stored in f32: 6e-8 of each value.
     assert_close("eps_hat in f64", &eps_hat, golden.get("eps_hat"), 2e-7);

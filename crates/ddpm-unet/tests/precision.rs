@@ -53,14 +53,14 @@ fn bf16_predicts_what_f32_does() {
     for name in golden_names("noise_net") {
         check(&name, |golden, weights| {
             let config: NoiseNetConfig = serde_json::from_str(&golden.config).unwrap();
-            let network = NoiseNet::new(&config, weights).unwrap().with_precision(Precision::Bf16);
-            network.forward(golden.get("x"), golden.get("t")).unwrap()
+            let network = NoiseNet::from_tensors(&config, weights).unwrap().with_precision(Precision::Bf16);
+            network.forward(golden.get("x"), golden.get("t"), None).unwrap()
         });
     }
     for name in golden_names("unet2d") {
         check(&name, |golden, weights| {
             let config: UNet2dConfig = serde_json::from_str(&golden.config).unwrap();
-            let network = UNet2d::new(&config, weights).unwrap().with_precision(Precision::Bf16);
+            let network = UNet2d::from_tensors(&config, weights).unwrap().with_precision(Precision::Bf16);
             network.forward(golden.get("x"), golden.get("t"), golden.tensors.get("classes")).unwrap()
         });
     }

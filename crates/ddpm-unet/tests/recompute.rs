@@ -25,11 +25,11 @@ fn run(
         .map(|(name, tensor)| (name, Var::from_tensor(&tensor.to_device(&device()).unwrap()).unwrap()))
         .collect();
     let weights = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
-    let network = Network::new(config, &weights).unwrap().with_precision(precision).with_recompute(recompute);
+    let network = Network::from_tensors(config, &weights).unwrap().with_precision(precision).with_recompute(recompute);
     let x = Stream::new(1, Purpose::Synthetic, 0).normal((2, 3, 8, 8), &device()).unwrap();
     let t = Tensor::new(&[3f32, 700.0], &device()).unwrap();
     let mut dropout = Stream::new(1, Purpose::Dropout, 0);
-    let pass = network.forward_train(&x, &t, &mut dropout).unwrap();
+    let pass = network.forward_train(&x, &t, None, &mut dropout).unwrap();
     let out = bits(&pass.output());
     let mut gradients = pass.backward(&x).unwrap();
     let gradient = |(name, var): (&String, &Var)| {

@@ -21,7 +21,7 @@ fn small() -> NoiseNetConfig {
 }
 
 fn built(config: &NoiseNetConfig) -> NoiseNet {
-    NoiseNet::new(config, &NoiseNet::initial_weights(config, 1).unwrap()).unwrap()
+    NoiseNet::from_tensors(config, &NoiseNet::initial_weights(config, 1).unwrap()).unwrap()
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn every_wrong_weight_is_listed() {
     weights.insert("stranger".into(), Tensor::zeros(1, candle_core::DType::F32, &Device::Cpu).unwrap());
     let flat = weights["input_conv.weight"].flatten_all().unwrap();
     weights.insert("input_conv.weight".into(), flat);
-    let message = NoiseNet::new(&config, &weights).unwrap_err().to_string();
+    let message = NoiseNet::from_tensors(&config, &weights).unwrap_err().to_string();
     for part in
         ["output_conv.bias: missing", "stranger: not a parameter", "input_conv.weight: expected shape [8, 2, 7, 7]"]
     {
@@ -88,7 +88,7 @@ fn every_wrong_weight_is_listed() {
 fn shapes_that_do_not_fit_are_errors() {
     let network = built(&small());
     let zeros = |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
-    let forward = |x: &[usize], t: &[usize]| network.forward(&zeros(x), &zeros(t));
+    let forward = |x: &[usize], t: &[usize]| network.forward(&zeros(x), &zeros(t), None);
     assert_eq!(forward(&[3, 2, 4, 6], &[3]).unwrap().dims(), [3, 2, 4, 6]);
     assert_eq!(forward(&[1, 2, 8, 2], &[1]).unwrap().dims(), [1, 2, 8, 2]);
     for (x, t) in [
@@ -124,10 +124,10 @@ fn dropout_acts_in_training_only_and_follows_its_stream() {
     let x = Stream::new(0, Purpose::Synthetic, 0).normal((1, 2, 4, 6), &Device::Cpu).unwrap();
     let t = Tensor::new(&[10f32], &Device::Cpu).unwrap();
     let train = |position| {
-        let out = network.forward_train(&x, &t, &mut Stream::new(0, Purpose::Dropout, position)).unwrap();
+        let out = network.forward_train(&x, &t, None, &mut Stream::new(0, Purpose::Dropout, position)).unwrap();
         out.output().flatten_all().unwrap().to_vec1::<f32>().unwrap()
     };
-    let eval = network.forward(&x, &t).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let eval = network.forward(&x, &t, None).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(train(0), train(0));
     assert_ne!(train(0), train(1));
     assert_ne!(train(0), eval);
@@ -142,13 +142,13 @@ fn a_change_of_a_variable_shows_in_the_next_forward_pass() {
         .map(|(n, t)| (n, Var::from_tensor(&t).unwrap()))
         .collect();
     let weights = vars.iter().map(|(n, v)| (n.clone(), v.as_tensor().clone())).collect();
-    let network = NoiseNet::new(&config, &weights).unwrap();
+    let network = NoiseNet::from_tensors(&config, &weights).unwrap();
     let bias = &vars["output_conv.bias"];
     bias.set(&(bias.as_tensor() + 3.0).unwrap()).unwrap();
     let x = Tensor::zeros((1, 2, 4, 6), candle_core::DType::F32, &Device::Cpu).unwrap();
     let t = Tensor::zeros(1, candle_core::DType::F32, &Device::Cpu).unwrap();
-    let old = built(&config).forward(&x, &t).unwrap();
-    let new = network.forward(&x, &t).unwrap();
+    let old = built(&config).forward(&x, &t, None).unwrap();
+    let new = network.forward(&x, &t, None).unwrap();
     let moved = (new - old).unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap();
     assert!((moved - 3.0).abs() < 1e-5, "{moved}");
 }

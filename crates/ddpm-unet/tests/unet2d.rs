@@ -31,7 +31,7 @@ fn values_and_every_gradient_equal_diffusers() {
             .map(|(name, tensor)| (name, Var::from_tensor(&tensor).unwrap()))
             .collect();
         let weights = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
-        let network = UNet2d::new(&config(&golden), &weights).unwrap();
+        let network = UNet2d::from_tensors(&config(&golden), &weights).unwrap();
         let x = Var::from_tensor(golden.get("x")).unwrap();
         let out = network.forward(x.as_tensor(), golden.get("t"), classes(&golden)).unwrap();
         assert_close(&format!("{name}: eps_hat"), &out, golden.get("eps_hat"), TOLERANCE);
@@ -49,7 +49,7 @@ fn f64_runs_with_channels_last_and_agrees_more_closely() {
         let golden = Golden::load(&name);
         let wide = |t: &Tensor| t.to_dtype(DType::F64).unwrap();
         let weights = golden.with_prefix("param.").into_iter().map(|(name, tensor)| (name, wide(&tensor))).collect();
-        let network = UNet2d::new(&config(&golden), &weights).unwrap();
+        let network = UNet2d::from_tensors(&config(&golden), &weights).unwrap();
         let out = network.forward(&wide(golden.get("x")), &wide(golden.get("t")), classes(&golden)).unwrap();
         // The golden file is stored in f32: 6e-8 of each value.
         assert_close(&format!("{name} in f64"), &out, golden.get("eps_hat"), 3e-7);
@@ -107,7 +107,7 @@ fn what_no_network_can_have_is_refused_by_name() {
 #[test]
 fn shapes_and_classes_that_do_not_fit_are_errors() {
     let weights = UNet2d::initial_weights(&small(), 0).unwrap();
-    let network = UNet2d::new(&small(), &weights).unwrap();
+    let network = UNet2d::from_tensors(&small(), &weights).unwrap();
     let x = |c, h, w| Tensor::zeros((2, c, h, w), DType::F32, &Device::Cpu).unwrap();
     let t = Tensor::new(&[1.0_f32, 2.0], &Device::Cpu).unwrap();
     assert!(network.forward(&x(3, 8, 4), &t, None).is_ok());
@@ -116,7 +116,7 @@ fn shapes_and_classes_that_do_not_fit_are_errors() {
     assert!(network.forward(&x(3, 8, 8), &t.narrow(0, 0, 1).unwrap(), None).is_err());
     assert!(network.forward(&x(3, 8, 8), &t, Some(&t)).is_err());
     let of_classes = UNet2dConfig { num_class_embeds: Some(2), ..small() };
-    let network = UNet2d::new(&of_classes, &UNet2d::initial_weights(&of_classes, 0).unwrap()).unwrap();
+    let network = UNet2d::from_tensors(&of_classes, &UNet2d::initial_weights(&of_classes, 0).unwrap()).unwrap();
     assert!(network.forward(&x(3, 8, 8), &t, None).is_err());
     // There is no row 2.
     let error = network.forward(&x(3, 8, 8), &t, Some(&t)).unwrap_err().to_string();
@@ -127,7 +127,7 @@ fn shapes_and_classes_that_do_not_fit_are_errors() {
 #[test]
 fn dropout_belongs_to_training() {
     let config = UNet2dConfig { dropout: 0.5, ..small() };
-    let network = UNet2d::new(&config, &UNet2d::initial_weights(&config, 1).unwrap()).unwrap();
+    let network = UNet2d::from_tensors(&config, &UNet2d::initial_weights(&config, 1).unwrap()).unwrap();
     let x = Tensor::ones((1, 3, 8, 8), DType::F32, &Device::Cpu).unwrap();
     let t = Tensor::new(&[5.0_f32], &Device::Cpu).unwrap();
     let values = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();

@@ -20,12 +20,13 @@ pub struct FusedConv2d<'a> {
     pub added: Option<&'a Value>,
     /// How the planes are rearranged before the convolution.
     pub arrange: Rearrange,
-    /// The kernel, [channel_out, channel_in, k, k] with odd k, or [channel_out, channel_in] for k = 1. The image is padded with
-    /// (k − 1) / 2 zeros on every side.
+    /// The kernel, [channel_out, channel_in, k, k] with odd k, or [channel_out, channel_in] for k = 1. The image is
+    /// padded with (k − 1) / 2 zeros on every side.
     pub weight: &'a Tensor,
     /// `[channel_out]`
     pub bias: Option<&'a Tensor>,
-    /// A bias that differs from image to image, [batch, channel_out]: a time embedding that is added after the convolution.
+    /// A bias that differs from image to image, [batch, channel_out]: a time embedding that is added after the
+    /// convolution.
     pub image_bias: Option<&'a Value>,
     /// Group normalisation of the result, followed by SiLU.
     pub norm: Option<Norm<'a>>,

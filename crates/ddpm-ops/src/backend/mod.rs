@@ -1,7 +1,8 @@
 //! The interface between the operations and the code that computes them.
 //!
-//! [`Backend`] has one method for each operation, and the modules here describe the operations that take more than a few
-//! arguments. Shapes have been checked when a method is called. Neither the trait nor the descriptions know of a backend.
+//! [`Backend`] has one method for each operation, and the modules here describe the operations that take more than a
+//! few arguments. Shapes have been checked when a method is called. Neither the trait nor the descriptions know of a
+//! backend.
 
 pub(crate) mod activation;
 pub(crate) mod attention_shape;
@@ -29,8 +30,8 @@ use crate::tape::value::Value;
 
 /// Computes the operations of one forward pass and records them for its backward pass.
 ///
-/// A backend owns the record of the pass. Every operation returns a new value and, if an input or a parameter needs a gradient,
-/// records how its gradients are computed.
+/// A backend owns the record of the pass. Every operation returns a new value and, if an input or a parameter needs a
+/// gradient, records how its gradients are computed.
 pub(crate) trait Backend: Debug + Send {
     /// The value of an input or of a constant; `tracked` if its gradient is wanted.
     fn leaf(&self, tensor: &Tensor, tracked: bool) -> Result<Value>;
@@ -38,7 +39,8 @@ pub(crate) trait Backend: Debug + Send {
     /// The index of a new gradient in the record.
     fn new_node(&self) -> usize;
 
-    /// An empty backend of the same kind for a part of the pass; with `recording` false it only notes the parameters it uses.
+    /// An empty backend of the same kind for a part of the pass; with `recording` false it only notes the parameters it
+    /// uses.
     fn for_part(&self, recording: bool) -> Box<dyn Backend>;
 
     /// The parameters that were used and that need a gradient.

@@ -2,8 +2,8 @@
 
 use candle_core::{Result, Tensor, bail};
 
-/// A group normalisation (Wu & He 2018): each group of channels of each image gets mean 0 and variance 1, then each channel is
-/// scaled and shifted.
+/// A group normalisation (Wu & He 2018): each group of channels of each image gets mean 0 and variance 1, then each
+/// channel is scaled and shifted.
 #[derive(Debug, Clone, Copy)]
 pub struct Norm<'a> {
     /// Number of groups; it divides the number of channels.

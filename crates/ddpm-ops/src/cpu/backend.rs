@@ -50,8 +50,8 @@ impl CpuBackend {
         Self { record, weight_cache: packed_weights.map(PackedWeights::cache) }
     }
 
-    /// Records an operation whose output is `output`. `backward` is called, to save what the gradient needs, if an input or a
-    /// parameter needs one.
+    /// Records an operation whose output is `output`. `backward` is called, to save what the gradient needs, if an
+    /// input or a parameter needs one.
     pub(in crate::cpu) fn push(
         &self,
         output: Buffer,

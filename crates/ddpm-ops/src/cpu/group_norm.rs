@@ -75,8 +75,8 @@ impl GroupNormKernel {
         self.channels_per_group() * self.plane
     }
 
-    /// Writes norm(x) or silu(norm(x)), plus the residual, of some images to `out`, on this thread, and their statistics to
-    /// `statistics`.
+    /// Writes norm(x) or silu(norm(x)), plus the residual, of some images to `out`, on this thread, and their
+    /// statistics to `statistics`.
     pub(in crate::cpu) fn forward(
         &self,
         x: &[f32],
@@ -132,7 +132,8 @@ impl GroupNormKernel {
         stats
     }
 
-    /// Writes the gradient of some images' input to `out`, on this thread, and adds the gradients of weight and bias to `sums`.
+    /// Writes the gradient of some images' input to `out`, on this thread, and adds the gradients of weight and bias to
+    /// `sums`.
     pub(in crate::cpu) fn backward(
         &self,
         (weight, bias): (&[f32], &[f32]),

@@ -18,13 +18,13 @@ struct Cached {
     bytes: usize,
 }
 
-/// Largest size of a cache. Winograd's layout of a 3 × 3 kernel takes four times the kernel's memory, so a large network could
-/// exhaust a small machine; weights beyond this size are packed in every pass.
+/// Largest size of a cache. Winograd's layout of a 3 × 3 kernel takes four times the kernel's memory, so a large
+/// network could exhaust a small machine; weights beyond this size are packed in every pass.
 const MAX_BYTES: usize = 1 << 30;
 
 impl WeightCache {
-    /// The weights of a kernel, packed now if they are not in the cache. `None` if the kernel reads weights as they are, or the cache
-    /// is full.
+    /// The weights of a kernel, packed now if they are not in the cache. `None` if the kernel reads weights as they
+    /// are, or the cache is full.
     pub(crate) fn weights(
         &self,
         kernel: &dyn ConvKernel,

@@ -56,8 +56,8 @@ impl Storage for Tensor {
 }
 
 impl DeviceBackend {
-    /// An empty backend that computes images of type `dtype` on `device`, and reads and fills the device part of `packed_weights`.
-    /// `tf32` lets a GPU round the factors of f32 products to TF32.
+    /// An empty backend that computes images of type `dtype` on `device`, and reads and fills the device part of
+    /// `packed_weights`. `tf32` lets a GPU round the factors of f32 products to TF32.
     pub(crate) fn new(device: &Device, dtype: DType, tf32: bool, packed_weights: Option<&PackedWeights>) -> Self {
         #[cfg(feature = "cuda")]
         if device.is_cuda() {
@@ -83,8 +83,8 @@ impl DeviceBackend {
         Ok(Value::new(Arc::new(own), tensor.dims().to_vec(), node))
     }
 
-    /// Records an operation whose output is `tensor`, [batch, …, channel]. `backward` is called, to save what the gradient needs, if
-    /// an input or a parameter needs one.
+    /// Records an operation whose output is `tensor`, [batch, …, channel]. `backward` is called, to save what the
+    /// gradient needs, if an input or a parameter needs one.
     pub(in crate::device) fn push(
         &self,
         tensor: Tensor,
@@ -105,7 +105,8 @@ impl DeviceBackend {
         Value::new(Arc::new(tensor), dims, node)
     }
 
-    /// Records an operation of one input and no parameter, whose backward step maps the gradient of its output to that of its input.
+    /// Records an operation of one input and no parameter, whose backward step maps the gradient of its output to that
+    /// of its input.
     pub(in crate::device) fn push_unary(
         &self,
         x: &DeviceArray,

@@ -2,8 +2,8 @@
 
 use candle_core::Tensor;
 
-/// silu(norm(y + offset)) + residual: a group normalisation and the operations around it, for images of any type with the channels
-/// last.
+/// silu(norm(y + offset)) + residual: a group normalisation and the operations around it, for images of any type with
+/// the channels last.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FusedNorm<'a> {
     pub(super) groups: usize,

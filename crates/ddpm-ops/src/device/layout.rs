@@ -34,8 +34,8 @@ pub(super) fn to_channels_first(tensor: &Tensor) -> Result<Tensor> {
     tensor.permute(axes)?.contiguous()
 }
 
-/// A tensor [batch, channel, …] in the form it has in a pass that computes images of type `dtype`: images of that type, vectors wide,
-/// channels last.
+/// A tensor [batch, channel, …] in the form it has in a pass that computes images of type `dtype`: images of that type,
+/// vectors wide, channels last.
 pub(super) fn on_tape(tensor: &Tensor, dtype: DType) -> Result<Tensor> {
     let dtype = if tensor.rank() > 2 { dtype } else { wide(dtype) };
     to_channels_last(&tensor.detach().to_dtype(dtype)?)

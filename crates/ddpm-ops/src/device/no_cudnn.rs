@@ -1,4 +1,4 @@
-//! In the place of `cudnn` where the feature `cuda` is off: nothing is done.
+//! Replaces `cudnn` in builds without the feature `cuda`: every function reports that cuDNN is not available.
 
 use candle_core::{Result, Tensor};
 

@@ -1,7 +1,7 @@
 //! The functions that the operations of this backend are composed of.
 //!
-//! Each calls a kernel of this crate or of cuDNN if there is one for its tensors, and otherwise composes candle's operations
-//! (`reference.rs`).
+//! Each calls a kernel of this crate or of cuDNN if there is one for its tensors, and otherwise composes candle's
+//! operations (`reference.rs`).
 
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -14,7 +14,7 @@ use crate::device::{cudnn, kernels, reference};
 pub(super) fn kernel(weight: &Tensor, dtype: DType) -> Result<Tensor> {
     match *weight.dims() {
         [_, _, _, _] if kernels::supports(weight) && weight.dtype() == DType::F32 => {
-            kernels::kernel_of_weight(weight, dtype)
+            kernels::weight_to_channels_last(weight, dtype)
         }
         [out, channels] => weight.to_dtype(dtype)?.reshape((out, 1, 1, channels)),
         [_, _, _, _] => weight.to_dtype(dtype)?.permute((0, 2, 3, 1))?.contiguous(),
@@ -25,14 +25,14 @@ pub(super) fn kernel(weight: &Tensor, dtype: DType) -> Result<Tensor> {
 /// The gradient of a convolution's weight, given that of its kernel.
 pub(super) fn kernel_backward(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
     if weight.rank() == 4 && weight.dtype() == DType::F32 && kernels::supports(grad) {
-        return kernels::weight_of_kernel(grad);
+        return kernels::weight_from_channels_last(grad);
     }
     let grad = if weight.rank() == 4 { grad.permute((0, 3, 1, 2))?.contiguous()? } else { grad.clone() };
     grad.reshape(weight.shape())?.to_dtype(weight.dtype())
 }
 
-/// The convolution of `x` [batch, height, width, in] with `kernel` [out, k, k, in] at stride 1, padded with zeros to keep height and
-/// width. A kernel of one pixel is a matrix product.
+/// The convolution of `x` [batch, height, width, in] with `kernel` [out, k, k, in] at stride 1, padded with zeros to
+/// keep height and width. A kernel of one pixel is a matrix product.
 pub(super) fn convolution(x: &Tensor, kernel: &Tensor) -> Result<Tensor> {
     let (batch, height, width, channels) = x.dims4()?;
     if kernel.dim(1)? > 1 {
@@ -89,7 +89,7 @@ pub(super) fn add_offset_and_residual(y: Tensor, offset: Option<&Tensor>, residu
     if offset.is_none() && residual.is_none() {
         Ok(y)
     } else if kernels::supports(&y) {
-        kernels::raised(&y, offset, residual)
+        kernels::add_offset_and_residual(&y, offset, residual)
     } else {
         reference::add_offset_and_residual(&y, offset, residual)
     }
@@ -107,7 +107,7 @@ pub(super) enum Statistics {
 /// silu(norm(y + offset)) + residual
 pub(super) fn group_norm(y: &Tensor, norm: &FusedNorm<'_>) -> Result<(Tensor, Statistics)> {
     if kernels::supports(y) {
-        let (out, statistics) = kernels::normalisation(y, norm)?;
+        let (out, statistics) = kernels::group_norm(y, norm)?;
         Ok((out, Statistics::Saved(statistics)))
     } else {
         Ok((reference::group_norm(y, norm)?, Statistics::Recomputed))
@@ -122,7 +122,7 @@ pub(super) fn group_norm_backward(
     grad: &Tensor,
 ) -> Result<FusedNormGradient> {
     match statistics {
-        Statistics::Saved(statistics) => kernels::normalisation_by_all(y, norm, statistics, grad),
+        Statistics::Saved(statistics) => kernels::group_norm_backward(y, norm, statistics, grad),
         Statistics::Recomputed => reference::group_norm_backward(y, norm, grad),
     }
 }
@@ -135,7 +135,7 @@ pub(super) fn softmax(s: &Tensor, scale: f64) -> Result<Tensor> {
 /// The gradient of s in [`softmax`], given its result p.
 pub(super) fn softmax_backward(p: &Tensor, grad: &Tensor, scale: f64) -> Result<Tensor> {
     if kernels::supports(p) {
-        kernels::softmax_by_input(p, grad, scale)
+        kernels::softmax_backward(p, grad, scale)
     } else {
         reference::softmax_backward(p, grad, scale)
     }
@@ -143,26 +143,26 @@ pub(super) fn softmax_backward(p: &Tensor, grad: &Tensor, scale: f64) -> Result<
 
 /// The activation function of every element.
 pub(super) fn activation(activation: Activation, x: &Tensor) -> Result<Tensor> {
-    if kernels::supports(x) { kernels::function(activation, x) } else { reference::activation(activation, x) }
+    if kernels::supports(x) { kernels::activation(activation, x) } else { reference::activation(activation, x) }
 }
 
 /// The gradient of x in [`activation`].
 pub(super) fn activation_backward(activation: Activation, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
     if kernels::supports(x) {
-        kernels::function_by_input(activation, x, grad)
+        kernels::activation_backward(activation, x, grad)
     } else {
         reference::activation_backward(activation, x, grad)
     }
 }
 
-/// Each element zeroed with probability `rate`, or else multiplied by 1 / (1 − rate). Which elements are zeroed is a function of
-/// `seed` and the shape.
+/// Each element zeroed with probability `rate`, or else multiplied by 1 / (1 − rate). Which elements are zeroed is a
+/// function of `seed` and the shape.
 pub(super) fn dropout(x: &Tensor, rate: f64, seed: u64) -> Result<Tensor> {
     if kernels::supports(x) { kernels::dropout(x, rate, seed) } else { reference::dropout(x, rate, seed) }
 }
 
-/// The input of a convolution: the channels of one or two tensors, plus values [batch, channel] broadcast over the positions,
-/// rearranged.
+/// The input of a convolution: the channels of one or two tensors, plus values [batch, channel] broadcast over the
+/// positions, rearranged.
 pub(super) fn join(
     first: &Tensor,
     second: Option<&Tensor>,
@@ -185,7 +185,7 @@ pub(super) fn join_backward(
     channels: usize,
 ) -> Result<Tensor> {
     if kernels::supports(grad) {
-        kernels::join_by_part(grad, arrange, total, from, channels)
+        kernels::join_backward(grad, arrange, total, from, channels)
     } else {
         reference::join_backward(grad, arrange, from, channels)
     }

@@ -1,5 +1,5 @@
-//! The primitives composed of candle's operations: they run on any device, and the kernels are tested against them. bf16 is
-//! converted to f32, and results are rounded once, as tensor cores do.
+//! The primitives composed of candle's operations: they run on any device, and the kernels are tested against them.
+//! bf16 is converted to f32, and results are rounded once, as tensor cores do.
 
 use candle_core::{D, Result, Tensor};
 
@@ -33,8 +33,8 @@ pub(super) fn convolution_input_backward(grad: &Tensor, kernel: &Tensor) -> Resu
     convolution(grad, &flipped)
 }
 
-/// The gradient of a convolution's kernel, [out, k, k, in]: for each pixel of the kernel, the matrix product of the result's gradient
-/// with the shifted input.
+/// The gradient of a convolution's kernel, [out, k, k, in]: for each pixel of the kernel, the matrix product of the
+/// result's gradient with the shifted input.
 pub(super) fn convolution_kernel_backward(x: &Tensor, grad: &Tensor, side: usize) -> Result<Tensor> {
     let (batch, height, width, channels_in) = x.dims4()?;
     let channels_out = grad.dim(3)?;
@@ -104,8 +104,8 @@ pub(super) fn group_norm(y: &Tensor, norm: &FusedNorm<'_>) -> Result<Tensor> {
     add_offset_and_residual(&out, None, norm.residual)?.to_dtype(y.dtype())
 }
 
-/// The gradients of [`group_norm`]. With ẑ the normalised values and g their gradient, ∂y = (g − mean(g) − ẑ mean(g ẑ)) / σ, with
-/// means over a group.
+/// The gradients of [`group_norm`]. With ẑ the normalised values and g their gradient, ∂y = (g − mean(g) − ẑ mean(g ẑ))
+/// / σ, with means over a group.
 pub(super) fn group_norm_backward(y: &Tensor, norm: &FusedNorm<'_>, grad: &Tensor) -> Result<FusedNormGradient> {
     let (normal, inverse) = normalised(y, norm)?;
     let flat = normal.reshape(y.dims())?;
@@ -180,7 +180,8 @@ pub(super) fn activation_backward(activation: Activation, x: &Tensor, grad: &Ten
     (widened(grad)? * derivative)?.to_dtype(grad.dtype())
 }
 
-/// x times 0 or 1 / (1 − rate). Uniform numbers of SplitMix64 (Steele, Lea & Flood 2014) with that seed, one for each element, decide.
+/// x times 0 or 1 / (1 − rate). Uniform numbers of SplitMix64 (Steele, Lea & Flood 2014) with that seed, one for each
+/// element, decide.
 pub(super) fn dropout(x: &Tensor, rate: f64, seed: u64) -> Result<Tensor> {
     let kept = (1.0 / (1.0 - rate)) as f32;
     let factor = |i: u64| {

@@ -5,7 +5,8 @@ use candle_core::{DType, Result, Tensor, Var, bail};
 use crate::backend::update::{AdamStep, AdamUpdate, UpdateBackend};
 use crate::tape::gradient::Gradient;
 
-/// Updates parameters with candle's operations. [`crate::DeviceUpdate`] does the same with three kernels for all parameters.
+/// Updates parameters with candle's operations. [`crate::DeviceUpdate`] does the same with three kernels for all
+/// parameters.
 #[derive(Debug)]
 pub(crate) struct TensorUpdate;
 

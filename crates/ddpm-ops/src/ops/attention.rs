@@ -7,7 +7,8 @@ use crate::ops::tape::Tape;
 use crate::tape::value::Value;
 
 impl Tape {
-    /// softmax(qᵀ k / √d) applied to v, for each image and head, with d the channels of a head (Vaswani et al. 2017, eq. 1).
+    /// softmax(qᵀ k / √d) applied to v, for each image and head, with d the channels of a head (Vaswani et al. 2017,
+    /// eq. 1).
     ///
     /// # Shapes
     /// `qkv` [batch, 3 · heads · d, position]: the queries of all heads, then all keys, then all values. The result is

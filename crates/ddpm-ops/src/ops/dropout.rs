@@ -7,11 +7,11 @@ use crate::ops::tape::Tape;
 use crate::tape::value::Value;
 
 impl Tape {
-    /// Dropout (Srivastava et al. 2014): each element is zeroed with probability `rate` in [0, 1), and the others are multiplied by
-    /// 1 / (1 − rate).
+    /// Dropout (Srivastava et al. 2014): each element is zeroed with probability `rate` in [0, 1), and the others are
+    /// multiplied by 1 / (1 − rate).
     ///
-    /// On the CPU, `source` decides for each element in turn whether it is dropped. On a device the dropped elements are a function
-    /// of one seed drawn from `source`, so that no mask is drawn on the CPU or kept.
+    /// On the CPU, `source` decides for each element in turn whether it is dropped. On a device the dropped elements
+    /// are a function of one seed drawn from `source`, so that no mask is drawn on the CPU or kept.
     ///
     /// # Errors
     /// When the backend fails.

@@ -7,8 +7,8 @@ use crate::ops::tape::Tape;
 use crate::tape::value::Value;
 
 impl Tape {
-    /// Normalises each group of channels of each image to mean 0 and variance 1 (biased, plus `eps`), then scales and shifts
-    /// each channel (Wu & He 2018). If `silu`, SiLU follows, without a tensor between the two.
+    /// Normalises each group of channels of each image to mean 0 and variance 1 (biased, plus `eps`), then scales and
+    /// shifts each channel (Wu & He 2018). If `silu`, SiLU follows, without a tensor between the two.
     ///
     /// # Shapes
     /// `x` [batch, channel, height, width] (or any [batch, channel, …]); `weight`, `bias` `[channel]`.

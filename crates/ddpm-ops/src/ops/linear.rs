@@ -9,7 +9,8 @@ impl Tape {
     /// x Wᵀ + b.
     ///
     /// # Shapes
-    /// `x` [batch, feature_in], `weight` [feature_out, feature_in], `bias` `[feature_out]`; the result is [batch, feature_out].
+    /// `x` [batch, feature_in], `weight` [feature_out, feature_in], `bias` `[feature_out]`; the result is [batch,
+    /// feature_out].
     ///
     /// # Errors
     /// When the shapes do not fit together.

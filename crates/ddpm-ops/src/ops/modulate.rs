@@ -6,7 +6,8 @@ use crate::ops::tape::Tape;
 use crate::tape::value::Value;
 
 impl Tape {
-    /// x (1 + scale) + shift, with a scale and a shift for each channel of each image (Nichol & Dhariwal 2021, "scale-shift norm").
+    /// x (1 + scale) + shift, with a scale and a shift for each channel of each image (Nichol & Dhariwal 2021,
+    /// "scale-shift norm").
     ///
     /// # Shapes
     /// `x` [batch, channel, …]; `scale_and_shift` [batch, 2 channel], all scales of an image before its shifts.

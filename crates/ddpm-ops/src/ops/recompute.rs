@@ -1,4 +1,5 @@
-//! Activation checkpointing: parts of a forward pass that are run again for their gradient instead of saving their tensors.
+//! Activation checkpointing: parts of a forward pass that are run again for their gradient instead of saving their
+//! tensors.
 
 use candle_core::{Result, bail};
 
@@ -7,8 +8,8 @@ use crate::tape::recompute::Recomputed;
 use crate::tape::value::Value;
 
 impl Tape {
-    /// Runs `forward` on `inputs` and saves nothing but the inputs. The backward pass calls `forward` again to obtain the tensors
-    /// that its gradient needs (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
+    /// Runs `forward` on `inputs` and saves nothing but the inputs. The backward pass calls `forward` again to obtain
+    /// the tensors that its gradient needs (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
     ///
     /// `forward` has to compute the same both times: what it draws from a random stream, it has to draw again.
     ///

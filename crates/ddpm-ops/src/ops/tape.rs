@@ -2,7 +2,8 @@
 
 use crate::backend::Backend;
 
-/// The tape of one forward pass: it computes operations on [`Value`](crate::Value)s and records them for the backward pass.
+/// The tape of one forward pass: it computes operations on [`Value`](crate::Value)s and records them for the backward
+/// pass.
 ///
 /// [`fused`](crate::fused) and [`recorded`](crate::recorded) create it, with the backend that suits their inputs.
 #[derive(Debug)]

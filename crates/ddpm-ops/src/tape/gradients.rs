@@ -11,13 +11,14 @@ pub(crate) trait Accumulate: Sized + 'static {
     fn add(&mut self, more: Self) -> Result<()>;
 }
 
-/// The gradients of a backward pass: those that its remaining operations still have to read, and those of the parameters.
+/// The gradients of a backward pass: those that its remaining operations still have to read, and those of the
+/// parameters.
 #[derive(Debug)]
 pub(crate) struct Gradients<G> {
     nodes: Vec<Option<G>>,
     parameters: HashMap<TensorId, G>,
-    /// The error of the first sum that failed. Operations report gradients without handling errors; the record returns this one
-    /// after each operation.
+    /// The error of the first sum that failed. Operations report gradients without handling errors; the record returns
+    /// this one after each operation.
     error: Option<candle_core::Error>,
 }
 

@@ -6,7 +6,8 @@ use candle_core::{Result, Tensor, TensorId};
 
 use crate::tape::gradients::{Accumulate, Gradients};
 
-/// What an operation does with the gradient of its output: it computes those of its inputs and parameters and adds them.
+/// What an operation does with the gradient of its output: it computes those of its inputs and parameters and adds
+/// them.
 pub(crate) type Backward<G> = Box<dyn FnOnce(G, &mut Gradients<G>) -> Result<()> + Send>;
 
 /// The operations of a forward pass in their order, with gradients of type `G`.
@@ -28,7 +29,8 @@ impl<G> std::fmt::Debug for Record<G> {
 }
 
 impl<G: Accumulate> Record<G> {
-    /// An empty record. With `recording` false it will note which parameters are used, but keep no operation and no saved tensor.
+    /// An empty record. With `recording` false it will note which parameters are used, but keep no operation and no
+    /// saved tensor.
     pub(crate) fn new(recording: bool) -> Self {
         Self { nodes: 0, operations: Vec::new(), parameters: Vec::new(), known: HashSet::new(), recording }
     }
@@ -39,8 +41,8 @@ impl<G: Accumulate> Record<G> {
         self.nodes - 1
     }
 
-    /// Records an operation if any of its inputs or parameters needs a gradient, and returns the node of its output. `backward` is
-    /// only called, and its tensors are only saved, in that case.
+    /// Records an operation if any of its inputs or parameters needs a gradient, and returns the node of its output.
+    /// `backward` is only called, and its tensors are only saved, in that case.
     pub(crate) fn push(
         &mut self,
         inputs: &[Option<usize>],

@@ -50,8 +50,8 @@ impl Value {
 
     /// The same elements in another shape.
     ///
-    /// The batch and channel axes should stay as they are: where a backend stores the channels last, no other change of shape is a
-    /// view.
+    /// The batch and channel axes should stay as they are: where a backend stores the channels last, no other change of
+    /// shape is a view.
     ///
     /// # Errors
     /// When the number of elements differs, or the backend's layout does not allow the view.
@@ -81,7 +81,8 @@ impl Value {
         downcast(self.storage.clone())
     }
 
-    /// Like [`Value::storage`], without keeping the value: if nothing else shares the elements, the result is their only owner.
+    /// Like [`Value::storage`], without keeping the value: if nothing else shares the elements, the result is their
+    /// only owner.
     pub(crate) fn into_storage<S: Storage>(self) -> Result<Arc<S>> {
         downcast(self.storage)
     }

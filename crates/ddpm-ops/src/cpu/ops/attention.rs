@@ -51,9 +51,9 @@ impl Attention {
         Head { q: part(0), k: part(1), v: part(2) }
     }
 
-    /// Writes exp(kᵀ q / √d − max), [key, query], to `weights`, and for each query the reciprocal of its sum over the keys to
-    /// `inverse`. The product of the two, column by column, is softmax(qᵀ k / √d). Queries are adjacent in memory, so that sums
-    /// over keys are sums of rows, and the product with the values reads the matrix in its order.
+    /// Writes exp(kᵀ q / √d − max), [key, query], to `weights`, and for each query the reciprocal of its sum over the
+    /// keys to `inverse`. The product of the two, column by column, is softmax(qᵀ k / √d). Queries are adjacent in
+    /// memory, so that sums over keys are sums of rows, and the product with the values reads the matrix in its order.
     fn exponentials(&self, head: &Head<'_>, weights: &mut [f32], inverse: &mut [f32]) {
         let (n, d) = (self.positions, self.head_channels);
         let by_position = Strides::row_major(n);
@@ -113,8 +113,8 @@ impl Attention {
         out
     }
 
-    /// The gradients of one head's q, k and v. The weights P are recomputed instead of saved. In terms of Pᵀ [key, query]:
-    /// ∂v = ∂o P, ∂Pᵀ = vᵀ ∂o, ∂Sᵀ = Pᵀ ∘ (∂Pᵀ − columnsum(∂Pᵀ ∘ Pᵀ)), ∂q = k ∂Sᵀ / √d, ∂k = q ∂S / √d.
+    /// The gradients of one head's q, k and v. The weights P are recomputed instead of saved. In terms of Pᵀ [key,
+    /// query]: ∂v = ∂o P, ∂Pᵀ = vᵀ ∂o, ∂Sᵀ = Pᵀ ∘ (∂Pᵀ − columnsum(∂Pᵀ ∘ Pᵀ)), ∂q = k ∂Sᵀ / √d, ∂k = q ∂S / √d.
     fn backward_head(&self, image: &[f32], grad: &[f32], index: usize, out: &mut [f32]) {
         let (n, d, size) = (self.positions, self.head_channels, self.head_size());
         let head = self.head(image, index);

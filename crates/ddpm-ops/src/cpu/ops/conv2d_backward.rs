@@ -32,7 +32,8 @@ pub(super) struct ParameterGradients {
 
 /// Adds the gradients of the inputs to `gradients` and returns those of the parameters.
 ///
-/// Each thread takes a share of the images and sums the parameters' gradients over them; the shares' sums are added in order.
+/// Each thread takes a share of the images and sums the parameters' gradients over them; the shares' sums are added in
+/// order.
 pub(super) fn backward(
     inputs: &Conv2dInputs,
     weight: &[f32],
@@ -72,8 +73,8 @@ pub(super) fn backward(
     ParameterGradients { weight, bias, norm }
 }
 
-/// Elements of one image of the gradients of input, skip, added values and image bias, in this order; 0 for a gradient that is not
-/// needed. `wanted` is whether any of the first three is.
+/// Elements of one image of the gradients of input, skip, added values and image bias, in this order; 0 for a gradient
+/// that is not needed. `wanted` is whether any of the first three is.
 fn image_sizes(inputs: &Conv2dInputs, wanted: bool) -> [usize; 4] {
     let Conv2dShape { input_channels, skip_channels, input_height, input_width, channels_out, .. } = inputs.shape;
     let plane = input_height * input_width;

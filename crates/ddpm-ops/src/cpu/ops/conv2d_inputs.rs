@@ -62,8 +62,8 @@ impl Conv2dInputs {
         let threads = rayon::current_num_threads();
         let kernel = select(&geometry, images);
         let images_together = kernel.images_together(&geometry, images, threads);
-        // A kernel that divides its own work does so as soon as there are fewer calls than threads. The others do so only if there
-        // are fewer images than threads, so that there is nothing else to divide.
+        // A kernel that divides its own work does so as soon as there are fewer calls than threads. The others do so
+        // only if there are fewer images than threads, so that there is nothing else to divide.
         let calls = if kernel.divides_its_work() { images.div_ceil(images_together) } else { images };
         Division { kernel, images_together, threads: if calls < threads { threads } else { 1 } }
     }

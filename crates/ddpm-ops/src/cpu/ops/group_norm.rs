@@ -41,7 +41,8 @@ pub(super) fn group_norm(backend: &CpuBackend, x: &Value, norm: &Norm<'_>, silu:
     }))
 }
 
-/// The gradients of the input and of the parameters. Each thread takes a share of the images, and the shares' sums are added in order.
+/// The gradients of the input and of the parameters. Each thread takes a share of the images, and the shares' sums are
+/// added in order.
 fn backward(
     kernel: &GroupNormKernel,
     (weight, bias): (&Tensor, &Tensor),

@@ -66,12 +66,12 @@ pub(crate) fn join(
     Ok(out)
 }
 
-/// The gradient of one of the two tensors: of the `channels` channels that begin at `from`, of `both` in all. `grad` is
+/// The gradient of one of the two tensors: of the `channels` channels that begin at `from`, out of `total`. `grad` is
 /// the gradient of the result of [`join`].
-pub(crate) fn join_by_part(
+pub(crate) fn join_backward(
     grad: &Tensor,
     arrange: Rearrange,
-    both: usize,
+    total: usize,
     from: usize,
     channels: usize,
 ) -> Result<Tensor> {
@@ -85,7 +85,7 @@ pub(crate) fn join_by_part(
     let args = Join {
         grad: address(grad)?,
         out: address_to_write(&out)?,
-        first_channels: to_i32(both)?,
+        first_channels: to_i32(total)?,
         height: to_i32(height)?,
         width: to_i32(width)?,
         rearrange: code(arrange),

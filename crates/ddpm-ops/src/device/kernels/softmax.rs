@@ -46,6 +46,6 @@ pub(crate) fn softmax(s: &Tensor, scale: f64) -> Result<Tensor> {
 }
 
 /// The gradient of [`softmax`] with respect to s, from its result `p`.
-pub(crate) fn softmax_by_input(p: &Tensor, grad: &Tensor, scale: f64) -> Result<Tensor> {
+pub(crate) fn softmax_backward(p: &Tensor, grad: &Tensor, scale: f64) -> Result<Tensor> {
     softmax_kernel("softmax_grad", (None, Some(p), Some(grad)), p, scale)
 }

@@ -1,5 +1,5 @@
-//! Gradient clipping, Adam and the average of the parameters (EMA), in three launches for all parameters. The loss and the norm
-//! of the gradient stay on the device.
+//! Gradient clipping, Adam and the average of the parameters (EMA), in three launches for all parameters. The loss and
+//! the norm of the gradient stay on the device.
 
 use candle_core::{DType, Result, Tensor, Var, bail};
 
@@ -10,8 +10,8 @@ use crate::device::kernels::memory::{address, address_to_write, uninitialised};
 use crate::device::kernels::support::supports;
 use crate::tape::gradient::Gradient;
 
-/// The hyperparameters of one update. The bias corrections of Adam, which [`crate::AdamStep`] contains, depend on the number of
-/// steps taken, which only the device knows; they are computed there.
+/// The hyperparameters of one update. The bias corrections of Adam, which [`crate::AdamStep`] contains, depend on the
+/// number of steps taken, which only the device knows; they are computed there.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UpdateStep {
     /// The learning rate of this step.
@@ -58,7 +58,8 @@ pub struct Updated {
     pub average: Var,
 }
 
-/// Updates of parameters on a GPU: gradient clipping by the global norm, Adam or AdamW, and the average of the parameters.
+/// Updates of parameters on a GPU: gradient clipping by the global norm, Adam or AdamW, and the average of the
+/// parameters.
 ///
 /// The results of several updates are read at once, so that the CPU can run ahead of the GPU.
 #[derive(Debug)]
@@ -168,8 +169,8 @@ impl DeviceUpdate {
         self.pending
     }
 
-    /// Performs one update. `gradients` are those of the parameters, in the same order, or None for a parameter without one. `loss`
-    /// is a scalar.
+    /// Performs one update. `gradients` are those of the parameters, in the same order, or None for a parameter without
+    /// one. `loss` is a scalar.
     ///
     /// # Errors
     /// When a gradient has another size than its parameter, or [`Self::MOST_PENDING`] records have not been read.

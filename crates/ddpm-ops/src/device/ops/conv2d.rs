@@ -55,7 +55,8 @@ pub(super) fn conv2d(backend: &DeviceBackend, op: &FusedConv2d<'_>, shape: &Conv
     }))
 }
 
-/// What is added to each channel of each image after the convolution, [batch, channel]: the layer's bias and the image's.
+/// What is added to each channel of each image after the convolution, [batch, channel]: the layer's bias and the
+/// image's.
 fn offset(
     backend: &DeviceBackend,
     bias: Option<&Tensor>,

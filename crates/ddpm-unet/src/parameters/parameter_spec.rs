@@ -1,0 +1,19 @@
+//! The description of one parameter.
+
+use candle_nn::Init;
+
+/// The shape of a parameter and the distribution of its initial values.
+#[derive(Debug, Clone)]
+pub struct ParameterSpec {
+    /// Lengths of the axes.
+    pub shape: Vec<usize>,
+    /// The initialization that the layer asks its `VarBuilder` for.
+    pub init: Init,
+}
+
+impl ParameterSpec {
+    /// Number of elements.
+    pub fn elem_count(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
