@@ -41,7 +41,7 @@ pub(crate) trait ConvKernel: Debug + Send + Sync {
     /// output channels exchanged. `weight` and `geometry` are those of the convolution itself.
     fn pack_flipped(&self, geometry: &Geometry, weight: &[f32]) -> ConvWeights<'static>;
 
-    /// Convolves `images` images of `input` on up to `threads` threads and writes, or overwrites, `out`.
+    /// Convolves `images` images of `input` on up to `threads` threads and writes the result to `out`.
     ///
     /// `bias` has one value for each output channel. For the gradient with respect to the input, `geometry` is the
     /// transposed one and `weights` are the flipped ones.
