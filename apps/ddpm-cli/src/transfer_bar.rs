@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use ddpm_hub::Watch;
+use ddpm_hub::TransferProgress;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::progress::Progress;
@@ -22,7 +22,7 @@ impl TransferBar {
     }
 }
 
-impl Watch for TransferBar {
+impl TransferProgress for TransferBar {
     fn begin(&self, what: &str, bytes: u64) {
         let template = "{bar:24} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left  {msg}";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());

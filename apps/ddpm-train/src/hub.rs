@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context;
 use ddpm_cli::{Progress, TransferBar, hub_error, usage_error};
 use ddpm_data::{DataConfig, DataError, ImageSource};
-use ddpm_hub::{Hub, HubConfig, HubError, RepoId, Wanted};
+use ddpm_hub::{DatasetSelection, Hub, HubConfig, HubError, RepoId};
 use ddpm_unet::NetworkConfig;
 use tracing::info;
 
@@ -62,7 +62,7 @@ fn download(
     let (id, transfer) = (name.repository()?, TransferBar::new(progress));
     match name {
         DatasetName::Hub(_) => {
-            let wanted = Wanted { split: config.split.clone(), subset: config.subset.clone() };
+            let wanted = DatasetSelection { split: config.split.clone(), subset: config.subset.clone() };
             let files = hub()?.dataset(&id, &wanted, &transfer).map_err(hub_error)?;
             Ok((files.paths, files.column))
         }
@@ -119,7 +119,7 @@ impl Upload {
             )));
         }
         let hub = hub()?;
-        hub.check_push(&id).map_err(failed)?;
+        hub.check_upload(&id).map_err(failed)?;
         Ok(Self { hub, id })
     }
 
@@ -127,7 +127,7 @@ impl Upload {
     pub(crate) fn send(&self, run: &Path, step: u64, progress: &Progress) -> anyhow::Result<()> {
         let (pipeline, id) = (run.join("pipeline"), &self.id);
         let summary = format!("After {step} steps of training");
-        let sent = self.hub.push(id, &pipeline, &summary, &TransferBar::new(progress));
+        let sent = self.hub.upload(id, &pipeline, &summary, &TransferBar::new(progress));
         let url = sent.with_context(|| {
             let (pipeline, run) = (pipeline.display(), run.display());
             format!(
