@@ -15,8 +15,8 @@ SETS = [("f32", 1), ("f32", 4), ("bf16", 1), ("bf16", 8)]
 
 
 def prelude():
-    """The definitions that on_gpu.rs puts before the kernels."""
-    source = (KERNELS / "on_gpu.rs").read_text()
+    """The definitions that gpu.rs puts before the kernels."""
+    source = (KERNELS / "gpu.rs").read_text()
     text = re.search(r'const PRELUDE: &str = "(.*?)";', source, re.S).group(1)
     return re.sub(r"\\\n\s*", "", text).replace('\\"', '"').replace("\\n", "\n")
 

@@ -1,33 +1,33 @@
-//! What the CUDA driver says about its GPUs.
+//! Queries of the CUDA driver.
 
 use candle_core::cuda_backend::cudarc::driver::CudaContext;
 use candle_core::{Device, Error, Result};
 
-/// How many GPUs it lets this process use.
+/// The number of GPUs that this process may use.
 ///
 /// # Errors
-/// When there is no driver that works, or no GPU.
+/// When there is no working driver or no GPU.
 pub(crate) fn count() -> Result<usize> {
     let count = CudaContext::device_count().map_err(Error::wrap)?;
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
-/// The GPU of that number.
+/// Opens the GPU with this index.
 ///
 /// # Errors
-/// When there is none, or it does not start.
-pub(crate) fn open(number: usize) -> Result<Device> {
-    ddpm_ops::open_gpu(number)
+/// When there is no such GPU, or it cannot be initialized.
+pub(crate) fn open(index: usize) -> Result<Device> {
+    ddpm_ops::open_gpu(index)
 }
 
-/// How much of its memory is held, by this process and others, in MiB; None of a device that is no GPU.
-pub(crate) fn memory_held(device: &Device) -> Option<f64> {
+/// Memory of the GPU that is in use, by this process and others, in MiB. `None` if the device is not a GPU.
+pub(crate) fn used_memory_mib(device: &Device) -> Option<f64> {
     device.as_cuda_device().ok()?;
     let (free, total) = candle_core::cuda_backend::cudarc::driver::result::mem_get_info().ok()?;
     Some(total.saturating_sub(free) as f64 / (1u64 << 20) as f64)
 }
 
-/// What its maker calls it; None of a device that is no GPU, or that does not answer any more.
+/// The model name of the GPU. `None` if the device is not a GPU, or no longer responds.
 pub(crate) fn model(device: &Device) -> Option<String> {
     device.as_cuda_device().ok()?.cuda_stream().context().name().ok()
 }

@@ -1,13 +1,13 @@
-//! Why a GPU cannot be used, in one line.
+//! Explains in one line why a GPU cannot be used.
 
 use std::fmt;
 
-/// Why a GPU cannot be used: what was expected, and what was found.
+/// Why a GPU cannot be used: what was expected and what was found.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum GpuFailure {
     /// There is no such GPU.
     Absent(String),
-    /// There is one, and something keeps it from computing.
+    /// The GPU exists, but cannot compute.
     Unusable(String),
 }
 
@@ -19,38 +19,41 @@ impl fmt::Display for GpuFailure {
 }
 
 impl GpuFailure {
-    /// Of a number that is too high for the GPUs that there are, one or more.
-    pub(crate) fn beyond(there: usize) -> Self {
-        Self::Absent(match there {
+    /// The failure of an index that is too large for `count` GPUs, where `count` is at least 1.
+    pub(crate) fn index_out_of_range(count: usize) -> Self {
+        Self::Absent(match count {
             1 => "expected cuda:0, as there is 1 GPU".into(),
-            _ => format!("expected cuda:0 to cuda:{}, as there are {there} GPUs", there - 1),
+            _ => format!("expected cuda:0 to cuda:{}, as there are {count} GPUs", count - 1),
         })
     }
 
-    /// Of what CUDA said, in which the name of an error code stands somewhere.
-    pub(crate) fn of(said: &str) -> Self {
-        if let Some((code, line)) = ABSENT.iter().find(|(code, _)| said.contains(code)) {
+    /// The failure that a message of CUDA reports. The message contains the name of an error code.
+    pub(crate) fn from_message(message: &str) -> Self {
+        if let Some((code, line)) = ABSENT.iter().find(|(code, _)| message.contains(code)) {
             return Self::Absent(format!("{line} ({code})"));
         }
-        Self::Unusable(match UNUSABLE.iter().find(|(code, _)| said.contains(code)) {
+        Self::Unusable(match UNUSABLE.iter().find(|(code, _)| message.contains(code)) {
             Some((code, line)) => format!("{line} ({code})"),
-            // A backtrace may follow.
-            None => format!("expected a GPU that computes, found {}", said.lines().next().unwrap_or("no answer")),
+            // A backtrace may follow on further lines.
+            None => format!("expected a working GPU, found {}", message.lines().next().unwrap_or("no answer")),
         })
     }
 }
 
+/// Error codes that mean that there is no such GPU.
 const ABSENT: [(&str, &str); 2] = [
-    ("CUDA_ERROR_NO_DEVICE", "expected an NVIDIA GPU, found none that CUDA can see"),
-    ("CUDA_ERROR_INVALID_DEVICE", "expected the number of a GPU, found none of that number"),
+    ("CUDA_ERROR_NO_DEVICE", "expected an NVIDIA GPU, found none that CUDA can use"),
+    ("CUDA_ERROR_INVALID_DEVICE", "expected the index of a GPU, found no GPU with this index"),
 ];
 
-const OLD_DRIVER: &str = "expected a driver as new as the CUDA of this program, found an older one: update the driver";
-const OLD_GPU: &str = "expected a GPU as new as this program was built for, found an older one: build it with the \
-                       CUDA_COMPUTE_CAP of this GPU";
-const NO_START: &str = "expected CUDA's libraries to start, found that they do not: the driver may be older than they \
-                        are, or the memory of the GPU full";
+const OLD_DRIVER: &str = "expected a driver that supports the CUDA version of this program, found an older one: \
+                          update the driver";
+const OLD_GPU: &str = "expected a GPU of the compute capability that this program was built for, found an older one: \
+                       build the program with CUDA_COMPUTE_CAP set for this GPU";
+const NO_START: &str = "expected the CUDA libraries to initialize, found that they fail: the driver may be older than \
+                        they are, or the memory of the GPU may be full";
 
+/// Error codes that mean that the GPU cannot compute.
 const UNUSABLE: [(&str, &str); 13] = [
     ("CUDA_ERROR_INSUFFICIENT_DRIVER", OLD_DRIVER),
     ("CUDA_ERROR_CALL_REQUIRES_NEWER_DRIVER", OLD_DRIVER),
@@ -61,18 +64,18 @@ const UNUSABLE: [(&str, &str); 13] = [
     ("CURAND_STATUS_INITIALIZATION_FAILED", NO_START),
     (
         "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
-        "expected a libcuda.so.1 of the version of the driver in the kernel, found another: restart the machine where \
-         the driver was updated",
+        "expected a libcuda.so.1 of the same version as the kernel's driver, found another: restart the machine \
+         after the driver was updated",
     ),
     (
         "CUDA_ERROR_STUB_LIBRARY",
-        "expected the driver's libcuda.so.1, found a stub that is for linking only: take its folder out of \
-         LD_LIBRARY_PATH",
+        "expected the driver's libcuda.so.1, found a stub library, which is only meant for linking: remove its folder \
+         from LD_LIBRARY_PATH",
     ),
-    ("CUDA_ERROR_OUT_OF_MEMORY", "expected free memory on the GPU, found none: other programs hold it"),
-    ("CUDA_ERROR_DEVICE_UNAVAILABLE", "expected a GPU that is free, found it held by another program"),
-    ("CUDA_ERROR_SYSTEM_NOT_READY", "expected the machine's NVIDIA services to be up, found that they are not yet"),
-    ("CUDA_ERROR_NOT_PERMITTED", "expected the right to use the GPU, found it denied"),
+    ("CUDA_ERROR_OUT_OF_MEMORY", "expected free memory on the GPU, found none: other programs use it"),
+    ("CUDA_ERROR_DEVICE_UNAVAILABLE", "expected a free GPU, found one that another program uses exclusively"),
+    ("CUDA_ERROR_SYSTEM_NOT_READY", "expected the NVIDIA services of the machine to run, found that they do not yet"),
+    ("CUDA_ERROR_NOT_PERMITTED", "expected permission to use the GPU, found it denied"),
 ];
 
 #[cfg(test)]
@@ -81,12 +84,12 @@ mod tests {
 
     #[test]
     fn a_code_becomes_a_line() {
-        let said = r#"DriverError(CUDA_ERROR_NO_DEVICE, "no CUDA-capable device is detected")"#;
-        let line = "expected an NVIDIA GPU, found none that CUDA can see (CUDA_ERROR_NO_DEVICE)";
-        assert_eq!(GpuFailure::of(said), GpuFailure::Absent(line.into()));
-        let said =
+        let message = r#"DriverError(CUDA_ERROR_NO_DEVICE, "no CUDA-capable device is detected")"#;
+        let line = "expected an NVIDIA GPU, found none that CUDA can use (CUDA_ERROR_NO_DEVICE)";
+        assert_eq!(GpuFailure::from_message(message), GpuFailure::Absent(line.into()));
+        let message =
             r#"DriverError(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, "system has unsupported display driver / cuda driver")"#;
-        let GpuFailure::Unusable(line) = GpuFailure::of(said) else { panic!("there is a GPU") };
+        let GpuFailure::Unusable(line) = GpuFailure::from_message(message) else { panic!("there is a GPU") };
         assert!(line.ends_with("updated (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)"), "{line}");
     }
 
@@ -95,21 +98,24 @@ mod tests {
         for (code, line) in ABSENT.iter().chain(&UNUSABLE) {
             assert!(line.starts_with("expected ") && line.contains(", found "), "{line}");
             assert!(!line.contains(['\n', '.']) || line.contains("libcuda.so.1"), "{line}");
-            // No code may be taken for another that it contains.
-            assert_eq!(GpuFailure::of(&format!("DriverError({code})")).to_string(), format!("{line} ({code})"));
+            // No code contains another one.
+            assert_eq!(
+                GpuFailure::from_message(&format!("DriverError({code})")).to_string(),
+                format!("{line} ({code})")
+            );
         }
     }
 
     #[test]
-    fn what_is_not_known_is_quoted_without_its_backtrace() {
-        let line = GpuFailure::of("CublasError(CUBLAS_STATUS_ARCH_MISMATCH)\n   0: main\n").to_string();
-        assert_eq!(line, "expected a GPU that computes, found CublasError(CUBLAS_STATUS_ARCH_MISMATCH)");
-        assert!(GpuFailure::of("").to_string().ends_with("found no answer"));
+    fn an_unknown_message_is_quoted_without_its_backtrace() {
+        let line = GpuFailure::from_message("CublasError(CUBLAS_STATUS_ARCH_MISMATCH)\n   0: main\n").to_string();
+        assert_eq!(line, "expected a working GPU, found CublasError(CUBLAS_STATUS_ARCH_MISMATCH)");
+        assert!(GpuFailure::from_message("").to_string().ends_with("found no answer"));
     }
 
     #[test]
-    fn a_number_too_high_learns_how_many_there_are() {
-        assert_eq!(GpuFailure::beyond(1).to_string(), "expected cuda:0, as there is 1 GPU");
-        assert_eq!(GpuFailure::beyond(8).to_string(), "expected cuda:0 to cuda:7, as there are 8 GPUs");
+    fn an_index_out_of_range_lists_the_gpus() {
+        assert_eq!(GpuFailure::index_out_of_range(1).to_string(), "expected cuda:0, as there is 1 GPU");
+        assert_eq!(GpuFailure::index_out_of_range(8).to_string(), "expected cuda:0 to cuda:7, as there are 8 GPUs");
     }
 }

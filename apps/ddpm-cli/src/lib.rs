@@ -1,17 +1,18 @@
-//! What the command-line programs of this workspace share: the command line, devices, threads, logs, progress, signals,
-//! exit codes.
+//! What the command-line programs of this workspace share: the command line, devices, threads, logs, progress bars,
+//! signals and exit codes.
 //!
-//! It leaves out everything about diffusion. With the feature `hub`, [`model_path`] knows the Hugging Face Hub, and
-//! `Transfer` draws what it sends; with the feature `cuda`, [`DeviceChoice`] opens NVIDIA GPUs. Reading order:
-//! [`arguments`], [`exit`], [`DeviceChoice`], [`device_name`](crate::device_name()), [`is_out_of_memory`],
-//! [`Verbosity`], [`Progress`], [`StopSignal`], [`counted`](crate::counted()), [`print`](crate::print()),
-//! [`completions`].
+//! The crate knows nothing about diffusion models. With the feature `hub`, [`resolve_model_path`] downloads models of
+//! the Hugging Face Hub and `TransferBar` shows the progress of downloads and uploads. With the feature `cuda`,
+//! [`DeviceChoice`] opens NVIDIA GPUs.
+//!
+//! Reading order: [`parse_arguments`], [`named_values`](crate::named_values()), [`exit_code`], [`DeviceChoice`],
+//! [`device_label`](crate::device_label()), [`is_out_of_memory`], [`run_on_threads`], [`Verbosity`], [`Progress`],
+//! [`StopSignal`], [`pluralize`](crate::pluralize()), [`print`](crate::print()), [`print_completions`].
 
 mod arguments;
 mod completions;
-mod counted;
-mod device;
-mod device_name;
+mod device_choice;
+mod device_label;
 mod exit;
 #[cfg(feature = "cuda")]
 mod gpu;
@@ -20,35 +21,36 @@ mod gpu;
 mod gpu;
 mod gpu_failure;
 #[cfg(feature = "hub")]
-mod hub;
+mod hub_model;
 #[cfg(not(feature = "hub"))]
-#[path = "no_hub.rs"]
-mod hub;
+#[path = "no_hub_model.rs"]
+mod hub_model;
 mod logging;
 mod named_values;
 mod out_of_memory;
+mod pluralize;
 mod progress;
-mod signals;
 mod stdout;
+mod stop_signal;
 mod threads;
 #[cfg(feature = "hub")]
-mod transfer;
+mod transfer_bar;
 
-pub use arguments::arguments;
-pub use completions::completions;
-pub use counted::counted;
-pub use device::DeviceChoice;
-pub use device_name::{device_in_words, device_label, device_name, gpu_memory_mib};
-pub use exit::{Ended, UsageError, exit, usage};
+pub use arguments::parse_arguments;
+pub use completions::print_completions;
+pub use device_choice::DeviceChoice;
+pub use device_label::{describe_device, device_label, device_name, gpu_memory_mib};
+pub use exit::{ExitReason, UsageError, exit_code, usage_error};
 #[cfg(feature = "hub")]
-pub use hub::hub_error;
-pub use hub::model_path;
+pub use hub_model::hub_error;
+pub use hub_model::resolve_model_path;
 pub use logging::Verbosity;
 pub use named_values::named_values;
 pub use out_of_memory::is_out_of_memory;
+pub use pluralize::pluralize;
 pub use progress::Progress;
-pub use signals::StopSignal;
 pub use stdout::print;
-pub use threads::on_threads;
+pub use stop_signal::StopSignal;
+pub use threads::run_on_threads;
 #[cfg(feature = "hub")]
-pub use transfer::Transfer;
+pub use transfer_bar::TransferBar;

@@ -1,29 +1,29 @@
-//! In the place of the CUDA driver, in a program that was built without the feature `cuda`.
+//! Stands in for `gpu.rs` in a program that was built without the feature `cuda`.
 
 use candle_core::{Device, Error, Result};
 
-/// How many GPUs there are.
+/// The number of GPUs that this process may use.
 ///
 /// # Errors
-/// Always: nobody can be asked.
+/// Always: the program was built without CUDA.
 pub(crate) fn count() -> Result<usize> {
     Err(Error::NotCompiledWithCudaSupport)
 }
 
-/// The GPU of that number.
+/// Opens the GPU with this index.
 ///
 /// # Errors
-/// Always.
+/// Always: the program was built without CUDA.
 pub(crate) fn open(_: usize) -> Result<Device> {
     Err(Error::NotCompiledWithCudaSupport)
 }
 
-/// How much of its memory is held: None, as it is no GPU.
-pub(crate) fn memory_held(_: &Device) -> Option<f64> {
+/// Memory of the GPU that is in use: `None`, because the device is the CPU.
+pub(crate) fn used_memory_mib(_: &Device) -> Option<f64> {
     None
 }
 
-/// What its maker calls it: None, as it is no GPU.
+/// The model name of the GPU: `None`, because the device is the CPU.
 pub(crate) fn model(_: &Device) -> Option<String> {
     None
 }

@@ -1,6 +1,7 @@
-//! Telling a full GPU from other failures.
+//! Recognizes errors of a GPU whose memory is full.
 
-/// What CUDA and its libraries call it. By name, as an error passes crates that keep no more of it than its text.
+/// The names that CUDA and its libraries give to this error. Errors are recognized by name, because some crates only
+/// keep the message.
 const NAMES: [&str; 5] = [
     "CUDA_ERROR_OUT_OF_MEMORY",
     "CUBLAS_STATUS_ALLOC_FAILED",
@@ -9,11 +10,11 @@ const NAMES: [&str; 5] = [
     "CURAND_STATUS_ALLOCATION_FAILED",
 ];
 
-/// Whether the memory of a GPU was not enough, which a smaller batch may mend.
+/// Whether the error says that the memory of a GPU is full. A smaller batch may then fit.
 pub fn is_out_of_memory(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        let said = cause.to_string();
-        NAMES.iter().any(|name| said.contains(name))
+        let message = cause.to_string();
+        NAMES.iter().any(|name| message.contains(name))
     })
 }
 

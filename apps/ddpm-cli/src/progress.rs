@@ -1,38 +1,37 @@
-//! Progress bars with rate and remaining time, quiet where nobody looks.
+//! Progress bars with rate and remaining time.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-/// The bars of one program. Draws on standard error where that is a terminal and the program is not told to be quiet,
-/// and nowhere otherwise.
+/// The progress bars of a program. They are drawn on standard error if it is a terminal and the program is not quiet.
 #[derive(Debug, Clone)]
 pub struct Progress(MultiProgress);
 
 impl Progress {
-    /// Bars, drawn or not.
+    /// Progress bars that `quiet` hides.
     pub fn new(quiet: bool) -> Self {
-        let drawn = !quiet && std::io::stderr().is_terminal();
-        Self(MultiProgress::with_draw_target(if drawn {
+        let visible = !quiet && std::io::stderr().is_terminal();
+        Self(MultiProgress::with_draw_target(if visible {
             ProgressDrawTarget::stderr_with_hz(5)
         } else {
             ProgressDrawTarget::hidden()
         }))
     }
 
-    /// For [`crate::Verbosity::start`].
+    /// The bars, for [`crate::Verbosity::start`].
     pub fn bars(&self) -> &MultiProgress {
         &self.0
     }
 
-    /// A bar from `start` to `end` of `unit`. Its message is up to the caller.
+    /// Adds a bar that counts `unit` from `start` to `end`. The caller sets its message.
     pub fn bar(&self, start: u64, end: u64, unit: &str) -> ProgressBar {
         let template = format!("{{bar:16}} {{pos}}/{{len}} {unit}  {{rate}}  {{msg}}");
         let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        // Of this bar's own steps alone: indicatif's rate takes those that a run has done before for the work of a
-        // moment.
-        let style = style.with_key("rate", move |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+        // The rate of indicatif would include the steps before `start`, which an earlier session took.
+        let style = style.with_key("rate", move |state: &ProgressState, out: &mut dyn Write| {
             let (done, seconds) = (state.pos().saturating_sub(start), state.elapsed().as_secs_f64());
             if done > 0 && seconds > 0.0 {
                 let rate = done as f64 / seconds;

@@ -4,22 +4,22 @@ use std::io::{self, Write};
 
 use anyhow::Context;
 
-/// Whoever read our standard output closed it, as `head` does: no failure of ours.
+/// The reader of standard output has closed it, as `head` does. This is not a failure of the program.
 #[derive(Debug)]
 pub(crate) struct ReaderGone;
 
 impl std::fmt::Display for ReaderGone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("nobody reads standard output any more")
+        f.write_str("the reader of standard output has closed it")
     }
 }
 
 impl std::error::Error for ReaderGone {}
 
-/// Writes `text` to standard output, to the last byte.
+/// Writes the whole `text` to standard output.
 ///
 /// # Errors
-/// When standard output does not take it: a full disk, or a reader that is gone, which [`crate::exit`] takes for success.
+/// When standard output cannot be written to. [`crate::exit_code`] treats it as success if its reader has closed it.
 pub fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -1,29 +1,30 @@
-//! How many threads compute.
+//! The number of threads that compute.
 
 use anyhow::Context;
 
-use crate::usage;
+use crate::exit::usage_error;
 
-/// Has every computation of this process use `threads` threads, all cores where none is given, and runs `work` with
-/// their number on one of them. Called once, before anything computes.
+/// Starts `threads` worker threads for all computations of the process, and runs `work` on one of them. `work`
+/// receives their number. Without `threads`, there is one for each core. The function must be called once, before
+/// anything computes.
 ///
-/// On one of them: a thread beside them would sleep while they compute and they while it thinks, and waking up takes
-/// longer than a small operation.
+/// `work` runs on a worker thread because the main thread would otherwise sleep while the workers compute and wake up
+/// for every operation, which takes longer than a small operation itself.
 ///
 /// # Errors
-/// When `threads` is 0 or more than a machine could have, or the threads cannot be started; and those of `work`.
-pub fn on_threads<T: Send>(
+/// When `threads` is not 1 to 4096 or the threads cannot be started; and the errors of `work`.
+pub fn run_on_threads<T: Send>(
     threads: Option<usize>,
     work: impl FnOnce(usize) -> anyhow::Result<T> + Send,
 ) -> anyhow::Result<T> {
-    const MOST: usize = 4096;
-    // As much as a main thread has.
-    const STACK: usize = 8 << 20;
-    if let Some(threads) = threads.filter(|n| !(1..=MOST).contains(n)) {
-        return Err(usage(format!("--threads: expected 1 to {MOST}, found {threads}")));
+    const MAX_THREADS: usize = 4096;
+    // The usual stack size of a main thread.
+    const STACK_BYTES: usize = 8 << 20;
+    if let Some(threads) = threads.filter(|threads| !(1..=MAX_THREADS).contains(threads)) {
+        return Err(usage_error(format!("--threads: expected 1 to {MAX_THREADS}, found {threads}")));
     }
-    // 0 lets rayon decide: RAYON_NUM_THREADS, else the cores this process may use.
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).stack_size(STACK);
-    pool.build_global().context("could not start the worker threads")?;
+    // With 0, rayon reads RAYON_NUM_THREADS, or else takes the number of cores that the process may use.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).stack_size(STACK_BYTES);
+    pool.build_global().context("the worker threads could not be started")?;
     rayon::scope(|_| work(rayon::current_num_threads()))
 }

@@ -86,7 +86,7 @@ impl<'a> ImageWriter<'a> {
             Some(path) if self.stop.received().is_none() => {
                 if path.exists() && !path.is_file() {
                     // Writing to a pipe that has no reader waits forever. A signal has to end it.
-                    self.stop.at_once();
+                    self.stop.stop_immediately();
                 }
                 save_tensors(path, &images)
             }

@@ -17,7 +17,7 @@ mod sampling;
 use std::process::ExitCode;
 
 use candle_core::Device;
-use ddpm_cli::{Ended, Progress, StopSignal, counted, device_in_words};
+use ddpm_cli::{ExitReason, Progress, StopSignal, describe_device, pluralize};
 use tracing::info;
 
 use crate::args::Args;
@@ -25,28 +25,28 @@ use crate::images::ImageWriter;
 use crate::plan::Plan;
 
 fn main() -> ExitCode {
-    ddpm_cli::exit(run())
+    ddpm_cli::exit_code(run())
 }
 
-fn run() -> anyhow::Result<Ended> {
-    let Some(args) = ddpm_cli::arguments::<Args>()? else { return Ok(Ended::Done) };
+fn run() -> anyhow::Result<ExitReason> {
+    let Some(args) = ddpm_cli::parse_arguments::<Args>()? else { return Ok(ExitReason::Completed) };
     if let Some(shell) = args.completions {
-        ddpm_cli::completions::<Args>(shell)?;
-        return Ok(Ended::Done);
+        ddpm_cli::print_completions::<Args>(shell)?;
+        return Ok(ExitReason::Completed);
     }
     let progress = Progress::new(args.verbosity.quiet);
     args.verbosity.start(progress.bars());
-    ddpm_cli::on_threads(args.threads, |threads| generate(&args, threads, &progress))
+    ddpm_cli::run_on_threads(args.threads, |threads| generate(&args, threads, &progress))
 }
 
 /// Samples the images and writes them.
-fn generate(args: &Args, threads: usize, progress: &Progress) -> anyhow::Result<Ended> {
+fn generate(args: &Args, threads: usize, progress: &Progress) -> anyhow::Result<ExitReason> {
     let device = args.device.open()?;
-    let stop = StopSignal::listen()?;
+    let stop = StopSignal::install()?;
     let plan = Plan::new(args, &device, progress)?;
     output_check::prepare_outputs(args, &plan)?;
     log_plan(&plan, &device, threads);
-    stop.defer();
+    stop.stop_gracefully();
     let mut images = ImageWriter::new(args, &plan, &stop);
     let mut write = |from, batch: &_| images.write(from, batch);
     let sampled = sampling::sample_all(&plan, &device, progress, &stop, &mut write);
@@ -54,16 +54,16 @@ fn generate(args: &Args, threads: usize, progress: &Progress) -> anyhow::Result<
         Some(moments) => images.finish(&moments)?,
         None => images.log_stopped(),
     }
-    Ok(stop.received().map_or(Ended::Done, Ended::BySignal))
+    Ok(stop.received().map_or(ExitReason::Completed, ExitReason::Signal))
 }
 
 fn log_plan(plan: &Plan, device: &Device, threads: usize) {
     info!("model: {}, step {}", plan.model_path.display(), plan.step);
-    let (images, steps) = (counted(plan.images(), "image"), counted(plan.sampler.steps, "step"));
+    let (images, steps) = (pluralize(plan.images(), "image"), pluralize(plan.sampler.steps, "step"));
     let batch = match plan.batch_size {
         size if size < plan.images() => format!(" in batches of {size}"),
         _ => String::new(),
     };
-    let (method, device) = (plan.sampler.method, device_in_words(device, threads));
+    let (method, device) = (plan.sampler.method, describe_device(device, threads));
     info!("sampling {images}{batch} with {method} in {steps} on {device}");
 }

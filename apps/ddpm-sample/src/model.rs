@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use candle_core::{Device, Tensor};
 use ddpm_checkpoint::{SavedModel, newest_run};
-use ddpm_cli::{Progress, usage};
+use ddpm_cli::{Progress, usage_error};
 use ddpm_diffusers::{check_unconditional, find_model};
 use ddpm_diffusion::{Clipping, GaussianDiffusion, SamplerConfig};
 use ddpm_schedule::ScheduleConfig;
@@ -30,7 +30,7 @@ impl LoadedModel {
     /// When there is no such model, or its parts contradict each other.
     pub(crate) fn load(path: Option<&Path>, progress: &Progress) -> anyhow::Result<Self> {
         let saved = find_model(model_path(path, progress)?).map_err(|error| match error.is_not_found() {
-            true => usage(format!("MODEL: {error}")),
+            true => usage_error(format!("MODEL: {error}")),
             false => error.into(),
         })?;
         let file = saved.path.display().to_string();
@@ -72,9 +72,9 @@ impl LoadedModel {
 
 fn model_path(path: Option<&Path>, progress: &Progress) -> anyhow::Result<PathBuf> {
     match path {
-        Some(path) => ddpm_cli::model_path("MODEL", path, progress),
+        Some(path) => ddpm_cli::resolve_model_path("MODEL", path, progress),
         None => newest_run("runs")?.ok_or_else(|| {
-            usage("no MODEL given, and no run with a checkpoint under runs/; train one with ddpm-train")
+            usage_error("no MODEL given, and no run with a checkpoint under runs/; train one with ddpm-train")
         }),
     }
 }

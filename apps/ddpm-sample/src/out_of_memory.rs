@@ -1,7 +1,7 @@
 //! Advice for a GPU whose memory does not hold a batch of images.
 
 use candle_core::{DType, Device, Tensor};
-use ddpm_cli::{counted, device_label, is_out_of_memory};
+use ddpm_cli::{device_label, is_out_of_memory, pluralize};
 use tracing::{debug, info};
 
 use crate::plan::Plan;
@@ -42,7 +42,7 @@ fn largest_fraction(images: usize, fits: impl Fn(usize) -> bool) -> Option<usize
 }
 
 fn advice(device: &str, option: &str, batch_size: usize, fits: Option<usize>) -> String {
-    let full = format!("out of memory on {device} with {} in a batch", counted(batch_size, "image"));
+    let full = format!("out of memory on {device} with {} in a batch", pluralize(batch_size, "image"));
     match fits {
         Some(fits) => format!("{full}; there is room for {fits}: use {option} {fits}"),
         None => format!(

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use ddpm_checkpoint::{is_checkpoint, read_tensors};
-use ddpm_cli::usage;
+use ddpm_cli::usage_error;
 
 use crate::args::Args;
 use crate::images::SAMPLES;
@@ -34,11 +34,11 @@ pub(crate) fn prepare_outputs(args: &Args, plan: &Plan) -> anyhow::Result<()> {
 /// not too large.
 fn check_save_tensors(path: &Path, args: &Args, plan: &Plan) -> anyhow::Result<()> {
     if let Some(found) = other_use(path, args, plan) {
-        return Err(usage(format!("--save-tensors: expected a file of its own, found {found}")));
+        return Err(usage_error(format!("--save-tensors: expected a file of its own, found {found}")));
     }
     let most = MAX_VALUES / plan.image_shape.iter().product::<usize>().max(1);
     if plan.images() > most {
-        return Err(usage(format!("--save-tensors: expected at most {most} images, found {}", plan.images())));
+        return Err(usage_error(format!("--save-tensors: expected at most {most} images, found {}", plan.images())));
     }
     Ok(())
 }

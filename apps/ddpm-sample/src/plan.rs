@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use candle_core::{Device, Tensor};
-use ddpm_cli::{Progress, usage};
+use ddpm_cli::{Progress, usage_error};
 use ddpm_diffusion::{GaussianDiffusion, SamplerConfig};
 use ddpm_rng::{ImageNoise, Purpose};
 use ddpm_unet::{Network, NetworkConfig};
@@ -104,7 +104,7 @@ fn number(args: &Args, latents: Option<&Tensor>) -> anyhow::Result<usize> {
     let number = interpolated.or(args.number).or(given).unwrap_or(DEFAULT_NUMBER);
     if !(1..=given.unwrap_or(MAX_NUMBER)).contains(&number) {
         let most = given.map_or(MAX_NUMBER.to_string(), |given| format!("{given}, the number of latents"));
-        return Err(usage(format!("-n: expected 1 to {most}, found {number}")));
+        return Err(usage_error(format!("-n: expected 1 to {most}, found {number}")));
     }
     Ok(number)
 }
@@ -113,14 +113,16 @@ fn number(args: &Args, latents: Option<&Tensor>) -> anyhow::Result<usize> {
 /// hold.
 fn batch_size(args: &Args, number: usize, network: &NetworkConfig) -> anyhow::Result<usize> {
     if args.batch_size == 0 {
-        return Err(usage("--batch-size: expected a number from 1, found 0"));
+        return Err(usage_error("--batch-size: expected a number from 1, found 0"));
     }
     let interpolates = args.interpolate.is_some();
     // Interpolated images are one batch: their noise is mixed from the same two streams.
     let wanted = if interpolates { number } else { args.batch_size.min(number) };
     let batch_size = wanted.min((MAX_VALUES / network.largest_map()).max(1));
     if batch_size < wanted && interpolates {
-        return Err(usage(format!("--interpolate: expected at most {batch_size} with this model, found {wanted}")));
+        return Err(usage_error(format!(
+            "--interpolate: expected at most {batch_size} with this model, found {wanted}"
+        )));
     }
     if batch_size < wanted {
         info!("{batch_size} images are computed together: a larger batch of this size could exhaust the memory");
@@ -132,7 +134,7 @@ fn batch_size(args: &Args, number: usize, network: &NetworkConfig) -> anyhow::Re
 fn check_first(first: u64, number: usize) -> anyhow::Result<()> {
     let last = u64::MAX - number as u64;
     if first > last {
-        return Err(usage(format!("--first: expected at most {last}, found {first}")));
+        return Err(usage_error(format!("--first: expected at most {last}, found {first}")));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The sampler: the model's own, changed by the options of the command line.
 
-use ddpm_cli::usage;
+use ddpm_cli::usage_error;
 use ddpm_diffusion::{DiffusionError, Method, ReverseVariance, SamplerConfig};
 
 use crate::args::Args;
@@ -42,7 +42,7 @@ fn check_options(args: &Args, method: Method) -> anyhow::Result<()> {
     ] {
         if is_given && !has_effect {
             let source = if args.sampler.is_some() { "--sampler" } else { "the model's own sampler," };
-            return Err(usage(format!(
+            return Err(usage_error(format!(
                 "{option}: expected a sampler that it changes ({methods}), found {source} {method}"
             )));
         }
@@ -61,7 +61,9 @@ fn check_steps(args: &Args, model: &LoadedModel, sampler: &SamplerConfig) -> any
             "{file}: field `sampler`: steps: expected 1 to {timesteps}, the timesteps of the schedule, found {steps}"
         );
     }
-    Err(usage(format!("--steps: expected 1 to {timesteps}, the timesteps of the model's schedule, found {steps}")))
+    Err(usage_error(format!(
+        "--steps: expected 1 to {timesteps}, the timesteps of the model's schedule, found {steps}"
+    )))
 }
 
 /// Checks the numbers of the sampler before anything is computed.
@@ -73,7 +75,7 @@ fn check_ranges(args: &Args, model: &LoadedModel, sampler: &SamplerConfig) -> an
         _ => false,
     };
     let source = if is_option { "--".to_owned() } else { format!("{}: sampler: ", model.path().display()) };
-    Err(usage(format!("{source}{error}")))
+    Err(usage_error(format!("{source}{error}")))
 }
 
 /// Checks that a network whose variance is to be learned has output channels for it.
@@ -85,7 +87,7 @@ fn check_variance(args: &Args, model: &LoadedModel, sampler: &SamplerConfig) -> 
     }
     let (file, variance) = (model.path().display(), sampler.variance);
     let source = if args.variance.is_some() { "--variance" } else { "field `sampler`: variance" };
-    Err(usage(format!(
+    Err(usage_error(format!(
         "{file}: {source}: {variance} is for networks with {expected} channels of output, found {found}; \
          fixed-small and fixed-large are for any network"
     )))

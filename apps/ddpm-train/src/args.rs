@@ -1,85 +1,120 @@
-//! What may be typed.
+//! The command line of `ddpm-train`.
 
 use std::path::PathBuf;
 
-use clap::Parser;
 use clap::builder::PossibleValuesParser;
+use clap::{Parser, value_parser};
 use ddpm_cli::{DeviceChoice, Verbosity};
 
 use crate::presets;
 
 /// Train a denoising diffusion model on images.
 ///
-/// Without any argument it trains on 1,797 scans of handwritten digits that it carries with it, and ends with images.
+/// Without arguments, the program trains on 1,797 scans of handwritten digits that it contains. The run directory,
+/// runs/digits, will hold the configuration, the metrics, preview images and checkpoints. To continue a run that was
+/// stopped, give the same command again.
 #[derive(Debug, Parser)]
 #[command(name = "ddpm-train", version, max_term_width = 100, allow_negative_numbers = true)]
 pub(crate) struct Args {
-    /// The configuration to begin with [default: digits, or pictures where --data gives others]
+    /// Configuration to start from [default: digits, or pictures if --data names other images]
     #[arg(long, value_parser = PossibleValuesParser::new(presets::names()))]
     pub(crate) preset: Option<String>,
-    /// A TOML document whose keys override the preset's
+
+    /// TOML file with configuration keys that override the preset
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Images: a folder of images, IDX, CIFAR-10 or Parquet files, or one such file, zip or tar; `digits` for the scans
-    /// in the program; `hub:OWNER/NAME[@REVISION]` for a dataset of the Hugging Face Hub; in a program built with the
-    /// feature `candle-datasets`, `candle:mnist`, `candle:fashion-mnist` or `candle:cifar10`
+
+    /// Training images
+    ///
+    /// A folder of images, a folder of IDX, CIFAR-10 or Parquet files, or one such file, zip or tar; `digits` for the
+    /// scans in the program; `hub:OWNER/NAME[@REVISION]` for a dataset of the Hugging Face Hub; `candle:mnist`,
+    /// `candle:fashion-mnist` or `candle:cifar10` in a program built with the feature `candle-datasets`.
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
-    /// Begin with the weights of a model: a run, a checkpoint, a model file, a pipeline of diffusers, or
-    /// `OWNER/NAME[@REVISION]` of the Hugging Face Hub. Without --preset the network, the schedule and the sampler are
-    /// that model's too
+
+    /// Model whose weights the run starts with
+    ///
+    /// A run directory, a checkpoint directory, a model file, a pipeline of diffusers, or `OWNER/NAME[@REVISION]` for
+    /// a model of the Hugging Face Hub. Without --preset, the run also takes the network, the noise schedule and the
+    /// sampler of this model.
     #[arg(long, value_name = "MODEL", conflicts_with = "benchmark")]
     pub(crate) init: Option<PathBuf>,
-    /// The run directory [default: runs/PRESET, or the next free runs/PRESET-N]
+
+    /// Run directory [default: runs/PRESET, or the next free runs/PRESET-N]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Optimiser steps of the whole run
+
+    /// Length of the whole run in optimizer steps
     #[arg(long, value_name = "N", conflicts_with = "epochs")]
     pub(crate) steps: Option<u64>,
-    /// Passes over the data of the whole run
+
+    /// Length of the whole run in passes over the data
     #[arg(long, value_name = "N")]
     pub(crate) epochs: Option<u64>,
-    /// Images a step
+
+    /// Number of images in a batch
     #[arg(long, value_name = "N")]
     pub(crate) batch_size: Option<u64>,
-    /// The name of every random draw
+
+    /// Seed of all random numbers
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// `auto` continues the run in its directory where there is one; `never` begins anew; a run or checkpoint
-    /// directory is continued
+
+    /// Whether to continue a run, and which one
+    ///
+    /// `auto` continues the run in the run directory if there is one. `never` starts a new run. The path of a run or
+    /// checkpoint directory continues that run, or starts a new one from it if --out names another directory.
     #[arg(long, value_name = "auto|never|PATH", default_value = "auto")]
     pub(crate) resume: Resume,
-    /// auto, cpu, cuda or cuda:N
+
+    /// Device to compute on: auto, cpu, cuda or cuda:N
+    ///
+    /// `auto` is the first NVIDIA GPU if the program was built with CUDA and the GPU can be used, and the CPU
+    /// otherwise.
     #[arg(long, default_value = "auto")]
     pub(crate) device: DeviceChoice,
-    /// Threads that compute [default: all cores]
+
+    /// Number of CPU threads [default: all cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
-    /// Any key of the configuration, as in `--set train.learning_rate=1e-4`; may be given many times
+
+    /// Set a configuration key, as in `--set train.learning_rate=1e-4`
+    ///
+    /// The option may be repeated. --dry-run shows all keys and their values.
     #[arg(long, value_name = "TABLE.KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Print the resolved configuration and stop
+
+    /// Print the resolved configuration and exit
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Train N steps on synthetic images, print the timings as one JSON object and stop
-    #[arg(long, value_name = "N", conflicts_with = "dry_run", value_parser = clap::value_parser!(u64).range(1..))]
+
+    /// Measure N training steps on synthetic images, print the timings as a JSON object and exit
+    #[arg(long, value_name = "N", conflicts_with = "dry_run", value_parser = value_parser!(u64).range(1..))]
     pub(crate) benchmark: Option<u64>,
-    /// When the run is done, upload its pipeline (model.kind unet2d) to this model of the Hugging Face Hub, which is
-    /// created, public, where there is none. Needs HF_TOKEN
+
+    /// Upload the trained pipeline to this model of the Hugging Face Hub
+    ///
+    /// The upload follows the last step. The model is created, public, if it does not exist. The network must have
+    /// model.kind unet2d, and the environment variable HF_TOKEN a token with write access.
     #[arg(long, value_name = "OWNER/NAME", conflicts_with = "benchmark")]
     pub(crate) push_to_hub: Option<String>,
+
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,
-    /// Print the completions of a shell and stop
+
+    /// Print the completions for a shell and exit
     #[arg(long, value_name = "SHELL")]
     pub(crate) completions: Option<clap_complete::Shell>,
 }
 
-/// What to do with a run that is there already.
+/// The value of `--resume`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Resume {
+    /// Continue the run in the run directory if there is one.
     Auto,
+    /// Start a new run.
     Never,
+    /// Continue the run at this path, or start a new one from it.
     From(PathBuf),
 }
 

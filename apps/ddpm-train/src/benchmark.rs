@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use candle_core::{Device, Result, Tensor};
-use ddpm_cli::{Ended, device_name, gpu_memory_mib};
+use ddpm_cli::{ExitReason, device_name, gpu_memory_mib};
 use ddpm_rng::{Purpose, Stream};
 use ddpm_trainer::Trainer;
 use ddpm_unet::Network;
@@ -17,6 +17,7 @@ use crate::run_config::RunConfig;
 /// The JSON object that the benchmark prints.
 #[derive(Debug, Serialize)]
 struct Report {
+    /// Number of parameters of the network.
     params: usize,
     batch_size: usize,
     /// Median duration of a whole step: forward, loss, backward, clipping, Adam, EMA.
@@ -39,7 +40,7 @@ const STEPS_TOGETHER: u64 = 10;
 const WARM_UP: u64 = 2;
 
 /// Trains the configuration for `steps` steps on synthetic batches and prints the timings as one JSON object.
-pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads: usize) -> anyhow::Result<Ended> {
+pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads: usize) -> anyhow::Result<ExitReason> {
     let size = config.model.image_size();
     let shape = (config.train.batch_size, config.model.channels(), size.height, size.width);
     let images = Stream::new(config.train.seed, Purpose::Synthetic, 0).normal(shape, device)?.clamp(-1.0, 1.0)?;
@@ -65,7 +66,7 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
     };
     let text = serde_json::to_string(&report).context("could not write the report")?;
     ddpm_cli::print(&format!("{text}\n"))?;
-    Ok(Ended::Done)
+    Ok(ExitReason::Completed)
 }
 
 /// The median duration of a training step on `images`, in milliseconds.

@@ -67,8 +67,8 @@ pub(crate) fn warn_of_changed_length(run: &RunDir, config: &RunConfig) -> anyhow
     {
         tracing::warn!(
             "the run had {was} and now has {is}: from here on its learning rate follows the new length, so its result \
-             differs from that of a run that had {is} from the beginning (with train.learning_rate_schedule = constant it \
-             would not)"
+             differs from that of a run that had {is} from the beginning (with train.learning_rate_schedule = constant \
+             it would not)"
         );
     }
     Ok(())

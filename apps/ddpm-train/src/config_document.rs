@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use ddpm_cli::usage;
+use ddpm_cli::usage_error;
 use toml::{Table, Value};
 
 use crate::diffusion_config::BETA_PARAMETERS;
@@ -19,14 +19,14 @@ const MAX_BYTES: u64 = 32 << 20;
 pub(crate) fn read_document(path: &Path) -> anyhow::Result<Table> {
     let mut text = String::new();
     let opened = std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text));
-    let length = opened.map_err(|error| usage(format!("the configuration {}: {error}", path.display())))?;
+    let length = opened.map_err(|error| usage_error(format!("the configuration {}: {error}", path.display())))?;
     if length as u64 > MAX_BYTES {
-        return Err(usage(format!("{}: expected at most {MAX_BYTES} bytes, found more", path.display())));
+        return Err(usage_error(format!("{}: expected at most {MAX_BYTES} bytes, found more", path.display())));
     }
     text.parse().map(with_present_names).map_err(|error: toml::de::Error| {
         let before = error.span().map_or(0, |span| span.start.min(text.len()));
         let line = 1 + text.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count();
-        usage(format!("{}, line {line}: {}", path.display(), error.message()))
+        usage_error(format!("{}, line {line}: {}", path.display(), error.message()))
     })
 }
 

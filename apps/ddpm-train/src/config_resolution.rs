@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use ddpm_checkpoint::SavedModel;
-use ddpm_cli::usage;
+use ddpm_cli::usage_error;
 use ddpm_diffusion::SamplerConfig;
 use ddpm_schedule::ScheduleConfig;
 use ddpm_unet::NetworkConfig;
@@ -58,7 +58,7 @@ pub(crate) fn resolve_config(
 fn complete(saved: &Table) -> anyhow::Result<Table> {
     match ConfigTable::ALL.into_iter().find(|table| !saved.contains_key(table.name())) {
         None => Ok(saved.clone()),
-        Some(table) => Err(usage(format!(
+        Some(table) => Err(usage_error(format!(
             "config.toml of the run that goes on: expected a table [{}], found none; the file is damaged",
             table.name()
         ))),
@@ -97,8 +97,8 @@ fn warn_of_other_diffusion(config: &RunConfig, init: &SavedModel) -> anyhow::Res
     let (prediction, trained) = (config.diffusion.prediction, init.description.prediction);
     if prediction != trained {
         warn!(
-            "diffusion.prediction is {prediction}, but the model of --init was trained to predict {trained}: its output \
-             layers have to be trained anew; leave out --preset, or set diffusion.prediction"
+            "diffusion.prediction is {prediction}, but the model of --init was trained to predict {trained}: its \
+             output layers have to be trained anew; leave out --preset, or set diffusion.prediction"
         );
     }
     let trained: ScheduleConfig = init.diffusion()?;

@@ -1,12 +1,12 @@
-//! What a training has from the Hugging Face Hub and gives to it: datasets, the pipeline of a run.
+//! The Hugging Face Hub in a training: datasets to train on, and the upload of the trained pipeline.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
-use ddpm_cli::{Progress, Transfer, hub_error, usage};
+use ddpm_cli::{Progress, TransferBar, hub_error, usage_error};
 use ddpm_data::{DataConfig, DataError, ImageSource};
-use ddpm_hub::{Hub, HubConfig, HubError, RepoId, Wanted};
+use ddpm_hub::{DatasetSelection, Hub, HubConfig, HubError, RepoId};
 use ddpm_unet::NetworkConfig;
 use tracing::info;
 
@@ -18,18 +18,19 @@ pub(crate) fn is_dataset(path: &str) -> bool {
     is_dataset_name(path) && !Path::new(path).exists()
 }
 
-/// Replaces the name of a dataset by its name at one commit, so that a run that is continued finds the same images.
-/// `before` is the `data.path` of the run to continue; its commit is kept if it is of the same dataset and the user
-/// gives no revision.
-pub(crate) fn pin(data: &mut DataConfig, before: Option<&str>) -> anyhow::Result<()> {
+/// Pins a dataset to its present commit, so that a continued run finds the same images.
+///
+/// `saved` is the `data.path` of the run that may be continued. If it names the same dataset and `data.path` names no
+/// revision, the saved commit is kept.
+pub(crate) fn pin_dataset(data: &mut DataConfig, saved: Option<&str>) -> anyhow::Result<()> {
     if !is_dataset(&data.path) {
         return Ok(());
     }
     let name = dataset_name(&data.path)?;
     check_split(&name, data)?;
-    let before = before.filter(|path| is_dataset_name(path)).and_then(|path| path.parse::<DatasetName>().ok());
-    let pinned = match before.filter(|before| !name.has_revision() && before.is_same_dataset(&name)) {
-        Some(before) => before,
+    let saved = saved.filter(|path| is_dataset_name(path)).and_then(|path| path.parse::<DatasetName>().ok());
+    let pinned = match saved.filter(|saved| !name.has_revision() && saved.is_same_dataset(&name)) {
+        Some(saved) => saved,
         None => {
             let commit = hub()?.dataset_commit(&name.repository()?).map_err(hub_error);
             name.at(&commit.with_context(|| format!("data.path {}", data.path))?)?
@@ -39,8 +40,8 @@ pub(crate) fn pin(data: &mut DataConfig, before: Option<&str>) -> anyhow::Result
     Ok(())
 }
 
-/// Opens the images of a configuration. A dataset of the Hub is downloaded first.
-pub(crate) fn open(config: &DataConfig, progress: &Progress) -> anyhow::Result<Arc<dyn ImageSource>> {
+/// Opens the training images. A dataset of the Hub is downloaded first.
+pub(crate) fn open_images(config: &DataConfig, progress: &Progress) -> anyhow::Result<Arc<dyn ImageSource>> {
     let context = "the training data";
     let failed = |error: DataError| anyhow::Error::new(error).context(context);
     if !is_dataset(&config.path) {
@@ -52,16 +53,16 @@ pub(crate) fn open(config: &DataConfig, progress: &Progress) -> anyhow::Result<A
     ddpm_data::open_files(&DataConfig { column, ..config.clone() }, paths).map_err(failed)
 }
 
-/// Downloads the files of the configured split: their paths, and the column of images where the metadata name one.
+/// Downloads the files of the configured split. Returns their paths, and the column of images if the metadata name one.
 fn download(
     name: &DatasetName,
     config: &DataConfig,
     progress: &Progress,
 ) -> anyhow::Result<(Vec<PathBuf>, Option<String>)> {
-    let (id, transfer) = (name.repository()?, Transfer::new(progress));
+    let (id, transfer) = (name.repository()?, TransferBar::new(progress));
     match name {
         DatasetName::Hub(_) => {
-            let wanted = Wanted { split: config.split.clone(), subset: config.subset.clone() };
+            let wanted = DatasetSelection { split: config.split.clone(), subset: config.subset.clone() };
             let files = hub()?.dataset(&id, &wanted, &transfer).map_err(hub_error)?;
             Ok((files.paths, files.column))
         }
@@ -86,52 +87,60 @@ fn check_split(_: &DatasetName, _: &DataConfig) -> anyhow::Result<()> {
 
 #[cfg(feature = "candle-datasets")]
 fn candle_split(config: &DataConfig) -> anyhow::Result<ddpm_data::CandleSplit> {
-    config.split.as_deref().map_or(Ok(ddpm_data::CandleSplit::default()), |split| split.parse().map_err(usage))
+    config.split.as_deref().map_or(Ok(ddpm_data::CandleSplit::default()), |split| split.parse().map_err(usage_error))
 }
 
 fn dataset_name(path: &str) -> anyhow::Result<DatasetName> {
-    path.parse().map_err(|error| usage(format!("data.path: {path}: {error}")))
+    path.parse().map_err(|error| usage_error(format!("data.path: {path}: {error}")))
 }
 
-/// What may have been meant by a `data.path` where nothing is: an end of a sentence, perhaps an empty one.
-pub(crate) fn hint(path: &str) -> String {
+/// The end of an error message about a `data.path` that does not exist: the dataset of the Hub that may have been
+/// meant, or nothing.
+pub(crate) fn dataset_hint(path: &str) -> String {
     RepoId::typed(path).map_or(String::new(), |id| format!("; a dataset of the Hub is hub:{id}"))
 }
 
-/// An upload that can be made when the run is done.
+/// The upload that `--push-to-hub` asks for.
 #[derive(Debug)]
-pub(crate) struct Push {
+pub(crate) struct Upload {
     hub: Hub,
     id: RepoId,
 }
 
-impl Push {
-    /// Checks, before anything is trained, what can be checked of an upload.
+impl Upload {
+    /// Checks, before the training, that the upload can be expected to succeed.
     pub(crate) fn new(id: &str, config: &RunConfig) -> anyhow::Result<Self> {
-        let flag = |error: HubError| hub_error(error).context("--push-to-hub");
-        let id: RepoId = id.parse().map_err(flag)?;
+        let failed = |error: HubError| hub_error(error).context("--push-to-hub");
+        let id: RepoId = id.parse().map_err(failed)?;
         if !matches!(config.model, NetworkConfig::UNet2d(_)) {
-            return Err(usage("--push-to-hub: expected model.kind unet2d, found another: only that one is a pipeline"));
+            let found = config.model.kind();
+            return Err(usage_error(format!(
+                "--push-to-hub: expected model.kind unet2d, found {found}, which diffusers has no pipeline for"
+            )));
         }
         let hub = hub()?;
-        hub.check_push(&id).map_err(flag)?;
+        hub.check_upload(&id).map_err(failed)?;
         Ok(Self { hub, id })
     }
 
-    /// Uploads the pipeline of a run that is done.
+    /// Uploads the pipeline of the finished run in the directory `run`.
     pub(crate) fn send(&self, run: &Path, step: u64, progress: &Progress) -> anyhow::Result<()> {
         let (pipeline, id) = (run.join("pipeline"), &self.id);
         let summary = format!("After {step} steps of training");
-        let sent = self.hub.push(id, &pipeline, &summary, &Transfer::new(progress));
+        let sent = self.hub.upload(id, &pipeline, &summary, &TransferBar::new(progress));
         let url = sent.with_context(|| {
-            format!("the upload of {} (the run is done; --out {} uploads it again)", pipeline.display(), run.display())
+            let (pipeline, run) = (pipeline.display(), run.display());
+            format!(
+                "the upload of {pipeline} (the run is finished; the same command with --out {run} uploads it again)"
+            )
         })?;
         info!("uploaded to {url}");
         Ok(())
     }
 }
 
-/// The one that this process asks: it remembers between [`pin`] and [`open`] which revision the commit is of.
+/// The client of this process. It remembers between [`pin_dataset`] and [`open_images`] which revision a commit
+/// belongs to.
 fn hub() -> anyhow::Result<Hub> {
     static HUB: OnceLock<Hub> = OnceLock::new();
     if let Some(hub) = HUB.get() {

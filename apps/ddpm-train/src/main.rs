@@ -2,11 +2,12 @@
 //!
 //! Reading order:
 //! - the command line: [`args`];
-//! - the configuration: [`run_config`] with [`config_table`], [`diffusion_config`], [`sample_config`] and [`table_reader`];
-//!   [`config_resolution`] with [`presets`], [`config_document`], [`overrides`] and [`renamed_keys`];
-//! - the run directory: [`run_request`], [`request_parser`] with [`run_paths`], [`opened_run`] with [`config_comparison`] and
-//!   [`origin`];
-//! - the training: [`start`], [`session`] with [`model`], [`model_description`], [`previews`] and [`watch`].
+//! - the configuration: [`run_config`] with [`config_table`], [`diffusion_config`], [`sample_config`] and
+//!   [`table_reader`]; [`config_resolution`] with [`presets`], [`config_document`], [`overrides`] and
+//!   [`renamed_keys`];
+//! - the run directory: [`run_request`], [`request_parser`] with [`run_paths`], [`opened_run`] with
+//!   [`config_comparison`] and [`origin`];
+//! - the training: [`start`], [`session`] with [`model`], [`model_description`], [`previews`] and [`run_observer`].
 //!
 //! Beside them: [`benchmark`], [`hub`] with `dataset_name`, and [`out_of_memory`].
 
@@ -35,32 +36,32 @@ mod previews;
 mod renamed_keys;
 mod request_parser;
 mod run_config;
+mod run_observer;
 mod run_paths;
 mod run_request;
 mod sample_config;
 mod session;
 mod start;
 mod table_reader;
-mod watch;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use ddpm_cli::{Ended, Progress, usage};
+use ddpm_cli::{ExitReason, Progress, usage_error};
 
 use crate::args::Args;
 use crate::model::Init;
 use crate::session::Runtime;
 
 fn main() -> ExitCode {
-    ddpm_cli::exit(run())
+    ddpm_cli::exit_code(run())
 }
 
-fn run() -> anyhow::Result<Ended> {
-    let Some(args) = ddpm_cli::arguments::<Args>()? else { return Ok(Ended::Done) };
+fn run() -> anyhow::Result<ExitReason> {
+    let Some(args) = ddpm_cli::parse_arguments::<Args>()? else { return Ok(ExitReason::Completed) };
     if let Some(shell) = args.completions {
-        ddpm_cli::completions::<Args>(shell)?;
-        return Ok(Ended::Done);
+        ddpm_cli::print_completions::<Args>(shell)?;
+        return Ok(ExitReason::Completed);
     }
     let progress = Progress::new(args.verbosity.quiet);
     args.verbosity.start(progress.bars());
@@ -71,9 +72,9 @@ fn run() -> anyhow::Result<Ended> {
     }
 }
 
-fn benchmark(args: &Args, steps: u64) -> anyhow::Result<Ended> {
+fn benchmark(args: &Args, steps: u64) -> anyhow::Result<ExitReason> {
     let config = config_resolution::resolve_config(args, None, None)?;
-    ddpm_cli::on_threads(args.threads, |threads| {
+    ddpm_cli::run_on_threads(args.threads, |threads| {
         let device = args.device.open()?;
         let timed = benchmark::benchmark(&config, steps, &device, threads);
         timed.map_err(|error| out_of_memory::advise_at_start(error, &device))
@@ -81,24 +82,25 @@ fn benchmark(args: &Args, steps: u64) -> anyhow::Result<Ended> {
 }
 
 /// Resolves and checks everything that the command line specifies, then trains.
-fn train(args: &Args, progress: &Progress) -> anyhow::Result<Ended> {
+fn train(args: &Args, progress: &Progress) -> anyhow::Result<ExitReason> {
     let request = request_parser::parse_request(args)?;
-    let init_path = args.init.as_deref().map(|path| ddpm_cli::model_path("--init", path, progress)).transpose()?;
+    let init_path =
+        args.init.as_deref().map(|path| ddpm_cli::resolve_model_path("--init", path, progress)).transpose()?;
     let init = init_path.map(Init::find).transpose()?;
     let saved = request.saved_config(args)?;
     let mut config = config_resolution::resolve_config(args, saved.as_ref(), init.as_ref().map(|init| &init.model))?;
-    let push = args.push_to_hub.as_deref().map(|id| hub::Push::new(id, &config)).transpose()?;
+    let upload = args.push_to_hub.as_deref().map(|id| hub::Upload::new(id, &config)).transpose()?;
     if args.dry_run {
         ddpm_cli::print(&config.to_toml()?)?;
-        return Ok(Ended::Done);
+        return Ok(ExitReason::Completed);
     }
     check_data_exists(&config.data.path)?;
     request.check_outside_data(Path::new(&config.data.path))?;
-    hub::pin(&mut config.data, request.saved_data_path()?.as_deref())?;
-    ddpm_cli::on_threads(args.threads, |threads| {
+    hub::pin_dataset(&mut config.data, request.saved_data_path()?.as_deref())?;
+    ddpm_cli::run_on_threads(args.threads, |threads| {
         let device = args.device.open()?;
         let runtime = Runtime { device: &device, threads, progress };
-        let trained = session::train(request, &config, init, push.as_ref(), runtime);
+        let trained = session::train(request, &config, init, upload.as_ref(), runtime);
         trained.map_err(|error| out_of_memory::advise_at_start(error, &device))
     })
 }
@@ -108,6 +110,6 @@ fn check_data_exists(data: &str) -> anyhow::Result<()> {
     if data == "digits" || hub::is_dataset(data) || Path::new(data).exists() {
         return Ok(());
     }
-    let hint = hub::hint(data);
-    Err(usage(format!("data.path: expected images at {data}, found nothing there{hint}")))
+    let hint = hub::dataset_hint(data);
+    Err(usage_error(format!("data.path: expected images at {data}, found nothing there{hint}")))
 }

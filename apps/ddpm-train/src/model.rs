@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use candle_core::{Device, Tensor, Var};
-use ddpm_cli::usage;
+use ddpm_cli::usage_error;
 use ddpm_diffusers::{check_unconditional, find_model};
 use ddpm_rng::Stream;
 use ddpm_trainer::{TrainConfig, TrainableModel};
@@ -21,6 +21,9 @@ pub(crate) struct Init {
 
 impl Init {
     /// Loads the model at `path`.
+    ///
+    /// # Errors
+    /// When there is no model, or it needs class labels.
     pub(crate) fn find(path: PathBuf) -> anyhow::Result<Self> {
         let model = find_model(&path)
             .and_then(|model| check_unconditional(&model).map(|()| model))
@@ -34,13 +37,13 @@ impl Init {
         let own = self.model.network::<NetworkConfig>()?;
         if own.kind() != config.kind() {
             let (expected, found) = (config.kind(), own.kind());
-            return Err(usage(format!(
+            return Err(usage_error(format!(
                 "--init: expected a network of model.kind {expected}, as the configuration has, found {found} in {}",
                 self.path.display()
             )));
         }
         let shapes = config.parameters()?.into_iter().map(|(name, spec)| (name, spec.shape)).collect();
-        self.model.check_names(&shapes).map_err(|error| usage(format!("--init: {error}")))
+        self.model.check_names(&shapes).map_err(|error| usage_error(format!("--init: {error}")))
     }
 }
 
@@ -57,7 +60,7 @@ pub(crate) fn new_model(
             init.check(config)?;
             init.model.tensors.clone()
         }
-        None => config.initial_weights(train.seed).context("the network could not be initialised")?,
+        None => config.initial_weights(train.seed).context("the network cannot be initialized")?,
     };
     let variables = || -> anyhow::Result<BTreeMap<String, Var>> {
         let var =

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ddpm_checkpoint::{CheckpointError, RunDir};
-use ddpm_cli::usage;
+use ddpm_cli::usage_error;
 
 use crate::config_comparison::differing_keys;
 use crate::origin::Origin;
@@ -46,7 +46,7 @@ impl OpenedRun {
                 }
             }
             RunRequest::Create { run, checkpoint } => match RunDir::create(run) {
-                Err(error @ CheckpointError::AlreadyARun { .. }) => Err(usage(error)),
+                Err(error @ CheckpointError::AlreadyARun { .. }) => Err(usage_error(error)),
                 created => Ok(Self { run: created?, progress: RunProgress::New { checkpoint } }),
             },
             RunRequest::Named { name, may_continue: false } => Self::create_next(&name),
@@ -89,7 +89,7 @@ fn check_same_config(run: &RunDir, config: &RunConfig) -> anyhow::Result<()> {
     if differing.is_empty() {
         return Ok(());
     }
-    Err(usage(format!(
+    Err(usage_error(format!(
         "{} was started with another configuration; give another --out, or set back {}",
         run.path().display(),
         differing.join(", ")

@@ -1,4 +1,4 @@
-//! What to do where the memory of a GPU does not hold a training.
+//! Advice for a GPU whose memory is not sufficient for a training.
 
 use candle_core::Device;
 use ddpm_cli::{device_label, is_out_of_memory};
@@ -7,7 +7,7 @@ use tracing::{debug, info};
 
 use crate::run_config::RunConfig;
 
-/// The error itself, or a line for a training that ran out of memory before its first step.
+/// Turns an out-of-memory error before the first step into advice. Other errors are returned unchanged.
 pub(crate) fn advise_at_start(error: anyhow::Error, device: &Device) -> anyhow::Error {
     if !is_out_of_memory(&error) {
         return error;
@@ -15,17 +15,18 @@ pub(crate) fn advise_at_start(error: anyhow::Error, device: &Device) -> anyhow::
     debug!("{error:#}");
     let device = device_label(device);
     anyhow::anyhow!(
-        "out of memory on {device} before the first step: expected room for weights, gradients, moments and averages; try a \
-         smaller network, or end what else uses the GPU"
+        "out of memory on {device} before the first step: expected room for weights, gradients, moments and averaged \
+         weights; try a smaller network, or stop other programs that use the GPU"
     )
 }
 
-/// The error itself, or the batches that fit where it says that memory was not enough: they are tried.
+/// Turns an out-of-memory error into advice on the batch size, which is found by trying smaller batches. Other errors
+/// are returned unchanged.
 pub(crate) fn advise(error: anyhow::Error, trainer: &Trainer, config: &RunConfig) -> anyhow::Error {
     if !is_out_of_memory(&error) {
         return error;
     }
-    // Its words are CUDA's, and add nothing but where it happened.
+    // The message of CUDA only adds where the allocation failed.
     debug!("{error:#}");
     let device = device_label(trainer.device());
     info!("out of memory on {device}: looking for a batch that fits");
@@ -41,52 +42,51 @@ pub(crate) fn advise(error: anyhow::Error, trainer: &Trainer, config: &RunConfig
         }
     };
     let (batch_size, accumulation) = (config.train.batch_size, config.train.gradient_accumulation_steps);
-    let found = fewest_parts(batch_size, |parts| fits(accumulation.saturating_mul(parts), batch_size / parts));
-    anyhow::anyhow!(advice(&device, batch_size, accumulation, config.sample.preview_images, found))
+    let division = fewest_parts(batch_size, |parts| fits(accumulation.saturating_mul(parts), batch_size / parts));
+    anyhow::anyhow!(advice(&device, batch_size, accumulation, config.sample.preview_images, division))
 }
 
-/// What was found out about batches.
+/// Into how many parts a batch has to be divided to fit into the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
-    /// The batch divided by this fits.
+enum Division {
+    /// This number of equal parts fits.
     Parts(usize),
-    /// Not even one image does.
-    Nothing,
-    /// The device does not say.
+    /// A single image does not fit.
+    Impossible,
+    /// The trial failed for another reason.
     Unknown,
 }
 
-/// The fewest equal parts of a batch that fit, so that a step sees as many images as before. `fits` says None where
-/// something else fails.
-fn fewest_parts(batch_size: usize, fits: impl Fn(usize) -> Option<bool>) -> Found {
+/// The smallest number of equal parts that fit, so that a step sees as many images as before. `fits` returns `None` if
+/// it fails for another reason than memory.
+fn fewest_parts(batch_size: usize, fits: impl Fn(usize) -> Option<bool>) -> Division {
     for parts in (1..=batch_size).filter(|parts| batch_size.is_multiple_of(*parts)) {
         match fits(parts) {
-            Some(true) => return Found::Parts(parts),
+            Some(true) => return Division::Parts(parts),
             Some(false) => {}
-            None => return Found::Unknown,
+            None => return Division::Unknown,
         }
     }
-    Found::Nothing
+    Division::Impossible
 }
 
-fn advice(device: &str, batch_size: usize, accumulation: usize, preview_images: usize, found: Found) -> String {
+fn advice(device: &str, batch_size: usize, accumulation: usize, preview_images: usize, division: Division) -> String {
     let full = format!("out of memory on {device} with train.batch_size = {batch_size}");
-    match found {
-        Found::Parts(1) => format!(
-            "out of memory on {device}: a step fits, so it was the {preview_images} images of a preview or another program; \
-             try a smaller sample.preview_images"
+    match division {
+        Division::Parts(1) => format!(
+            "out of memory on {device}: a training step fits, so a preview of {preview_images} images or another \
+             program needed the memory; try a smaller sample.preview_images"
         ),
-        Found::Parts(parts) => format!(
-            "{full}; {} fits: set train.gradient_accumulation_steps = {} with it for steps of as many images",
+        Division::Parts(parts) => format!(
+            "{full}; {} fits: with train.gradient_accumulation_steps = {}, a step has as many images as before",
             batch_size / parts,
             accumulation.saturating_mul(parts)
         ),
-        Found::Nothing => {
-            format!(
-                "{full}, and one image does not fit; try train.recompute = true, or a smaller model.image_size or network"
-            )
-        }
-        Found::Unknown => format!("{full}: expected a batch that fits; try a smaller one"),
+        Division::Impossible => format!(
+            "{full}, and a single image does not fit; try train.recompute = true, or a smaller model.image_size or \
+             network"
+        ),
+        Division::Unknown => format!("{full}; try a smaller batch size"),
     }
 }
 
@@ -95,27 +95,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_keeps_its_images() {
+    fn a_step_keeps_its_number_of_images() {
         let tried = |batch_size: usize, accumulation, most: usize| {
-            let found = fewest_parts(batch_size, |parts| Some(batch_size / parts <= most));
-            advice("cuda:0", batch_size, accumulation, 16, found)
+            let division = fewest_parts(batch_size, |parts| Some(batch_size / parts <= most));
+            advice("cuda:0", batch_size, accumulation, 16, division)
         };
-        let line = "out of memory on cuda:0 with train.batch_size = 128; 32 fits: set train.gradient_accumulation_steps = 4 \
-                    with it for steps of as many images";
+        let line = "out of memory on cuda:0 with train.batch_size = 128; 32 fits: with \
+                    train.gradient_accumulation_steps = 4, a step has as many images as before";
         assert_eq!(tried(128, 1, 63), line);
-        assert!(tried(64, 2, 32).contains("; 32 fits: set train.gradient_accumulation_steps = 4 "));
-        assert!(tried(15, 1, 14).contains("; 5 fits: set train.gradient_accumulation_steps = 3 "));
-        assert!(tried(8, 1, 8).contains("the 16 images of a preview"));
-        assert!(tried(6, 1, 0).contains("one image does not fit"));
+        assert!(tried(64, 2, 32).contains("; 32 fits: with train.gradient_accumulation_steps = 4,"));
+        assert!(tried(15, 1, 14).contains("; 5 fits: with train.gradient_accumulation_steps = 3,"));
+        assert!(tried(8, 1, 8).contains("a preview of 16 images"));
+        assert!(tried(6, 1, 0).contains("a single image does not fit"));
     }
 
     #[test]
-    fn a_device_that_fails_otherwise_is_asked_once() {
-        let asked = std::cell::Cell::new(0);
+    fn another_failure_ends_the_trials() {
+        let trials = std::cell::Cell::new(0);
         let fails = |_| {
-            asked.set(asked.get() + 1);
+            trials.set(trials.get() + 1);
             None
         };
-        assert_eq!((fewest_parts(128, fails), asked.get()), (Found::Unknown, 1));
+        assert_eq!((fewest_parts(128, fails), trials.get()), (Division::Unknown, 1));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ddpm_cli::usage;
+use ddpm_cli::usage_error;
 use toml::{Table, Value};
 
 use crate::args::Args;
@@ -30,11 +30,11 @@ fn read_partial_document(path: &Path) -> anyhow::Result<Table> {
     let document = read_document(path)?;
     let file = path.display();
     if let Some((name, value)) = document.iter().find(|(_, value)| !value.is_table()) {
-        return Err(usage(format!("{file}: {name}: expected a table, found {}", value.type_str())));
+        return Err(usage_error(format!("{file}: {name}: expected a table, found {}", value.type_str())));
     }
     let train = document.get(ConfigTable::Train.name()).and_then(Value::as_table);
     if train.is_some_and(|train| train.contains_key("steps") && train.contains_key("epochs")) {
-        return Err(usage(format!("{file}: train: expected one of steps and epochs, found both")));
+        return Err(usage_error(format!("{file}: train: expected one of steps and epochs, found both")));
     }
     Ok(document)
 }
@@ -43,7 +43,7 @@ fn read_partial_document(path: &Path) -> anyhow::Result<Table> {
 fn options(args: &Args) -> anyhow::Result<Vec<(String, Value)>> {
     let number = |key: &str, n: Option<u64>| -> anyhow::Result<Option<(String, Value)>> {
         let Some(n) = n else { return Ok(None) };
-        let n = i64::try_from(n).map_err(|_| usage(format!("{key}: {n} is too large")))?;
+        let n = i64::try_from(n).map_err(|_| usage_error(format!("{key}: {n} is too large")))?;
         Ok(Some((key.to_string(), Value::Integer(n))))
     };
     let mut keys = Vec::new();
@@ -54,8 +54,8 @@ fn options(args: &Args) -> anyhow::Result<Vec<(String, Value)>> {
     keys.extend(number("train.seed", args.seed)?);
     for set in &args.set {
         let (key, value) =
-            set.split_once('=').ok_or_else(|| usage(format!("--set {set}: expected TABLE.KEY=VALUE")))?;
-        let value = parse_value(value.trim()).map_err(|error| usage(format!("{key}: {error}")))?;
+            set.split_once('=').ok_or_else(|| usage_error(format!("--set {set}: expected TABLE.KEY=VALUE")))?;
+        let value = parse_value(value.trim()).map_err(|error| usage_error(format!("{key}: {error}")))?;
         keys.push((key.trim().to_string(), value));
     }
     Ok(keys)
@@ -79,7 +79,7 @@ fn set(document: &mut Table, key: &str, value: Value) -> anyhow::Result<()> {
     let (table, field) = key
         .split_once('.')
         .filter(|(table, field)| is_table(table) && !field.is_empty() && !field.contains('.'))
-        .ok_or_else(|| usage(format!("{key}: expected TABLE.KEY with a table of {}", ConfigTable::list())))?;
+        .ok_or_else(|| usage_error(format!("{key}: expected TABLE.KEY with a table of {}", ConfigTable::list())))?;
     let mut overrides = Table::new();
     overrides.insert(table.to_string(), Value::Table(Table::from_iter([renamed(table, field.to_string(), value)])));
     merge(document, overrides);

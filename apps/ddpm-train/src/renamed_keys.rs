@@ -1,10 +1,8 @@
-//! Configuration keys that have been renamed. Documents and flags with the old names are still read.
+//! Configuration keys with other names in earlier versions. The old names are still accepted.
 
 use toml::{Table, Value};
 
-/// The present name and value of a key that may be an old one.
-///
-/// `sample.mean` is now `sample.clip`, with the values `none`, `fixed` and `dynamic`.
+/// The present name and value of a key: `sample.mean` of earlier versions is now `sample.clip`, with other values.
 pub(crate) fn renamed(table: &str, key: String, value: Value) -> (String, Value) {
     if (table, key.as_str()) != ("sample", "mean") {
         return (key, value);
@@ -18,7 +16,7 @@ pub(crate) fn renamed(table: &str, key: String, value: Value) -> (String, Value)
     ("clip".into(), value)
 }
 
-/// The document with the present names of all its keys. A key that is there under both names keeps its present one.
+/// The document with the present names of all keys. If a key occurs under both names, the present one is kept.
 pub(crate) fn with_present_names(document: Table) -> Table {
     let table = |(name, value): (String, Value)| {
         let Value::Table(keys) = value else { return (name, value) };
@@ -44,14 +42,14 @@ mod tests {
     }
 
     #[test]
-    fn the_old_name_of_the_clipping_is_read() {
+    fn the_old_name_of_the_clipping_is_accepted() {
         check("[sample]\nmean = \"epsilon\"\nsteps = 3", "[sample]\nclip = \"none\"\nsteps = 3");
         check("[sample]\nmean = \"clipped-x0\"", "[sample]\nclip = \"fixed\"");
         check("[sample]\nmean = \"thresholded-x0\"", "[sample]\nclip = \"dynamic\"");
     }
 
     #[test]
-    fn other_keys_and_values_stay() {
+    fn other_keys_and_values_are_kept() {
         check("[train]\nmean = \"epsilon\"", "[train]\nmean = \"epsilon\"");
         check("[sample]\nmean = \"median\"", "[sample]\nclip = \"median\"");
         check("[sample]\nclip = \"none\"\nmean = \"clipped-x0\"", "[sample]\nclip = \"none\"");

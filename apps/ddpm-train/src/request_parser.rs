@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use ddpm_checkpoint::{RunDir, is_checkpoint, verify_checkpoint};
-use ddpm_cli::usage;
+use ddpm_cli::usage_error;
 
 use crate::args::{Args, Resume};
 use crate::origin::originates_from_checkpoint;
@@ -24,7 +24,7 @@ pub(crate) fn parse_request(args: &Args) -> anyhow::Result<RunRequest> {
             Ok(RunRequest::Continue { run: out.clone(), checkpoint: None })
         }
         (Resume::Never, Some(out)) if RunDir::is_run(out) => {
-            Err(usage(format!("--resume never: {} holds a run already; give another --out", out.display())))
+            Err(usage_error(format!("--resume never: {} holds a run already; give another --out", out.display())))
         }
         (_, Some(out)) => Ok(RunRequest::Create { run: out.clone(), checkpoint: None }),
         (resume, None) => Ok(RunRequest::Named { name: run_name(args)?, may_continue: *resume == Resume::Auto }),
@@ -56,7 +56,7 @@ fn resume_path(path: &Path, out: Option<&Path>) -> anyhow::Result<RunRequest> {
     if !is_checkpoint(path) {
         let found = if path.exists() { "neither" } else { "nothing there" };
         let shown = path.display();
-        return Err(usage(format!(
+        return Err(usage_error(format!(
             "--resume {shown}: expected auto, never, or a run or checkpoint directory, found {found}"
         )));
     }
@@ -85,13 +85,15 @@ fn resume_checkpoint(path: &Path, out: Option<&Path>) -> anyhow::Result<RunReque
             let newest = RunDir::latest_valid_in(&run)?;
             match newest.filter(|newest| !is_same_path(&newest.path, path)) {
                 None => Ok(RunRequest::Continue { run, checkpoint }),
-                Some(newest) => Err(usage(format!(
+                Some(newest) => Err(usage_error(format!(
                     "--resume {}: the run has a newer checkpoint, {}; give --out to start a new run from this one",
                     path.display(),
                     newest.path.display()
                 ))),
             }
         }
-        (None, None) => Err(usage(format!("--resume {}: give --out, it lies in no run directory", path.display()))),
+        (None, None) => {
+            Err(usage_error(format!("--resume {}: give --out, it lies in no run directory", path.display())))
+        }
     }
 }

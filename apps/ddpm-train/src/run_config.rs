@@ -1,7 +1,7 @@
 //! The configuration of a run, as one TOML document holds it.
 
 use anyhow::Context;
-use ddpm_cli::usage;
+use ddpm_cli::usage_error;
 use ddpm_data::DataConfig;
 use ddpm_trainer::TrainConfig;
 use ddpm_unet::NetworkConfig;
@@ -37,7 +37,7 @@ impl RunConfig {
             sample: take_table(&mut document, ConfigTable::Sample)?,
         };
         match document.keys().next() {
-            Some(key) => Err(usage(format!("{key}: no such table; the tables are {}", ConfigTable::list()))),
+            Some(key) => Err(usage_error(format!("{key}: no such table; the tables are {}", ConfigTable::list()))),
             None => Ok(config),
         }
     }
@@ -52,13 +52,13 @@ impl RunConfig {
     /// # Errors
     /// The first value that no run can have, with its key.
     pub(crate) fn validate(&self) -> anyhow::Result<()> {
-        self.model.validate().map_err(usage)?;
+        self.model.validate().map_err(usage_error)?;
         self.check_trainable()?;
-        let diffusion = self.diffusion.build().map_err(|error| usage(format!("diffusion: {error}")))?;
-        self.data.validate().map_err(usage)?;
-        self.train.validate().map_err(usage)?;
+        let diffusion = self.diffusion.build().map_err(|error| usage_error(format!("diffusion: {error}")))?;
+        self.data.validate().map_err(usage_error)?;
+        self.train.validate().map_err(usage_error)?;
         self.check_batch_size()?;
-        self.sample.validate(&diffusion).map_err(usage)
+        self.sample.validate(&diffusion).map_err(usage_error)
     }
 
     /// Checks what training requires of the network, besides what sampling requires.
@@ -67,19 +67,19 @@ impl RunConfig {
         if let NetworkConfig::UNet2d(network) = &self.model {
             if network.out_channels != channels {
                 let found = network.out_channels;
-                return Err(usage(format!(
+                return Err(usage_error(format!(
                     "model.out_channels: expected {channels} as model.in_channels, found {found}; a learnt variance \
                      can be sampled, not trained"
                 )));
             }
             if network.num_class_embeds.is_some() || network.class_embed_type.is_some() {
-                return Err(usage(
+                return Err(usage_error(
                     "model.num_class_embeds, model.class_embed_type: expected neither, as images have no class labels",
                 ));
             }
         }
         if ![1, 3, 4].contains(&channels) {
-            return Err(usage(format!(
+            return Err(usage_error(format!(
                 "model.channels: expected 1, 3 or 4, the channels of an image, found {channels}"
             )));
         }
@@ -94,7 +94,7 @@ impl RunConfig {
         // The validation of the model keeps the feature map of one image below this bound.
         let most = MAX_VALUES / self.model.largest_map();
         if batch_size > most {
-            return Err(usage(format!(
+            return Err(usage_error(format!(
                 "train.batch_size: expected at most {most} with this network at model.image_size = {size}, found \
                  {batch_size}"
             )));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ddpm_cli::usage;
+use ddpm_cli::usage_error;
 use toml::Table;
 
 use crate::args::Args;
@@ -35,7 +35,7 @@ impl RunRequest {
         let existing = absolute.ancestors().find_map(|path| path.canonicalize().ok());
         let is_inside = |data: PathBuf| existing.is_some_and(|existing| existing.starts_with(data));
         if data.is_dir() && data.canonicalize().is_ok_and(is_inside) {
-            return Err(usage(format!(
+            return Err(usage_error(format!(
                 "--out: expected a folder apart from the images of {}, found {} in it",
                 data.display(),
                 directory.display()
@@ -60,7 +60,7 @@ impl RunRequest {
         match path.filter(|path| path.is_file()) {
             Some(path) => read_document(&path).map(Some),
             None if args.preset.is_some() || args.config.is_some() => Ok(None),
-            None => Err(usage(format!(
+            None => Err(usage_error(format!(
                 "{}: expected the run's config.toml with it, found none; give the configuration with \
                  --preset or --config",
                 source.display()

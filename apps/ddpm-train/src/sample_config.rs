@@ -1,58 +1,63 @@
-//! What the `[sample]` table of a configuration says: previews, and what `ddpm-sample` does when it is told nothing.
+//! The table `[sample]` of a configuration: the sampler of the model, and the previews of the run.
 
 use ddpm_diffusion::{DiffusionError, GaussianDiffusion, ReverseVariance, SamplerConfig};
 use serde::{Deserialize, Serialize};
+
+/// Largest number of images of a preview.
+const MAX_PREVIEW_IMAGES: usize = 1024;
 
 /// How images are sampled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SampleConfig {
-    /// What `ddpm-sample` does when it is told nothing; stored with the model.
+    /// The sampler that is stored with the model. `ddpm-sample` uses it unless its options specify another.
     #[serde(flatten)]
     pub(crate) sampler: SamplerConfig,
-    /// Images of a preview grid; 0 for no previews.
+    /// Number of images of a preview; 0 for no previews.
     pub(crate) preview_images: usize,
-    /// Steps of a preview, 1 to `diffusion.timesteps`.
+    /// Number of sampling steps of a preview, 1 to `diffusion.timesteps`.
     pub(crate) preview_steps: usize,
 }
 
 impl SampleConfig {
-    /// Whether a model of `diffusion` can be sampled so.
+    /// Checks that a model of `diffusion` can be sampled with this configuration, before hours of training.
+    ///
+    /// # Errors
+    /// A message that names the key.
     pub(crate) fn validate(&self, diffusion: &GaussianDiffusion) -> Result<(), String> {
-        let timesteps = diffusion.schedule().len();
-        for (field, steps) in [("sample.steps", self.sampler.steps), ("sample.preview_steps", self.preview_steps)] {
-            if !(1..=timesteps).contains(&steps) {
-                return Err(format!("{field}: expected 1 to diffusion.timesteps = {timesteps}, found {steps}"));
-            }
-            // The images would be refused after hours of training.
-            match (SamplerConfig { steps, ..self.sampler }).respaced(diffusion) {
-                Ok(_) => {}
-                Err(error @ DiffusionError::NoSignal { heun, .. }) => {
-                    let or = if heun { "another sample.method" } else { "diffusion.prediction = \"v\"" };
-                    return Err(format!("{field}: {error}; that is sample.spacing = \"leading\", or {or}"));
-                }
-                Err(error) => return Err(format!("sample.{error}")),
-            }
+        check_sampler("sample.steps", self.sampler, diffusion)?;
+        check_sampler("sample.preview_steps", self.preview_sampler(), diffusion)?;
+        let variance = self.sampler.variance;
+        if matches!(variance, ReverseVariance::Learned | ReverseVariance::LearnedRange) {
+            return Err(format!(
+                "sample.variance: expected fixed-large or fixed-small, found {variance}, which cannot be trained"
+            ));
         }
-        if matches!(self.sampler.variance, ReverseVariance::Learned | ReverseVariance::LearnedRange) {
-            return Err(
-                "sample.variance: expected fixed-large or fixed-small, found a learnt one, which no training here \
-                        learns"
-                    .into(),
-            );
-        }
-        if self.preview_images > MOST_PREVIEWS {
+        if self.preview_images > MAX_PREVIEW_IMAGES {
             let found = self.preview_images;
-            return Err(format!("sample.preview_images: expected at most {MOST_PREVIEWS}, found {found}"));
+            return Err(format!("sample.preview_images: expected at most {MAX_PREVIEW_IMAGES}, found {found}"));
         }
         Ok(())
     }
 
-    /// The shorter one of the previews.
+    /// The sampler of the previews, which may take fewer steps than that of the model.
     pub(crate) fn preview_sampler(&self) -> SamplerConfig {
         SamplerConfig { steps: self.preview_steps, ..self.sampler }
     }
 }
 
-/// More would not fit a grid that anybody looks at.
-const MOST_PREVIEWS: usize = 1024;
+/// Checks a sampler whose number of steps is the value of `key`.
+fn check_sampler(key: &str, sampler: SamplerConfig, diffusion: &GaussianDiffusion) -> Result<(), String> {
+    let (steps, timesteps) = (sampler.steps, diffusion.schedule().len());
+    if !(1..=timesteps).contains(&steps) {
+        return Err(format!("{key}: expected 1 to diffusion.timesteps = {timesteps}, found {steps}"));
+    }
+    match sampler.respaced(diffusion) {
+        Ok(_) => Ok(()),
+        Err(error @ DiffusionError::NoSignal { heun, .. }) => {
+            let other = if heun { "another sample.method" } else { "diffusion.prediction = \"v\"" };
+            Err(format!("{key}: {error}; that is sample.spacing = \"leading\", or {other}"))
+        }
+        Err(error) => Err(format!("sample.{error}")),
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use candle_core::Device;
 use ddpm_checkpoint::{Checkpoint, RunDir};
-use ddpm_cli::{Ended, Progress, StopSignal, counted, device_in_words, usage};
+use ddpm_cli::{ExitReason, Progress, StopSignal, describe_device, pluralize, usage_error};
 use ddpm_data::{ImageSource, Loader, LoaderConfig};
 use ddpm_diffusers::write_pipeline;
 use ddpm_trainer::{Outcome, Snapshot, Trainer, save_checkpoint};
@@ -13,7 +13,7 @@ use ddpm_unet::NetworkConfig;
 use tracing::{info, warn};
 
 use crate::config_comparison::warn_of_changed_length;
-use crate::hub::{self, Push};
+use crate::hub::{self, Upload};
 use crate::model::{Init, new_model};
 use crate::model_description::describe_model;
 use crate::opened_run::{OpenedRun, RunProgress};
@@ -21,9 +21,9 @@ use crate::origin::Origin;
 use crate::out_of_memory;
 use crate::previews::{preview, preview_is_missing};
 use crate::run_config::RunConfig;
+use crate::run_observer::RunObserver;
 use crate::run_request::RunRequest;
 use crate::start::Start;
-use crate::watch::Watch;
 
 /// What a session computes with and where it shows its progress.
 #[derive(Debug, Clone, Copy)]
@@ -33,16 +33,16 @@ pub(crate) struct Runtime<'a> {
     pub(crate) progress: &'a Progress,
 }
 
-/// Trains the run that `request` asks for until its last step or a signal. A finished run is uploaded with `push`.
+/// Trains the run that `request` asks for until its last step or a signal. A finished run is uploaded with `upload`.
 pub(crate) fn train(
     request: RunRequest,
     config: &RunConfig,
     init: Option<Init>,
-    push: Option<&Push>,
+    upload: Option<&Upload>,
     runtime: Runtime<'_>,
-) -> anyhow::Result<Ended> {
-    let stop = StopSignal::listen()?;
-    let source = hub::open(&config.data, runtime.progress)?;
+) -> anyhow::Result<ExitReason> {
+    let stop = StopSignal::install()?;
+    let source = hub::open_images(&config.data, runtime.progress)?;
     let total_steps = total_steps(config, source.as_ref())?;
     if let Some(init) = &init {
         init.check(&config.model)?;
@@ -52,13 +52,13 @@ pub(crate) fn train(
     let start = Start::resolve(&opened, init)?;
     let trainer = restore(config, &start, total_steps, runtime.device)?;
     check_length(&trainer, &opened.run)?;
-    // Only now is anything written: a run that cannot start leaves no files behind.
+    // Only now does the directory become a run: a run that cannot start leaves none behind.
     record_start(config, &mut opened, &start, &trainer)?;
     drop(start);
     let mut session = Session { config, run: opened.run, source, trainer, stop, progress: runtime.progress };
     match session.is_finished() {
-        true => session.report_finished(push),
-        false => session.run(push),
+        true => session.report_finished(upload),
+        false => session.run(upload),
     }
 }
 
@@ -67,7 +67,7 @@ fn total_steps(config: &RunConfig, source: &dyn ImageSource) -> anyhow::Result<u
     let (images, batch) = (source.len(), config.train.batch_size);
     if images < batch {
         let path = &config.data.path;
-        return Err(usage(format!(
+        return Err(usage_error(format!(
             "train.batch_size: expected at most the {images} images of {path}, found {batch}: --batch-size {images} \
              takes them all"
         )));
@@ -82,9 +82,9 @@ fn log_summary(config: &RunConfig, source: &dyn ImageSource, run: &RunDir, runti
         3 => "colour",
         _ => "colour with alpha",
     };
-    info!("{} from {}, converted to {size} in {colour}", counted(source.len(), "image"), config.data.path);
-    let device = device_in_words(runtime.device, runtime.threads);
-    info!("a network of {} on {device}", counted(parameters, "parameter"));
+    info!("{} from {}, converted to {size} in {colour}", pluralize(source.len(), "image"), config.data.path);
+    let device = describe_device(runtime.device, runtime.threads);
+    info!("a network of {} on {device}", pluralize(parameters, "parameter"));
     info!("the run directory is {}", run.path().display());
     Ok(())
 }
@@ -102,7 +102,7 @@ fn restore(config: &RunConfig, start: &Start, total_steps: u64, device: &Device)
         let Checkpoint { model, training, state, .. } = checkpoint.clone();
         let state = serde_json::from_value(state).context("the checkpoint's state.json")?;
         let restored = trainer.restore(&Snapshot { ema_parameters: model, training, state });
-        restored.map_err(|error| usage(format!("cannot go on from the checkpoint: {error}")))?;
+        restored.map_err(|error| usage_error(format!("cannot continue from the checkpoint: {error}")))?;
         if checkpoint.step < total_steps {
             info!("the run goes on from step {} to {total_steps}", checkpoint.step);
         }
@@ -113,7 +113,7 @@ fn restore(config: &RunConfig, start: &Start, total_steps: u64, device: &Device)
 fn check_length(trainer: &Trainer, run: &RunDir) -> anyhow::Result<()> {
     let (step, total_steps, run) = (trainer.state().step, trainer.total_steps(), run.path().display());
     if step > total_steps {
-        return Err(usage(format!(
+        return Err(usage_error(format!(
             "train.steps: expected at least the {step} that {run} has done, found {total_steps}"
         )));
     }
@@ -162,43 +162,43 @@ impl Session<'_> {
         preview_is_missing(self.config, &self.run, self.trainer.state().step, self.trainer.total_steps())
     }
 
-    /// Tells how to go on from a run that was finished before.
-    fn report_finished(&self, push: Option<&Push>) -> anyhow::Result<Ended> {
+    /// Logs that an earlier session finished the run and how to make it longer. With `upload`, it is uploaded again.
+    fn report_finished(&self, upload: Option<&Upload>) -> anyhow::Result<ExitReason> {
         let (run, step, total_steps) = (self.run.path(), self.trainer.state().step, self.trainer.total_steps());
         info!("{} has done its {total_steps} steps; --steps gives it more, --out starts another run", run.display());
-        if let Some(push) = push {
-            push.send(run, step, self.progress)?;
+        if let Some(upload) = upload {
+            upload.send(run, step, self.progress)?;
         }
-        Ok(Ended::Done)
+        Ok(ExitReason::Completed)
     }
 
     /// Takes the remaining steps, and writes what a run leaves behind.
-    fn run(&mut self, push: Option<&Push>) -> anyhow::Result<Ended> {
+    fn run(&mut self, upload: Option<&Upload>) -> anyhow::Result<ExitReason> {
         // From here on there is state to save when a signal arrives.
-        self.stop.defer();
+        self.stop.stop_gracefully();
         let stop = self.stop.clone();
         let stopped = || stop.received().is_some();
         let mut loader = self.loader()?;
         let mut batches = std::iter::from_fn(|| Some(loader.next_unless(&stopped)?.map(|batch| batch.images)));
         let (first_step, total_steps) = (self.trainer.state().step, self.trainer.total_steps());
-        let mut watch = Watch::new(&self.run, first_step, total_steps, self.progress, stop.clone())?;
-        if self.preview_is_missing() && !self.draw_missing_preview(&mut watch, &stopped)? {
-            return Ok(stop.received().map_or(Ended::Done, Ended::BySignal));
+        let mut observer = RunObserver::new(&self.run, first_step, total_steps, self.progress, stop.clone())?;
+        if self.preview_is_missing() && !self.draw_missing_preview(&mut observer, &stopped)? {
+            return Ok(stop.received().map_or(ExitReason::Completed, ExitReason::Signal));
         }
         let (config, preview) = (self.config, preview(self.config));
         let describe = |step| describe_model(config, step);
         let outcome =
-            ddpm_trainer::train(&mut self.trainer, &mut batches, &mut self.run, &preview, &describe, &mut watch)
+            ddpm_trainer::train(&mut self.trainer, &mut batches, &mut self.run, &preview, &describe, &mut observer)
                 .map_err(|error| out_of_memory::advise(error.into(), &self.trainer, config))?;
         self.write_pipeline()?;
-        watch.finish(outcome)?;
+        observer.finish(outcome)?;
         warn_of_undecodable(loader.undecodable());
-        if let (Some(push), Outcome::Finished) = (push, outcome) {
-            push.send(self.run.path(), total_steps, self.progress)?;
+        if let (Some(upload), Outcome::Finished) = (upload, outcome) {
+            upload.send(self.run.path(), total_steps, self.progress)?;
         }
         Ok(match (outcome, stop.received()) {
-            (Outcome::Stopped, Some(signal)) => Ended::BySignal(signal),
-            _ => Ended::Done,
+            (Outcome::Stopped, Some(signal)) => ExitReason::Signal(signal),
+            _ => ExitReason::Completed,
         })
     }
 
@@ -211,10 +211,10 @@ impl Session<'_> {
     }
 
     /// Draws the preview that an earlier session was stopped before. Returns false if a signal stops the drawing.
-    fn draw_missing_preview(&self, watch: &mut Watch, stopped: &dyn Fn() -> bool) -> anyhow::Result<bool> {
+    fn draw_missing_preview(&self, observer: &mut RunObserver, stopped: &dyn Fn() -> bool) -> anyhow::Result<bool> {
         let drawn = preview(self.config).sample(&self.trainer, stopped);
         match drawn.map_err(|error| out_of_memory::advise(error.into(), &self.trainer, self.config))? {
-            Some(images) => watch.preview(self.trainer.state().step, &images).map(|()| true),
+            Some(images) => observer.write_preview(self.trainer.state().step, &images).map(|()| true),
             None => Ok(false),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ddpm_cli::usage;
+use ddpm_cli::usage_error;
 use ddpm_unet::{NetworkConfig, NoiseNetConfig, UNet2dConfig};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -35,7 +35,7 @@ pub(crate) fn take_table<T: DeserializeOwned + Serialize>(
     table: ConfigTable,
 ) -> anyhow::Result<T> {
     let value = document.remove(table.name()).unwrap_or_else(|| Value::Table(Table::new()));
-    value.clone().try_into().map_err(|error: toml::de::Error| usage(describe_error::<T>(table, &value, &error)))
+    value.clone().try_into().map_err(|error: toml::de::Error| usage_error(describe_error::<T>(table, &value, &error)))
 }
 
 /// The error message, with what serde leaves out for a table that is flattened from two types: the key that has a

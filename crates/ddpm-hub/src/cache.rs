@@ -1,12 +1,12 @@
-//! The directory of what was downloaded, in the form of the Python library `huggingface_hub`, which finds there what
-//! this crate has put there and the other way round.
+//! The cache of downloaded files, in the layout of the Python library `huggingface_hub`. Each of the two finds the
+//! files that the other has downloaded.
 //!
 //! ```text
-//! models--OWNER--NAME/blobs/HASH                 the bytes, once each
-//! models--OWNER--NAME/snapshots/COMMIT/PATH      a link to them
-//! models--OWNER--NAME/refs/REVISION              the commit that a branch was at, last time
-//! models--OWNER--NAME/ddpm-listings/COMMIT.json  what the Hub lists: this crate's own
-//! .locks/models--OWNER--NAME/HASH.lock           held while HASH is downloaded
+//! models--OWNER--NAME/blobs/HASH                 the contents of a file, once for each hash
+//! models--OWNER--NAME/snapshots/COMMIT/PATH      a link to the contents
+//! models--OWNER--NAME/refs/REVISION              the commit of a branch or tag when it was last downloaded
+//! models--OWNER--NAME/ddpm-listings/COMMIT.json  the list of files of the Hub; only this crate writes and reads it
+//! .locks/models--OWNER--NAME/HASH.lock           locked while HASH is downloaded
 //! ```
 
 use std::fs::{self, File};
@@ -21,7 +21,7 @@ use crate::listing::{Entry, Listing, repo};
 use crate::plain_path::check_plain_path;
 use crate::repo_id::{RepoId, is_commit};
 
-/// One repository in the cache.
+/// A repository in the cache.
 #[derive(Debug)]
 pub(crate) struct CachedRepo {
     own: CacheRepo,
@@ -46,14 +46,15 @@ impl CachedRepo {
         self.own.pointer_path(commit)
     }
 
-    /// The file at that commit, where the whole of it is there.
+    /// The path of a file at a commit, if the whole file is in the cache.
     pub(crate) fn file(&self, commit: &str, entry: &Entry) -> Option<PathBuf> {
         let path = self.snapshot(commit).join(check_plain_path(&entry.path, self.id.name()).ok()?);
         let there = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
         entry.size.is_none_or(|size| size == there.len()).then_some(path)
     }
 
-    /// Waits until nobody else downloads that hash; a lock that the system takes back when the process ends.
+    /// Waits until no other process downloads this hash, and locks it. The operating system releases the lock when the
+    /// process ends.
     pub(crate) fn lock(&self, digest: &Digest) -> Result<File> {
         let path = self.locks.join(format!("{}.lock", digest.hex()));
         fs::create_dir_all(&self.locks).on("create directory", &self.locks)?;
@@ -62,25 +63,27 @@ impl CachedRepo {
         Ok(file)
     }
 
-    /// Gives the blob its name at that commit.
+    /// Creates the link to a blob at a commit.
     pub(crate) fn link(&self, commit: &str, path: &str, blob: &Path) -> Result<PathBuf> {
         let link = self.snapshot(commit).join(check_plain_path(path, self.id.name())?);
         let directory = link.parent().unwrap_or(&link);
         fs::create_dir_all(directory).on("create directory", directory)?;
-        // blobs/ lies beside snapshots/, which lies above the commit and the parts of the path.
+        // `blobs` is a sibling of `snapshots`. Going up from the file leaves the directories of its path, and the
+        // commit.
         let up = "../".repeat(path.split('/').count() + 1);
         let target = PathBuf::from(up).join("blobs").join(blob.file_name().unwrap_or_default());
         if fs::read_link(&link).is_ok_and(|there| there == target) {
             return Ok(link);
         }
-        // Under another name first: who reads meanwhile sees the old one or the new.
+        // The link gets a temporary name first and is renamed, so that readers see the old link or the new one.
         let temporary =
             tempfile::Builder::new().prefix(".ddpm-").make_in(directory, |place| link_or_copy(&target, blob, place));
         temporary.on("link", &link)?.into_temp_path().persist(&link).map_err(|error| error.error).on("link", &link)?;
         Ok(link)
     }
 
-    /// What the Hub listed when this revision was last completed; else what lies in the snapshot.
+    /// The list of files that the Hub returned when this revision was last downloaded, or the files in the snapshot if
+    /// there is no such list.
     pub(crate) fn listing(&self) -> Option<Listing> {
         let commit = match self.id.commit() {
             Some(commit) => commit.to_owned(),
@@ -94,7 +97,7 @@ impl CachedRepo {
         own.map(|own| Listing { whole: true, ..own }).or_else(|| {
             let snapshot = self.snapshot(&commit);
             let mut files = Vec::new();
-            names_below(&snapshot, "", &mut files);
+            list_files(&snapshot, "", &mut files);
             files.sort_by(|a, b| a.path.cmp(&b.path));
             (!files.is_empty()).then_some(Listing { commit, files, card: serde_json::Value::Null, whole: false })
         })
@@ -104,7 +107,8 @@ impl CachedRepo {
         self.root.join("ddpm-listings").join(format!("{commit}.json"))
     }
 
-    /// Remembers the list, and that these branches or tags were at its commit: to be called when the files are there.
+    /// Stores the list of files, and records that these branches or tags were at its commit. To be called once the
+    /// files are in the cache.
     pub(crate) fn remember(&self, listing: &Listing, revisions: &[String]) -> Result<()> {
         let text = serde_json::to_vec(listing).unwrap_or_default();
         write_whole(&self.listing_path(&listing.commit), &text)?;
@@ -113,7 +117,7 @@ impl CachedRepo {
     }
 }
 
-/// Where links are not to be had, the bytes are there twice.
+/// Creates a symbolic link, or where those are not available a hard link or a copy.
 fn link_or_copy(target: &Path, blob: &Path, place: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     {
@@ -127,9 +131,9 @@ fn link_or_copy(target: &Path, blob: &Path, place: &Path) -> std::io::Result<()>
     }
 }
 
-/// Writes a file that is there whole or not at all.
+/// Writes a file in one step, so that a reader never sees a part of it.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    // Where nothing is new, a cache will do that cannot be written to.
+    // An unchanged file is not written, so that a read-only cache can be used.
     if fs::read(path).is_ok_and(|there| there == bytes) {
         return Ok(());
     }
@@ -141,13 +145,13 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn names_below(directory: &Path, prefix: &str, names: &mut Vec<Entry>) {
+fn list_files(directory: &Path, prefix: &str, names: &mut Vec<Entry>) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str().filter(|name| !name.starts_with(".ddpm-")) else { continue };
         let path = format!("{prefix}{name}");
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() => names_below(&entry.path(), &format!("{path}/"), names),
+            Ok(kind) if kind.is_dir() => list_files(&entry.path(), &format!("{path}/"), names),
             _ => names.push(Entry::named(path)),
         }
     }

@@ -1,18 +1,18 @@
-//! What the metadata of a dataset say: which files are which split, and which column holds images.
+//! The metadata of a dataset (the front matter of its card): the files of each split, and the column of images.
 
 use serde_json::Value;
 
-/// One named part of a dataset: `configs` in its metadata.
+/// A subset of a dataset: an element of `configs` in its metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Subset {
     pub(crate) name: String,
-    /// Where its files lie, without slashes around; empty where it is the whole repository.
+    /// The directory of its files without slashes at both ends; empty for the whole repository.
     pub(crate) directory: String,
-    /// Patterns of paths, by split. None where names tell the split.
+    /// The patterns of paths of each split. `None` if the split is determined by file names.
     pub(crate) splits: Option<Vec<(String, Vec<String>)>>,
 }
 
-/// The parts that the metadata name, the one that is meant where nobody says which first.
+/// The subsets that the metadata list, the default subset first.
 pub(crate) fn subsets(card: &Value) -> Vec<Subset> {
     let configs = card.get("configs").and_then(Value::as_array);
     let mut found: Vec<(u8, Subset)> = configs.into_iter().flatten().filter_map(subset).collect();
@@ -31,7 +31,7 @@ fn subset(config: &Value) -> Option<(u8, Subset)> {
     };
     let splits: Option<Vec<(String, Vec<String>)>> = match config.get("data_files") {
         None | Some(Value::Null) => None,
-        // With names of splits.
+        // A list of objects with the name of a split and its paths.
         Some(Value::Array(files)) if files.iter().any(Value::is_object) => Some(
             files
                 .iter()
@@ -60,7 +60,7 @@ fn patterns(value: &Value) -> Vec<String> {
     }
 }
 
-/// The first column of images of a part: `dataset_info` in the metadata.
+/// The first column of images of a subset, according to `dataset_info` in the metadata.
 pub(crate) fn image_column(card: &Value, subset: Option<&str>) -> Option<String> {
     let info = card.get("dataset_info")?;
     let name = |info: &Value| info.get("config_name").and_then(Value::as_str).unwrap_or("default").to_owned();
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_forms_that_metadata_take() {
+    fn all_forms_of_metadata_are_read() {
         let card = json!({
             "configs": [
                 { "config_name": "small", "data_files": "small/*.parquet" },

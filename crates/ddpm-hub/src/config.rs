@@ -1,4 +1,4 @@
-//! What the environment says about the Hub.
+//! The configuration of the Hub, from environment variables.
 
 use std::env;
 use std::ffi::OsString;
@@ -11,29 +11,30 @@ use crate::token::Token;
 
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// Where the Hub and its cache are, and who asks. Plain data; its `Debug` does not show the token.
+/// The endpoint, the cache and the token. Plain data; its `Debug` output does not contain the token.
 #[derive(Debug, Clone)]
 pub struct HubConfig {
-    /// The Hub.
+    /// The address of the Hub.
     pub endpoint: Endpoint,
-    /// The directory of what was downloaded, in the form of the Python library `huggingface_hub`.
+    /// The directory of the cache, in the layout of the Python library `huggingface_hub`.
     pub cache: PathBuf,
-    /// Who asks.
+    /// The access token, if there is one.
     pub token: Option<Token>,
-    /// Whether only the cache may be used.
+    /// Whether only the cache is used and no request is sent.
     pub offline: bool,
-    /// The wait after the first refusal of a busy Hub; each later one is twice as long.
-    pub pause: Duration,
+    /// The delay before the first retry of a request to a busy Hub. It doubles with every further retry.
+    pub retry_delay: Duration,
 }
 
 impl HubConfig {
-    /// As the environment says, with the meaning that these variables have for `huggingface_hub`: `HF_ENDPOINT`,
-    /// `HF_HUB_CACHE` (else `hub` in `HF_HOME`, else in `~/.cache/huggingface`), `HF_TOKEN` (else the file
-    /// `HF_TOKEN_PATH`, else `HF_HOME/token`), `HF_HUB_OFFLINE`. The older names `HUGGINGFACE_HUB_CACHE` and
-    /// `HUGGING_FACE_HUB_TOKEN` come after these; `~` at the beginning of a path is the user's home.
+    /// Reads the environment variables, which have the same meaning as for `huggingface_hub`: `HF_ENDPOINT`;
+    /// `HF_HUB_CACHE` (default: `hub` in `HF_HOME`, whose default is `~/.cache/huggingface`); `HF_TOKEN` (default: the
+    /// contents of the file `HF_TOKEN_PATH`, else of `HF_HOME/token`); `HF_HUB_OFFLINE`. The older names
+    /// `HUGGINGFACE_HUB_CACHE` and `HUGGING_FACE_HUB_TOKEN` are used if the newer ones are not set. `~` at the
+    /// beginning of a path is the home directory.
     ///
     /// # Errors
-    /// [`HubError::BadEndpoint`], [`HubError::BadToken`], [`HubError::NoHome`].
+    /// [`HubError::BadEndpoint`], [`HubError::BadToken`], [`HubError::NoCacheDirectory`].
     pub fn from_env() -> Result<Self> {
         Self::from_variables(&Variables { get: &|name| env::var_os(name), user: env::home_dir() })
     }
@@ -43,24 +44,24 @@ impl HubConfig {
         let home = variables.home();
         let cache = match (variables.path("HF_HUB_CACHE").or_else(|| variables.path("HUGGINGFACE_HUB_CACHE")), &home) {
             (Some(cache), _) => cache,
-            // As hf-hub has it, its name beside the token.
+            // hf-hub gives the directory its name.
             (None, Some(home)) => hf_hub::Cache::new(home.join("hub")).path().clone(),
-            (None, None) => return Err(HubError::NoHome),
+            (None, None) => return Err(HubError::NoCacheDirectory),
         };
         Ok(Self {
             endpoint,
             cache,
             token: variables.token(home.as_deref())?,
             offline: variables.is_offline(),
-            pause: Duration::from_secs(1),
+            retry_delay: Duration::from_secs(1),
         })
     }
 }
 
-/// An environment.
+/// A set of environment variables.
 struct Variables<'a> {
     get: &'a dyn Fn(&str) -> Option<OsString>,
-    /// The user's home.
+    /// The home directory of the user.
     user: Option<PathBuf>,
 }
 
@@ -80,7 +81,7 @@ impl Variables<'_> {
         }
     }
 
-    /// `HF_HOME`, else where the user's caches are.
+    /// `HF_HOME`, or its default in the cache directory of the user.
     fn home(&self) -> Option<PathBuf> {
         self.path("HF_HOME").or_else(|| {
             let caches = self.path("XDG_CACHE_HOME").or_else(|| self.user.as_ref().map(|user| user.join(".cache")));
@@ -89,11 +90,11 @@ impl Variables<'_> {
     }
 
     fn is_offline(&self) -> bool {
-        let says = self.text("HF_HUB_OFFLINE").unwrap_or_default().to_ascii_uppercase();
-        ["1", "ON", "YES", "TRUE"].contains(&says.as_str())
+        let value = self.text("HF_HUB_OFFLINE").unwrap_or_default().to_ascii_uppercase();
+        ["1", "ON", "YES", "TRUE"].contains(&value.as_str())
     }
 
-    /// A variable that is set and not empty.
+    /// The value of a variable that is set and not empty.
     fn text(&self, name: &str) -> Option<String> {
         (self.get)(name)?.into_string().ok().filter(|value| !value.trim().is_empty())
     }
@@ -112,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_variables_mean_what_they_mean_in_python() {
+    fn variables_have_the_meaning_of_huggingface_hub() {
         let config = |set: &[(&str, &str)]| {
             let get = |name: &str| set.iter().find(|(own, _)| *own == name).map(|(_, value)| OsString::from(value));
             HubConfig::from_variables(&Variables { get: &get, user: Some("/home/me".into()) }).expect("they are right")

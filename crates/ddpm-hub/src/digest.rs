@@ -1,4 +1,4 @@
-//! The hashes that the Hub knows its files by.
+//! The hashes by which the Hub identifies files.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -8,17 +8,17 @@ use std::io::{self, BufReader, Read};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
-/// What a file of the Hub is known by, in hexadecimal digits. Its name in the cache.
+/// The hash of a file, in hexadecimal digits. It is the name of the file in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Digest {
-    /// SHA-256 of the bytes: large files.
+    /// The SHA-256 of the contents, for large files.
     Sha256(String),
-    /// SHA-1 of `blob LENGTH\0` and the bytes, as git has it: small files.
+    /// The SHA-1 of `blob LENGTH\0` and the contents, as in git, for small files.
     Git(String),
 }
 
 impl Digest {
-    /// Reads one; as a header `ETag` has it, too.
+    /// Parses a hash, which may have the form of an `ETag` header.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim().trim_start_matches("W/").trim_matches('"');
         if !text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f')) {
@@ -31,7 +31,7 @@ impl Digest {
         }
     }
 
-    /// The digest of the same kind of what the file holds, `bytes` of it.
+    /// Computes the hash of the same kind of a file of `bytes` bytes.
     pub(crate) fn of_file(&self, file: &mut File, bytes: u64) -> io::Result<Self> {
         Ok(match self {
             Self::Sha256(_) => Self::Sha256(sha256(file)?),
@@ -58,7 +58,7 @@ impl fmt::Display for Digest {
     }
 }
 
-/// SHA-256 of all that is left to read, in hexadecimal digits.
+/// The SHA-256 of the rest of the input, in hexadecimal digits.
 pub(crate) fn sha256(reader: impl Read) -> io::Result<String> {
     let mut hash = Sha256::new();
     each_part(reader, |part| hash.update(part))?;
@@ -92,14 +92,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_hashes() {
+    fn hashes_equal_those_of_git_and_sha256sum() {
         let mut file = tempfile::tempfile().expect("room");
         file.write_all(b"hello\n").expect("room");
         let mut of = |kind: &Digest| {
             file.rewind().expect("a file");
             kind.of_file(&mut file, 6).expect("a file")
         };
-        // `git hash-object` and `sha256sum` of the same bytes.
+        // The output of `git hash-object` and `sha256sum` for the same bytes.
         let git = Digest::parse("W/\"ce013625030ba8dba906f756967f9e9ca394464a\"").expect("forty digits");
         assert_eq!(of(&git), git);
         let large =

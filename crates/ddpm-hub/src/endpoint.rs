@@ -1,4 +1,4 @@
-//! Where the Hub is, and which addresses are its own.
+//! The address of the Hub, and which URLs belong to it.
 
 use std::fmt;
 
@@ -6,15 +6,15 @@ use ureq::http::Uri;
 
 use crate::error::{HubError, Result};
 
-/// The root of a Hub: `https://huggingface.co`, or a mirror with the same interface.
+/// The root URL of a Hub: `https://huggingface.co`, or a mirror with the same interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Without a slash at its end.
+    /// The URL without a slash at its end.
     root: String,
     origin: Origin,
 }
 
-/// Scheme, host and port.
+/// The scheme, host and port of a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Origin {
     secure: bool,
@@ -23,10 +23,10 @@ struct Origin {
 }
 
 impl Endpoint {
-    /// Reads an address such as `https://huggingface.co`.
+    /// Parses a URL such as `https://huggingface.co`.
     ///
     /// # Errors
-    /// [`HubError::BadEndpoint`] when it is none of http or https, or carries a user or a query.
+    /// [`HubError::BadEndpoint`] when the scheme is neither http nor https, or the URL contains a user or a query.
     pub fn new(address: &str) -> Result<Self> {
         let root = address.trim_end_matches('/');
         let bad = || HubError::BadEndpoint { found: address.to_owned() };
@@ -34,12 +34,13 @@ impl Endpoint {
         Ok(Self { root: root.to_owned(), origin })
     }
 
-    /// Whether the address has this endpoint's scheme, host and port: it may have the token.
+    /// Whether a URL has the scheme, host and port of this endpoint, so that the token may be sent to it.
     pub(crate) fn owns(&self, url: &str) -> bool {
         origin(url).is_some_and(|origin| origin == self.origin)
     }
 
-    /// The address that `location` of a redirect means at `url`. None when it is none, or leads from https to http.
+    /// The URL that the `Location` header of a redirect means at `url`. `None` if it is not a valid URL, or leads from
+    /// https to http.
     pub(crate) fn redirect(url: &str, location: &str) -> Option<String> {
         let from = origin(url)?;
         let scheme = if from.secure { "https" } else { "http" };
@@ -69,7 +70,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The host of an address, for messages: the rest of a signed address is a secret of its own.
+/// The host of a URL, for messages. The rest of a signed URL is a secret.
 pub(crate) fn host(url: &str) -> String {
     origin(url).map_or_else(|| "an unreadable address".to_owned(), |origin| origin.host)
 }
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_same_scheme_host_and_port_are_the_endpoints_own() {
+    fn only_urls_with_the_same_scheme_host_and_port_belong_to_the_endpoint() {
         let hub = Endpoint::new("https://hub.example/").expect("an address");
         assert_eq!(hub.to_string(), "https://hub.example");
         assert!(hub.owns("https://HUB.example:443/a?b=c"));
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_is_followed_nowhere_that_is_less_secure() {
+    fn a_redirect_from_https_to_http_is_refused() {
         let at = "https://hub.example/a/b";
         assert_eq!(Endpoint::redirect(at, "/c?d").as_deref(), Some("https://hub.example/c?d"));
         assert_eq!(Endpoint::redirect(at, "https://cdn/x").as_deref(), Some("https://cdn/x"));

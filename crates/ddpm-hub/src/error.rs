@@ -1,73 +1,73 @@
-//! The crate's error: of which repository and file, what was expected and what was found, and what to do.
+//! The error type of this crate.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The result of this crate's functions.
+/// The result type of this crate.
 pub type Result<T, E = HubError> = std::result::Result<T, E>;
 
-/// Everything that can go wrong between here and the Hub. A message is one line and does not repeat that of its source.
+/// Why a download or an upload failed. A message is one line, and does not repeat the message of its source.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
-    /// No name of a repository.
+    /// The text is not the name of a repository.
     #[error("expected OWNER/NAME or OWNER/NAME@REVISION, found {found}")]
     BadId {
-        /// What was given.
+        /// The text.
         found: String,
     },
-    /// No address of a Hub.
+    /// The text is not the address of a Hub.
     #[error("HF_ENDPOINT: expected an address such as https://huggingface.co, found {found}")]
     BadEndpoint {
-        /// What was given.
+        /// The text.
         found: String,
     },
-    /// A token with characters that no token has.
-    #[error("the token in {from} holds a character that no token has")]
+    /// The token contains a character that tokens do not contain.
+    #[error("the token in {from} contains an invalid character")]
     BadToken {
-        /// The variable or the file that it was read from.
+        /// The variable or the file of the token.
         from: String,
     },
-    /// Nobody says where the cache is.
-    #[error("no home directory: set HF_HOME or HF_HUB_CACHE to a directory for what is downloaded")]
-    NoHome,
-    /// 401 without a token.
+    /// The directory of the cache is unknown.
+    #[error("no home directory: set HF_HOME or HF_HUB_CACHE to a directory for downloaded files")]
+    NoCacheDirectory,
+    /// Status 401 for a request without a token.
     #[error(
-        "{what}: the Hub asks for a token (401): there is no such repository, or it is private or gated; set HF_TOKEN"
+        "{what}: the Hub requires a token (401): the repository does not exist, or it is private or gated; set HF_TOKEN"
     )]
     TokenMissing {
-        /// The repository, and the file where it is one.
+        /// The repository, and the file if the error concerns one.
         what: String,
     },
-    /// 401 with a token.
+    /// Status 401 for a request with a token.
     #[error("{what}: the Hub refuses the token (401): it is wrong or expired; set HF_TOKEN to another")]
     TokenRefused {
-        /// The repository, and the file where it is one.
+        /// The repository, and the file if the error concerns one.
         what: String,
     },
-    /// 403: the token's owner may not.
-    #[error("{what}: the Hub forbids it (403): {}", or_right(message))]
+    /// Status 403: the owner of the token lacks a permission.
+    #[error("{what}: the Hub forbids it (403): {}", message_or_default(message))]
     Forbidden {
-        /// The repository, and the file where it is one.
+        /// The repository, and the file if the error concerns one.
         what: String,
-        /// What the Hub says of it, if anything.
+        /// The message of the Hub, which may be empty.
         message: String,
     },
-    /// 403: nobody may.
-    #[error("{what}: the Hub has disabled it (403): nobody can have it")]
+    /// Status 403: the Hub has disabled the repository for everyone.
+    #[error("{what}: the Hub has disabled the repository for everyone (403)")]
     Disabled {
-        /// The repository, and the file where it is one.
+        /// The repository, and the file if the error concerns one.
         what: String,
     },
-    /// Its conditions have to be accepted first.
+    /// The conditions of a gated repository have not been accepted.
     #[error(
         "{what} is gated: accept its conditions on its page of the Hub, and set HF_TOKEN to a token of that account"
     )]
     Gated {
-        /// The repository, and the file where it is one.
+        /// The repository, and the file if the error concerns one.
         what: String,
     },
-    /// 404: the repository.
+    /// Status 404: the repository does not exist.
     #[error("{repository}: the Hub has no such {kind} (404)")]
     NoRepository {
         /// The repository.
@@ -75,7 +75,7 @@ pub enum HubError {
         /// `model` or `dataset`.
         kind: &'static str,
     },
-    /// 404: the revision.
+    /// Status 404: the revision does not exist.
     #[error("{repository}: the Hub has no revision {revision} of it (404)")]
     NoRevision {
         /// The repository.
@@ -83,155 +83,155 @@ pub enum HubError {
         /// The branch, tag or commit.
         revision: String,
     },
-    /// 404: the file.
+    /// Status 404: the file does not exist.
     #[error("{repository}: the Hub has no file {file} in it (404)")]
     NoFile {
         /// The repository.
         repository: String,
-        /// The file's path in it.
+        /// The path of the file in the repository.
         file: String,
     },
-    /// 429 or 5xx, every time.
-    #[error("{what}: the Hub is busy ({status}), asked {}{}", times(*tries), later(*wanted_secs))]
+    /// Status 429 or 5xx for every attempt.
+    #[error("{what}: the Hub is busy ({status}), asked {}{}", attempts(*tries), retry_advice(*requested_secs))]
     Busy {
-        /// The repository, and the file where it is one.
+        /// The repository, and the file if the error concerns one.
         what: String,
         /// The last status.
         status: u16,
-        /// How often it was asked.
+        /// The number of attempts.
         tries: u32,
-        /// The pause that it wants, in seconds, where it says so.
-        wanted_secs: Option<u64>,
+        /// The delay in seconds that the Hub asks for, if any.
+        requested_secs: Option<u64>,
     },
-    /// Another status that is none of success.
-    #[error("{what}: {host} answers {status}{}", said(message))]
+    /// Another status that is not success.
+    #[error("{what}: {host} answers {status}{}", message_suffix(message))]
     Refused {
-        /// The repository, and the file where it is one.
+        /// The repository, and the file if the error concerns one.
         what: String,
-        /// Who answered.
+        /// The host that sent the response.
         host: String,
         /// The status.
         status: u16,
-        /// What else was said, if anything.
+        /// The message in the response, which may be empty.
         message: String,
     },
-    /// No network, no such host, nobody listens, no answer in time.
+    /// The host cannot be reached: it is unknown, refuses the connection or does not respond in time.
     #[error("{what}: {host} cannot be reached ({reason})")]
     Unreachable {
-        /// The repository, and the file where it is one.
+        /// The repository, and the file if the error concerns one.
         what: String,
-        /// Who was asked.
+        /// The host.
         host: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// An answer that is none.
-    #[error("{what}: the answer of the Hub is not understood: {problem}")]
+    /// The response is not valid.
+    #[error("{what}: invalid response of the Hub: {problem}")]
     BadAnswer {
-        /// The repository, and the file where it is one.
+        /// The repository, and the file if the error concerns one.
         what: String,
-        /// The expected and the found.
+        /// What was expected and what was found.
         problem: String,
     },
-    /// A page for people, where an answer for programs was expected.
+    /// The response is an HTML page instead of JSON.
     #[error(
-        "{what}: the answer of {host} is not a Hub's: expected JSON, found HTML (HF_ENDPOINT may be wrong, or the \
-         network wants a login first)"
+        "{what}: expected JSON from {host}, found an HTML page (HF_ENDPOINT may be wrong, or the network may \
+         require a login)"
     )]
     NotAHub {
-        /// The repository, and the file where it is one.
+        /// The repository, and the file if the error concerns one.
         what: String,
-        /// Who was asked.
+        /// The host.
         host: String,
     },
-    /// A name that would leave its directory.
-    #[error("{repository}: `{name}` is no plain file name: refused")]
+    /// A file name would leave its directory.
+    #[error("{repository}: `{name}` is no plain file name, so it is refused")]
     UnsafeName {
         /// The repository.
         repository: String,
-        /// The name, escaped.
+        /// The name, with special characters escaped.
         name: String,
     },
-    /// The bytes are not those that the Hub lists.
-    #[error("{what} is damaged: expected {expected}, found {found}; it is removed")]
+    /// The contents of a file differ from those that the Hub lists.
+    #[error("{what} is damaged: expected {expected}, found {found}; the file is removed")]
     WrongHash {
         /// The repository and the file.
         what: String,
         /// The hash that the Hub lists.
         expected: String,
-        /// The hash of what came.
+        /// The hash of the downloaded file.
         found: String,
     },
-    /// Fewer bytes than the Hub lists, every time.
-    #[error(
-        "{what}: expected {expected} bytes, found {found}: the download broke off, the same command goes on with it"
-    )]
+    /// Fewer bytes than the Hub lists arrived, in every attempt.
+    #[error("{what}: expected {expected} bytes, found {found}: the download broke off; the same command continues it")]
     WrongSize {
         /// The repository and the file.
         what: String,
-        /// The size that the Hub lists.
+        /// The size that the Hub lists, in bytes.
         expected: u64,
-        /// What came.
+        /// The number of bytes that arrived.
         found: u64,
     },
-    /// More bytes than the Hub lists.
-    #[error("{what}: expected {expected} bytes, found more: it is another file than the Hub lists, and removed")]
+    /// More bytes than the Hub lists arrived.
+    #[error(
+        "{what}: expected {expected} bytes, found more: the file is not the one that the Hub lists, and is removed"
+    )]
     TooLong {
         /// The repository and the file.
         what: String,
-        /// The size that the Hub lists.
+        /// The size that the Hub lists, in bytes.
         expected: u64,
     },
-    /// Neither lists nor headers tell the hash of a file.
-    #[error("{what}: the Hub tells no hash of it, expected X-Linked-ETag or ETag: refused")]
+    /// The Hub gives no hash of a file.
+    #[error("{what}: expected its hash in X-Linked-ETag or ETag, found none, so it is refused")]
     NoHash {
         /// The repository and the file.
         what: String,
     },
-    /// HF_HUB_OFFLINE, and it is not in the cache.
-    #[error("{what} is not in the cache {}, and HF_HUB_OFFLINE forbids to download it", cache.display())]
+    /// `HF_HUB_OFFLINE` is set, and the file is not in the cache.
+    #[error("{what} is not in the cache {}, and HF_HUB_OFFLINE forbids downloading it", cache.display())]
     Offline {
-        /// The repository, and the file where it is one.
+        /// The repository, and the file if the error concerns one.
         what: String,
-        /// Where it was looked for.
+        /// The directory of the cache.
         cache: PathBuf,
     },
-    /// The Hub does not give it, and the cache has a part only.
+    /// The Hub refuses the request, and the cache holds only a part of the files.
     #[error("{why}; the cache lacks {missing}")]
     NotCached {
-        /// Why the Hub does not give it.
+        /// The error of the Hub.
         why: Box<HubError>,
-        /// What is missing.
+        /// The missing files.
         missing: String,
     },
-    /// The metadata in the cache, where the Hub does not give them.
+    /// The metadata of a dataset in the cache are not valid.
     #[error(
-        "{}: the metadata are not understood, {problem}: without the Hub it is not known which files are wanted",
+        "{}: the metadata are not understood, {problem}: without the Hub the files of the split are unknown",
         path.display()
     )]
     BadCard {
-        /// The README.md.
+        /// The path of the README.md.
         path: PathBuf,
-        /// The line.
+        /// The line and the problem.
         problem: String,
     },
-    /// Metadata that name files of another place.
-    #[error("{repository}: its metadata name files that are not in it, which is not supported: {pattern}")]
-    Elsewhere {
+    /// The metadata of a dataset list files outside of its repository.
+    #[error("{repository}: its metadata list files outside of the repository, which is not supported: {pattern}")]
+    ExternalFiles {
         /// The repository.
         repository: String,
-        /// The address.
+        /// The address of the files.
         pattern: String,
     },
-    /// Something that needs the network, under HF_HUB_OFFLINE.
-    #[error("{what}: HF_HUB_OFFLINE forbids to upload")]
-    OfflinePush {
+    /// An upload was requested although `HF_HUB_OFFLINE` is set.
+    #[error("{what}: HF_HUB_OFFLINE forbids uploads")]
+    OfflineUpload {
         /// The repository.
         what: String,
     },
-    /// The repository holds no model that is known here.
+    /// The repository does not hold a model in a supported format.
     #[error(
-        "{repository} holds no model of a known form: expected a pipeline (model_index.json), a UNet (config.json with \
+        "{repository} holds no model in a supported format: expected a pipeline (model_index.json), a UNet (config.json with \
          diffusion_pytorch_model.*) or model.safetensors, found {found}"
     )]
     NoModel {
@@ -240,85 +240,85 @@ pub enum HubError {
         /// Some of its files.
         found: String,
     },
-    /// The dataset holds no images that are known here.
-    #[error("{repository} holds no images of a known form (Parquet, zip, tar, images){of}: found {found}")]
+    /// The dataset does not hold images in a supported format.
+    #[error("{repository} holds no images in a supported format (Parquet, zip, tar, images){of}: found {found}")]
     NoImages {
         /// The repository.
         repository: String,
-        /// Of which split, and which part.
+        /// The split and the subset.
         of: String,
         /// Some of its files.
         found: String,
     },
-    /// The metadata have others.
+    /// The split or subset does not exist.
     #[error("{repository}: expected data.{field} to be one of {known}, found {found}")]
-    NoChoice {
+    UnknownChoice {
         /// The repository.
         repository: String,
         /// `split` or `subset`.
         field: &'static str,
-        /// Those that there are.
+        /// The existing values.
         known: String,
-        /// What was asked for.
+        /// The requested value.
         found: String,
     },
-    /// An upload without a token.
-    #[error("{what}: an upload needs a token: set HF_TOKEN to one that may write")]
-    PushWithoutToken {
+    /// An upload was requested without a token.
+    #[error("{what}: an upload needs a token: set HF_TOKEN to one with write permission")]
+    UploadWithoutToken {
         /// The repository.
         what: String,
     },
-    /// An upload with a token that does not allow it.
+    /// The token does not permit the upload.
     #[error("{what}: an upload needs another token: {reason}")]
-    PushNotAllowed {
+    UploadNotPermitted {
         /// The repository.
         what: String,
-        /// What the token is.
+        /// The reason.
         reason: String,
     },
-    /// An upload to what is no branch.
-    #[error("{what}: an upload needs a branch that exists, found none of that name")]
+    /// The revision of an upload is not an existing branch.
+    #[error("{what}: an upload needs a branch that exists, and this one does not")]
     NoBranch {
-        /// The repository, with the revision.
+        /// The repository with the revision.
         what: String,
     },
-    /// The system refused.
+    /// The operating system reported an error.
     #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was attempted, as a verb phrase.
+        /// The action that failed, as a verb phrase.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-fn said(message: &str) -> String {
+fn message_suffix(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
-fn or_right(message: &str) -> &str {
-    if message.is_empty() { "the token lacks the right" } else { message }
+fn message_or_default(message: &str) -> &str {
+    if message.is_empty() { "the token lacks a permission" } else { message }
 }
 
-fn times(tries: u32) -> String {
+fn attempts(tries: u32) -> String {
     if tries == 1 { "once".to_owned() } else { format!("{tries} times") }
 }
 
-fn later(wanted_secs: Option<u64>) -> String {
-    wanted_secs.map_or(": try again later".to_owned(), |secs| format!(": it wants a pause of {secs} s, try again then"))
+fn retry_advice(requested_secs: Option<u64>) -> String {
+    requested_secs.map_or(": try again later".to_owned(), |secs| format!(": try again in {secs} s"))
 }
 
 impl HubError {
-    /// Whether the Hub itself could not be asked.
+    /// Whether the Hub could not be reached.
     pub fn is_network(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::NotAHub { .. })
     }
 
-    /// Whether the Hub gives nothing, for whatever reason: what is in the cache may serve then. A revision that does
-    /// not exist, or a name that is dangerous, is another matter.
-    pub(crate) fn leaves_the_cache(&self) -> bool {
+    /// Whether files in the cache may be used instead: the Hub does not provide the repository, for whatever reason. A
+    /// missing revision or an unsafe name is a different matter.
+    pub(crate) fn allows_cached_files(&self) -> bool {
         self.is_network()
             || matches!(
                 self,
@@ -333,13 +333,13 @@ impl HubError {
             )
     }
 
-    /// Whether the Hub has, or shows, no such repository: a name that was typed wrong is answered so.
+    /// Whether the Hub does not have, or does not show, the repository. A mistyped name gives such an error.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::NoRepository { .. } | Self::TokenMissing { .. })
     }
 
-    /// Whether what was asked for does not exist, or is none, or the token does not fit: a matter of what was typed or
-    /// set.
+    /// Whether the error is one of usage: the requested thing does not exist or is not valid, or the token does not
+    /// permit it.
     pub fn is_usage(&self) -> bool {
         if let Self::NotCached { why, .. } = self {
             return why.is_usage();
@@ -354,18 +354,18 @@ impl HubError {
                 | Self::Gated { .. }
                 | Self::NoRepository { .. }
                 | Self::NoRevision { .. }
-                | Self::NoChoice { .. }
+                | Self::UnknownChoice { .. }
                 | Self::NoBranch { .. }
-                | Self::PushNotAllowed { .. }
-                | Self::PushWithoutToken { .. }
-                | Self::OfflinePush { .. }
+                | Self::UploadNotPermitted { .. }
+                | Self::UploadWithoutToken { .. }
+                | Self::OfflineUpload { .. }
         )
     }
 }
 
-/// Names the file and the deed in an error of the system.
+/// Adds the action and the path to an I/O error.
 pub(crate) trait IoContext<T> {
-    /// Turns the system's error into this crate's.
+    /// Converts the error into a [`HubError::Io`].
     fn on(self, action: &'static str, path: &Path) -> Result<T>;
 }
 

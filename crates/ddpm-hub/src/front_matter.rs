@@ -1,11 +1,11 @@
-//! The metadata at the head of a README.md, where the Hub cannot be asked for them.
+//! The metadata at the beginning of a README.md, for datasets whose metadata are only in the cache.
 
 use serde_json::Value;
 
-/// The metadata between the first two lines `---`, or null where there are none.
+/// The metadata between the first two lines `---`, or null if there are none.
 ///
 /// # Errors
-/// What is no YAML in them, in one line.
+/// A description of the YAML error, on one line.
 pub(crate) fn front_matter(readme: &str) -> Result<Value, String> {
     let mut lines = readme.trim_start_matches('\u{feff}').lines();
     if lines.next().map(str::trim_end) != Some("---") {
@@ -16,7 +16,7 @@ pub(crate) fn front_matter(readme: &str) -> Result<Value, String> {
         let text = error.to_string();
         text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
     };
-    // It bounds what lists in lists and names of names may come to.
+    // serde-saphyr limits the depth of nested lists and the expansion of aliases.
     serde_saphyr::from_str(&head.join("\n")).map_err(first_line)
 }
 
@@ -63,7 +63,7 @@ configs: no
 "#;
 
     #[test]
-    fn the_metadata_that_the_library_datasets_writes() {
+    fn metadata_of_the_library_datasets_are_read() {
         let card = front_matter(README).expect("it is plain");
         assert_eq!(
             card,
@@ -94,7 +94,7 @@ configs: no
     }
 
     #[test]
-    fn what_is_not_understood_is_said() {
+    fn invalid_metadata_are_errors_of_one_line() {
         for (readme, what) in [
             ("---\nconfigs: *known\n---", "unknown anchor"),
             ("---\nconfigs: [\n---", "unclosed"),

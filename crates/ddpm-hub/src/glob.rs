@@ -1,16 +1,16 @@
-//! Patterns of paths, as a dataset's metadata has them.
+//! Glob patterns of paths, as the metadata of datasets contain them.
 
-/// Whether `path` is one that `pattern` means: `*` any part of a name, `?` a character of it, `[abc]` or `[a-z]` one of
-/// these, `**` any number of names.
+/// Whether `path` matches `pattern`. `*` matches any part of a name, `?` one character of a name, `[abc]` and `[a-z]`
+/// one of these characters, and `**` any number of names.
 pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     let pattern = pattern.strip_prefix("./").unwrap_or(pattern);
     match_from(&pattern.chars().collect::<Vec<_>>(), &path.chars().collect::<Vec<_>>())
 }
 
-/// Element by element, with all places that the pattern may have reached: its time does not grow as a power of its
-/// stars.
+/// Matches element by element and keeps all positions that the pattern can have reached, so the time does not grow
+/// exponentially with the number of stars.
 fn match_from(pattern: &[char], path: &[char]) -> bool {
-    // reached[i]: whether the pattern so far matches the first i characters.
+    // reached[i] tells whether the pattern so far matches the first i characters.
     let mut reached = vec![false; path.len() + 1];
     reached[0] = true;
     let mut rest = pattern;
@@ -23,7 +23,7 @@ fn match_from(pattern: &[char], path: &[char]) -> bool {
                     next[i] = reached[i] || (i > 0 && next[i - 1]);
                 }
                 if whole_names {
-                    // `**/` is nothing, or ends with a slash.
+                    // `**/` matches nothing, or a text that ends with a slash.
                     next =
                         (0..=path.len()).map(|i| reached[i] || (i > 0 && next[i - 1] && path[i - 1] == '/')).collect();
                 }
@@ -48,7 +48,7 @@ fn match_from(pattern: &[char], path: &[char]) -> bool {
     reached[path.len()]
 }
 
-/// What the first element of a pattern takes, and how long it is.
+/// The characters that the first element of a pattern matches, and the length of that element.
 fn one(pattern: &[char]) -> (Box<dyn Fn(char) -> bool + '_>, usize) {
     match pattern[0] {
         '?' => (Box::new(|c| c != '/'), 1),
@@ -75,7 +75,7 @@ mod tests {
     use super::matches;
 
     #[test]
-    fn patterns_mean_what_they_mean_in_a_shell() {
+    fn patterns_match_as_in_a_shell() {
         for (pattern, path, meant) in [
             ("data/train-*", "data/train-00000-of-00001.parquet", true),
             ("data/train-*", "data/test-00000-of-00001.parquet", false),
@@ -100,7 +100,7 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, path), meant, "{pattern} {path}");
         }
-        // Not as a power of its stars.
+        // The time must not grow exponentially with the number of stars.
         assert!(!matches(&format!("{}b", "a*".repeat(40)), &"a".repeat(300)));
     }
 }

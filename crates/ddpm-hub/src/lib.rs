@@ -1,16 +1,17 @@
-//! Models and image datasets from the Hugging Face Hub, and models to it: the only crate of the workspace that reaches
-//! the network.
+//! Downloads models and image datasets from the Hugging Face Hub, and uploads models to it. It is the only crate of the
+//! workspace that accesses the network.
 //!
-//! Owns what is asked of the Hub, which files of a repository are needed, and the cache on disk, which it shares with
-//! the Python library `huggingface_hub`. It leaves out what the files mean, and draws nothing: a [`Watch`] hears of
-//! progress.
+//! This crate owns the requests to the Hub, the selection of the files of a repository that are needed, and the cache
+//! on disk, which it shares with the Python library `huggingface_hub`. It does not interpret the files. It reports
+//! progress to a [`TransferProgress`] and prints nothing.
 //!
-//! What comes over the network is not trusted: a name that could leave its directory is refused, every file has the
-//! hash that the Hub lists before it has its name, and the token goes to the endpoint alone. When the network is gone,
-//! what is in the cache serves.
+//! What comes from the network is not trusted. A file name that could leave its directory is refused, a file gets its
+//! name in the cache only after its hash has been verified, and the token is sent to the endpoint alone. If the network
+//! is not available, the files in the cache are used.
 //!
-//! Reading order: [`HubConfig`], [`RepoId`], [`Hub`], [`Wanted`], [`DatasetFiles`]; within: `client`, `listing`,
-//! `snapshot`, `download`, `model_files`, `dataset_files`, `push_right`, `push`.
+//! Reading order: [`HubConfig`], [`RepoId`], [`Hub`], [`DatasetSelection`], [`DatasetFiles`]; then the modules
+//! `client`, `listing`, `snapshot`, `download`, `model_files`, `dataset_files`, `upload_permission`, `upload`,
+//! `lfs_upload`.
 
 mod cache;
 mod card;
@@ -24,22 +25,27 @@ mod error;
 mod front_matter;
 mod glob;
 mod hub;
-mod lfs;
+mod lfs_upload;
 mod listing;
 mod model_files;
 mod plain_path;
-mod push;
-mod push_right;
 mod repo_id;
 mod snapshot;
 mod token;
-mod watch;
+mod transfer_progress;
+mod upload;
+mod upload_permission;
 
 pub use config::HubConfig;
-pub use dataset_files::Wanted;
+pub use dataset_files::DatasetSelection;
 pub use endpoint::Endpoint;
 pub use error::{HubError, Result};
 pub use hub::{DatasetFiles, Hub};
 pub use repo_id::RepoId;
 pub use token::Token;
-pub use watch::Watch;
+pub use transfer_progress::TransferProgress;
+
+/// Compiles the example of the README as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

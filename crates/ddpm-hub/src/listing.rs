@@ -1,19 +1,19 @@
-//! What the Hub says of a repository at a commit: its files, their sizes and hashes, its card.
+//! The files of a repository at a commit with their sizes and hashes, and its metadata, as the Hub lists them.
 
 use hf_hub::{Repo, RepoType};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::client::{About, Client};
+use crate::client::{Client, RequestTarget};
 use crate::digest::Digest;
 use crate::error::{HubError, Result};
 use crate::plain_path::check_stays_inside;
 use crate::repo_id::{RepoId, is_commit};
 
-/// A short list of so many files may be cut.
-const MOST_SIBLINGS: usize = 1000;
-/// A list that does not end is none.
-const MOST_PAGES: usize = 10_000;
+/// The Hub truncates the list of a repository with this number of files or more.
+const SHORT_LISTING_LIMIT: usize = 1000;
+/// The largest number of pages of a list. It ends a list that would never end.
+const MAX_PAGES: usize = 10_000;
 
 /// The files of a repository at a commit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,10 +22,11 @@ pub(crate) struct Listing {
     pub(crate) commit: String,
     #[serde(rename = "siblings", default)]
     pub(crate) files: Vec<Entry>,
-    /// The front matter of its README.md, as the Hub reads it.
+    /// The front matter of its README.md as JSON.
     #[serde(rename = "cardData", default)]
     pub(crate) card: Value,
-    /// Whether it is what the Hub lists: what lies in a snapshot that another program has filled may be a part of it.
+    /// Whether this is the list of the Hub. The files in a snapshot that another program has downloaded may be a part
+    /// of them.
     #[serde(skip)]
     pub(crate) whole: bool,
 }
@@ -43,9 +44,9 @@ pub(crate) struct Entry {
     lfs: Option<Lfs>,
 }
 
-/// An entry of the paged list, which the Hub calls a tree.
+/// An entry of the paginated list, which the Hub calls a tree.
 #[derive(Deserialize)]
-struct Leaf {
+struct TreeEntry {
     #[serde(rename = "type")]
     kind: String,
     path: String,
@@ -54,7 +55,7 @@ struct Leaf {
     lfs: Option<Lfs>,
 }
 
-/// How a large file is known.
+/// The hash of a large file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Lfs {
     #[serde(alias = "oid")]
@@ -62,12 +63,12 @@ struct Lfs {
 }
 
 impl Entry {
-    /// A file of which nothing but its path is known.
+    /// A file of which only the path is known.
     pub(crate) fn named(path: String) -> Self {
         Self { path, size: None, git: None, lfs: None }
     }
 
-    /// The hash that the list has, if it has one. Of a large file the git hash is that of a pointer to it.
+    /// The hash in the list, if there is one. The git hash of a large file is that of its LFS pointer, and is not used.
     pub(crate) fn digest(&self) -> Option<Digest> {
         match &self.lfs {
             Some(lfs) => lfs.sha256.as_deref().and_then(Digest::parse),
@@ -77,20 +78,20 @@ impl Entry {
 }
 
 impl Listing {
-    /// Asks the Hub.
+    /// Requests the list from the Hub.
     pub(crate) fn ask(client: &Client, id: &RepoId, kind: RepoType) -> Result<Self> {
-        let about = about(id, kind, "");
+        let target = request_target(id, kind, "");
         let url = client.url(&format!("api/{}?blobs=true", repo(id, kind).api_url()));
-        let mut listing = client.get_json::<Self>(&url, &about)?.checked(id)?;
-        // The Hub cuts the short list of a large repository without a word.
-        if listing.files.is_empty() || listing.files.len() >= MOST_SIBLINGS {
+        let mut listing = client.get_json::<Self>(&url, &target)?.checked(id)?;
+        // The Hub truncates the list of a large repository without notice, so the paginated list is requested.
+        if listing.files.is_empty() || listing.files.len() >= SHORT_LISTING_LIMIT {
             listing.files = tree(client, id, kind, &listing.commit)?;
             listing = listing.checked(id)?;
         }
         Ok(Self { whole: true, ..listing })
     }
 
-    /// Passes a list that leads nowhere else.
+    /// Returns the list if no path in it leaves the repository.
     pub(crate) fn checked(self, id: &RepoId) -> Result<Self> {
         if !is_commit(&self.commit) {
             let problem = format!("expected a commit of 40 digits in `sha`, found {}", self.commit.escape_debug());
@@ -109,26 +110,26 @@ impl Listing {
     }
 }
 
-/// Every file at that commit, page by page.
+/// Requests all pages of the list of files at a commit.
 fn tree(client: &Client, id: &RepoId, kind: RepoType, commit: &str) -> Result<Vec<Entry>> {
-    let about = about(id, kind, "");
-    let mut next = Some(client.url(&format!("api/{}s/{}/tree/{commit}?recursive=true", about.kind, id.name())));
+    let target = request_target(id, kind, "");
+    let mut next = Some(client.url(&format!("api/{}s/{}/tree/{commit}?recursive=true", target.kind, id.name())));
     let (mut files, mut pages) = (Vec::new(), 0);
     while let Some(url) = next {
         pages += 1;
-        if pages > MOST_PAGES {
-            let problem = format!("a list of more than {MOST_PAGES} pages");
-            return Err(HubError::BadAnswer { what: about.what(), problem });
+        if pages > MAX_PAGES {
+            let problem = format!("a list of more than {MAX_PAGES} pages");
+            return Err(HubError::BadAnswer { what: target.description(), problem });
         }
-        let (leaves, following) = client.get_page::<Vec<Leaf>>(&url, &about)?;
-        let leaves = leaves.into_iter().filter(|leaf| leaf.kind == "file");
-        files.extend(leaves.map(|leaf| Entry { path: leaf.path, size: leaf.size, git: leaf.oid, lfs: leaf.lfs }));
+        let (entries, following) = client.get_page::<Vec<TreeEntry>>(&url, &target)?;
+        let entries = entries.into_iter().filter(|entry| entry.kind == "file");
+        files.extend(entries.map(|entry| Entry { path: entry.path, size: entry.size, git: entry.oid, lfs: entry.lfs }));
         next = following;
     }
     Ok(files)
 }
 
-/// Some names, for a message that says what is there.
+/// Some of the names, for a message.
 pub(crate) fn some_names(names: &[&str]) -> String {
     const SHOWN: usize = 6;
     if names.is_empty() {
@@ -139,17 +140,17 @@ pub(crate) fn some_names(names: &[&str]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-/// So many files, in words for a message.
+/// The number of files as text, for a message.
 pub(crate) fn file_count(files: usize) -> String {
     if files == 1 { "1 file".to_owned() } else { format!("{files} files") }
 }
 
-/// The repository as hf-hub knows it: its names in addresses and in the cache.
+/// The repository as a type of hf-hub, which defines its names in URLs and in the cache.
 pub(crate) fn repo(id: &RepoId, kind: RepoType) -> Repo {
     Repo::with_revision(id.name().to_owned(), kind, id.revision().to_owned())
 }
 
-pub(crate) fn about<'a>(id: &'a RepoId, kind: RepoType, file: &'a str) -> About<'a> {
+pub(crate) fn request_target<'a>(id: &'a RepoId, kind: RepoType, file: &'a str) -> RequestTarget<'a> {
     let kind = if matches!(kind, RepoType::Dataset) { "dataset" } else { "model" };
-    About { repository: id.name(), kind, revision: id.revision(), file }
+    RequestTarget { repository: id.name(), kind, revision: id.revision(), file }
 }

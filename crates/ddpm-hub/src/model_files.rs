@@ -1,4 +1,4 @@
-//! Which files of a repository are a model.
+//! Selection of the files of a repository that make up a model.
 
 use std::path::Path;
 
@@ -18,18 +18,18 @@ const SHARDS: &str = "diffusion_pytorch_model.safetensors.index.json";
 const PICKLE: &str = "diffusion_pytorch_model.bin";
 const PICKLE_SHARDS: &str = "diffusion_pytorch_model.bin.index.json";
 
-/// The files that a model is.
+/// The files of a model.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ModelFiles {
     pub(crate) paths: Vec<String>,
-    /// The index of weights in shards: it names further files, beside itself.
+    /// The index of sharded weights, which lists further files in its directory.
     pub(crate) shards: Option<String>,
-    /// Whether it is one of this workspace's own model files, not a directory of diffusers.
+    /// Whether this is a model file of this workspace, as opposed to a directory of diffusers.
     pub(crate) own: bool,
 }
 
-/// Chooses a pipeline of diffusers, its UNet in `unet/` or, as in the first ones, at the top; a UNet alone; a model
-/// file.
+/// Selects a diffusers pipeline with its UNet in `unet/` (or at the top level, as in early pipelines), a UNet
+/// directory, or a model file of this workspace.
 pub(crate) fn model_files(names: &[&str], id: &RepoId) -> Result<ModelFiles> {
     let has = |name: &str| names.contains(&name);
     let pipeline = has(INDEX);
@@ -55,7 +55,7 @@ pub(crate) fn model_files(names: &[&str], id: &RepoId) -> Result<ModelFiles> {
     Err(HubError::NoModel { repository: id.to_string(), found: some_names(names) })
 }
 
-/// The files that an index of shards names, beside it.
+/// The files that an index of shards lists, all of them in its directory.
 pub(crate) fn shards(index: &Path, index_path: &str, id: &RepoId) -> Result<Vec<String>> {
     let bytes = std::fs::read(index).on("read", index)?;
     let bad = |problem: &str| HubError::BadAnswer { what: format!("{id}, file {index_path}"), problem: problem.into() };
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_needed_is_chosen() {
+    fn only_needed_files_are_selected() {
         let pipeline = [INDEX, "unet/config.json", "scheduler/scheduler_config.json", "README.md", "vae/config.json"];
         let (tensors, shards, pickle) = (format!("unet/{WEIGHTS}"), format!("unet/{SHARDS}"), format!("unet/{PICKLE}"));
         let with = |weights: &[&str]| chosen(&[&pipeline[..], weights].concat()).expect("a pipeline");
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_pipelines_have_everything_at_the_top() {
+    fn early_pipelines_have_all_files_at_the_top_level() {
         let found = chosen(&[INDEX, CONFIG, "scheduler_config.json", PICKLE, WEIGHTS]).expect("a pipeline");
         assert_eq!(found.paths, [CONFIG, WEIGHTS, INDEX, "scheduler_config.json"]);
         assert_eq!(chosen(&[CONFIG, WEIGHTS]).expect("a UNet").paths, [CONFIG, WEIGHTS]);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn shards_stay_beside_their_index() {
+    fn shards_are_in_the_directory_of_their_index() {
         let dir = tempfile::tempdir().expect("temp dir");
         let (path, id) = (dir.path().join("i"), "a/b".parse().expect("an id"));
         let named = |text: &str| {

@@ -1,23 +1,23 @@
-//! Names that stay in their directory.
+//! Checks that file names do not leave their directory.
 
 use crate::error::{HubError, Result};
 
-/// The longest name that common file systems take, in bytes.
+/// The longest file name of common file systems, in bytes.
 const MAX_NAME_BYTES: usize = 255;
 
-/// Passes a relative path, of parts that are names on every system: no `.` or `..`, no drive, no control character.
+/// Returns a relative path whose components are valid file names on every system: no `.` or `..`, no drive and no
+/// control character.
 ///
 /// # Errors
-/// [`HubError::UnsafeName`], which shows `repository` as the place where the name was met.
+/// [`HubError::UnsafeName`], which names `repository` as the origin of the path.
 pub(crate) fn check_plain_path<'a>(path: &'a str, repository: &str) -> Result<&'a str> {
     if path.split('/').all(is_plain) { Ok(path) } else { Err(unsafe_name(path, repository)) }
 }
 
-/// Passes what a repository of the Hub may list: a file of another system's name is no attack, a way out of the
-/// directory is.
+/// Checks a path in the list of a repository. It may be invalid on some systems, but it must not leave the directory.
 ///
 /// # Errors
-/// As [`check_plain_path`].
+/// The errors of [`check_plain_path`].
 pub(crate) fn check_stays_inside(path: &str, repository: &str) -> Result<()> {
     if path.split(['/', '\\']).any(|part| matches!(part, "" | "." | "..")) || path.contains('\0') {
         return Err(unsafe_name(path, repository));

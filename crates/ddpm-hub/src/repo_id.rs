@@ -1,4 +1,4 @@
-//! Names of repositories.
+//! Names of repositories of the Hub.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,14 +6,14 @@ use std::str::FromStr;
 use crate::error::{HubError, Result};
 use crate::plain_path::check_plain_path;
 
-/// The longest name of an owner or a repository that the Hub takes, in bytes.
+/// The longest name of an owner or a repository that the Hub accepts, in bytes.
 const MAX_NAME_BYTES: usize = 96;
 
-/// What addresses of the Hub's pages begin with.
+/// The beginnings of the URLs of the web pages of the Hub.
 const PAGES: [&str; 2] = ["https://huggingface.co/", "https://hf.co/"];
 
-/// A repository of the Hub at a revision: `OWNER/NAME` or `OWNER/NAME@REVISION`. A revision is a branch, a tag, or the
-/// 40 digits of a commit; `main` where none is said.
+/// A repository of the Hub at a revision: `OWNER/NAME` or `OWNER/NAME@REVISION`. A revision is a branch, a tag, or a
+/// commit of 40 hexadecimal digits. The default revision is `main`.
 ///
 /// # Examples
 /// ```
@@ -32,7 +32,7 @@ pub struct RepoId {
 }
 
 impl RepoId {
-    /// What people type or paste: `OWNER/NAME`, `hub:OWNER/NAME`, or the address of its page, such as
+    /// Parses user input: `OWNER/NAME`, `hub:OWNER/NAME`, or the URL of a web page, such as
     /// `https://huggingface.co/OWNER/NAME/tree/REVISION` or `https://huggingface.co/datasets/OWNER/NAME`.
     ///
     /// # Errors
@@ -53,31 +53,31 @@ impl RepoId {
         &self.name
     }
 
-    /// The branch, tag or commit.
+    /// The branch, tag or commit; `main` if none was given.
     pub fn revision(&self) -> &str {
         self.revision.as_deref().unwrap_or("main")
     }
 
-    /// Whether a revision was said.
+    /// Whether a revision was given.
     pub fn has_revision(&self) -> bool {
         self.revision.is_some()
     }
 
-    /// The commit, where the revision is one.
+    /// The commit, if the revision is one.
     pub fn commit(&self) -> Option<&str> {
         self.revision.as_deref().filter(|revision| is_commit(revision))
     }
 
-    /// The same repository at that commit, branch or tag.
+    /// The same repository at another revision: a commit, branch or tag.
     ///
     /// # Errors
-    /// [`HubError::BadId`] when it is no name of a revision.
+    /// [`HubError::BadId`] when the text is not the name of a revision.
     pub fn at(&self, revision: &str) -> Result<Self> {
         format!("{}@{revision}", self.name).parse()
     }
 }
 
-/// Whether that is the name of a commit: 40 hexadecimal digits.
+/// Whether the text is a commit: 40 hexadecimal digits.
 pub(crate) fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'))
 }
@@ -99,7 +99,7 @@ impl FromStr for RepoId {
                 && !name.starts_with(['.', '-'])
                 && !name.contains("..")
         };
-        // `a--b` is how the cache writes `a/b`.
+        // The cache writes `a/b` as `a--b`.
         if !is_name(owner) || !is_name(own) || name.contains("--") {
             return Err(bad());
         }
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_typed_or_pasted() {
+    fn names_and_urls_of_pages_are_parsed() {
         for (text, id) in [
             ("a/b@v1", "a/b@v1"),
             ("hub:a/b", "a/b"),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_an_id_and_what_is_not() {
+    fn valid_names_are_accepted_and_others_refused() {
         let commit = "a/b@0123456789abcdef0123456789abcdef01234567";
         for id in ["google/ddpm-cifar10-32", "a/b", "A1_.x/y.z", "a/b@v1.0", "a/b@refs/convert/parquet", commit] {
             assert_eq!(id.parse::<RepoId>().expect("an id").to_string(), id);

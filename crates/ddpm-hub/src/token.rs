@@ -1,18 +1,19 @@
-//! The secret that says who asks.
+//! The access token of a user.
 
 use std::fmt;
 
 use crate::error::{HubError, Result};
 
-/// A token of the Hub. Shown nowhere: its `Debug` does not have it, and it has no `Display`.
+/// An access token of the Hub. It is never shown: `Debug` hides it, and there is no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// A token; None where there is only white space.
+    /// Creates a token. Returns `None` if the text is empty or white space.
     ///
     /// # Errors
-    /// [`HubError::BadToken`], which names `from` and not the token, when it holds what no token holds.
+    /// [`HubError::BadToken`] when the text contains a character that tokens do not contain. The error names `from` and
+    /// does not contain the text.
     pub fn new(text: &str, from: &str) -> Result<Option<Self>> {
         let text = text.trim();
         if text.chars().any(|c| !c.is_ascii_graphic()) {
@@ -38,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_shown_nowhere() {
+    fn a_token_is_never_shown() {
         let token = Token::new(" hf_secret\n", "HF_TOKEN").expect("it is plain").expect("it is not empty");
         assert_eq!(token.bearer(), "Bearer hf_secret");
         assert!(!format!("{token:?}").contains("secret"));

@@ -1,5 +1,5 @@
-//! Downloads and uploads against a Hub of this process, which misbehaves in every way that is known of the real one or
-//! to be feared of a hostile one.
+//! Downloads from and uploads to a Hub in this process, which misbehaves in every way that is known of the real Hub or
+//! that a malicious one could try.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ddpm_hub::{Endpoint, Hub, HubConfig, HubError, RepoId, Token, Wanted};
+use ddpm_hub::{DatasetSelection, Endpoint, Hub, HubConfig, HubError, RepoId, Token};
 use ddpm_testkit::{FakeHub, TOKEN, Trouble};
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ struct World {
     root: tempfile::TempDir,
 }
 
-/// Ten thousand bytes of no period that a range could hide.
+/// Ten thousand bytes without a period, so that an error in a range is detected.
 fn weights() -> Vec<u8> {
     (0..10_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
@@ -52,7 +52,7 @@ impl World {
             cache: self.root.path().join("hub"),
             token: None,
             offline: false,
-            pause: Duration::from_millis(1),
+            retry_delay: Duration::from_millis(1),
         }
     }
 
@@ -82,11 +82,11 @@ fn check_model(path: &Path) {
 }
 
 #[test]
-fn what_is_needed_is_downloaded_once() {
+fn needed_files_are_downloaded_once() {
     let world = World::new();
     let path = world.model().unwrap();
     check_model(&path);
-    // As the Python library lays it out.
+    // The layout of the Python library.
     let commit = world.server.commit(MODEL);
     assert!(path.ends_with(format!("hub/models--someone--model/snapshots/{commit}")), "{}", path.display());
     let reference = world.root.path().join("hub/models--someone--model/refs/main");
@@ -95,13 +95,13 @@ fn what_is_needed_is_downloaded_once() {
     assert!(fs::read_link(path.join("unet/config.json")).unwrap().starts_with("../../../blobs"));
     assert!(world.server.requests().len() > 4);
     world.model().unwrap();
-    // Whether there is something newer, and nothing else.
+    // One request checks for a newer commit; nothing else is requested.
     assert_eq!(world.server.requests(), ["GET /api/models/someone/model/revision/main?blobs=true"]);
-    // What has not its size is not whole, whoever cut it.
+    // A file of another size is not complete, whoever truncated it.
     fs::write(path.join("unet/diffusion_pytorch_model.safetensors"), "cut").unwrap();
     check_model(&world.model().unwrap());
     world.server.requests();
-    // A new commit shares what it has in common with the old one.
+    // A new commit shares unchanged files with the old one.
     let mut files = model_files();
     files[2].1 = b"{\"a\": 2}".to_vec();
     world.add(MODEL, &files, Value::Null);
@@ -110,17 +110,17 @@ fn what_is_needed_is_downloaded_once() {
 }
 
 #[test]
-fn without_hashes_in_the_list_those_of_the_answers_are_taken() {
+fn hashes_of_responses_are_used_if_the_list_has_none() {
     let world = World::new();
     world.server.trouble(Some(Trouble::ListsNames));
     check_model(&world.model().unwrap());
 }
 
 #[test]
-fn the_cache_serves_where_the_network_does_not() {
+fn the_cache_is_used_if_the_network_is_not_available() {
     let world = World::new();
     let path = world.model().unwrap();
-    // Busy, refusing, not a Hub, and then gone.
+    // The Hub is busy, refuses, is not a Hub, and is then gone.
     let refusing =
         [Trouble::Status(503, 99), Trouble::Private, Trouble::NoList(403, &[], ""), Trouble::NoList(404, &[], "")];
     let no_hub = [Trouble::NoList(200, &[], "<html>"), Trouble::NoList(200, &[], "[]")];
@@ -128,7 +128,7 @@ fn the_cache_serves_where_the_network_does_not() {
         world.server.trouble(Some(trouble));
         assert_eq!(world.model().unwrap(), path, "{trouble:?}");
     }
-    // A revision that does not exist is not in the cache either.
+    // A missing revision is not taken from the cache.
     world.server.trouble(None);
     let error = Hub::new(world.config()).model(&id("someone/model@v9"), &()).unwrap_err();
     assert!(matches!(error, HubError::NoRevision { .. }), "{error}");
@@ -136,7 +136,7 @@ fn the_cache_serves_where_the_network_does_not() {
     let (config, id) = (World::config(&World { server, root: tempfile::tempdir().unwrap() }), id("someone/model"));
     let config = HubConfig { cache: root.path().join("hub"), ..config };
     assert_eq!(Hub::new(config.clone()).model(&id, &()).unwrap(), path);
-    // Not where something is missing: then it is said that nobody answers.
+    // If a file is missing, the error says that the Hub cannot be reached.
     fs::remove_file(path.join("unet/diffusion_pytorch_model.safetensors")).unwrap();
     let error = Hub::new(config.clone()).model(&id, &()).unwrap_err();
     assert!(error.to_string().contains("127.0.0.1 cannot be reached (connection refused)"), "{error}");
@@ -148,7 +148,7 @@ fn the_cache_serves_where_the_network_does_not() {
 }
 
 #[test]
-fn offline_nothing_is_asked() {
+fn offline_mode_sends_no_request() {
     let world = World::new();
     let offline = Hub::new(HubConfig { offline: true, ..world.config() });
     let error = offline.model(&id("someone/model"), &()).unwrap_err();
@@ -159,7 +159,7 @@ fn offline_nothing_is_asked() {
     world.server.requests();
     assert_eq!(offline.model(&id("someone/model"), &()).unwrap(), path);
     assert_eq!(offline.model(&id(&format!("someone/model@{}", world.server.commit(MODEL))), &()).unwrap(), path);
-    // Nor is anything, where a part is missing.
+    // The same holds if a part of the files is missing.
     let weights = path.join("unet/diffusion_pytorch_model.safetensors");
     fs::rename(&weights, world.root.path().join("aside")).unwrap();
     fs::rename(path.join("model_index.json"), world.root.path().join("index")).unwrap();
@@ -167,7 +167,7 @@ fn offline_nothing_is_asked() {
     assert!(error.contains("model_index.json and 1 more") || error.contains("safetensors and 1 more"), "{error}");
     fs::rename(world.root.path().join("aside"), weights).unwrap();
     fs::rename(world.root.path().join("index"), path.join("model_index.json")).unwrap();
-    // What another program put there, without this one's list, will do as well.
+    // Files of another program, without the list of this crate, are used as well.
     fs::remove_dir_all(world.root.path().join("hub/models--someone--model/ddpm-listings")).unwrap();
     assert_eq!(offline.model(&id("someone/model"), &()).unwrap(), path);
     assert!(world.server.requests().is_empty());
@@ -176,52 +176,52 @@ fn offline_nothing_is_asked() {
 #[test]
 fn each_refusal_has_its_own_message() {
     let world = World::new();
-    let says = |hub: &Hub, name: &str, words: &[&str]| {
+    let assert_message = |hub: &Hub, name: &str, words: &[&str]| {
         let error = hub.model(&id(name), &()).unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)) && !error.contains('\n'), "{error}");
         assert!(!error.contains("hf_"), "{error}");
     };
     let nobody = Hub::new(world.config());
-    says(&nobody, "someone/else", &["someone/else", "no such model (404)"]);
-    says(&nobody, "someone/model@v9", &["someone/model", "no revision v9"]);
+    assert_message(&nobody, "someone/else", &["someone/else", "no such model (404)"]);
+    assert_message(&nobody, "someone/model@v9", &["someone/model", "no revision v9"]);
     world.server.trouble(Some(Trouble::Private));
-    says(&nobody, "someone/model", &["someone/model", "(401)", "set HF_TOKEN"]);
-    says(&world.with_token("hf_wrong"), "someone/model", &["refuses the token (401)"]);
+    assert_message(&nobody, "someone/model", &["someone/model", "(401)", "set HF_TOKEN"]);
+    assert_message(&world.with_token("hf_wrong"), "someone/model", &["refuses the token (401)"]);
     check_model(&world.with_token(TOKEN).model(&id("someone/model"), &()).unwrap());
     world.server.trouble(Some(Trouble::Gated));
     fs::remove_dir_all(world.root.path().join("hub")).unwrap();
-    says(&nobody, "someone/model", &["is gated"]);
-    // Its list may be seen, its files not: nothing of them is left.
-    says(&world.with_token(TOKEN), "someone/model", &["file", "is gated"]);
+    assert_message(&nobody, "someone/model", &["is gated"]);
+    // The list may be visible although the files are not. No file remains.
+    assert_message(&world.with_token(TOKEN), "someone/model", &["file", "is gated"]);
     assert_eq!(world.blobs(), Vec::<PathBuf>::new());
     world.server.trouble(Some(Trouble::NoList(403, &[], "{\"error\": \"ask your admin\"}")));
-    says(&nobody, "someone/model", &["forbids it (403): ask your admin"]);
+    assert_message(&nobody, "someone/model", &["forbids it (403): ask your admin"]);
     let disabled = &[("X-Error-Message", "Access to this resource is disabled.")];
     world.server.trouble(Some(Trouble::NoList(403, disabled, "")));
-    says(&nobody, "someone/model", &["has disabled it (403)"]);
+    assert_message(&nobody, "someone/model", &["has disabled the repository for everyone (403)"]);
     world.server.trouble(Some(Trouble::Status(418, 1)));
-    says(&nobody, "someone/model", &["answers 418: in trouble"]);
+    assert_message(&nobody, "someone/model", &["answers 418: in trouble"]);
     world.server.trouble(Some(Trouble::NoList(200, &[("Content-Type", "text/html; charset=utf-8")], "Log in")));
-    says(&nobody, "someone/model", &["the answer of 127.0.0.1 is not a Hub's", "HF_ENDPOINT"]);
+    assert_message(&nobody, "someone/model", &["expected JSON from 127.0.0.1", "HF_ENDPOINT"]);
     world.server.trouble(Some(Trouble::NoList(429, &[("Retry-After", "4000")], "")));
-    says(&nobody, "someone/model", &["the Hub is busy (429), asked once: it wants a pause of 4000 s"]);
+    assert_message(&nobody, "someone/model", &["the Hub is busy (429), asked once: try again in 4000 s"]);
     for status in [429, 500, 503] {
         world.server.trouble(Some(Trouble::Status(status, 99)));
-        says(&nobody, "someone/model", &["the Hub is busy", &status.to_string()]);
+        assert_message(&nobody, "someone/model", &["the Hub is busy", &status.to_string()]);
     }
     let nowhere = HubConfig { endpoint: Endpoint::new("http://hub.invalid").unwrap(), ..world.config() };
-    says(&Hub::new(nowhere), "someone/model", &["hub.invalid cannot be reached"]);
+    assert_message(&Hub::new(nowhere), "someone/model", &["hub.invalid cannot be reached"]);
     world.server.trouble(None);
     world.add(MODEL, &[("README.md", b"x".to_vec())], Value::Null);
-    says(&nobody, "someone/model", &["no model of a known form", "README.md"]);
+    assert_message(&nobody, "someone/model", &["no model in a supported format", "README.md"]);
 }
 
 #[test]
-fn a_busy_hub_is_asked_again() {
+fn requests_to_a_busy_hub_are_retried() {
     let world = World::new();
     world.server.trouble(Some(Trouble::Status(503, 2)));
     check_model(&world.model().unwrap());
-    // The pause that it wants is kept.
+    // The requested delay is respected.
     let limits: [&'static [(&str, &str)]; 2] =
         [&[("Retry-After", "1")], &[("RateLimit", "\"api\";r=9;t=3000, \"resolvers\";r=0;t=1")]];
     for headers in limits {
@@ -233,7 +233,7 @@ fn a_busy_hub_is_asked_again() {
 }
 
 #[test]
-fn a_list_that_is_cut_is_read_in_pages() {
+fn a_truncated_list_is_requested_in_pages() {
     for cut in [0, 1000] {
         let world = World::new();
         let names: Vec<String> = (0..1200).map(|i| format!("a/{i}.txt")).collect();
@@ -249,10 +249,10 @@ fn a_list_that_is_cut_is_read_in_pages() {
 
 #[cfg(unix)]
 #[test]
-fn a_cache_that_cannot_be_written_to_serves() {
+fn a_read_only_cache_is_used() {
     let world = World::new();
     let path = world.model().unwrap();
-    // As root may write anywhere, a file lies where the directory is wanted.
+    // Root may write anywhere, so a file takes the place of the directory to make writing fail.
     let listings = world.root.path().join("hub/models--someone--model/ddpm-listings");
     fs::remove_dir_all(&listings).unwrap();
     fs::write(&listings, "").unwrap();
@@ -260,7 +260,7 @@ fn a_cache_that_cannot_be_written_to_serves() {
 }
 
 #[test]
-fn the_token_goes_to_the_endpoint_alone() {
+fn the_token_is_only_sent_to_the_endpoint() {
     let world = World::new();
     world.server.trouble(Some(Trouble::Private));
     world.with_token(TOKEN).model(&id("someone/model"), &()).unwrap();
@@ -271,9 +271,9 @@ fn the_token_goes_to_the_endpoint_alone() {
 }
 
 #[test]
-fn other_bytes_than_listed_are_removed() {
+fn files_that_differ_from_the_list_are_removed() {
     let world = World::new();
-    // Once may be an accident.
+    // One wrong download may be an accident.
     world.server.trouble(Some(Trouble::OtherBytes(1)));
     check_model(&world.model().unwrap());
     let world = World::new();
@@ -292,11 +292,11 @@ fn other_bytes_than_listed_are_removed() {
 }
 
 #[test]
-fn a_download_that_broke_off_goes_on_where_it_was() {
+fn an_interrupted_download_continues() {
     let world = World::new();
     world.server.trouble(Some(Trouble::BreaksOff(3)));
     check_model(&world.model().unwrap());
-    // One that breaks off for good leaves nothing that has a file's name.
+    // A download that always breaks off does not create a file with a final name.
     let world = World::new();
     world.server.trouble(Some(Trouble::BreaksOff(u32::MAX)));
     let error = world.model().unwrap_err();
@@ -304,7 +304,7 @@ fn a_download_that_broke_off_goes_on_where_it_was() {
     let blobs = world.blobs();
     assert!(blobs.iter().all(|blob| blob.extension().is_some_and(|e| e == "incomplete")), "{blobs:?}");
     assert!(!world.root.path().join("hub/models--someone--model/refs/main").exists());
-    // What was left of another file is found out.
+    // The remains of another file are detected.
     let large = blobs.iter().find(|blob| blob.file_name().unwrap().len() > 64).cloned();
     fs::write(large.unwrap_or_else(|| blobs[0].clone()), "nonsense").unwrap();
     world.server.trouble(None);
@@ -312,7 +312,7 @@ fn a_download_that_broke_off_goes_on_where_it_was() {
 }
 
 #[test]
-fn no_name_leaves_the_cache() {
+fn no_file_name_leaves_the_cache() {
     for name in ["../../../evil", "unet/../../evil", "/tmp/evil", "a\\..\\evil"] {
         let world = World::new();
         let mut files = model_files();
@@ -322,7 +322,7 @@ fn no_name_leaves_the_cache() {
         assert!(matches!(error, HubError::UnsafeName { .. }), "{name}: {error}");
         assert!(!world.root.path().join("hub").exists());
     }
-    // Nor one in an index of shards.
+    // A name in an index of shards is refused as well.
     let world = World::new();
     let index = json!({ "weight_map": { "a": "../../config.json" } }).to_string().into_bytes();
     let files = [("config.json", b"{}".to_vec()), ("diffusion_pytorch_model.safetensors.index.json", index)];
@@ -331,7 +331,7 @@ fn no_name_leaves_the_cache() {
 }
 
 #[test]
-fn shards_come_with_their_index() {
+fn shards_are_downloaded_with_their_index() {
     let world = World::new();
     let index = json!({ "weight_map": { "a": "m-1.safetensors", "b": "m-2.safetensors" } }).to_string().into_bytes();
     let mut files = vec![
@@ -350,7 +350,7 @@ fn shards_come_with_their_index() {
 }
 
 #[test]
-fn many_at_once_do_not_harm_each_other() {
+fn concurrent_downloads_do_not_interfere() {
     let world = World::new();
     std::thread::scope(|scope| {
         for _ in 0..6 {
@@ -376,34 +376,37 @@ fn a_split_of_a_dataset_is_downloaded_at_its_commit() {
     ];
     world.add("datasets/someone/set", &files, card);
     let hub = Hub::new(world.config());
-    let found = hub.dataset(&id("someone/set"), &Wanted::default(), &()).unwrap();
+    let found = hub.dataset(&id("someone/set"), &DatasetSelection::default(), &()).unwrap();
     let read: Vec<_> = found.paths.iter().map(|path| fs::read(path).unwrap()).collect();
     assert_eq!((read, found.column.as_deref()), (vec![weights(), b"two".to_vec()], Some("img")));
     assert_eq!(found.commit, world.server.commit("datasets/someone/set"));
     let offline = Hub::new(HubConfig { offline: true, ..world.config() });
-    assert_eq!(offline.dataset(&id("someone/set"), &Wanted::default(), &()).unwrap(), found);
+    assert_eq!(offline.dataset(&id("someone/set"), &DatasetSelection::default(), &()).unwrap(), found);
     assert_eq!(offline.dataset_commit(&id("someone/set")).unwrap(), found.commit);
-    // An incomplete one is none, though each file that is there is whole.
+    // An incomplete model is not a model, although each existing file is complete.
     fs::remove_file(&found.paths[1]).unwrap();
-    assert!(matches!(offline.dataset(&id("someone/set"), &Wanted::default(), &()), Err(HubError::Offline { .. })));
+    assert!(matches!(
+        offline.dataset(&id("someone/set"), &DatasetSelection::default(), &()),
+        Err(HubError::Offline { .. })
+    ));
 }
 
 #[test]
-fn a_dataset_that_was_asked_for_by_its_commit_is_found_by_its_branch() {
+fn a_dataset_downloaded_by_commit_is_found_by_branch_offline() {
     let world = World::new();
     world.add("datasets/someone/set", &[("a.zip", b"images".to_vec())], Value::Null);
     let hub = Hub::new(world.config());
     let commit = hub.dataset_commit(&id("someone/set")).unwrap();
     let reference = world.root.path().join("hub/datasets--someone--set/refs/main");
     assert!(!reference.exists(), "its files are not there yet");
-    let found = hub.dataset(&id(&format!("someone/set@{commit}")), &Wanted::default(), &()).unwrap();
+    let found = hub.dataset(&id(&format!("someone/set@{commit}")), &DatasetSelection::default(), &()).unwrap();
     assert_eq!(fs::read_to_string(reference).unwrap(), commit);
     let offline = Hub::new(HubConfig { offline: true, ..world.config() });
     assert_eq!(offline.dataset_commit(&id("someone/set")).unwrap(), commit);
-    assert_eq!(offline.dataset(&id("someone/set"), &Wanted::default(), &()).unwrap(), found);
+    assert_eq!(offline.dataset(&id("someone/set"), &DatasetSelection::default(), &()).unwrap(), found);
 }
 
-/// What another program leaves, which keeps no list of the Hub's.
+/// A cache of another program, without the list of this crate.
 fn filled_by_another(world: &World, files: &[(&str, Vec<u8>)]) -> Hub {
     world.add("datasets/someone/set", files, Value::Null);
     let repository = world.root.path().join("hub/datasets--someone--set");
@@ -419,35 +422,35 @@ fn filled_by_another(world: &World, files: &[(&str, Vec<u8>)]) -> Hub {
 }
 
 #[test]
-fn the_metadata_of_a_cache_that_another_program_filled_count() {
+fn metadata_in_the_cache_of_another_program_are_used() {
     let readme = |head: &str| ("README.md", format!("---\n{head}\n---\n").into_bytes());
     let names = ["x/1.zip", "y/2.zip"].map(|name| (name, name.as_bytes().to_vec()));
     let with = |readme: (&'static str, Vec<u8>)| [&[readme], &names[..]].concat();
-    let wanted = Wanted::default();
+    let wanted = DatasetSelection::default();
     let world = World::new();
     let head =
         "configs:\n- config_name: c\n  data_files: y/*\ndataset_info:\n  features:\n  - name: img\n    dtype: image";
     let found = filled_by_another(&world, &with(readme(head))).dataset(&id("someone/set"), &wanted, &()).unwrap();
     assert_eq!((found.paths.len(), found.column.as_deref()), (1, Some("img")));
     assert!(found.paths[0].ends_with("y/2.zip"));
-    // Not understood is not the same as not there.
+    // Invalid metadata differ from missing metadata.
     let world = World::new();
     let error = filled_by_another(&world, &with(readme("configs: *c"))).dataset(&id("someone/set"), &wanted, &());
     let error = error.unwrap_err().to_string();
     assert!(error.contains("README.md: the metadata are not understood, line 1 column 10"), "{error}");
-    // A part of a set is none, where the names tell how many there are.
+    // A part of a numbered series is refused.
     let world = World::new();
     let shards = ["data/train-00000-of-00003.parquet", "data/train-00002-of-00003.parquet"];
     let hub = filled_by_another(&world, &shards.map(|name| (name, b"x".to_vec())));
     let error = hub.dataset(&id("someone/set"), &wanted, &()).unwrap_err().to_string();
     assert!(error.contains("data/train-00001-of-00003.parquet is not in the cache"), "{error}");
-    let error = hub.dataset(&id("someone/set"), &Wanted { split: Some("test".into()), ..wanted }, &());
+    let error = hub.dataset(&id("someone/set"), &DatasetSelection { split: Some("test".into()), ..wanted }, &());
     let error = error.unwrap_err().to_string();
     assert!(error.contains("in its split test") && error.contains("is not in the cache"), "{error}");
 }
 
 #[test]
-fn a_folder_becomes_a_commit() {
+fn a_folder_is_uploaded_as_one_commit() {
     let world = World::new();
     let folder = world.root.path().join("pipeline");
     let big: Vec<u8> = weights().repeat(15);
@@ -457,7 +460,7 @@ fn a_folder_becomes_a_commit() {
     {
         fs::write(folder.join(name), bytes).unwrap();
     }
-    let push = |hub: &Hub| hub.push(&id("someone/new"), &folder, "After 2 steps", &());
+    let push = |hub: &Hub| hub.upload(&id("someone/new"), &folder, "After 2 steps", &());
     let nobody = push(&Hub::new(world.config())).unwrap_err().to_string();
     assert!(nobody.contains("set HF_TOKEN"), "{nobody}");
     assert!(world.server.requests().is_empty());
@@ -481,15 +484,15 @@ fn a_folder_becomes_a_commit() {
         let line = of(path);
         assert_eq!((line["key"].as_str(), line["value"]["size"].as_u64()), (Some("lfsFile"), Some(bytes.len() as u64)));
         let uploaded = &world.server.uploads()[line["value"]["oid"].as_str().unwrap()];
-        // It was sent twice.
+        // The file was sent twice.
         assert!(*uploaded == bytes.repeat(2), "{path}");
     }
 }
 
 #[test]
-fn whether_an_upload_is_allowed_is_known_before() {
+fn the_upload_permission_is_checked_beforehand() {
     let world = World::new();
-    let check = |token: &str, name: &str| world.with_token(token).check_push(&id(name)).map_err(|e| e.to_string());
+    let check = |token: &str, name: &str| world.with_token(token).check_upload(&id(name)).map_err(|e| e.to_string());
     check(TOKEN, "someone/new").unwrap();
     check(TOKEN, "some-people/new").unwrap();
     check(TOKEN, "someone/model@main").unwrap();
@@ -505,26 +508,26 @@ fn whether_an_upload_is_allowed_is_known_before() {
     assert!(check(TOKEN, "someone/new").unwrap_err().contains("may read only"));
     world.server.trouble(Some(Trouble::Private));
     assert!(check("hf_wrong", "someone/new").unwrap_err().contains("refuses the token (401)"));
-    // What cannot be known now may be well when the upload begins.
+    // A check that cannot be made now may succeed when the upload begins.
     world.server.trouble(Some(Trouble::Status(503, 99)));
     check(TOKEN, "someone/new").unwrap();
 }
 
 #[test]
-fn redirects_of_uploads_lose_nothing() {
+fn redirected_uploads_lose_nothing() {
     let world = World::new();
     let folder = world.root.path().join("pipeline");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("w.safetensors"), weights()).unwrap();
-    let push = || world.with_token(TOKEN).push(&id("someone/old"), &folder, "x", &());
-    // A model that was renamed.
+    let push = || world.with_token(TOKEN).upload(&id("someone/old"), &folder, "x", &());
+    // A renamed model.
     world.server.rename("someone/old", "someone/model");
     push().unwrap();
     assert_eq!(world.server.commits().len(), 1);
     world.server.trouble(Some(Trouble::SendsOn(307)));
     push().unwrap();
     assert!(world.server.uploads().into_values().any(|bytes| bytes == weights().repeat(2)));
-    // A redirect that would turn the upload into a question.
+    // A redirect that would turn the upload into a GET request.
     world.server.trouble(Some(Trouble::SendsOn(303)));
     let error = push().unwrap_err().to_string();
     assert!(error.contains("expected 307 or 308 to redirect a PUT, found 303"), "{error}");

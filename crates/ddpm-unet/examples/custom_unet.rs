@@ -89,8 +89,8 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sixteen 8 × 8 images, each of one gray value in [−1, 1], noised to timesteps between 100 and 900 of a cosine schedule with
-/// 1000 steps: x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε. Returns x_t, t and ε.
+/// Sixteen 8 × 8 images, each of one gray value in [−1, 1], noised to timesteps between 100 and 900 of a cosine
+/// schedule with 1000 steps: x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε. Returns x_t, t and ε.
 fn noisy_batch(step: u64, device: &Device) -> Result<(Tensor, Tensor, Tensor)> {
     let mut random = Stream::new(0, Purpose::Synthetic, step);
     let timesteps: Vec<f64> = (0..16).map(|_| 100.0 + 800.0 * random.uniform()).collect();

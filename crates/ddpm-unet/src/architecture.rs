@@ -24,8 +24,8 @@ pub trait Architecture: Debug + Sized {
     /// When `vb` cannot provide a parameter.
     fn new(config: &Self::Config, vb: VarBuilder<'_>) -> Result<Self>;
 
-    /// The embedding of the timesteps and of whatever else the prediction is conditioned on, [batch, time_channels], after
-    /// its last activation. Blocks receive it as [`Context::time`].
+    /// The embedding of the timesteps and of whatever else the prediction is conditioned on, [batch, time_channels],
+    /// after its last activation. Blocks receive it as [`Context::time`].
     ///
     /// # Errors
     /// When a tensor operation fails.

@@ -7,7 +7,8 @@ use candle_core::{Result, bail};
 use ddpm_ops::{DropoutSource, Tape, Value};
 use ddpm_rng::Stream;
 
-/// The tape, the embedded timesteps and the dropout of one forward pass, which every block receives besides its features.
+/// The tape, the embedded timesteps and the dropout of one forward pass, which every block receives besides its
+/// features.
 ///
 /// [`crate::DenoisingNetwork`] makes one for each forward pass. To use blocks on their own, make one inside
 /// [`ddpm_ops::fused`] or [`ddpm_ops::recorded`].
@@ -49,13 +50,14 @@ struct Dropout<'a> {
 impl<'a> Context<'a> {
     /// A context without dropout, as for inference.
     ///
-    /// `time` is the embedding of the timesteps, [batch, time_channels], after its last activation: every residual block
-    /// begins with that activation, so it is computed once.
+    /// `time` is the embedding of the timesteps, [batch, time_channels], after its last activation: every residual
+    /// block begins with that activation, so it is computed once.
     pub fn new(tape: &'a Tape, time: Value) -> Self {
         Self { tape, time, recompute: false, dropout: None }
     }
 
-    /// The context with dropout at `rate`, in [0, 1). Blocks draw their masks from `stream`, in the order in which they run.
+    /// The context with dropout at `rate`, in [0, 1). Blocks draw their masks from `stream`, in the order in which
+    /// they run.
     pub fn with_dropout(self, rate: f64, stream: &'a mut Stream) -> Self {
         Self { dropout: Some(Dropout { rate, stream: RefCell::new(stream) }), ..self }
     }
@@ -76,8 +78,8 @@ impl<'a> Context<'a> {
         &self.time
     }
 
-    /// Dropout: sets each element to zero with the dropout rate and multiplies the others by 1 / (1 − rate); the identity
-    /// outside training.
+    /// Dropout: sets each element to zero with the dropout rate and multiplies the others by 1 / (1 − rate); the
+    /// identity outside training.
     ///
     /// # Errors
     /// When a tensor operation fails.
@@ -89,8 +91,8 @@ impl<'a> Context<'a> {
         self.tape.dropout(&x, *rate, &mut StreamSource(&mut stream.borrow_mut()))
     }
 
-    /// Runs `block` on `inputs`. With recomputation, only the inputs are saved, and the backward pass runs `block` again,
-    /// with the same dropout masks.
+    /// Runs `block` on `inputs`. With recomputation, only the inputs are saved, and the backward pass runs `block`
+    /// again, with the same dropout masks.
     ///
     /// `block` has to use the context that it is given, and must be a function of it, its inputs and constants.
     ///

@@ -14,8 +14,8 @@ use crate::parameters::{InitialWeights, ParameterSpec, build_from_tensors, list_
 
 /// A network that predicts the noise in an image, or what else it was trained to predict, of architecture `A`.
 ///
-/// It takes and returns ordinary candle tensors, on any device; `loss.backward()` differentiates through it. A forward pass
-/// is recorded on a [`ddpm_ops::Tape`] and is one operation to candle.
+/// It takes and returns ordinary candle tensors, on any device; `loss.backward()` differentiates through it. A
+/// forward pass is recorded on a [`ddpm_ops::Tape`] and is one operation to candle.
 ///
 /// The network holds the tensors that it was built from: if they are variables, it follows their changes.
 #[derive(Debug)]
@@ -33,7 +33,8 @@ impl<A: Architecture> DenoisingNetwork<A> {
     /// Every backend of candle serves: a [`candle_nn::VarMap`], safetensors files, a map of tensors, a renamed one.
     ///
     /// # Errors
-    /// When the configuration is invalid, or when `vb` cannot provide a parameter; candle's backends report the first one.
+    /// When the configuration is invalid, or when `vb` cannot provide a parameter; candle's backends report the first
+    /// one.
     pub fn new(config: &A::Config, vb: VarBuilder<'_>) -> Result<Self, UnetError> {
         A::validate(config)?;
         Ok(Self {
@@ -47,8 +48,8 @@ impl<A: Architecture> DenoisingNetwork<A> {
     /// The network of a configuration with exactly these tensors, by name.
     ///
     /// # Errors
-    /// When the configuration is invalid, or [`UnetError::Weights`], which lists every tensor that is missing, unknown or
-    /// has another shape.
+    /// When the configuration is invalid, or [`UnetError::Weights`], which lists every tensor that is missing,
+    /// unknown or has another shape.
     pub fn from_tensors(config: &A::Config, tensors: &BTreeMap<String, Tensor>) -> Result<Self, UnetError> {
         build_from_tensors(tensors, |vb| Self::new(config, vb))
     }
@@ -67,8 +68,9 @@ impl<A: Architecture> DenoisingNetwork<A> {
         Self { compute: ComputeOptions { packed_weights, ..self.compute }, ..self }
     }
 
-    /// The network with the activations of its residual blocks recomputed in the backward pass rather than saved (gradient
-    /// checkpointing). Training takes less memory and more time; gradients are the same up to the order of sums.
+    /// The network with the activations of its residual blocks recomputed in the backward pass rather than saved
+    /// (gradient checkpointing). Training takes less memory and more time; gradients are the same up to the order of
+    /// sums.
     pub fn with_recompute(self, recompute: bool) -> Self {
         Self { recompute, ..self }
     }

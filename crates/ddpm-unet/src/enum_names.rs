@@ -1,7 +1,7 @@
 //! The names of an enum's variants in text: `ALL`, `Display` and `FromStr` from one list.
 
-/// Implements `ALL`, `Display` and `FromStr` for an enum whose variants have no fields. The names are those that serde uses;
-/// a name after `|` is accepted by `FromStr` as well.
+/// Implements `ALL`, `Display` and `FromStr` for an enum whose variants have no fields. The names are those that
+/// serde uses; a name after `|` is accepted by `FromStr` as well.
 macro_rules! enum_names {
     ($type:ident, $what:literal, { $($variant:ident => $name:literal $(| $alias:literal)*),+ $(,)? }) => {
         impl $type {

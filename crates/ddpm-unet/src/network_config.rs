@@ -53,8 +53,8 @@ impl NetworkConfig {
         }
     }
 
-    /// Number of elements of the largest feature map of one image, at least 1. The memory of a forward pass is proportional
-    /// to it.
+    /// Number of elements of the largest feature map of one image, at least 1. The memory of a forward pass is
+    /// proportional to it.
     pub fn largest_map(&self) -> usize {
         let ImageSize { height, width } = self.image_size();
         let channels = match self {

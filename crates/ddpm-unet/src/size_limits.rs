@@ -1,7 +1,7 @@
 //! Upper limits of a network's size.
 //!
-//! Fields that are each within their range can still multiply to a tensor that no machine can hold, and an allocation that
-//! fails ends the process. A configuration is therefore checked before anything is allocated.
+//! Fields that are each within their range can still multiply to a tensor that no machine can hold, and an allocation
+//! that fails ends the process. A configuration is therefore checked before anything is allocated.
 
 use crate::error::UnetError;
 

@@ -1,4 +1,4 @@
-//! Weights that are packed once: the same bits as where they are packed in every pass.
+//! Weights that are packed once give the same bits as weights that are packed in every forward pass.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -10,7 +10,7 @@ use ddpm_testkit::device;
 use ddpm_unet::{Network, NetworkConfig, Precision};
 
 #[test]
-fn they_give_the_same_bits_in_every_pass() {
+fn packed_weights_give_the_same_bits_in_every_pass() {
     let noise_net = r#"{ "kind": "noise-net", "channels": 3, "image_size": 8, "base_channels": 8,
         "channel_multipliers": [1, 2], "attention_resolutions": [4], "norm_groups": 4, "dropout": 0 }"#;
     let unet2d = r#"{ "kind": "unet2d", "sample_size": 8, "block_out_channels": [8, 8], "norm_num_groups": 4,
@@ -25,7 +25,7 @@ fn they_give_the_same_bits_in_every_pass() {
         let weights = vars.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect();
         for precision in [Precision::F32, Precision::Bf16] {
             let plain = Network::from_tensors(&config, &weights).unwrap().with_precision(precision);
-            let fixed =
+            let packed =
                 Network::from_tensors(&config, &weights).unwrap().with_packed_weights().with_precision(precision);
             let predict = |network: &Network, images: usize| -> Vec<f32> {
                 let x = Stream::new(1, Purpose::Synthetic, images as u64).normal((images, 3, 8, 8), &device()).unwrap();
@@ -40,19 +40,20 @@ fn they_give_the_same_bits_in_every_pass() {
                     .to_vec1()
                     .unwrap()
             };
-            // Batches of one and of three, for which other kernels may be the fastest: each wants its own form.
+            // Different kernels may be selected for one image and for three, each with a packed form of its own.
             for images in [3, 1, 3, 1] {
-                assert!(predict(&plain, images) == predict(&fixed, images), "{precision:?}, {images} images");
+                assert!(predict(&plain, images) == predict(&packed, images), "{precision:?}, {images} images");
             }
-            // What was packed is used: a weight that is set in place does not show. One that a kernel reads as it is would.
-            let before = predict(&fixed, 3);
-            let packed = |var: &Var| matches!(*var.dims(), [8, 8, 3, 3]);
-            let (name, var) = vars.iter().find(|(_, var)| packed(var)).unwrap();
-            let own = var.as_tensor().copy().unwrap();
-            var.set(&(&own * 2.0).unwrap()).unwrap();
+            // The packed form is used: a variable that is set in place has no effect. The variable is one that every
+            // kernel packs; a weight that a kernel reads unpacked would have an effect.
+            let before = predict(&packed, 3);
+            let is_packed = |var: &Var| matches!(*var.dims(), [8, 8, 3, 3]);
+            let (name, var) = vars.iter().find(|(_, var)| is_packed(var)).unwrap();
+            let original = var.as_tensor().copy().unwrap();
+            var.set(&(&original * 2.0).unwrap()).unwrap();
             assert!(predict(&plain, 3) != before, "{name} has no effect");
-            assert!(predict(&fixed, 3) == before, "{name} was packed again, {precision:?}");
-            var.set(&own).unwrap();
+            assert!(predict(&packed, 3) == before, "{name} was packed again, {precision:?}");
+            var.set(&original).unwrap();
         }
     }
 }

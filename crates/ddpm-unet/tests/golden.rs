@@ -1,4 +1,5 @@
-//! The network against PyTorch on the same weights, and its sizes against those of the article's code.
+//! Outputs and gradients of `NoiseNet` equal PyTorch's on the same weights, and parameter counts those of the
+//! article's code.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 use std::collections::BTreeMap;
@@ -9,8 +10,8 @@ use ddpm_rng::{Purpose, Stream};
 use ddpm_testkit::{Golden, assert_close, assert_gradients, golden_names};
 use ddpm_unet::{ImageSize, NoiseNet, NoiseNetConfig};
 
-/// The golden values are computed in f64; what is left is the rounding of our f32 arithmetic. A wrong epsilon, a swapped
-/// sine and cosine or a missing bias shows at 1e-3 and above.
+/// The golden values are computed in f64, so the difference is the rounding of f32 arithmetic. A wrong epsilon, a
+/// swapped sine and cosine or a missing bias causes a difference of at least 1e-3.
 const TOLERANCE: f64 = 1e-4;
 
 fn network(golden: &Golden) -> (NoiseNet, BTreeMap<String, Var>) {
@@ -58,9 +59,9 @@ fn every_gradient_equals_pytorch() {
     }
 }
 
-/// The way that training takes: the record's own backward pass, and the sum over two batches.
+/// Training uses the backward pass of the record rather than candle's, and sums gradients over batches.
 #[test]
-fn every_gradient_that_training_takes_equals_pytorch() {
+fn every_gradient_in_training_equals_pytorch() {
     for name in golden_names("noise_net") {
         let golden = Golden::load(&name);
         let (network, vars) = network(&golden);
@@ -87,7 +88,7 @@ fn every_gradient_that_training_takes_equals_pytorch() {
     }
 }
 
-/// `scale` times a gradient as a tensor: the first moment of Adam, where its decay is 0.
+/// `scale` times a gradient as a tensor: the first moment of Adam if its decay rate is 0.
 fn values(gradient: &Gradient, parameter: &Var, scale: f64) -> Tensor {
     let zeros = || Var::from_tensor(&parameter.zeros_like().unwrap()).unwrap();
     let (parameter, moment1, moment2) = (zeros(), zeros(), zeros());
@@ -108,9 +109,9 @@ fn values(gradient: &Gradient, parameter: &Var, scale: f64) -> Tensor {
 }
 
 #[test]
-fn sizes_are_those_of_the_articles_code() {
+fn parameter_counts_are_those_of_the_articles_code() {
     let article = NoiseNetConfig::article();
-    let sized = |channels, side, base_channels, multipliers: &[usize]| NoiseNetConfig {
+    let config = |channels, side, base_channels, multipliers: &[usize]| NoiseNetConfig {
         channels,
         image_size: ImageSize::square(side),
         base_channels,
@@ -118,9 +119,9 @@ fn sizes_are_those_of_the_articles_code() {
         ..NoiseNetConfig::article()
     };
     assert_eq!(NoiseNet::parameter_count(&article).unwrap(), 132_864_579);
-    assert_eq!(NoiseNet::parameter_count(&sized(3, 32, 64, &[1, 2, 4, 8])).unwrap(), 34_295_811);
-    assert_eq!(NoiseNet::parameter_count(&sized(1, 32, 32, &[1, 2, 4])).unwrap(), 2_380_161);
-    assert_eq!(NoiseNet::parameter_count(&sized(1, 8, 32, &[1, 2])).unwrap(), 698_209);
+    assert_eq!(NoiseNet::parameter_count(&config(3, 32, 64, &[1, 2, 4, 8])).unwrap(), 34_295_811);
+    assert_eq!(NoiseNet::parameter_count(&config(1, 32, 32, &[1, 2, 4])).unwrap(), 2_380_161);
+    assert_eq!(NoiseNet::parameter_count(&config(1, 8, 32, &[1, 2])).unwrap(), 698_209);
 }
 
 #[test]
@@ -155,7 +156,7 @@ fn names_are_the_articles_module_paths() {
 }
 
 #[test]
-fn f64_runs_with_channels_last_and_agrees_more_closely() {
+fn f64_agrees_more_closely() {
     let golden = Golden::load(&golden_names("noise_net")[0]);
     let config: NoiseNetConfig = serde_json::from_str(&golden.config).unwrap();
     let weights = golden.with_prefix("param.").into_iter().map(|(n, t)| (n, t.to_dtype(DType::F64).unwrap())).collect();
@@ -163,6 +164,6 @@ fn f64_runs_with_channels_last_and_agrees_more_closely() {
     let eps_hat = network
         .forward(&golden.get("x").to_dtype(DType::F64).unwrap(), &golden.get("t").to_dtype(DType::F64).unwrap(), None)
         .unwrap();
-    // The golden file is stored in f32: 6e-8 of each value.
+    // The golden file stores f32, with a relative rounding error of 6e-8.
     assert_close("eps_hat in f64", &eps_hat, golden.get("eps_hat"), 2e-7);
 }

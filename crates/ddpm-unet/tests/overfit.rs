@@ -1,4 +1,4 @@
-//! A network learns one batch by heart.
+//! A network overfits one batch.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -9,10 +9,10 @@ use ddpm_ops::{AdamStep, AdamUpdate, adam_step};
 use ddpm_rng::{Purpose, Stream};
 use ddpm_unet::{ImageSize, NoiseNet, NoiseNetConfig};
 
-/// Noise that has nothing to do with the images can only be learnt by heart. A gradient that misses a block or has the
-/// wrong sign anywhere leaves the loss at the variance of the noise, 1.
+/// The target is noise that is independent of the input, so the network can only memorize it. A gradient that misses
+/// a block or has a wrong sign leaves the loss at the variance of the noise, 1.
 #[test]
-fn one_batch_is_learnt_by_heart() {
+fn a_network_overfits_one_batch() {
     let config = NoiseNetConfig {
         channels: 1,
         image_size: ImageSize::square(8),
@@ -41,8 +41,8 @@ fn one_batch_is_learnt_by_heart() {
         let output = eps_hat.output();
         let difference = (output - &eps).unwrap();
         losses.push(difference.sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap());
-        let by_eps_hat = (difference * (2.0 / eps.elem_count() as f64)).unwrap();
-        let mut gradients = eps_hat.backward(&by_eps_hat).unwrap();
+        let output_gradient = (difference * (2.0 / eps.elem_count() as f64)).unwrap();
+        let mut gradients = eps_hat.backward(&output_gradient).unwrap();
         let gradients: Vec<_> = vars.values().map(|var| gradients.take(var.as_tensor()).unwrap()).collect();
         let updates: Vec<AdamUpdate<'_>> = vars
             .iter()
@@ -69,6 +69,6 @@ fn one_batch_is_learnt_by_heart() {
     }
     let (first, last) = (losses[0], losses[losses.len() - 1]);
     assert!((0.7..2.0).contains(&first), "{first}");
-    // A hundredth of the noise's variance is far below what anything but the batch itself explains.
+    // A hundredth of the variance of the noise is far below any loss without memorization.
     assert!(last < 0.01, "{last}");
 }

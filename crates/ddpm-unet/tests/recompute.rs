@@ -1,4 +1,4 @@
-//! Blocks that are computed again for their gradient: the same output, the same gradients, the same dropout.
+//! Recomputing activations in the backward pass gives the same output, gradients and dropout as saving them.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ fn bits(tensor: &Tensor) -> Vec<f32> {
     tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// The output, every parameter's gradient, and what the stream of dropout draws next.
+/// The output, the gradient of every parameter, and the next draw of the dropout stream.
 fn run(
     config: &NetworkConfig,
     precision: Precision,
@@ -33,7 +33,6 @@ fn run(
     let out = bits(&pass.output());
     let mut gradients = pass.backward(&x).unwrap();
     let gradient = |(name, var): (&String, &Var)| {
-        // As a tensor of candle's, whatever it is kept as.
         let gradient =
             gradients.take(var.as_tensor()).map(|gradient| bits(&gradient.to_tensor(var.as_tensor()).unwrap()));
         (name.clone(), gradient)
@@ -43,7 +42,7 @@ fn run(
 }
 
 #[test]
-fn it_comes_to_the_same() {
+fn recomputation_does_not_change_the_result() {
     let noise_net = r#"{ "kind": "noise-net", "channels": 3, "image_size": 8, "base_channels": 8,
         "channel_multipliers": [1, 2], "attention_resolutions": [4], "norm_groups": 4, "dropout": 0.3 }"#;
     let unet2d = r#"{ "kind": "unet2d", "sample_size": 8, "block_out_channels": [8, 8], "norm_num_groups": 4,
@@ -52,17 +51,17 @@ fn it_comes_to_the_same() {
     for config in [noise_net, unet2d] {
         let config: NetworkConfig = serde_json::from_str(config).unwrap();
         for precision in [Precision::F32, Precision::Bf16] {
-            let (kept, again) = (run(&config, precision, false), run(&config, precision, true));
-            assert_eq!(kept.0, again.0);
-            assert_eq!(kept.2, again.2, "dropout goes on from another place");
-            // A value that two blocks use has the sums of its gradient in another order: that is all that differs.
+            let (saved, recomputed) = (run(&config, precision, false), run(&config, precision, true));
+            assert_eq!(saved.0, recomputed.0);
+            assert_eq!(saved.2, recomputed.2, "the dropout stream ends at another position");
+            // The gradient of a value that two blocks use is summed in another order, which changes its rounding.
             let all = |gradients: &BTreeMap<String, Option<Vec<f32>>>| -> Vec<f64> {
                 gradients.values().flatten().flatten().map(|value| f64::from(*value)).collect()
             };
-            let (kept, again) = (all(&kept.1), all(&again.1));
-            assert_eq!(kept.len(), config.parameter_count().unwrap());
+            let (saved, recomputed) = (all(&saved.1), all(&recomputed.1));
+            assert_eq!(saved.len(), config.parameter_count().unwrap());
             let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-            let error = norm(&mut kept.iter().zip(&again).map(|(a, b)| a - b)) / norm(&mut kept.iter().copied());
+            let error = norm(&mut saved.iter().zip(&recomputed).map(|(a, b)| a - b)) / norm(&mut saved.iter().copied());
             let bound = if precision == Precision::F32 { 1e-5 } else { 1e-2 };
             assert!(error < bound, "{precision:?}: {error:e}");
         }

@@ -1,4 +1,4 @@
-//! Configurations and weights that no network can have, and images of unusual shapes.
+//! Invalid configurations, weights and inputs are errors that name what is wrong.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 use std::collections::BTreeMap;
@@ -134,7 +134,7 @@ fn dropout_acts_in_training_only_and_follows_its_stream() {
 }
 
 #[test]
-fn a_change_of_a_variable_shows_in_the_next_forward_pass() {
+fn a_network_follows_its_variables() {
     let config = small();
     let vars: BTreeMap<String, Var> = NoiseNet::initial_weights(&config, 1)
         .unwrap()
@@ -154,7 +154,7 @@ fn a_change_of_a_variable_shows_in_the_next_forward_pass() {
 }
 
 #[test]
-fn configurations_survive_serialisation() {
+fn configurations_survive_serialization() {
     let config = NetworkConfig::NoiseNet(small());
     let text = serde_json::to_string(&config).unwrap();
     assert!(text.contains(r#""kind":"noise-net""#) && text.contains(r#""image_size":[4,6]"#), "{text}");

@@ -1,8 +1,9 @@
 //! Layers with parameters over [`ddpm_ops::Tape`] and [`ddpm_ops::Value`].
 //!
-//! A layer is constructed from a [`candle_nn::VarBuilder`], as the layers of candle-nn are, and initialized as PyTorch
-//! initializes the layer of the same name. It differs from candle-nn's in the tensors it computes with: `forward` records a
-//! fused operation of `ddpm-ops` on a tape, so that a whole network is differentiated as one operation.
+//! A layer is constructed from a [`candle_nn::VarBuilder`], as the layers of candle-nn are, and initialized as
+//! PyTorch initializes the layer of the same name. It differs from candle-nn's in the tensors it computes with:
+//! `forward` records a fused operation of `ddpm-ops` on a tape, so that a whole network is differentiated as one
+//! operation.
 
 mod conv2d;
 mod embedding;

@@ -19,8 +19,8 @@ pub struct TimeEmbedding {
 }
 
 impl TimeEmbedding {
-    /// An embedding of `channels` elements. The two linear layers are read from `vb1` and `vb2`, because implementations
-    /// name them differently.
+    /// An embedding of `channels` elements. The two linear layers are read from `vb1` and `vb2`, because
+    /// implementations name them differently.
     ///
     /// # Errors
     /// When a `VarBuilder` cannot provide the parameters.

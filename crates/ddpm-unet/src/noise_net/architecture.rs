@@ -17,8 +17,8 @@ use crate::error::UnetError;
 use crate::layers::{Conv2d, SinusoidalEmbedding, TimeEmbedding};
 use crate::skip_stack::SkipStack;
 
-/// The network of the article *Introduction to Generative AI: Vision Series (3/3) – DDPM*: a UNet of residual blocks that
-/// normalize after each convolution.
+/// The network of the article *Introduction to Generative AI: Vision Series (3/3) – DDPM*: a UNet of residual blocks
+/// that normalize after each convolution.
 ///
 /// # Examples
 /// ```

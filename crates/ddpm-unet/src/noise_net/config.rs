@@ -32,11 +32,11 @@ pub struct NoiseNetConfig {
     /// Channels of the highest level and width of the sinusoidal time embedding: even, at least 4, and a multiple of
     /// `norm_groups`.
     pub base_channels: usize,
-    /// One factor for each level, from the highest resolution: the down block of a level has `base_channels` times its factor
-    /// as output channels.
+    /// One factor for each level, from the highest resolution: the down block of a level has `base_channels` times
+    /// its factor as output channels.
     pub channel_multipliers: Vec<usize>,
-    /// Resolutions with attention: a level has attention if the longer side of its feature map is in this list. The middle
-    /// block always has attention.
+    /// Resolutions with attention: a level has attention if the longer side of its feature map is in this list. The
+    /// middle block always has attention.
     pub attention_resolutions: Vec<usize>,
     /// Number of heads of each attention. Default: the article's 4.
     #[serde(default = "article_heads")]
@@ -50,7 +50,8 @@ pub struct NoiseNetConfig {
     /// Groups of each normalization in a convolution block. Default: the article's 4.
     #[serde(default = "article_norm_groups")]
     pub norm_groups: usize,
-    /// Dropout rate in training, between the two convolutions of a residual block, in [0, 1). Default: 0, as in the article.
+    /// Dropout rate in training, between the two convolutions of a residual block, in [0, 1). Default: 0, as in the
+    /// article.
     #[serde(default)]
     pub dropout: f64,
 }
@@ -71,7 +72,8 @@ fn default_attention_residual() -> bool {
     true
 }
 
-/// Added to the variance in each normalization: PyTorch's default, which the article uses. DIFFERENCE: Ho et al. 2020 use 1e-6.
+/// Added to the variance in each normalization: PyTorch's default, which the article uses. DIFFERENCE: Ho et al. 2020
+/// use 1e-6.
 pub(crate) const NORM_EPS: f64 = 1e-5;
 
 impl NoiseNetConfig {
@@ -110,7 +112,7 @@ impl NoiseNetConfig {
         within("norm_groups", self.norm_groups, 1)?;
         let groups = self.norm_groups;
         if !self.base_channels.is_multiple_of(2) || !self.base_channels.is_multiple_of(groups) {
-            let expected = format!("an even number that divides by norm_groups = {groups}");
+            let expected = format!("an even multiple of norm_groups = {groups}");
             return Err(UnetError::config("base_channels", expected, self.base_channels));
         }
         let multipliers = &self.channel_multipliers;
@@ -118,11 +120,11 @@ impl NoiseNetConfig {
             return Err(UnetError::config("channel_multipliers", format!("1 to {MAX_LEVELS} factors"), multipliers));
         }
         if multipliers.iter().any(|m| *m == 0 || m.saturating_mul(self.base_channels) > MAX_CHANNELS) {
-            let expected = format!("factors from 1, at most {MAX_CHANNELS} channels a level");
+            let expected = format!("factors from 1, at most {MAX_CHANNELS} channels per level");
             return Err(UnetError::config("channel_multipliers", expected, multipliers));
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return Err(UnetError::config("dropout", "a share in [0, 1)", self.dropout));
+            return Err(UnetError::config("dropout", "a rate in [0, 1)", self.dropout));
         }
         let ImageSize { height, width } = self.image_size;
         self.check_divides(height, width)
@@ -152,7 +154,7 @@ impl NoiseNetConfig {
         let factor = 1 << (self.channel_multipliers.len() - 1);
         if height == 0 || width == 0 || !height.is_multiple_of(factor) || !width.is_multiple_of(factor) {
             let levels = self.channel_multipliers.len();
-            let expected = format!("a height and a width that divide by {factor} (for {levels} levels)");
+            let expected = format!("a height and a width that are multiples of {factor}, for {levels} levels");
             return Err(UnetError::Config { field: "image_size", expected, found: format!("{height}×{width}") });
         }
         Ok(())

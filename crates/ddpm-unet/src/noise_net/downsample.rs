@@ -6,7 +6,8 @@ use ddpm_ops::{FusedConv2d, Rearrange, Tape, Value};
 
 use crate::layers::Conv2d;
 
-/// Halves height and width: pixel unshuffle (every 2 × 2 block of pixels becomes four channels) and a 1 × 1 convolution.
+/// Halves height and width: pixel unshuffle (every 2 × 2 block of pixels becomes four channels) and a 1 × 1
+/// convolution.
 #[derive(Debug, Clone)]
 pub struct UnshuffleDownsample {
     conv: Conv2d,

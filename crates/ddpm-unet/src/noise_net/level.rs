@@ -76,8 +76,8 @@ impl NoiseNetConfig {
             channels,
             heads: self.attention_heads,
             head_channels: self.attention_head_channels,
-            // DIFFERENCE: the article has no residual connection around attention, Ho et al. 2020 have one. Without it, a
-            // level with attention passes on only what attention lets through.
+            // DIFFERENCE: the article has no residual connection around attention, Ho et al. 2020 have one. Without
+            // it, a level with attention passes on only what attention lets through.
             residual: self.attention_residual,
         }
     }

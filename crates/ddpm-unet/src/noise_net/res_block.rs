@@ -21,10 +21,12 @@ pub struct PostNormResBlockConfig {
     pub norm_groups: usize,
 }
 
-/// conv2(conv1(x + time_fc(time))) + conv_res(x), where conv1 and conv2 are [`ConvBlock`]s: the article's `ResnetBlock`.
+/// conv2(conv1(x + time_fc(time))) + conv_res(x), where conv1 and conv2 are [`ConvBlock`]s: the article's
+/// `ResnetBlock`.
 ///
-/// Unlike [`crate::unet2d::PreNormResBlock`], it normalizes after each convolution rather than before. `conv_res` is a 1 × 1
-/// convolution, or the identity if the number of channels stays the same. In training, dropout acts between conv1 and conv2.
+/// Unlike [`crate::unet2d::PreNormResBlock`], it normalizes after each convolution rather than before. `conv_res` is
+/// a 1 × 1 convolution, or the identity if the number of channels stays the same. In training, dropout acts between
+/// conv1 and conv2.
 #[derive(Debug, Clone)]
 pub struct PostNormResBlock {
     time_fc: Linear,

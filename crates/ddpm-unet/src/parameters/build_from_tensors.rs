@@ -16,7 +16,8 @@ use crate::error::UnetError;
 /// additional tensors go unnoticed.
 ///
 /// # Errors
-/// [`UnetError::Weights`] with every tensor that is missing, unknown or has another shape; the error of `build` otherwise.
+/// [`UnetError::Weights`] with every tensor that is missing, unknown or has another shape; the error of `build`
+/// otherwise.
 pub fn build_from_tensors<T, E>(
     tensors: &BTreeMap<String, Tensor>,
     build: impl FnOnce(VarBuilder<'_>) -> Result<T, E>,

@@ -11,8 +11,8 @@ use super::parameter_spec::ParameterSpec;
 
 /// Lists every parameter that `build` asks its `VarBuilder` for, by name.
 ///
-/// No parameter is allocated: `build` receives zeros that share the storage of a single element, so listing the parameters
-/// of a large network takes milliseconds. What `build` returns is dropped.
+/// No parameter is allocated: `build` receives zeros that share the storage of a single element, so listing the
+/// parameters of a large network takes milliseconds. What `build` returns is dropped.
 ///
 /// # Errors
 /// The error of `build`, and an error when it asks for one name with two shapes.

@@ -1,11 +1,12 @@
 //! The named parameters of a network: their list, their initial values, and the check of given tensors.
 //!
-//! Layers ask a [`candle_nn::VarBuilder`] for their parameters, so every backend of candle serves them. This module adds
-//! three backends of its own, each behind one function or type:
+//! Layers ask a [`candle_nn::VarBuilder`] for their parameters, so every backend of candle serves them. This module
+//! adds three backends of its own, each behind one function or type:
 //!
 //! - [`list_parameters`] lists names and shapes without allocating the parameters;
 //! - [`InitialWeights`] draws reproducible initial values from named random streams;
-//! - [`build_from_tensors`] takes a map of tensors and reports every missing, unknown or mis-shaped tensor in one error.
+//! - [`build_from_tensors`] takes a map of tensors and reports every missing, unknown or mis-shaped tensor in one
+//!   error.
 
 mod build_from_tensors;
 mod initial_weights;

@@ -18,7 +18,8 @@ use crate::error::UnetError;
 use crate::layers::{Conv2d, Embedding, GroupNorm, SinusoidalEmbedding, TimeEmbedding};
 use crate::skip_stack::SkipStack;
 
-/// The network of Ho et al. 2020, appendix B, with every option of diffusers' `UNet2DModel` that [`UNet2dConfig`] names.
+/// The network of Ho et al. 2020, appendix B, with every option of diffusers' `UNet2DModel` that [`UNet2dConfig`]
+/// names.
 ///
 /// # Examples
 /// ```

@@ -4,7 +4,7 @@ use candle_core::{Result, bail};
 use candle_nn::VarBuilder;
 use ddpm_ops::{FusedConv2d, Tape, Value};
 
-use super::res_block::divide;
+use super::output_scale::divide;
 use crate::layers::{Conv2d, GroupNorm};
 
 /// The shape and the options of a [`SelfAttention`].
@@ -12,8 +12,8 @@ use crate::layers::{Conv2d, GroupNorm};
 pub struct SelfAttentionConfig {
     /// Channels of the feature map.
     pub channels: usize,
-    /// Channels of each head; None for a single head. The number of heads is `channels` / `head_channels`, rounded down, at
-    /// least 1.
+    /// Channels of each head; None for a single head. The number of heads is `channels` / `head_channels`, rounded
+    /// down, at least 1.
     pub head_channels: Option<usize>,
     /// Groups of the normalization, a divisor of `channels`; None for no normalization.
     pub norm_groups: Option<usize>,
@@ -30,8 +30,8 @@ impl SelfAttentionConfig {
     }
 }
 
-/// x + out(attention(q(h), k(h), v(h))) with h = norm(x), over the positions of a feature map: the attention of Ho et al.
-/// 2020, appendix B, and diffusers' `Attention`.
+/// x + out(attention(q(h), k(h), v(h))) with h = norm(x), over the positions of a feature map: the attention of Ho et
+/// al. 2020, appendix B, and diffusers' `Attention`.
 ///
 /// Unlike [`crate::noise_net::QkvAttention`], the projections are three linear layers with biases.
 #[derive(Debug, Clone)]

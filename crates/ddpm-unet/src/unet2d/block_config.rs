@@ -7,6 +7,7 @@ use super::config::UNet2dConfig;
 use super::config_enums::{DownBlockType, MidBlockType, ResampleType, TimeScaleShift, UpBlockType};
 use super::down_block::DownBlock2dConfig;
 use super::downsample::Downsample2dConfig;
+use super::level::UpLevel;
 use super::mid_block::MidBlock2dConfig;
 use super::res_block::PreNormResBlockConfig;
 use super::up_block::UpBlock2dConfig;
@@ -62,7 +63,7 @@ impl UNet2dConfig {
 
     /// The up blocks, from the lowest level.
     pub(super) fn up_blocks(&self) -> Vec<UpBlock2dConfig> {
-        let block = |(level, kind): (super::level::UpLevel, &UpBlockType)| {
+        let block = |(level, kind): (UpLevel, &UpBlockType)| {
             let channels = level.channels;
             let by_res_block = match kind {
                 UpBlockType::ResnetUpsampleBlock2D => true,

@@ -8,8 +8,8 @@ use super::config_enums::{
 use crate::activation::Activation;
 use crate::image_size::ImageSize;
 
-/// The shape and the options of a [`UNet2d`](super::UNet2d), with the names and defaults of diffusers' `UNet2DModel`, as plain
-/// data that [`UNet2dConfig::validate`] checks.
+/// The shape and the options of a [`UNet2d`](super::UNet2d), with the names and defaults of diffusers' `UNet2DModel`,
+/// as plain data that [`UNet2dConfig::validate`] checks.
 ///
 /// # Examples
 /// ```
@@ -27,7 +27,8 @@ pub struct UNet2dConfig {
     /// Channels of an image. Default: 3.
     #[serde(default = "default_image_channels")]
     pub in_channels: usize,
-    /// Channels of the prediction: those of an image, or twice as many if the network also predicts a variance. Default: 3.
+    /// Channels of the prediction: those of an image, or twice as many if the network also predicts a variance.
+    /// Default: 3.
     #[serde(default = "default_image_channels")]
     pub out_channels: usize,
     /// Whether images come in [0, 1] and are mapped to [−1, 1] first. Default: false.
@@ -39,8 +40,8 @@ pub struct UNet2dConfig {
     /// Width of the time embedding. Default: four times the channels of the highest level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_embedding_dim: Option<usize>,
-    /// Shift in the frequencies of the sinusoidal embedding, whose lowest is 10000^(−(half − 1) / (half − `freq_shift`)) with
-    /// half = `block_out_channels[0]` / 2. Ho et al. 2020 use 1. Default: 0.
+    /// Shift in the frequencies of the sinusoidal embedding, whose lowest is 10000^(−(half − 1) / (half −
+    /// `freq_shift`)) with half = `block_out_channels[0]` / 2. Ho et al. 2020 use 1. Default: 0.
     #[serde(default)]
     pub freq_shift: usize,
     /// Whether cosines precede sines. Ho et al. 2020 use false. Default: true.
@@ -49,7 +50,8 @@ pub struct UNet2dConfig {
     /// Kind of each down block, from the highest level.
     #[serde(default = "default_down_block_types")]
     pub down_block_types: Vec<DownBlockType>,
-    /// Kind of the middle block. A configuration of diffusers may have null for no block, which is written `"none"` here.
+    /// Kind of the middle block. A configuration of diffusers may have null for no block, which is written `"none"`
+    /// here.
     #[serde(default, deserialize_with = "none_for_null")]
     pub mid_block_type: MidBlockType,
     /// Kind of each up block, from the lowest level.
@@ -64,8 +66,8 @@ pub struct UNet2dConfig {
     /// The outputs of the middle block's layers are divided by this number. Default: 1.
     #[serde(default = "default_mid_block_scale_factor")]
     pub mid_block_scale_factor: f64,
-    /// Zero padding of the convolutions at stride 2: 1 for all sides, 0 for only below and to the right, as in Ho et al. 2020.
-    /// Default: 1.
+    /// Zero padding of the convolutions at stride 2: 1 for all sides, 0 for only below and to the right, as in Ho et
+    /// al. 2020. Default: 1.
     #[serde(default = "default_downsample_padding")]
     pub downsample_padding: usize,
     /// How an `AttnDownBlock2D` halves height and width.
@@ -80,8 +82,8 @@ pub struct UNet2dConfig {
     /// The activation after each normalization of a residual block, and of the time embedding.
     #[serde(default)]
     pub act_fn: Activation,
-    /// Channels of each attention head; null for a single head. DIFFERENCE: the default is a single head; diffusers' is 8
-    /// channels per head.
+    /// Channels of each attention head; null for a single head. DIFFERENCE: the default is a single head; diffusers'
+    /// is 8 channels per head.
     #[serde(default)]
     pub attention_head_dim: Option<usize>,
     /// Groups of each normalization, a divisor of the channels of every level. Default: 32.

@@ -15,8 +15,8 @@ pub enum Downsample2dConfig {
     Conv {
         /// Channels of input and output.
         channels: usize,
-        /// Whether zeros are added on all sides (diffusers' `downsample_padding` 1) or only below and to the right (0, as in
-        /// Ho et al. 2020).
+        /// Whether zeros are added on all sides (diffusers' `downsample_padding` 1) or only below and to the right
+        /// (0, as in Ho et al. 2020).
         pad_all_sides: bool,
     },
     /// By a residual block that resamples.
@@ -29,8 +29,8 @@ pub struct Downsample2d(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    /// DIFFERENCE: the convolution is computed at stride 1, of which every second result is kept. The result is the same for
-    /// four times the multiplications.
+    /// DIFFERENCE: the convolution is computed at stride 1, of which every second result is kept. The result is the
+    /// same for four times the multiplications.
     Conv {
         conv: Conv2d,
         keep: Resample,

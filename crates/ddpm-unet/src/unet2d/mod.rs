@@ -6,9 +6,9 @@
 //! | --- | --- | --- |
 //! | [`PreNormResBlock`] | `ResnetBlock2D` | residual block that normalizes before its convolutions |
 //! | [`SelfAttention`] | `Attention` | self-attention with separate projections |
-//! | [`DownBlock2d`] | `DownBlock2D`, `AttnDownBlock2D`, `ResnetDownsampleBlock2D` | one level of the contracting path |
+//! | [`DownBlock2d`] | `DownBlock2D`, `AttnDownBlock2D`, `ResnetDownsampleBlock2D` | a level of the contracting path |
 //! | [`MidBlock2d`] | `UNetMidBlock2D` | the lowest level |
-//! | [`UpBlock2d`] | `UpBlock2D`, `AttnUpBlock2D`, `ResnetUpsampleBlock2D` | one level of the expanding path |
+//! | [`UpBlock2d`] | `UpBlock2D`, `AttnUpBlock2D`, `ResnetUpsampleBlock2D` | a level of the expanding path |
 //! | [`Downsample2d`], [`Upsample2d`] | `Downsample2D`, `Upsample2D` | half or twice the height and width |
 //! | [`ClassEmbedding`] | `class_embedding` | the embedding of a class label |
 //!
@@ -24,6 +24,7 @@ mod down_block;
 mod downsample;
 mod level;
 mod mid_block;
+mod output_scale;
 mod res_block;
 mod up_block;
 mod upsample;

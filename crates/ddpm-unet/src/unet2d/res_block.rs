@@ -5,6 +5,7 @@ use candle_nn::VarBuilder;
 use ddpm_ops::{FusedConv2d, Rearrange, Resample, Tape, Value};
 
 use super::config_enums::TimeScaleShift;
+use super::output_scale::divide;
 use crate::activation::Activation;
 use crate::context::Context;
 use crate::layers::{Conv2d, GroupNorm, Linear};
@@ -52,8 +53,9 @@ impl PreNormResBlockConfig {
 /// conv2(act(norm2(conv1(act(norm1(x))) + time))) + shortcut(x): the residual block of Ho et al. 2020, appendix B, and
 /// diffusers' `ResnetBlock2D`.
 ///
-/// Unlike [`crate::noise_net::PostNormResBlock`], it normalizes before each convolution rather than after. `shortcut` is a
-/// 1 × 1 convolution, or the identity if the number of channels stays the same. In training, dropout acts before conv2.
+/// Unlike [`crate::noise_net::PostNormResBlock`], it normalizes before each convolution rather than after. `shortcut`
+/// is a 1 × 1 convolution, or the identity if the number of channels stays the same. In training, dropout acts before
+/// conv2.
 #[derive(Debug, Clone)]
 pub struct PreNormResBlock {
     norm1: GroupNorm,
@@ -94,8 +96,8 @@ impl PreNormResBlock {
         })
     }
 
-    /// The block on `x` [batch, channels_in, height, width]. The output has `channels_out` channels, and half or twice the
-    /// height and width if the block resamples.
+    /// The block on `x` [batch, channels_in, height, width]. The output has `channels_out` channels, and half or
+    /// twice the height and width if the block resamples.
     ///
     /// # Errors
     /// When the shape of `x` does not fit.
@@ -161,9 +163,4 @@ impl PreNormResBlock {
             activation => activation.forward(tape, &norm.forward(tape, x)?),
         }
     }
-}
-
-/// `x` / `divisor`, without an operation for a divisor of 1.
-pub(super) fn divide(tape: &Tape, x: Value, divisor: f64) -> Result<Value> {
-    if divisor == 1.0 { Ok(x) } else { tape.affine(&x, 1.0 / divisor, 0.0) }
 }

@@ -29,11 +29,11 @@ impl UNet2dConfig {
             return Err(UnetError::config("block_out_channels", expected, &self.block_out_channels));
         }
         if self.down_block_types.len() != levels {
-            let expected = format!("{levels} blocks, one for each of block_out_channels");
+            let expected = format!("{levels} blocks, one for each level of block_out_channels");
             return Err(UnetError::config("down_block_types", expected, &self.down_block_types));
         }
         if self.up_block_types.len() != levels {
-            let expected = format!("{levels} blocks, one for each of block_out_channels");
+            let expected = format!("{levels} blocks, one for each level of block_out_channels");
             return Err(UnetError::config("up_block_types", expected, &self.up_block_types));
         }
         self.block_out_channels.iter().try_for_each(|channels| check_count("block_out_channels", *channels))
@@ -60,7 +60,7 @@ impl UNet2dConfig {
             return Err(UnetError::config("downsample_padding", "0 or 1", self.downsample_padding));
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return Err(UnetError::config("dropout", "a share in [0, 1)", self.dropout));
+            return Err(UnetError::config("dropout", "a rate in [0, 1)", self.dropout));
         }
         for (field, value) in [("norm_eps", self.norm_eps), ("mid_block_scale_factor", self.mid_block_scale_factor)] {
             if !(value > 0.0 && value.is_finite()) {
@@ -112,7 +112,7 @@ impl UNet2dConfig {
         let levels = self.block_out_channels.len();
         let factor = 1 << (levels - 1);
         if height == 0 || width == 0 || !height.is_multiple_of(factor) || !width.is_multiple_of(factor) {
-            let expected = format!("a height and a width that divide by {factor} (for {levels} levels)");
+            let expected = format!("a height and a width that are multiples of {factor}, for {levels} levels");
             return Err(UnetError::Config { field: "sample_size", expected, found: format!("{height}×{width}") });
         }
         Ok(())

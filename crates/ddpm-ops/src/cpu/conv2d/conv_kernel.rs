@@ -27,8 +27,11 @@ pub(crate) trait ConvKernel: Debug + Send + Sync {
     /// least 1, for `images` images in all and `threads` threads.
     fn images_together(&self, geometry: &Geometry, images: usize, threads: usize) -> usize;
 
-    /// Whether one call divides its work among threads by itself, so that all threads are busy even with a single call.
-    /// Calls of a kernel that does not are made on several threads at once, each for its own images.
+    /// Whether a call divides its whole work among threads.
+    ///
+    /// Such a kernel gets all threads as soon as there are fewer calls than threads. Any other kernel gets them only if
+    /// there are fewer images than threads; otherwise its calls are made on several threads at once, each with its own
+    /// images.
     fn divides_its_work(&self) -> bool;
 
     /// Packs `weight` [channel_out, channel_in, ky, kx] into the layout that [`ConvKernel::forward`] reads.
@@ -38,7 +41,7 @@ pub(crate) trait ConvKernel: Debug + Send + Sync {
     /// output channels exchanged. `weight` and `geometry` are those of the convolution itself.
     fn pack_flipped(&self, geometry: &Geometry, weight: &[f32]) -> ConvWeights<'static>;
 
-    /// Convolves `images` images of `input` on up to `threads` threads and writes, or overwrites, `out`.
+    /// Convolves `images` images of `input` on up to `threads` threads and writes the result to `out`.
     ///
     /// `bias` has one value for each output channel. For the gradient with respect to the input, `geometry` is the
     /// transposed one and `weights` are the flipped ones.

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use crate::cpu::buffer::Buffer;
 use crate::cpu::conv2d::conv_kernel::{ConvKernel, ConvWeights, WeightGradientSums};
 use crate::cpu::conv2d::padded_planes::PaddedPlanes;
-use crate::cpu::gemm::{Into, Strides, gemm};
+use crate::cpu::gemm::{Strides, WriteMode, gemm};
 use crate::cpu::geometry::Geometry;
 use crate::cpu::planes::{Input, Output};
 use crate::cpu::reduce::sum_of;
@@ -145,7 +145,7 @@ fn forward(
         im2col(geometry, images, input, matrix);
         let (by_column, by_window) = (Strides::row_major(columns), Strides::row_major(window));
         let size = (channels, columns, window);
-        gemm(size, product, by_column, Into::Replace, weight, by_window, matrix, by_column, threads);
+        gemm(size, product, by_column, WriteMode::Replace, weight, by_window, matrix, by_column, threads);
         for (channel, product) in product.chunks_exact(columns.max(1)).enumerate() {
             let bias = bias.map_or(0.0, |bias| bias[channel]);
             for (image, product) in product.chunks_exact(plane).enumerate() {
@@ -186,7 +186,7 @@ impl WeightGradient {
             }
             let (by_window, by_column) = (Strides::row_major(window), Strides::row_major(columns));
             let (size, transposed) = ((channels, window, columns), Strides::transposed(columns));
-            gemm(size, &mut self.weight, by_window, Into::Add, by_channel, by_column, matrix, transposed, threads);
+            gemm(size, &mut self.weight, by_window, WriteMode::Add, by_channel, by_column, matrix, transposed, threads);
         });
     }
 

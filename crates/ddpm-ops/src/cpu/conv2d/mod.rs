@@ -25,3 +25,19 @@ static KERNELS: [&dyn ConvKernel; 4] = [&Amx, &Winograd, &Pointwise, &Im2col];
 pub(crate) fn select(geometry: &Geometry, images: usize) -> &'static dyn ConvKernel {
     *KERNELS.iter().find(|kernel| kernel.supports(geometry, images)).unwrap_or(&KERNELS[KERNELS.len() - 1])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_names_differ_and_the_last_kernel_supports_every_geometry() {
+        for (i, kernel) in KERNELS.iter().enumerate() {
+            assert!(KERNELS[..i].iter().all(|other| other.name() != kernel.name()), "{}", kernel.name());
+        }
+        for kernel in [1, 3, 5, 7] {
+            let geometry = Geometry { channels_in: 1, channels_out: 1, height: 1, width: 1, kernel };
+            assert!(KERNELS.last().is_some_and(|last| last.supports(&geometry, 1)));
+        }
+    }
+}

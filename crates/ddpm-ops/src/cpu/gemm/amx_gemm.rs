@@ -5,7 +5,7 @@
 
 use crate::cpu::amx::bf16_parts::{adjacent_pairs, interleave_rows};
 use crate::cpu::amx::{self, BLOCK, DEPTH, Factor, Initial, OutputBlock, StepOffsets, TILE, TileUnit};
-use crate::cpu::gemm::operands::{Into, Strides};
+use crate::cpu::gemm::operands::{Strides, WriteMode};
 use crate::cpu::scratch::with_bf16_pairs;
 use crate::cpu::transpose_16x16::transpose_16x16;
 use crate::cpu::vectorise::vectorise;
@@ -35,7 +35,7 @@ pub(crate) fn supports((m, n, k): (usize, usize, usize), out: Strides, a: Stride
 pub(crate) fn gemm(
     (m, n, k): (usize, usize, usize),
     (out, out_row): (&mut [f32], usize),
-    into: Into,
+    write_mode: WriteMode,
     (a, a_strides): (&[f32], Strides),
     (b, b_strides): (&[f32], Strides),
 ) {
@@ -73,7 +73,7 @@ pub(crate) fn gemm(
                 let at = row * BLOCK * out_row + column * BLOCK;
                 let (rows, columns) = (BLOCK.min(m - row * BLOCK), BLOCK.min(n - column * BLOCK));
                 if rows == BLOCK && columns == BLOCK {
-                    let initial = if matches!(into, Into::Add) { Initial::Output } else { Initial::Zero };
+                    let initial = if matches!(write_mode, WriteMode::Add) { Initial::Output } else { Initial::Zero };
                     let to = OutputBlock { values: &mut *out, first: at, tile_stride: TILE, row_stride: out_row };
                     tiles.multiply(a, BLOCK_PAIRS, b, &b_offsets, to, initial);
                     continue;
@@ -83,9 +83,9 @@ pub(crate) fn gemm(
                 tiles.multiply(a, BLOCK_PAIRS, b, &b_offsets, to, Initial::Zero);
                 for (i, edge) in edge.chunks_exact(BLOCK).take(rows).enumerate() {
                     let to = &mut out[at + i * out_row..][..columns];
-                    match into {
-                        Into::Replace => to.copy_from_slice(&edge[..columns]),
-                        Into::Add => to.iter_mut().zip(edge).for_each(|(to, value)| *to += value),
+                    match write_mode {
+                        WriteMode::Replace => to.copy_from_slice(&edge[..columns]),
+                        WriteMode::Add => to.iter_mut().zip(edge).for_each(|(to, value)| *to += value),
                     }
                 }
             }

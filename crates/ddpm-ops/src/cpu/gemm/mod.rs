@@ -3,7 +3,7 @@
 mod amx_gemm;
 mod operands;
 
-pub(crate) use self::operands::{Into, Strides};
+pub(crate) use self::operands::{Strides, WriteMode};
 
 /// `out (m × n) = a (m × k) · b (k × n)`, or the product added to `out`, on `threads` threads of the current rayon
 /// pool.
@@ -15,7 +15,7 @@ pub(crate) fn gemm(
     (m, n, k): (usize, usize, usize),
     out: &mut [f32],
     out_strides: Strides,
-    into: Into,
+    write_mode: WriteMode,
     a: &[f32],
     a_strides: Strides,
     b: &[f32],
@@ -26,7 +26,7 @@ pub(crate) fn gemm(
     assert!(a.len() >= a_strides.span(m, k), "a holds {} elements", a.len());
     assert!(b.len() >= b_strides.span(k, n), "b holds {} elements", b.len());
     if threads <= 1 && amx_gemm::supports((m, n, k), out_strides, a_strides, b_strides) {
-        return amx_gemm::gemm((m, n, k), (out, out_strides.rows), into, (a, a_strides), (b, b_strides));
+        return amx_gemm::gemm((m, n, k), (out, out_strides.rows), write_mode, (a, a_strides), (b, b_strides));
     }
     let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
     // SAFETY: the three assertions ensure that every element that the strides address lies within its slice. `out` is
@@ -41,7 +41,7 @@ pub(crate) fn gemm(
             out.as_mut_ptr(),
             out_strides.columns as isize,
             out_strides.rows as isize,
-            matches!(into, Into::Add),
+            matches!(write_mode, WriteMode::Add),
             a.as_ptr(),
             a_strides.columns as isize,
             a_strides.rows as isize,
@@ -67,13 +67,13 @@ mod tests {
         let (a, b) = ([1., 2., 3., 4., 5., 6.], [1., 0., 2., 1., 0., 3.]); // a: 2×3, b: 3×2
         let mut out = [f32::NAN; 4];
         let (row3, row2) = (Strides::row_major(3), Strides::row_major(2));
-        gemm((2, 2, 3), &mut out, row2, Into::Replace, &a, row3, &b, row2, 1);
+        gemm((2, 2, 3), &mut out, row2, WriteMode::Replace, &a, row3, &b, row2, 1);
         assert_eq!(out, [5., 11., 14., 23.]);
-        gemm((2, 2, 3), &mut out, row2, Into::Add, &a, row3, &b, row2, 2);
+        gemm((2, 2, 3), &mut out, row2, WriteMode::Add, &a, row3, &b, row2, 2);
         assert_eq!(out, [10., 22., 28., 46.]);
         // aᵀ (3×2) · a (2×3)
         let mut gram = [0.; 9];
-        gemm((3, 3, 2), &mut gram, row3, Into::Replace, &a, Strides::transposed(3), &a, row3, 1);
+        gemm((3, 3, 2), &mut gram, row3, WriteMode::Replace, &a, Strides::transposed(3), &a, row3, 1);
         assert_eq!(gram, [17., 22., 27., 22., 29., 36., 27., 36., 45.]);
     }
 
@@ -92,16 +92,16 @@ mod tests {
             for (a_strides, b_strides) in (0..4).map(|i| (i / 2, i % 2)) {
                 let a_strides = if a_strides == 0 { Strides::row_major(k) } else { Strides::transposed(m) };
                 let b_strides = if b_strides == 0 { Strides::row_major(n) } else { Strides::transposed(k) };
-                for into in [Into::Replace, Into::Add] {
+                for write_mode in [WriteMode::Replace, WriteMode::Add] {
                     let mut out = vec![0.5; m * n];
-                    gemm((m, n, k), &mut out, Strides::row_major(n), into, &a, a_strides, &b, b_strides, 1);
+                    gemm((m, n, k), &mut out, Strides::row_major(n), write_mode, &a, a_strides, &b, b_strides, 1);
                     for (i, out) in out.iter().enumerate() {
                         let (row, column) = (i / n, i % n);
                         let product = |j: usize| {
                             f64::from(a[row * a_strides.rows + j * a_strides.columns])
                                 * f64::from(b[j * b_strides.rows + column * b_strides.columns])
                         };
-                        let begin = if matches!(into, Into::Add) { 0.5 } else { 0.0 };
+                        let begin = if matches!(write_mode, WriteMode::Add) { 0.5 } else { 0.0 };
                         let expected = begin + (0..k).map(product).sum::<f64>();
                         assert!((f64::from(*out) - expected).abs() < 2e-5, "{m} {n} {k}: {out} for {expected}");
                     }
@@ -114,6 +114,6 @@ mod tests {
     #[should_panic(expected = "b holds 1 elements")]
     fn a_short_slice_is_caught() {
         let s = Strides::row_major(2);
-        gemm((2, 2, 2), &mut [0.; 4], s, Into::Replace, &[0.; 4], s, &[0.; 1], s, 1);
+        gemm((2, 2, 2), &mut [0.; 4], s, WriteMode::Replace, &[0.; 4], s, &[0.; 1], s, 1);
     }
 }

@@ -24,9 +24,9 @@ impl Strides {
     }
 }
 
-/// What happens to the contents of the output.
+/// How the product is written to the output.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Into {
+pub(crate) enum WriteMode {
     /// `out = a b`
     Replace,
     /// `out += a b`

@@ -7,7 +7,7 @@ use crate::backend::attention_shape::AttentionShape;
 use crate::cpu::backend::{Array, CpuBackend};
 use crate::cpu::buffer::Buffer;
 use crate::cpu::exp::exp;
-use crate::cpu::gemm::{Into, Strides, gemm};
+use crate::cpu::gemm::{Strides, WriteMode, gemm};
 use crate::cpu::scratch::{with_scratch, with_second_scratch};
 use crate::cpu::vectorise::vectorise;
 use crate::tape::gradients::Gradients;
@@ -57,7 +57,17 @@ impl Attention {
     fn exponentials(&self, head: &Head<'_>, weights: &mut [f32], inverse: &mut [f32]) {
         let (n, d) = (self.positions, self.head_channels);
         let by_position = Strides::row_major(n);
-        gemm((n, n, d), weights, by_position, Into::Replace, head.k, Strides::transposed(n), head.q, by_position, 1);
+        gemm(
+            (n, n, d),
+            weights,
+            by_position,
+            WriteMode::Replace,
+            head.k,
+            Strides::transposed(n),
+            head.q,
+            by_position,
+            1,
+        );
         let scale = (d as f32).sqrt().recip();
         with_second_scratch(n, |sums| {
             vectorise(
@@ -92,7 +102,7 @@ impl Attention {
                 self.exponentials(&head, weights, inverse);
                 // out [channel, query] = v [channel, key] · weights [key, query]
                 let row = Strides::row_major(n);
-                gemm((d, n, n), out, row, Into::Replace, head.v, row, weights, row, 1);
+                gemm((d, n, n), out, row, WriteMode::Replace, head.v, row, weights, row, 1);
                 for out in out.chunks_exact_mut(n) {
                     out.iter_mut().zip(&*inverse).for_each(|(out, inverse)| *out *= inverse);
                 }
@@ -126,7 +136,7 @@ impl Attention {
             let (grad_weights, scratch) = scratch.split_at_mut(n * n);
             let (inverse, sums) = scratch.split_at_mut(n);
             self.exponentials(&head, weights, inverse);
-            gemm((n, n, d), grad_weights, row, Into::Replace, head.v, transposed, grad, row, 1);
+            gemm((n, n, d), grad_weights, row, WriteMode::Replace, head.v, transposed, grad, row, 1);
             vectorise(
                 #[inline(always)]
                 |_| {
@@ -146,7 +156,7 @@ impl Attention {
             );
             let mut part = |part: usize, a: &[f32], b: &[f32], b_strides| {
                 let out = &mut out[(part * self.heads + index) * size..][..size];
-                gemm((d, n, n), out, row, Into::Replace, a, row, b, b_strides, 1);
+                gemm((d, n, n), out, row, WriteMode::Replace, a, row, b, b_strides, 1);
             };
             part(2, grad, weights, transposed);
             part(0, head.k, grad_weights, row);

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use crate::cpu::backend::{Array, CpuBackend};
 use crate::cpu::buffer::Buffer;
-use crate::cpu::gemm::{Into, Strides, gemm};
+use crate::cpu::gemm::{Strides, WriteMode, gemm};
 use crate::cpu::tensor_slice::{with_slice, with_slices};
 use crate::tape::gradients::Gradients;
 use crate::tape::value::Value;
@@ -17,7 +17,7 @@ pub(super) fn linear(backend: &CpuBackend, x: &Value, weight: &Tensor, bias: &Te
     with_slices([weight, bias], |[weight, bias]| {
         out.chunks_exact_mut(features_out.max(1)).for_each(|row| row.copy_from_slice(bias));
         let (size, transposed) = ((batch, features_out, features_in), Strides::transposed(features_in));
-        gemm(size, &mut out, row_out, Into::Add, &array.values, row_in, weight, transposed, 1);
+        gemm(size, &mut out, row_out, WriteMode::Add, &array.values, row_in, weight, transposed, 1);
         Ok(())
     })?;
     Ok(backend.push(out, &[batch, features_out], &[array.node], &[weight, bias], || {
@@ -25,7 +25,7 @@ pub(super) fn linear(backend: &CpuBackend, x: &Value, weight: &Tensor, bias: &Te
         Box::new(move |grad: Buffer, gradients: &mut Gradients<Buffer>| {
             let mut to_weight = Buffer::new(features_out * features_in);
             let (size, transposed) = ((features_out, features_in, batch), Strides::transposed(features_out));
-            gemm(size, &mut to_weight, row_in, Into::Replace, &grad, transposed, &array.values, row_in, 1);
+            gemm(size, &mut to_weight, row_in, WriteMode::Replace, &grad, transposed, &array.values, row_in, 1);
             let mut to_bias = Buffer::zeros(features_out);
             for row in grad.chunks_exact(features_out.max(1)) {
                 to_bias.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
@@ -34,7 +34,7 @@ pub(super) fn linear(backend: &CpuBackend, x: &Value, weight: &Tensor, bias: &Te
                 let mut to_x = Buffer::new(batch * features_in);
                 with_slice(&weight, |weight| {
                     let size = (batch, features_in, features_out);
-                    gemm(size, &mut to_x, row_in, Into::Replace, &grad, row_out, weight, row_in, 1);
+                    gemm(size, &mut to_x, row_in, WriteMode::Replace, &grad, row_out, weight, row_in, 1);
                     Ok(())
                 })?;
                 gradients.add(array.node, to_x);

@@ -1,28 +1,28 @@
-//! The bar of a download from the Hub, or of an upload.
+//! The progress bar of a download from the Hub or of an upload.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use ddpm_hub::Watch;
+use ddpm_hub::TransferProgress;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::progress::Progress;
 
-/// A bar in bytes, drawn where [`Progress`] draws. May be moved by several threads.
+/// A progress bar that counts bytes. Several threads may advance it.
 #[derive(Debug)]
-pub struct Transfer {
+pub struct TransferBar {
     progress: Progress,
     bar: Mutex<Option<ProgressBar>>,
 }
 
-impl Transfer {
-    /// No bar yet.
+impl TransferBar {
+    /// A bar that appears among those of `progress` when a transfer begins.
     pub fn new(progress: &Progress) -> Self {
         Self { progress: progress.clone(), bar: Mutex::default() }
     }
 }
 
-impl Watch for Transfer {
+impl TransferProgress for TransferBar {
     fn begin(&self, what: &str, bytes: u64) {
         let template = "{bar:24} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left  {msg}";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());

@@ -1,4 +1,4 @@
-//! Large files, uploaded as git LFS has it: whole, or in parts where the Hub asks for parts.
+//! Upload of large files by the protocol of git LFS: as a whole, or in parts if the Hub asks for parts.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,16 +11,16 @@ use ureq::SendBody;
 use ureq::http::Method;
 use ureq::http::header::{CONTENT_LENGTH, ETAG};
 
-use crate::client::{About, Client, text};
+use crate::client::{Client, RequestTarget, text};
 use crate::error::{HubError, Result};
 use crate::repo_id::RepoId;
-use crate::watch::Watch;
+use crate::transfer_progress::TransferProgress;
 
 const LFS_JSON: &str = "application/vnd.git-lfs+json";
-/// The Hub answers for so many files at once.
-const MOST_AT_ONCE: usize = 100;
+/// The largest number of files in one request of the LFS batch API.
+const MAX_OBJECTS_PER_BATCH: usize = 100;
 
-/// A file that is uploaded before the commit that names it.
+/// A file that is uploaded before the commit that refers to it.
 #[derive(Debug)]
 pub(crate) struct LargeFile {
     pub(crate) path: String,
@@ -37,7 +37,7 @@ struct Batch {
 #[derive(Deserialize)]
 struct Object {
     oid: String,
-    /// None where the Hub has the file already.
+    /// `None` if the Hub has the file already.
     actions: Option<Actions>,
     error: Option<Value>,
 }
@@ -60,10 +60,10 @@ pub(crate) fn upload_large(
     client: &Client,
     id: &RepoId,
     files: &[LargeFile],
-    about: &About<'_>,
-    watch: &dyn Watch,
+    target: &RequestTarget<'_>,
+    progress: &dyn TransferProgress,
 ) -> Result<()> {
-    for files in files.chunks(MOST_AT_ONCE) {
+    for files in files.chunks(MAX_OBJECTS_PER_BATCH) {
         let objects: Vec<_> = files.iter().map(|file| json!({ "oid": file.sha256, "size": file.bytes })).collect();
         let body = json!({
             "operation": "upload",
@@ -73,59 +73,65 @@ pub(crate) fn upload_large(
             "objects": objects,
         });
         let url = client.url(&format!("{}.git/info/lfs/objects/batch", id.name()));
-        let batch: Batch = client.post(&url, LFS_JSON, &body.to_string(), about)?;
+        let batch: Batch = client.post(&url, LFS_JSON, &body.to_string(), target)?;
         for file in files {
-            let about = About { file: &file.path, ..*about };
+            let target = RequestTarget { file: &file.path, ..*target };
             let object = batch.objects.iter().find(|object| object.oid == file.sha256);
-            let object = object.ok_or_else(|| bad(&about, "an answer to each file"))?;
+            let object = object.ok_or_else(|| bad(&target, "an answer to each file"))?;
             if let Some(error) = &object.error {
-                return Err(HubError::BadAnswer { what: about.what(), problem: error.to_string() });
+                return Err(HubError::BadAnswer { what: target.description(), problem: error.to_string() });
             }
             match object.actions.as_ref().and_then(|actions| Some((actions, actions.upload.as_ref()?))) {
                 Some((actions, upload)) => {
-                    send(client, file, upload, &about, watch)?;
+                    send(client, file, upload, &target, progress)?;
                     if let Some(verify) = &actions.verify {
                         let body = json!({ "oid": file.sha256, "size": file.bytes }).to_string();
                         let headers = [("Content-Type", LFS_JSON), ("Accept", LFS_JSON)];
-                        client.send(Method::POST, &verify.href, &headers, &|| body.as_str(), &about)?;
+                        client.send(Method::POST, &verify.href, &headers, &|| body.as_str(), &target)?;
                     }
                 }
-                None => watch.advance(file.bytes),
+                None => progress.advance(file.bytes),
             }
         }
     }
     Ok(())
 }
 
-fn send(client: &Client, file: &LargeFile, upload: &Action, about: &About<'_>, watch: &dyn Watch) -> Result<()> {
+fn send(
+    client: &Client,
+    file: &LargeFile,
+    upload: &Action,
+    target: &RequestTarget<'_>,
+    progress: &dyn TransferProgress,
+) -> Result<()> {
     let Some(part_bytes) = upload.header.get("chunk_size") else {
         let headers: Vec<(&str, &str)> =
             upload.header.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))).collect();
-        return put(client, &upload.href, &headers, file, 0, file.bytes, about, watch).map(drop);
+        return put(client, &upload.href, &headers, file, 0, file.bytes, target, progress).map(drop);
     };
     let number = part_bytes.as_u64().or_else(|| part_bytes.as_str()?.parse().ok());
-    let part_bytes = number.filter(|bytes| *bytes > 0).ok_or_else(|| bad(about, "a chunk_size in bytes"))?;
-    // The addresses of the parts have their numbers for names.
+    let part_bytes = number.filter(|bytes| *bytes > 0).ok_or_else(|| bad(target, "a chunk_size in bytes"))?;
+    // The header contains the URL of each part under its number.
     let numbered = upload.header.iter().filter_map(|(name, url)| Some((name.parse::<u64>().ok()?, url.as_str()?)));
     let parts: BTreeMap<u64, &str> = numbered.collect();
     if parts.len() as u64 != file.bytes.div_ceil(part_bytes) {
-        return Err(bad(about, "an address for each part"));
+        return Err(bad(target, "an address for each part"));
     }
     let mut done = Vec::new();
     for (i, (number, url)) in (0u64..).zip(parts) {
         let from = i * part_bytes;
-        let etag = put(client, url, &[], file, from, part_bytes.min(file.bytes - from), about, watch)?;
+        let etag = put(client, url, &[], file, from, part_bytes.min(file.bytes - from), target, progress)?;
         if etag.is_empty() {
-            return Err(bad(about, "an ETag for each part"));
+            return Err(bad(target, "an ETag for each part"));
         }
         done.push(json!({ "partNumber": number, "etag": etag }));
     }
     let body = json!({ "oid": file.sha256, "parts": done }).to_string();
     let headers = [("Content-Type", LFS_JSON), ("Accept", LFS_JSON)];
-    client.send(Method::POST, &upload.href, &headers, &|| body.as_str(), about).map(drop)
+    client.send(Method::POST, &upload.href, &headers, &|| body.as_str(), target).map(drop)
 }
 
-/// Sends a part of a file; the tag that it gets.
+/// Uploads a range of a file. Returns the `ETag` of the response.
 #[expect(clippy::too_many_arguments, reason = "a part of a file, where it goes, and who hears of it")]
 fn put(
     client: &Client,
@@ -134,8 +140,8 @@ fn put(
     file: &LargeFile,
     from: u64,
     bytes: u64,
-    about: &About<'_>,
-    watch: &dyn Watch,
+    target: &RequestTarget<'_>,
+    progress: &dyn TransferProgress,
 ) -> Result<String> {
     let length = bytes.to_string();
     let headers: Vec<_> = headers
@@ -144,14 +150,14 @@ fn put(
         .filter(|(name, _)| !name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str()))
         .chain([(CONTENT_LENGTH.as_str(), length.as_str())])
         .collect();
-    // Each try reads the part anew.
+    // Every attempt reads the range anew.
     let body = || SendBody::from_owned_reader(Part::open(file, from, bytes));
-    let response = client.send(Method::PUT, url, &headers, &body, about)?;
-    watch.advance(bytes);
+    let response = client.send(Method::PUT, url, &headers, &body, target)?;
+    progress.advance(bytes);
     Ok(text(response.headers(), ETAG.as_str()).to_owned())
 }
 
-/// A part of a file as a reader; one that cannot be opened fails when it is read.
+/// A range of a file as a reader. An error of opening the file is returned by the first read.
 struct Part(io::Result<io::Take<File>>);
 
 impl Part {
@@ -172,6 +178,6 @@ impl Read for Part {
     }
 }
 
-fn bad(about: &About<'_>, expected: &str) -> HubError {
-    HubError::BadAnswer { what: about.what(), problem: format!("expected {expected} for the upload") }
+fn bad(target: &RequestTarget<'_>, expected: &str) -> HubError {
+    HubError::BadAnswer { what: target.description(), problem: format!("expected {expected} for the upload") }
 }

@@ -1,6 +1,7 @@
-//! A folder as one commit of a model repository: the Hub's HTTP interface for commits.
+//! Upload of a folder as one commit of a model repository, by the HTTP interface of the Hub for commits.
 //!
-//! hf-hub of this version has none. Small files travel inside the commit, large ones before it as git LFS has it.
+//! hf-hub 0.5 cannot create commits. Small files are part of the commit; large files are uploaded before, by the
+//! protocol of git LFS.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -12,25 +13,25 @@ use hf_hub::RepoType;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::client::{About, Client};
+use crate::client::{Client, RequestTarget};
 use crate::digest::sha256;
 use crate::error::{HubError, IoContext, Result};
-use crate::lfs::{LargeFile, upload_large};
-use crate::listing::about;
+use crate::lfs_upload::{LargeFile, upload_large};
+use crate::listing::request_target;
 use crate::plain_path::check_plain_path;
 use crate::repo_id::RepoId;
-use crate::watch::Watch;
+use crate::transfer_progress::TransferProgress;
 
-/// As much of each file as the Hub wants to see to say how it is to be uploaded.
+/// The number of bytes of each file that the Hub examines to decide how it is uploaded.
 const SAMPLE_BYTES: u64 = 512;
-/// A file beyond that does not travel inside a commit, whatever the Hub says.
-const LARGEST_INSIDE: u64 = 10 << 20;
+/// The largest file that is part of a commit, whatever the Hub decides.
+const MAX_INLINE_BYTES: u64 = 10 << 20;
 const JSON: &str = "application/json";
 
-/// A file that is to be uploaded.
+/// A file to upload.
 #[derive(Debug)]
 struct Upload {
-    /// In the repository.
+    /// The path in the repository.
     path: String,
     on_disk: PathBuf,
     bytes: u64,
@@ -50,26 +51,32 @@ struct Mode {
     ignored: bool,
 }
 
-/// Uploads every file below `folder`, but those whose names begin with a dot.
-pub(crate) fn push(client: &Client, id: &RepoId, folder: &Path, summary: &str, watch: &dyn Watch) -> Result<()> {
+/// Uploads every file below `folder` except for hidden files.
+pub(crate) fn upload(
+    client: &Client,
+    id: &RepoId,
+    folder: &Path,
+    summary: &str,
+    progress: &dyn TransferProgress,
+) -> Result<()> {
     let mut files = Vec::new();
     files_below(folder, "", id, &mut files)?;
     if files.is_empty() {
         let source = std::io::Error::other("there are no files in it");
         return Err(HubError::Io { action: "upload", path: folder.to_owned(), source });
     }
-    let about = about(id, RepoType::Model, "");
-    create_if_absent(client, id, &about)?;
-    let large = large_files(client, id, &files, &about)?;
-    watch.begin(id.name(), files.iter().map(|file| file.bytes).sum());
-    let sent = upload_large(client, id, &large, &about, watch).and_then(|()| {
-        commit(client, id, &files, &large, summary, &about)?;
-        watch.advance(
+    let target = request_target(id, RepoType::Model, "");
+    create_if_missing(client, id, &target)?;
+    let large = large_files(client, id, &files, &target)?;
+    progress.begin(id.name(), files.iter().map(|file| file.bytes).sum());
+    let sent = upload_large(client, id, &large, &target, progress).and_then(|()| {
+        commit(client, id, &files, &large, summary, &target)?;
+        progress.advance(
             files.iter().map(|file| file.bytes).sum::<u64>() - large.iter().map(|file| file.bytes).sum::<u64>(),
         );
         Ok(())
     });
-    watch.end();
+    progress.end();
     sent
 }
 
@@ -93,22 +100,22 @@ fn files_below(folder: &Path, prefix: &str, id: &RepoId, files: &mut Vec<Upload>
     Ok(())
 }
 
-fn create_if_absent(client: &Client, id: &RepoId, about: &About<'_>) -> Result<()> {
-    match client.get_json::<Value>(&client.url(&format!("api/models/{}", id.name())), about) {
+fn create_if_missing(client: &Client, id: &RepoId, target: &RequestTarget<'_>) -> Result<()> {
+    match client.get_json::<Value>(&client.url(&format!("api/models/{}", id.name())), target) {
         Err(HubError::NoRepository { .. }) => {}
         found => return found.map(drop),
     }
     let (owner, name) = id.name().split_once('/').unwrap_or(("", id.name()));
     let body = json!({ "type": "model", "organization": owner, "name": name }).to_string();
-    match client.post::<Value>(&client.url("api/repos/create"), JSON, &body, about) {
-        // Somebody else was quicker.
+    match client.post::<Value>(&client.url("api/repos/create"), JSON, &body, target) {
+        // Another process has created it in the meantime.
         Err(HubError::Refused { status: 409, .. }) => Ok(()),
         created => created.map(drop),
     }
 }
 
-/// Asks which files are to be uploaded before the commit, and computes their hashes.
-fn large_files(client: &Client, id: &RepoId, files: &[Upload], about: &About<'_>) -> Result<Vec<LargeFile>> {
+/// Asks the Hub which files are to be uploaded before the commit, and computes their hashes.
+fn large_files(client: &Client, id: &RepoId, files: &[Upload], target: &RequestTarget<'_>) -> Result<Vec<LargeFile>> {
     let mut described = Vec::new();
     for file in files {
         let mut sample = Vec::new();
@@ -117,11 +124,11 @@ fn large_files(client: &Client, id: &RepoId, files: &[Upload], about: &About<'_>
         described.push(json!({ "path": file.path, "size": file.bytes, "sample": BASE64.encode(&sample) }));
     }
     let url = client.url(&format!("api/models/{}/preupload/{}", id.name(), revision(id)));
-    let modes: Preupload = client.post(&url, JSON, &json!({ "files": described }).to_string(), about)?;
+    let modes: Preupload = client.post(&url, JSON, &json!({ "files": described }).to_string(), target)?;
     let mut large = Vec::new();
     for file in files {
         let mode = modes.files.iter().find(|mode| mode.path == file.path);
-        let is_large = mode.is_some_and(|mode| mode.mode == "lfs" && !mode.ignored) || file.bytes > LARGEST_INSIDE;
+        let is_large = mode.is_some_and(|mode| mode.mode == "lfs" && !mode.ignored) || file.bytes > MAX_INLINE_BYTES;
         if is_large {
             let sha256 = File::open(&file.on_disk).and_then(sha256).on("read", &file.on_disk)?;
             let (path, on_disk, bytes) = (file.path.clone(), file.on_disk.clone(), file.bytes);
@@ -131,14 +138,14 @@ fn large_files(client: &Client, id: &RepoId, files: &[Upload], about: &About<'_>
     Ok(large)
 }
 
-/// One line of JSON for the message and one for each file.
+/// Creates the commit: one line of JSON for its message and one for each file.
 fn commit(
     client: &Client,
     id: &RepoId,
     files: &[Upload],
     large: &[LargeFile],
     summary: &str,
-    about: &About<'_>,
+    target: &RequestTarget<'_>,
 ) -> Result<()> {
     let mut lines = vec![json!({ "key": "header", "value": { "summary": summary, "description": "" } }).to_string()];
     for file in files {
@@ -156,10 +163,10 @@ fn commit(
         lines.push(line.to_string());
     }
     let url = client.url(&format!("api/models/{}/commit/{}", id.name(), revision(id)));
-    client.post::<Value>(&url, "application/x-ndjson", &(lines.join("\n") + "\n"), about).map(drop)
+    client.post::<Value>(&url, "application/x-ndjson", &(lines.join("\n") + "\n"), target).map(drop)
 }
 
-/// As it stands in an address.
+/// The revision, percent-encoded for a URL.
 fn revision(id: &RepoId) -> String {
     id.revision().replace('/', "%2F")
 }

@@ -1,0 +1,20 @@
+//! Numbers with a noun, for messages.
+
+/// Formats a number with a noun in the singular or plural, such as `1 image` or `60,000 images`.
+pub fn pluralize(number: usize, noun: &str) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    format!("{} {noun}{}", groups.join(","), if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pluralize;
+
+    #[test]
+    fn one_is_singular_and_thousands_are_separated() {
+        let formatted = [0, 1, 7, 1_000, 698_209, 1_000_000].map(|number| pluralize(number, "step"));
+        assert_eq!(formatted, ["0 steps", "1 step", "7 steps", "1,000 steps", "698,209 steps", "1,000,000 steps"]);
+    }
+}

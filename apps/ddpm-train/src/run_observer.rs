@@ -1,0 +1,185 @@
+//! Shows the progress of a run: progress bar, log messages, preview images and loss curve.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use candle_core::Tensor;
+use ddpm_checkpoint::{RunDir, read_metrics};
+use ddpm_cli::{Progress, StopSignal, pluralize};
+use ddpm_trainer::{Event, Observer, Outcome, StepReport};
+use indicatif::{HumanDuration, ProgressBar};
+use serde::Deserialize;
+use tracing::{info, warn};
+
+use crate::previews::grid_path;
+
+/// Receives the events of the training loop and shows them.
+pub(crate) struct RunObserver {
+    run: PathBuf,
+    samples: PathBuf,
+    bar: ProgressBar,
+    stop: StopSignal,
+    total_steps: u64,
+    /// Step and loss of every point of the loss curve.
+    losses: Vec<(u64, f64)>,
+    newest_grid: Option<PathBuf>,
+    /// Moving average of the share of a step that is spent waiting for data.
+    data_wait_share: f64,
+    /// Time and step of the last progress message. Messages replace the progress bar if it is hidden.
+    last_message: (Instant, u64),
+    /// Time and step at the start of this session, until the duration of the run has been estimated.
+    start: Option<(Instant, u64)>,
+}
+
+/// Time between two progress messages if the progress bar is hidden.
+const MESSAGE_INTERVAL: Duration = Duration::from_secs(30);
+/// Time after which the duration of the run is estimated.
+const ESTIMATE_AFTER_SECS: f64 = 10.0;
+/// Shortest remaining time that is worth a message.
+const LONG_RUN_SECS: f64 = 600.0;
+
+/// The fields of a line of metrics.jsonl that the loss curve needs. A loss that was not finite is null.
+#[derive(Deserialize)]
+struct MetricsLine {
+    step: u64,
+    loss: Option<f64>,
+}
+
+impl RunObserver {
+    /// An observer of a session that starts after `first_step`. The loss curve includes earlier sessions.
+    pub(crate) fn new(
+        run: &RunDir,
+        first_step: u64,
+        total_steps: u64,
+        progress: &Progress,
+        stop: StopSignal,
+    ) -> anyhow::Result<Self> {
+        let metrics = run.metrics_path();
+        let lines: Vec<MetricsLine> = if metrics.is_file() { read_metrics(&metrics)? } else { Vec::new() };
+        let earlier = lines.into_iter().filter(|line| line.step <= first_step);
+        Ok(Self {
+            run: run.path().to_path_buf(),
+            samples: run.samples_path(),
+            bar: progress.bar(first_step, total_steps, "steps"),
+            stop,
+            total_steps,
+            losses: earlier.filter_map(|line| Some((line.step, line.loss?))).collect(),
+            newest_grid: None,
+            data_wait_share: 0.0,
+            last_message: (Instant::now(), first_step),
+            start: Some((Instant::now(), first_step)),
+        })
+    }
+
+    fn show_step(&mut self, report: &StepReport) {
+        let StepReport { step, loss, images_per_sec, .. } = *report;
+        if report.skipped {
+            warn!("step {step} was skipped: its loss or gradient is not finite");
+        }
+        // Averaged over about fifty steps, because the share of a single step varies widely.
+        self.data_wait_share += (report.data_wait_share - self.data_wait_share) / step.min(50) as f64;
+        self.estimate_duration(step);
+        self.bar.set_position(step);
+        self.bar.set_message(format!("loss {loss:.4}  {images_per_sec:.0} images/s"));
+        let (time, last_step) = self.last_message;
+        if self.bar.is_hidden() && (time.elapsed() > MESSAGE_INTERVAL || step == self.total_steps) {
+            let left = time_left(self.total_steps - step, step - last_step, time.elapsed().as_secs_f64());
+            info!("step {step}/{}  loss {loss:.4}  {images_per_sec:.0} images/s  {left} left", self.total_steps);
+            self.last_message = (Instant::now(), step);
+        }
+    }
+
+    /// Logs once how long a long run will take, as soon as that can be estimated.
+    fn estimate_duration(&mut self, step: u64) {
+        let Some((start, first_step)) = self.start else { return };
+        let (seconds, done) = (start.elapsed().as_secs_f64(), step - first_step);
+        if seconds < ESTIMATE_AFTER_SECS || done < 2 {
+            return;
+        }
+        self.start = None;
+        let left = self.total_steps - step;
+        if left as f64 * seconds / done as f64 > LONG_RUN_SECS && !self.should_stop() {
+            let duration = time_left(left, done, seconds);
+            info!(
+                "the remaining {left} steps take about {duration} at this speed; --steps changes the length of the run"
+            );
+        }
+    }
+
+    /// Writes the preview of a step, with images [image, channel, height, width] in [−1, 1].
+    pub(crate) fn write_preview(&mut self, step: u64, images: &Tensor) -> anyhow::Result<()> {
+        let path = grid_path(&self.samples, step);
+        ddpm_data::save_grid(&path, images)?;
+        ddpm_data::save_evolution_gif(&self.samples)?;
+        self.newest_grid = Some(path);
+        // The time of the preview is not part of the next message's speed.
+        self.last_message = (Instant::now(), step);
+        self.write_loss_curve()
+    }
+
+    fn write_loss_curve(&self) -> anyhow::Result<()> {
+        Ok(ddpm_data::save_loss_curve(&self.run.join("loss.svg"), &self.losses)?)
+    }
+
+    /// Writes the loss curve a last time and logs how the session ended.
+    pub(crate) fn finish(self, outcome: Outcome) -> anyhow::Result<()> {
+        self.write_loss_curve()?;
+        self.bar.finish_and_clear();
+        match outcome {
+            Outcome::Finished => {
+                let (steps, waiting) = (pluralize(self.total_steps as usize, "step"), 100.0 * self.data_wait_share);
+                info!("finished after {steps}; {waiting:.1} % of the time was spent waiting for data");
+                if let Some(grid) = &self.newest_grid {
+                    info!("sampled images: {}", grid.display());
+                }
+                info!("to sample more images: cargo run -p ddpm-sample -- {}", self.run.display());
+            }
+            Outcome::Stopped => info!("stopped and saved the state; the same command continues the run"),
+        }
+        Ok(())
+    }
+}
+
+/// The time that `left` steps take if the last `done` steps took `seconds`, at most the longest [`Duration`].
+fn time_left(left: u64, done: u64, seconds: f64) -> HumanDuration {
+    let seconds = left as f64 * seconds / done.max(1) as f64;
+    HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+}
+
+impl Observer for RunObserver {
+    fn event(&mut self, event: Event<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        match event {
+            Event::Step(report) => self.show_step(report),
+            Event::Logged(report) if report.loss.is_finite() => self.losses.push((report.step, report.loss)),
+            Event::Checkpoint { step, path } => {
+                tracing::debug!("saved the checkpoint of step {step}: {}", path.display());
+                self.write_loss_curve()?;
+            }
+            Event::PreviewStarted { images, sampler_steps } => {
+                let (images, steps) = (pluralize(images, "image"), pluralize(sampler_steps, "step"));
+                if self.bar.is_hidden() && self.bar.position() == self.total_steps {
+                    info!("sampling {images} in {steps}");
+                }
+                self.bar.set_message(format!("sampling {images} in {steps}"));
+            }
+            Event::Preview { step, images } => self.write_preview(step, images)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn should_stop(&self) -> bool {
+        self.stop.received().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::time_left;
+
+    #[test]
+    fn a_time_beyond_the_longest_duration_is_shown() {
+        assert_eq!(time_left(100, 10, 6.0).to_string(), "60 seconds");
+        assert!(time_left(i64::MAX as u64, 1, 30.0).to_string().ends_with("years"));
+    }
+}
