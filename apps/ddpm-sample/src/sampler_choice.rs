@@ -40,7 +40,7 @@ impl SamplerChoice {
                 "Deterministic unless --eta is above 0, needs 20 to 100 steps (Song et al. 2021)"
             }
             Self { method: Method::DpmSolver, .. } => {
-                "DPM-Solver++: deterministic, needs 10 to 30 steps (Lu et al. 2022)"
+                "DPM-Solver++: deterministic, needs 10 to 30 steps (Lu et al. 2022b)"
             }
             Self { method: Method::DpmSolverSde, .. } => "SDE-DPM-Solver++: adds noise in every step",
             Self { method: Method::Heun, .. } => {

@@ -104,7 +104,7 @@ impl GaussianDiffusion {
     ///
     /// # Errors
     /// If an index is not in the schedule.
-    pub fn network_time(&self, t: &[usize]) -> Result<Tensor, DiffusionError> {
+    pub fn network_timesteps(&self, t: &[usize]) -> Result<Tensor, DiffusionError> {
         self.check_timesteps(t)?;
         let timesteps: Vec<f32> = t.iter().map(|i| self.schedule.timestep(*i) as f32).collect();
         Ok(Tensor::from_vec(timesteps, t.len(), &Device::Cpu)?)

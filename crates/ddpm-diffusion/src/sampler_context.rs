@@ -43,7 +43,7 @@ impl<'a> SamplerContext<'a> {
     pub(crate) fn evaluate(&self, x: &Tensor, i: usize) -> Result<Evaluation, DiffusionError> {
         let t = vec![i; x.dim(0)?];
         let network_input = x.to_dtype(self.network_dtype)?;
-        let output = self.denoiser.predict(&network_input, &self.diffusion.network_time(&t)?)?;
+        let output = self.denoiser.predict(&network_input, &self.diffusion.network_timesteps(&t)?)?;
         // Without `detach`, a network of variables would keep the activations of all steps in candle's graph.
         let (output, learned_variance) = split_channels(&output.detach().to_dtype(x.dtype())?, x.dim(1)?)?;
 

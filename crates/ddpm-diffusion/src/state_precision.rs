@@ -29,10 +29,10 @@ fn denoiser(
     }
 }
 
-/// x_0 of four images, sampled with x in `state_dtype` between steps and the network in `network_dtype`.
+/// x_0 of two images, sampled with x in `state_dtype` between steps and the network in `network_dtype`.
 fn x_0(diffusion: &GaussianDiffusion, config: &SamplerConfig, state_dtype: DType, network_dtype: DType) -> Tensor {
-    let mut noise = ImageNoise::new(5, Purpose::SamplingNoise, 0, 4);
-    let latents = noise.draw(&[3, 32, 32], &Device::Cpu).unwrap().to_dtype(state_dtype).unwrap();
+    let mut noise = ImageNoise::new(5, Purpose::SamplingNoise, 0, 2);
+    let latents = noise.draw(&[3, 16, 16], &Device::Cpu).unwrap().to_dtype(state_dtype).unwrap();
     let denoiser = denoiser(diffusion, network_dtype);
     let context = SamplerContext::new(&denoiser, state_dtype, diffusion, config).unwrap();
     let on_step = &mut |_: crate::SamplingProgress<'_>| ControlFlow::Continue(());

@@ -88,7 +88,7 @@ impl GaussianDiffusion {
     ) -> Result<f64, DiffusionError> {
         let t = vec![i; x_0.dim(0)?];
         let x_t = self.q_sample(x_0, &t, eps)?;
-        let output = denoiser.predict(&x_t, &self.network_time(&t)?)?.detach();
+        let output = denoiser.predict(&x_t, &self.network_timesteps(&t)?)?.detach();
         let [x_0, x_t, output] = [x_0, &x_t, &output].map(|tensor| tensor.to_dtype(DType::F64));
         let (x_0, x_t) = (x_0?, x_t?);
 

@@ -16,7 +16,7 @@ pub enum Purpose {
     /// The index of the image that replaces one that cannot be decoded. The position is that of the sample.
     Replacement = 4,
     /// The timesteps t of a training batch. The position is the number of batches before it.
-    TimeSteps = 5,
+    Timesteps = 5,
     /// The noise ε of a training batch. The position is the number of batches before it.
     TrainingNoise = 6,
     /// x_T and the noise of all sampling steps. The position is the index of the image.

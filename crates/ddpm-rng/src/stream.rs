@@ -14,8 +14,8 @@ use crate::Purpose;
 /// ```
 /// use ddpm_rng::{Purpose, Stream};
 ///
-/// let mut a = Stream::new(7, Purpose::TimeSteps, 3);
-/// let mut b = Stream::new(7, Purpose::TimeSteps, 3);
+/// let mut a = Stream::new(7, Purpose::Timesteps, 3);
+/// let mut b = Stream::new(7, Purpose::Timesteps, 3);
 /// assert_eq!(a.below(1000), b.below(1000));
 /// ```
 #[derive(Debug, Clone)]
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn integers_are_uniform_over_their_range() {
-        let mut stream = Stream::new(3, Purpose::TimeSteps, 0);
+        let mut stream = Stream::new(3, Purpose::Timesteps, 0);
         let mut counts = [0u32; 10];
         for _ in 0..10_000 {
             counts[stream.below(10) as usize] += 1;

@@ -1,5 +1,7 @@
 //! The serialized form of schedules and of the enums, and the names of the enums.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 

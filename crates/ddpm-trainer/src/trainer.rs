@@ -144,14 +144,14 @@ impl Trainer {
         let stream = |purpose| Stream::new(self.state.seed, purpose, position);
 
         // Noisy images: t uniform over the timesteps, ε ~ N(0, I), x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε.
-        let (mut timesteps, len) = (stream(Purpose::TimeSteps), self.diffusion.schedule().len() as u64);
+        let (mut timesteps, len) = (stream(Purpose::Timesteps), self.diffusion.schedule().len() as u64);
         let t: Vec<usize> = (0..x_0.dim(0)?).map(|_| timesteps.below(len) as usize).collect();
         let eps = stream(Purpose::TrainingNoise).normal(x_0.shape(), &self.device)?.to_dtype(x_0.dtype())?;
         let x_t = self.diffusion.q_sample(x_0, &t, &eps)?.detach();
 
         // Forward.
-        let network_time = self.diffusion.network_time(&t)?;
-        let prediction = self.model.denoiser.predict_train(&x_t, &network_time, &mut stream(Purpose::Dropout))?;
+        let network_timesteps = self.diffusion.network_timesteps(&t)?;
+        let prediction = self.model.denoiser.predict_train(&x_t, &network_timesteps, &mut stream(Purpose::Dropout))?;
 
         // Loss, and its gradient by the output of the network.
         let batch = NoisyBatch { x_0, t: &t, eps: &eps, x_t: &x_t };

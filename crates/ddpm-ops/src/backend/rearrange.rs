@@ -10,9 +10,9 @@ pub enum Rearrange {
     AsIs,
     /// Nearest-neighbour upsampling: every pixel becomes a 2 × 2 block, and height and width double.
     UpsampleNearest2x,
-    /// Pixel unshuffle: every 2 × 2 block of pixels becomes four channels, and height and width halve. Channel 4c + 2i
-    /// + j holds row i, column j of the blocks of channel c, which einops writes as "b c (h p1) (w p2) -> b (c p1 p2) h
-    /// w".
+    /// Pixel unshuffle: every 2 × 2 block of pixels becomes four channels, and height and width halve. Channel
+    /// 4c + 2i + j holds row i, column j of the blocks of channel c. In einops notation:
+    /// "b c (h p1) (w p2) -> b (c p1 p2) h w".
     PixelUnshuffle2x,
 }
 
