@@ -6,8 +6,8 @@
 1. Every operation against f64, every golden network with all its gradients, and the optimizer step, on the GPU:
    `cargo test` with DDPM_TEST_DEVICE set.
 2. Trainings from the same seed on the CPU and on the GPU, in f32, tf32 and bf16: how far their losses are apart.
-3. Two trainings on the GPU, and one that is stopped and resumed: whether their weights are equal, and otherwise how much
-   they differ.
+3. Two trainings on the GPU, and one that is stopped and resumed: whether their weights are equal, and otherwise how
+   much they differ.
 
 Exits with 1 if an error exceeds its bound. Needs the requirements of a build with `cuda` (docs/cuda.md), and no Python
 package.
@@ -99,7 +99,8 @@ def main():
             own = losses(train(work / precision, args.device, precision, args.steps))
             distance = sum(abs(a - b) / b for a, b in zip(own, of_cpu)) / len(of_cpu)
             same_length = len(own) == len(of_cpu)
-            say(f"losses in {precision}", same_length and distance < bound, f"{distance:.1e} apart, at most {bound:.0e}")
+            found = f"{distance:.1e} apart, at most {bound:.0e}"
+            say(f"losses in {precision}", same_length and distance < bound, found)
         bf16 = weights(work / "bf16", args.steps)
         half = args.steps // 2
         train(work / "again", args.device, "bf16", args.steps)

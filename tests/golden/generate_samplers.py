@@ -1,4 +1,4 @@
-"""Writes samplers.safetensors: complete trajectories of diffusers' schedulers over a closed-form denoiser. See README.md.
+"""Writes samplers.safetensors: trajectories of diffusers' schedulers over a closed-form denoiser. See README.md.
 
 The noise of the stochastic ones is this project's: `cargo run -p ddpm-rng --example sampling_noise` prints it.
 """
@@ -58,8 +58,8 @@ def log_variance(x):
 
 
 class CorrectedDPMSolver(DPMSolverMultistepScheduler):
-    """The third order with the correct weight of the integral of u²: twice that of diffusers, with the same sign for the
-    SDE."""
+    """The third order with the correct weight of the integral of u²: twice that of diffusers, with the same sign for
+    the SDE."""
 
     def multistep_dpm_solver_third_order_update(self, model_output_list, *args, sample=None, noise=None, **kwargs):
         theirs = super().multistep_dpm_solver_third_order_update(model_output_list, sample=sample, noise=noise)

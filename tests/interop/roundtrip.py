@@ -3,9 +3,9 @@
     python tests/interop/roundtrip.py [--rounds N] [--program-dir target/debug]
 
 Makes pipelines of random configurations, samples each with diffusers and with `ddpm-sample` from the same latents, and
-compares the samples. Then trains two steps with `ddpm-train --init`, loads the resulting pipeline in diffusers, and compares
-samples again. Where the
-pinned versions of `tests/golden/requirements.txt` are not installed, it makes an environment of its own for them.
+compares the samples. Then trains two steps with `ddpm-train --init`, loads the resulting pipeline in diffusers, and
+compares samples again. If the pinned versions of `tests/golden/requirements.txt` are not installed, the script creates an
+environment for them.
 """
 
 import argparse
@@ -137,7 +137,7 @@ def main():
             here = ours(args.program_dir, work / "pipeline", latents, 10, work)
             compare("theirs, here", here, theirs(pipeline, latents, 10))
 
-            # Leading timestep spacing, as in the pipeline. It leaves out the last timestep of a cosine schedule, at which
+            # Leading timestep spacing, as in the pipeline. It leaves out the last timestep of a cosine schedule, where
             # the predicted x_0 amplifies the rounding error of the predicted noise by a factor of 20,000.
             flags = ["--data", "digits", "--batch-size", "4", "--steps", "2", "-q", "--set", "sample.preview_images=0"]
             flags += ["--set", "sample.spacing=leading"]

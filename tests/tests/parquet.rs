@@ -16,7 +16,10 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
 /// The metadata that the Hub adds to CIFAR-10.
-const FEATURES: &str = r#"{"info": {"features": {"img": {"_type": "Image"}, "label": {"names": ["airplane", "automobile"], "_type": "ClassLabel"}}}}"#;
+const FEATURES: &str = r#"{"info": {"features": {
+    "img": {"_type": "Image"},
+    "label": {"names": ["airplane", "automobile"], "_type": "ClassLabel"}
+}}}"#;
 
 /// Writes 32 × 32 images of two colours each, as PNG in the column `img` beside a label.
 fn write_parquet(path: &Path, images: usize) {

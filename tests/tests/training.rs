@@ -120,8 +120,8 @@ fn a_signal_interrupts_an_accumulation() {
 #[test]
 fn every_nth_checkpoint_is_kept_beside_the_newest() {
     let root = tempfile::tempdir().unwrap();
-    let keep = "--set train.checkpoint_every_steps=1 --set train.keep_last_checkpoints=1 --set train.keep_every_steps=3 \
-                --set train.learning_rate_schedule=constant";
+    let keep = "--set train.checkpoint_every_steps=1 --set train.keep_last_checkpoints=1 \
+                --set train.keep_every_steps=3 --set train.learning_rate_schedule=constant";
     train(root.path()).args(SMALL).args(keep).args("--steps 8 --out run --set sample.preview_images=0").succeed();
     let saved = fs::read_dir(root.path().join("run/checkpoints")).unwrap();
     let mut saved: Vec<_> = saved.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -496,7 +496,8 @@ fn x_0_and_v_can_be_trained() {
     let root = tempfile::tempdir().unwrap();
     for (prediction, zero) in [("x0", false), ("v", true)] {
         let args = format!(
-            "--steps 2 --batch-size 4 -q --out {prediction} --set diffusion.prediction={prediction} --set sample.preview_images=0 \
+            "--steps 2 --batch-size 4 -q --out {prediction} --set diffusion.prediction={prediction} \
+             --set sample.preview_images=0 \
              --set diffusion.zero_terminal_snr={zero} --set sample.spacing=trailing --set sample.steps=5"
         );
         train(root.path()).args(&args).succeed();
