@@ -105,9 +105,9 @@ const MAX_LISTED_FILES: usize = 5;
 fn warn_of_unsupported(files: &[PathBuf]) {
     let names: Vec<String> = files.iter().take(MAX_LISTED_FILES).map(|path| one_line(path.display())).collect();
     let more = if files.len() > MAX_LISTED_FILES { ", …" } else { "" };
+    let count = files.len();
     warn!(
-        "{} files with the extension of an image are not in a supported format and are left out: {}{more}",
-        files.len(),
+        "files with the extension of an image that are not in a supported format are left out, {count}: {}{more}",
         names.join(", ")
     );
 }

@@ -1,4 +1,4 @@
-//! Every format, made here, read back; and what hostile files come to.
+//! Every input format, written by the tests and read back, and malicious files.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -24,7 +24,7 @@ fn refused(path: &Path) -> String {
     error
 }
 
-/// An image whose pixels tell where they are.
+/// An image whose pixels identify their position.
 fn rgb(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 20) as u8, (y * 20) as u8, 200]))
 }
@@ -43,7 +43,7 @@ fn six_formats_are_found_by_content_and_in_order() {
     for (i, format) in formats.into_iter().enumerate() {
         let folder = root.path().join(format!("deep/{i}"));
         fs::create_dir_all(&folder).unwrap();
-        // The name says nothing.
+        // The file names do not identify the formats.
         fs::write(folder.join("file.dat"), encoded(format)).unwrap();
     }
     fs::write(root.path().join("notes.txt"), "no image").unwrap();
@@ -54,10 +54,10 @@ fn six_formats_are_found_by_content_and_in_order() {
     for (i, format) in formats.into_iter().enumerate() {
         assert!(source.name(i).contains(&format!("deep/{i}/file.dat")), "{}", source.name(i));
         let image = source.decode(i).unwrap();
-        // The decoder of GIF always gives an alpha channel.
+        // The GIF decoder always returns an alpha channel.
         let channels = if format == ImageFormat::Gif { 4 } else { 3 };
         assert_eq!((image.width, image.height, image.channels), (9, 7, channels));
-        // JPEG and GIF are lossy; a swapped axis or channel is not.
+        // JPEG and GIF are lossy, but swapped axes or channels would exceed the tolerance.
         let near = image.pixel(8, 1).iter().zip([160, 20, 200]).all(|(a, b)| a.abs_diff(b) < 24);
         assert!(near, "{format:?}: {:?}", image.pixel(8, 1));
     }
@@ -65,7 +65,7 @@ fn six_formats_are_found_by_content_and_in_order() {
 
 #[cfg(unix)]
 #[test]
-fn a_loop_of_links_ends() {
+fn a_cycle_of_links_ends() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("a.png"), encoded(ImageFormat::Png)).unwrap();
     std::os::unix::fs::symlink(root.path(), root.path().join("again")).unwrap();
@@ -75,7 +75,7 @@ fn a_loop_of_links_ends() {
 
 #[test]
 fn the_orientation_of_a_camera_is_applied() {
-    // A TIFF header with one entry, orientation 6: turn by 90° clockwise.
+    // A TIFF header with one entry, orientation 6: rotate by 90° clockwise.
     let mut exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0".to_vec();
     let mut app1 = vec![0xff, 0xe1];
     app1.extend(u16::to_be_bytes(exif.len() as u16 + 2));
@@ -113,25 +113,25 @@ fn idx_files_plain_and_compressed() {
         assert_eq!(source.len(), 3);
         assert_eq!(source.decode(2).unwrap().samples, [8, 9, 10, 11]);
     }
-    // Labels beside the images are passed over.
+    // Labels beside the images are ignored.
     fs::write(root.path().join("labels"), [0, 0, 8, 1, 0, 0, 0, 1, 7]).unwrap();
     assert_eq!(opened(root.path()).unwrap().len(), 6);
 }
 
 #[test]
-fn idx_headers_that_lie_cost_nothing() {
+fn wrong_idx_headers_allocate_nothing() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("x");
     for (bytes, said) in [
-        (idx(u32::MAX, 28, 100), "promises"),
-        (idx(u32::MAX, u32::MAX, 100), "promises"),
+        (idx(u32::MAX, 28, 100), "declares"),
+        (idx(u32::MAX, u32::MAX, 100), "declares"),
         (idx(3, 2, 11), "found 11"),
         (idx(3, 2, 13), "found more"),
-        (idx(0, 2, 0), "promises 0 images"),
+        (idx(0, 2, 0), "declares 0 images"),
         (idx(1, 2, 4)[..9].to_vec(), "header"),
         (gzip(&idx(10, 28, 7840))[..60].to_vec(), ""),
         (gzip(&idx(1, 2, 10_000_000)), "found more"),
-        // Refused before anything is unpacked.
+        // The file is refused before anything is decompressed.
         (gzip(&idx(3_000_000, 28, 100)), "decompression bomb"),
         (idx(1, 32_769, 100), "sides of at most 32768"),
     ] {
@@ -159,7 +159,7 @@ fn cifar_binary_records() {
     assert!(refused(&path).contains("label"));
 }
 
-/// A decoded set is as large as its file: only the images that are asked for are read.
+/// A decoded set is as large as its file, so only the requested images are read.
 #[test]
 fn sets_of_raw_images_are_read_image_by_image() {
     let root = tempfile::tempdir().unwrap();
@@ -172,7 +172,7 @@ fn sets_of_raw_images_are_read_image_by_image() {
         bytes[at] = 77;
         fs::write(path, &bytes).unwrap();
         assert_eq!(source.decode(image).unwrap().samples[0], 77, "{}", path.display());
-        // What has gone since is an error that names the file.
+        // A file that has disappeared is an error that names it.
         fs::write(path, &bytes[..at]).unwrap();
         let error = source.decode(image).unwrap_err().to_string();
         assert!(error.contains(&path.display().to_string()), "{error}");
@@ -192,7 +192,7 @@ fn zip_of(files: &[(&str, &[u8])]) -> Vec<u8> {
 fn archives_of_images() {
     let root = tempfile::tempdir().unwrap();
     let (png, jpeg) = (encoded(ImageFormat::Png), encoded(ImageFormat::Jpeg));
-    // A name that climbs out is shown and leads nowhere.
+    // A name that leaves the directory is shown in messages and never used as a path.
     let zip = zip_of(&[("a/1.png", &png), ("../../2.jpg", &jpeg), ("readme.txt", b"hello"), ("a/._1.png", &png)]);
     let path = root.path().join("set.zip");
     fs::write(&path, &zip).unwrap();
@@ -213,7 +213,8 @@ fn archives_of_images() {
         let source = opened(&path).unwrap();
         assert_eq!((source.len(), source.decode(0).unwrap().height), (1, 7));
     }
-    // Cut where an entry ends, or with a wrong checksum, it is damaged though every image in it is whole.
+    // An archive that is cut at the end of an entry, or has a wrong checksum, is corrupt although all of its images are
+    // complete.
     let entries = tar.len() - 1024;
     assert!(tar[entries..].iter().all(|byte| *byte == 0));
     fs::write(&path, &tar[..entries]).unwrap();
@@ -223,7 +224,7 @@ fn archives_of_images() {
     packed[checksum] ^= 1;
     fs::write(&path, &packed).unwrap();
     assert!(refused(&path).contains("checksum"), "{}", refused(&path));
-    // Cut anywhere, an archive is an error or what is whole of it, never a panic.
+    // An archive that is cut anywhere is an error or gives its complete images, and never a panic.
     for bytes in [&zip, &tar] {
         for end in (4..bytes.len()).step_by(97) {
             let path = root.path().join("cut");
@@ -235,7 +236,7 @@ fn archives_of_images() {
 
 #[cfg(unix)]
 #[test]
-fn what_is_no_file_is_not_waited_for() {
+fn pipes_and_devices_are_refused() {
     assert!(refused(Path::new("/dev/zero")).contains("expected a folder or a file"));
 }
 
@@ -250,7 +251,7 @@ fn a_zip_bomb_is_refused() {
     assert!(refused(&path).contains("256 MiB"));
 }
 
-/// A tar of one image whose name is too long for its header, as GNU or as PAX writes it.
+/// A tar archive of one image whose name is too long for its header, in the GNU or the PAX form.
 fn tar_of_long_name(name: &str, pax: bool) -> Vec<u8> {
     let png = encoded(ImageFormat::Png);
     let mut tar = tar::Builder::new(Vec::new());
@@ -266,7 +267,7 @@ fn tar_of_long_name(name: &str, pax: bool) -> Vec<u8> {
 }
 
 #[test]
-fn long_names_in_a_tar_are_whole() {
+fn long_names_in_a_tar_archive_are_complete() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("set.tar");
     let name = format!("{}/a.png", "folder".repeat(30));
@@ -277,7 +278,7 @@ fn long_names_in_a_tar_are_whole() {
     }
 }
 
-/// A name of half a gigabyte is refused by its size, not read.
+/// A name of half a gigabyte is refused by its size and not read.
 #[test]
 fn a_tar_whose_names_are_bombs_is_refused() {
     let root = tempfile::tempdir().unwrap();
@@ -289,7 +290,8 @@ fn a_tar_whose_names_are_bombs_is_refused() {
         header.set_cksum();
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(header.as_bytes()).unwrap();
-        // Far less than the header promises: whoever begins to read it says that it ends, not that it is too long.
+        // The data are much shorter than the header declares. A reader of the data would report the early end, not the
+        // size.
         encoder.write_all(&vec![b'x'; 1 << 20]).unwrap();
         fs::write(&path, encoder.finish().unwrap()).unwrap();
         let error = refused(&path);
@@ -298,7 +300,7 @@ fn a_tar_whose_names_are_bombs_is_refused() {
 }
 
 #[test]
-fn a_truncated_gzip_file_is_damaged_not_empty() {
+fn a_truncated_gzip_file_is_corrupt_and_not_empty() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("images.gz");
     fs::write(&path, &gzip(&idx(3, 2, 12))[..8]).unwrap();
@@ -323,7 +325,7 @@ fn a_newline_in_a_name_does_not_break_the_line() {
 }
 
 #[test]
-fn damaged_images_are_errors_that_name_them() {
+fn errors_of_corrupt_images_name_them() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("x");
     let formats = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Gif, ImageFormat::Tiff];
@@ -335,12 +337,12 @@ fn damaged_images_are_errors_that_name_them() {
             if let Err(error) = source.decode(0) {
                 assert!(error.to_string().contains(&path.display().to_string()), "{error}");
             } else {
-                // A decoder may do without a trailer, but JPEG must not pass with half its image grey.
+                // A decoder may accept a missing trailer, but a JPEG must not pass with half of its image grey.
                 assert_ne!(format, ImageFormat::Jpeg, "{end} of {} bytes", whole.len());
             }
         }
     }
-    // A PNG header that claims 65,535 × 65,535 pixels.
+    // A PNG header that declares 65,535 × 65,535 pixels.
     let mut huge = encoded(ImageFormat::Png);
     huge[16..24].copy_from_slice(&[0, 0, 255, 255, 0, 0, 255, 255]);
     fs::write(&path, huge).unwrap();
@@ -348,7 +350,7 @@ fn damaged_images_are_errors_that_name_them() {
 }
 
 #[test]
-fn nothing_to_train_on_is_said() {
+fn a_path_without_images_is_an_error() {
     let root = tempfile::tempdir().unwrap();
     assert!(refused(root.path()).contains("no images found"));
     assert!(refused(&root.path().join("absent")).contains("No such file"));
@@ -362,7 +364,7 @@ fn nothing_to_train_on_is_said() {
 }
 
 #[test]
-fn images_written_are_images_read() {
+fn written_images_are_read_back() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("new/folder/a.png");
     for channels in [1, 3, 4] {

@@ -1,4 +1,4 @@
-//! Images out: what is drawn is what was given.
+//! Output files: their contents are the images that were written.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -7,7 +7,7 @@ use std::fs;
 use candle_core::{Device, Tensor};
 use ddpm_data::{Image, grid, save_evolution_gif, save_gif, save_grid, save_loss_curve, save_strip};
 
-/// `images` flat images of 8 × 8, image i of the value i / images.
+/// `images` flat images of 8 × 8 pixels. Image i has the value i / images.
 fn flat(images: usize, channels: usize) -> Tensor {
     let values = Tensor::arange(0f32, images as f32, &Device::Cpu).unwrap().affine(1.0 / images as f64, 0.0).unwrap();
     values.reshape((images, 1, 1, 1)).unwrap().broadcast_as((images, channels, 8, 8)).unwrap().contiguous().unwrap()
@@ -16,10 +16,10 @@ fn flat(images: usize, channels: usize) -> Tensor {
 #[test]
 fn a_grid_enlarges_small_images_and_keeps_their_values() {
     let image = grid(&flat(3, 1), 2).unwrap();
-    // Tiles of 64, gaps of 2, two columns and two rows.
+    // Tiles of 64 pixels, gaps of 2, two columns and two rows.
     assert_eq!((image.width, image.height), (134, 134));
     assert_eq!(image.pixel(0, 0), [255]);
-    // (0 + 1) · 127.5 rounds half up to 128; 1/3 to 170; 2/3 to 213.
+    // (0 + 1) · 127.5 is rounded half up to 128; 1/3 gives 170; 2/3 gives 213.
     assert_eq!([image.pixel(2, 2), image.pixel(131, 65), image.pixel(65, 131)], [[128], [170], [213]]);
     assert_eq!(image.pixel(131, 131), [255], "the empty place is white");
 }
@@ -65,13 +65,13 @@ fn a_coloured_animation_keeps_its_colours() {
     let red = Image { width: 2, height: 1, channels: 3, samples: vec![200, 10, 20, 10, 20, 200] };
     save_gif(&path, &[red], 100).unwrap();
     let frame = &frames(&path)[0];
-    // The palette is made from the frame: two colours fit it but for its rounding.
+    // The palette is computed from the frame; two colours fit it except for rounding.
     let near = |a: &image::Rgba<u8>, b: [u8; 3]| a.0.iter().zip(b).all(|(a, b)| a.abs_diff(b) < 8);
     assert!(near(frame.get_pixel(0, 0), [200, 10, 20]) && near(frame.get_pixel(1, 0), [10, 20, 200]), "{frame:?}");
 }
 
 #[test]
-fn the_evolution_follows_the_steps_and_passes_over_other_files() {
+fn the_evolution_is_in_the_order_of_steps_and_ignores_other_files() {
     let root = tempfile::tempdir().unwrap();
     save_evolution_gif(root.path()).unwrap();
     assert!(!root.path().join("samples.gif").exists(), "nothing to show yet");

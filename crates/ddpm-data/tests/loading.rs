@@ -1,4 +1,4 @@
-//! Batches: that they depend on the seed and their position alone, what bad images do, and the real sets.
+//! Batches depend on the seed and their position alone; undecodable images; published datasets.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![allow(clippy::print_stderr, reason = "a test that skips says so")]
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ddpm_data::{DataConfig, DataError, Image, ImageSource, Loader, LoaderConfig, open};
 
-/// `images` images of 4 × 4, each of one value; those in `bad` cannot be decoded.
+/// `images` images of 4 × 4 pixels, each of one value. Those in `bad` cannot be decoded.
 #[derive(Debug)]
 struct Flat {
     images: usize,
@@ -58,7 +58,7 @@ fn a_batch_depends_on_the_seed_and_its_position_alone() {
     assert!(all[5..].iter().all(|expected| batch(&mut late) == *expected));
 }
 
-/// One image whose pixels tell where they are: 20 · row + column, 6 rows of 12 columns.
+/// One image whose pixels identify their position: 20 · row + column, with 6 rows and 12 columns.
 #[derive(Debug)]
 struct Gradient;
 
@@ -77,8 +77,7 @@ impl ImageSource for Gradient {
     }
 }
 
-/// Images of six rows and six columns cut out of [`Gradient`]: the column that each begins with, and whether it is
-/// mirrored.
+/// The crops of six rows and six columns of [`Gradient`]: the first column of each, and whether it is flipped.
 fn crops(random_crop: bool, horizontal_flip: bool) -> Vec<(i32, bool)> {
     let data: DataConfig = serde_json::from_value(serde_json::json!({
         "path": "x", "random_crop": random_crop, "horizontal_flip": horizontal_flip,
@@ -89,7 +88,7 @@ fn crops(random_crop: bool, horizontal_flip: bool) -> Vec<(i32, bool)> {
         let values: Vec<f32> = batch.unwrap().images.flatten_all().unwrap().to_vec1().unwrap();
         let pixels: Vec<i32> = values.iter().map(|v| i32::from(ddpm_data::value_to_pixel(*v))).collect();
         let (first, step) = (pixels[0], pixels[1] - pixels[0]);
-        // Every pixel follows from the first two: neither rows nor columns are exchanged.
+        // Every pixel follows from the first two, so neither rows nor columns are exchanged.
         for (i, pixel) in (0..).zip(&pixels) {
             assert_eq!(*pixel, first + 20 * (i / 6) + step * (i % 6), "{pixels:?}");
         }
@@ -104,11 +103,12 @@ fn random_crops_and_flips_reach_everything_evenly() {
     assert!(crops(false, false).iter().all(|crop| *crop == (3, false)), "the centre, as it is");
     let count =
         |crops: &[(i32, bool)], wanted: &dyn Fn(&(i32, bool)) -> bool| crops.iter().filter(|c| wanted(c)).count();
-    // 200 fair coins: 100, with a standard deviation of 7.
+    // 200 fair coins: 100 heads with a standard deviation of 7.
     let flipped = crops(false, true);
     assert!(flipped.iter().all(|crop| crop.0 == 3));
     assert!((65..=135).contains(&count(&flipped, &|crop| crop.1)), "{flipped:?}");
-    // Seven places, of which the two at the ends are half as likely: 33 and 17, with standard deviations of 5 and 4.
+    // Seven positions, of which the two at the ends are half as likely: 33 and 17 crops, with standard deviations of 5
+    // and 4.
     let cropped = crops(true, false);
     assert!(cropped.iter().all(|crop| !crop.1 && (0..=6).contains(&crop.0)));
     for place in 0..=6 {
@@ -116,13 +116,13 @@ fn random_crops_and_flips_reach_everything_evenly() {
         let expected = if place == 0 || place == 6 { 2..=36 } else { 8..=60 };
         assert!(expected.contains(&found), "place {place}: {found}");
     }
-    // Switching one off does not change the other.
+    // Switching one augmentation off does not change the other.
     let both = crops(true, true);
     assert!(both.iter().zip(flipped.iter().zip(&cropped)).all(|(both, (flip, crop))| *both == (crop.0, flip.1)));
 }
 
 #[test]
-fn one_bad_image_is_replaced_and_too_many_end_the_run_with_their_names() {
+fn one_undecodable_image_is_replaced_and_too_many_are_an_error() {
     let source = Flat { images: 10, bad: vec![2] };
     let mut loader_of_one = loader(source, 2, 0, 0.0).unwrap();
     (0..12).for_each(|_| drop(batch(&mut loader_of_one)));
@@ -135,7 +135,7 @@ fn one_bad_image_is_replaced_and_too_many_end_the_run_with_their_names() {
 }
 
 #[test]
-fn a_set_of_nothing_but_bad_images_ends() {
+fn a_set_without_decodable_images_is_an_error() {
     let source = Flat { images: 6, bad: (0..6).collect() };
     let error = loader(source, 1, 0, 1.0).unwrap().next().unwrap().unwrap_err().to_string();
     assert!(error.contains("none of 100 images tried in a row") && !error.contains("max_bad_share"), "{error}");
@@ -162,7 +162,7 @@ fn a_panicking_source_is_an_error() {
 }
 
 #[test]
-fn what_no_loader_can_do_is_refused() {
+fn invalid_configurations_are_refused() {
     let source = || Flat { images: 2, bad: vec![] };
     assert!(matches!(loader(source(), 1, 0, 0.0), Err(DataError::SmallerThanBatch { images: 2, batch_size: 3 })));
     let data: DataConfig = serde_json::from_value(serde_json::json!({ "path": "x" })).unwrap();
@@ -189,7 +189,7 @@ fn dropping_a_loader_ends_its_threads() {
     panic!("a thread still holds the source after five seconds");
 }
 
-/// The real sets beside the checkout, where they are there.
+/// The published datasets in the directory beside the checkout, if it exists.
 fn real(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(name);
     if !path.exists() {
@@ -200,12 +200,12 @@ fn real(name: &str) -> Option<PathBuf> {
 }
 
 #[test]
-fn mnist_reads_as_published() {
+fn mnist_has_the_published_mean() {
     let Some(path) = real("mnist") else { return };
     let data: DataConfig = serde_json::from_value(serde_json::json!({ "path": path, "fit": "pad" })).unwrap();
     let source = open(&data).unwrap();
     assert_eq!(source.len(), 60_000);
-    // The mean of MNIST's training pixels is 33.3 of 255 (0.1307).
+    // The mean of the training pixels of MNIST is 33.3 of 255 (0.1307).
     let mean = (0..2000).map(|i| source.decode(i).unwrap().samples.iter().map(|v| f64::from(*v)).sum::<f64>() / 784.0);
     let mean = mean.sum::<f64>() / 2000.0;
     assert!((mean - 33.3).abs() < 0.7, "{mean}");
@@ -228,7 +228,8 @@ fn cifar10_reads_from_parquet() {
         assert_eq!((image.width, image.height, image.channels), (32, 32, 3));
         image.samples.chunks(3).for_each(|p| sums.iter_mut().zip(p).for_each(|(sum, v)| *sum += f64::from(*v)));
     }
-    // CIFAR-10's published channel means are 125.3, 123.0 and 113.9; 500 images meet them within a few units.
+    // The published channel means of CIFAR-10 are 125.3, 123.0 and 113.9. The means of 500 images are within a few
+    // units.
     let means = sums.map(|sum| sum / (500.0 * 1024.0));
     assert!(means.iter().zip([125.3, 123.0, 113.9]).all(|(a, b)| (a - b).abs() < 8.0), "{means:?}");
 }

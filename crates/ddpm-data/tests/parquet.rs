@@ -1,4 +1,4 @@
-//! Parquet files as Hub datasets have them, made here; and what damaged and hostile ones come to.
+//! Parquet files in the layout of Hub datasets, written by the tests, and corrupt and malicious files.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -21,7 +21,7 @@ fn opened(path: &Path) -> Result<Arc<dyn ImageSource>, DataError> {
     open(&config)
 }
 
-/// An image of one colour.
+/// An encoded image of one colour.
 fn png(red: u8) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     let image = RgbImage::from_pixel(5, 4, image::Rgb([red, 2, 3]));
@@ -29,14 +29,14 @@ fn png(red: u8) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// A column of a file that is written.
+/// A column to write.
 #[derive(Clone)]
 enum Column {
-    /// Bytes alone.
+    /// A column of bytes.
     Bytes(Vec<Option<Vec<u8>>>),
-    /// Images as Hub datasets have them: structs of bytes and a path.
+    /// The images of Hub datasets: structs of bytes and a path.
     Structs(Vec<Option<Vec<u8>>>),
-    /// A number for each of that many rows.
+    /// A column of labels with this number of rows.
     Labels(usize),
 }
 
@@ -51,7 +51,7 @@ impl Column {
         }
     }
 
-    /// Its leaves in a row group of the rows `rows`.
+    /// Writes the leaf columns of the rows `rows` into a row group.
     fn write(&self, rows: Range<usize>, group: &mut SerializedRowGroupWriter<'_, Vec<u8>>) {
         let (images, level) = match self {
             Self::Bytes(images) => (images, 1),
@@ -84,7 +84,7 @@ impl Column {
     }
 }
 
-/// A file of those columns, in row groups of at most `rows` rows.
+/// A file with these columns, in row groups of at most `rows` rows.
 fn written(columns: &[(&str, Column)], rows: usize, properties: WriterProperties) -> Vec<u8> {
     let fields: String = columns.iter().map(|(name, column)| column.schema(name)).collect();
     let schema = Arc::new(parse_message_type(&format!("message set {{ {fields} }}")).unwrap());
@@ -98,7 +98,7 @@ fn written(columns: &[(&str, Column)], rows: usize, properties: WriterProperties
     writer.into_inner().unwrap()
 }
 
-/// The same in row groups of two.
+/// A file with these columns, in row groups of two rows.
 fn parquet(columns: &[(&str, Column)], compression: Compression) -> Vec<u8> {
     written(columns, 2, WriterProperties::builder().set_compression(compression).build())
 }
@@ -118,14 +118,14 @@ fn structs_and_plain_columns_are_read_in_order() {
                 let image = source.decode(row).unwrap();
                 assert_eq!((image.width, image.height, image.pixel(4, 3)), (5, 4, &[red, 2, 3][..]));
             }
-            // A row without an image is one that cannot be decoded, by its name.
+            // A row without an image is an undecodable image, and the error names the row.
             let error = source.decode(2).unwrap_err().to_string();
             assert!(error.contains("a.parquet, row 2:"), "{error}");
             let is_elsewhere = matches!(column, Column::Structs(_));
             assert_eq!(error.contains("the image is not in the file, only a path of it"), is_elsewhere, "{error}");
         }
     }
-    // Where no row has an image, the file holds none.
+    // If no row has an image, the file is refused.
     let column = Column::Structs(vec![None, None]);
     fs::write(&path, parquet(&[("image", column)], Compression::UNCOMPRESSED)).unwrap();
     let error = opened(&path).unwrap_err().to_string();
@@ -137,17 +137,17 @@ fn the_column_of_images_is_found_or_missed_by_name() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("a.parquet");
     let binary = |red| Column::Bytes(vec![Some(png(red))]);
-    // Of two columns of bytes, the one with the name of an image.
+    // Of two columns of bytes, the one with a usual name is read.
     fs::write(&path, parquet(&[("mask", binary(1)), ("img", binary(2))], Compression::SNAPPY)).unwrap();
     assert_eq!(opened(&path).unwrap().decode(0).unwrap().samples[0], 2);
-    // Of two columns of structs, the one that the metadata calls an image.
+    // Of two columns of structs, the one that the metadata declare as an image is read.
     let structs = |red| Column::Structs(vec![Some(png(red))]);
     let named = r#"{"info": {"features": {"a": {"_type": "Audio"}, "b": {"_type": "Image"}}}}"#;
     let metadata = vec![KeyValue::new("huggingface".to_string(), named.to_string())];
     let properties = WriterProperties::builder().set_key_value_metadata(Some(metadata)).build();
     fs::write(&path, written(&[("a", structs(1)), ("b", structs(2))], 1, properties)).unwrap();
     assert_eq!(opened(&path).unwrap().decode(0).unwrap().samples[0], 2);
-    // No image anywhere.
+    // No column holds images.
     fs::write(&path, parquet(&[("label", Column::Labels(1)), ("digit", Column::Labels(1))], Compression::SNAPPY))
         .unwrap();
     let error = opened(&path).unwrap_err().to_string();
@@ -157,9 +157,10 @@ fn the_column_of_images_is_found_or_missed_by_name() {
     );
 }
 
-/// Cut or changed anywhere, a file is an error that names it or what is whole of it: never a panic, never a hang.
+/// A file that is cut or changed anywhere gives an error that names it, or its intact images, and never a panic or a
+/// hang.
 #[test]
-fn damage_is_an_error() {
+fn corrupt_files_are_errors() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("a.parquet");
     let images = [Some(png(10)), Some(png(20)), Some(png(30))];
@@ -186,7 +187,7 @@ fn damage_is_an_error() {
     }
 }
 
-/// Rows of one value cost a dictionary nothing.
+/// Rows with one value take no space in a dictionary encoding.
 fn dictionary_bomb(rows: usize, value: &[u8]) -> Vec<u8> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(Default::default()))
@@ -206,16 +207,16 @@ fn dictionary_bomb(rows: usize, value: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn bombs_are_refused() {
+fn decompression_bombs_are_refused() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("a.parquet");
-    // Rows of nothing but their number.
+    // Rows without any contents of their own.
     let many = dictionary_bomb(12_800, b"x");
     assert!(many.len() < 12_800, "{}", many.len());
     fs::write(&path, many).unwrap();
     let error = opened(&path).unwrap_err().to_string();
     assert!(error.contains("a.parquet") && error.contains("12800 rows"), "{error}");
-    // Few rows, each of 4 MiB: 1.25 GiB in all.
+    // Few rows of 4 MiB each: 1.25 GiB in total.
     let large = dictionary_bomb(320, &vec![0; 4 << 20]);
     assert!(large.len() < 1 << 16, "{}", large.len());
     fs::write(&path, large).unwrap();
