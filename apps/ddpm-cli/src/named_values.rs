@@ -10,7 +10,7 @@ pub fn named_values<T: Copy + Send + Sync + 'static>(
     values: &[T],
     name: fn(T) -> &'static str,
     help: fn(T) -> &'static str,
-) -> impl TypedValueParser<Value = T> {
+) -> impl TypedValueParser<Value = T> + use<T> {
     let values = values.to_vec();
     let possible: Vec<_> = values.iter().map(|value| PossibleValue::new(name(*value)).help(help(*value))).collect();
     PossibleValuesParser::new(possible).try_map(move |found| {

@@ -102,7 +102,7 @@ fn restore(config: &RunConfig, start: &Start, total_steps: u64, device: &Device)
         let Checkpoint { model, training, state, .. } = checkpoint.clone();
         let state = serde_json::from_value(state).context("the checkpoint's state.json")?;
         let restored = trainer.restore(&Snapshot { ema_parameters: model, training, state });
-        restored.map_err(|error| usage_error(format!("cannot go on from the checkpoint: {error}")))?;
+        restored.map_err(|error| usage_error(format!("cannot continue from the checkpoint: {error}")))?;
         if checkpoint.step < total_steps {
             info!("the run goes on from step {} to {total_steps}", checkpoint.step);
         }
@@ -162,7 +162,7 @@ impl Session<'_> {
         preview_is_missing(self.config, &self.run, self.trainer.state().step, self.trainer.total_steps())
     }
 
-    /// Tells how to go on from a run that was finished before.
+    /// Logs that an earlier session finished the run and how to make it longer. With `upload`, it is uploaded again.
     fn report_finished(&self, upload: Option<&Upload>) -> anyhow::Result<ExitReason> {
         let (run, step, total_steps) = (self.run.path(), self.trainer.state().step, self.trainer.total_steps());
         info!("{} has done its {total_steps} steps; --steps gives it more, --out starts another run", run.display());

@@ -33,12 +33,12 @@ pub(crate) fn backend(options: &ComputeOptions, first: &Tensor, inputs: &[&Tenso
     Ok(Box::new(DeviceBackend::new(first.device(), dtype, tf32, packed_weights)))
 }
 
-/// What updates parameters such as these.
+/// The update backend for parameters and moments of this type and device.
 pub(crate) fn update_backend(tensors: &[&Tensor]) -> &'static dyn UpdateBackend {
     if on_cpu_backend(tensors) { &CpuUpdate } else { &TensorUpdate }
 }
 
-/// What reads such a gradient.
+/// The update backend that can read this gradient.
 pub(crate) fn gradient_backend(gradient: &Gradient) -> &'static dyn UpdateBackend {
     match gradient.as_tensor() {
         Some(tensor) => update_backend(&[tensor]),

@@ -1,4 +1,4 @@
-//! A forward pass: inputs in, result and record out.
+//! Forward passes: run a network on a tape, and return its result with the record that its gradient needs.
 
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, bail};

@@ -7,7 +7,7 @@ use candle_core::{Tensor, Var};
 use ddpm_testkit::{Golden, assert_close};
 use ddpm_trainer::{Adam, AdamConfig, Optimizer, clip_scale, global_norm};
 
-/// Ten steps in f32 against f64: some 1e-7 each.
+/// The golden file was computed in f64. In f32 each of ten steps adds a relative error of about 1e-7.
 const TOLERANCE: f64 = 1e-6;
 
 #[test]
@@ -41,7 +41,7 @@ fn clipping_equals_pytorch() {
     assert_eq!(clip_scale(1e9, None), 1.0);
 }
 
-/// Clipping is folded into the update: the same as clipping first.
+/// Clipping is part of the update; the result is that of clipping the gradient first.
 #[test]
 fn the_gradient_scale_is_a_scaled_gradient() {
     let golden = Golden::load("adam");

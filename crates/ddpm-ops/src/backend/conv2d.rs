@@ -1,4 +1,4 @@
-//! A convolution together with the operations around it, described.
+//! The description of a convolution together with the operations around it.
 
 use candle_core::{Result, Tensor, bail};
 

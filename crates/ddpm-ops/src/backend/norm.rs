@@ -1,4 +1,4 @@
-//! Group normalisation, described.
+//! The description of a group normalisation.
 
 use candle_core::{Result, Tensor, bail};
 

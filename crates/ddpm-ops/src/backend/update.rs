@@ -1,4 +1,4 @@
-//! Updates of parameters, described, and the trait of what carries them out.
+//! Descriptions of parameter updates, and the trait that carries them out.
 
 use candle_core::{Result, Tensor, Var};
 

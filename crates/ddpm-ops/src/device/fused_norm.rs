@@ -1,4 +1,4 @@
-//! Group normalisation together with the operations around it, described.
+//! The description of a group normalisation together with the operations around it.
 
 use candle_core::Tensor;
 

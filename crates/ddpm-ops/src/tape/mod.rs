@@ -1,4 +1,4 @@
-//! What a forward pass leaves behind: values, the record of its operations, and their gradients.
+//! The values of a forward pass, the record of its operations, and their gradients.
 //!
 //! Nothing here knows how an operation is computed. A [`value::Value`] holds its elements behind a trait object, and a
 //! [`record::Record`] is generic over the type of its gradients, so every backend uses both as they are.

@@ -1,4 +1,5 @@
-//! A forward pass that has been run, as the code that meets candle sees it: without the type of its gradients.
+//! A finished forward pass and its backward pass, without the type of the backend's gradients, so that the code that
+//! connects them to candle serves every backend.
 
 use std::fmt::Debug;
 

@@ -86,3 +86,67 @@ impl<G: Accumulate> Record<G> {
         Ok(gradients)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Var};
+
+    use super::*;
+
+    /// Gradients of scalar functions: the record does not need a backend.
+    impl Accumulate for f64 {
+        fn add(&mut self, more: Self) -> Result<()> {
+            *self += more;
+            Ok(())
+        }
+    }
+
+    /// Records x ↦ factor · x, where `parameter` is the factor.
+    fn scale(record: &mut Record<f64>, x: Option<usize>, factor: f64, parameter: &Tensor) -> Option<usize> {
+        record.push(&[x], &[parameter], || {
+            let parameter = parameter.clone();
+            Box::new(move |grad: f64, gradients: &mut Gradients<f64>| {
+                gradients.add(x, factor * grad);
+                // With x = 1.
+                gradients.add_parameter(&parameter, grad);
+                Ok(())
+            })
+        })
+    }
+
+    #[test]
+    fn gradients_of_all_readers_are_summed() {
+        let constant = Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap();
+        let parameter = Var::from_tensor(&constant).unwrap();
+        let mut record = Record::new(true);
+        let x = record.new_node();
+        // 3 x + 4 x: both operations read x, and the second one uses the parameter.
+        let three = scale(&mut record, Some(x), 3.0, &constant);
+        let four = scale(&mut record, Some(x), 4.0, &parameter);
+        let sum = record.push(&[three, four], &[], || {
+            Box::new(move |grad: f64, gradients: &mut Gradients<f64>| {
+                gradients.add(three, grad);
+                gradients.add(four, grad);
+                Ok(())
+            })
+        });
+        assert_eq!(record.parameters().len(), 1);
+        let mut gradients = record.backward(sum.unwrap(), 2.0).unwrap();
+        assert_eq!(gradients.take(x), Some(14.0));
+        assert_eq!(gradients.take_parameter(&parameter), Some(2.0));
+        assert_eq!(gradients.take_parameter(&constant), None);
+    }
+
+    #[test]
+    fn nothing_is_recorded_unless_a_gradient_is_needed() {
+        let constant = Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap();
+        let parameter = Var::from_tensor(&constant).unwrap();
+        let mut record = Record::new(true);
+        assert_eq!(scale(&mut record, None, 3.0, &constant), None);
+        assert!(scale(&mut record, None, 3.0, &parameter).is_some());
+        // A record of the first of two runs only notes the parameters.
+        let mut first_run = Record::new(false);
+        assert_eq!(scale(&mut first_run, Some(0), 3.0, &parameter), None);
+        assert_eq!(first_run.parameters().len(), 1);
+    }
+}

@@ -36,7 +36,7 @@ impl Conv2dInputs {
         })
     }
 
-    /// What the kernel sees of the shape.
+    /// The part of the shape that the kernel needs.
     pub(super) fn geometry(&self) -> Geometry {
         let Conv2dShape { channels_in, channels_out, height, width, kernel, .. } = self.shape;
         Geometry { channels_in, channels_out, height, width, kernel }
