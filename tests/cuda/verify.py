@@ -3,12 +3,13 @@
 
     python tests/cuda/verify.py [--device cuda:0]
 
-1. Every operation against f64, every golden network with all its gradients, and the update, on the GPU: `cargo test` with
-   DDPM_TEST_DEVICE set.
+1. Every operation against f64, every golden network with all its gradients, and the optimizer step, on the GPU:
+   `cargo test` with DDPM_TEST_DEVICE set.
 2. Trainings from the same seed on the CPU and on the GPU, in f32, tf32 and bf16: how far their losses are apart.
-3. Two trainings on the GPU, and one that is stopped and resumed: whether their weights are the same, to the bit or by how much.
+3. Two trainings on the GPU, and one that is stopped and resumed: whether their weights are equal, and otherwise how
+   much they differ.
 
-Exits with 1 where anything is further off than it may be. Needs what docs/cuda.md says a build with `cuda` needs, and no Python
+Exits with 1 if an error exceeds its bound. Needs the requirements of a build with `cuda` (docs/cuda.md), and no Python
 package.
 """
 
@@ -24,11 +25,14 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TRAIN = ROOT / "target" / "release" / "ddpm-train"
-TESTS = ["against_composed", "device_update", "fixed_weights", "golden", "precision", "recompute", "unet2d", "adam_golden"]
-# Mean relative distance of the losses from those of the CPU in f32. The same batches, time steps and noise: only rounding differs.
+TESTS = [
+    "against_composed", "device_update", "fixed_weights", "golden", "precision", "recompute", "unet2d", "adam_golden",
+]
+# Mean relative distance of the losses from those of the CPU in f32. Batches, timesteps and noise are the same, so only
+# rounding differs.
 BOUNDS = {"f32": 1e-3, "tf32": 1e-2, "bf16": 3e-2}
-# Distance of the weights of two trainings in bf16 over their size. Algorithms are chosen by timing them: two processes may choose
-# differently, and then differ by rounding.
+# Relative distance of the weights of two trainings in bf16. cuDNN chooses algorithms by timing them: two processes may
+# choose differently, and then differ by rounding.
 MOST_APART = 3e-2
 
 
@@ -39,7 +43,13 @@ def losses(run):
 
 def train(out, device, precision, steps, *more):
     command = [TRAIN, "--preset", "digits", "--out", out, "--device", device, "--steps", steps, "-q"]
-    sets = [f"train.precision={precision}", "train.log_every_steps=1", "train.learning_rate_schedule=constant", "sample.preview_images=0", "train.sample_every_steps=0"]
+    sets = [
+        f"train.precision={precision}",
+        "train.log_every_steps=1",
+        "train.learning_rate_schedule=constant",
+        "sample.preview_images=0",
+        "train.sample_every_steps=0",
+    ]
     command += [word for key in (*sets, *more) for word in ("--set", key)]
     subprocess.run([str(part) for part in command], check=True)
     return out
@@ -88,7 +98,9 @@ def main():
         for precision, bound in BOUNDS.items():
             own = losses(train(work / precision, args.device, precision, args.steps))
             distance = sum(abs(a - b) / b for a, b in zip(own, of_cpu)) / len(of_cpu)
-            say(f"losses in {precision}", len(own) == len(of_cpu) and distance < bound, f"{distance:.1e} apart, at most {bound:.0e}")
+            same_length = len(own) == len(of_cpu)
+            found = f"{distance:.1e} apart, at most {bound:.0e}"
+            say(f"losses in {precision}", same_length and distance < bound, found)
         bf16 = weights(work / "bf16", args.steps)
         half = args.steps // 2
         train(work / "again", args.device, "bf16", args.steps)

@@ -1,4 +1,4 @@
-"""Writes pipeline/: a pipeline of diffusers as it saves one, its weights as a pickle too, and what it samples. See README.md."""
+"""Writes pipeline/: a pipeline saved by diffusers, its weights in pickle format too, and its samples. See README.md."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,8 @@ def main():
     torch.manual_seed(0)
     torch.set_num_threads(1)
     unet = UNet2DModel(
-        sample_size=8, block_out_channels=(8, 16), norm_num_groups=4, norm_eps=1e-6, freq_shift=1, flip_sin_to_cos=False,
+        sample_size=8, block_out_channels=(8, 16), norm_num_groups=4, norm_eps=1e-6, freq_shift=1,
+        flip_sin_to_cos=False,
         downsample_padding=0, attention_head_dim=None, layers_per_block=1,
         down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"),
     )

@@ -1,4 +1,4 @@
-"""Writes samplers.safetensors: whole trajectories of diffusers' schedulers over a denoiser in closed form. See README.md.
+"""Writes samplers.safetensors: trajectories of diffusers' schedulers over a closed-form denoiser. See README.md.
 
 The noise of the stochastic ones is this project's: `cargo run -p ddpm-rng --example sampling_noise` prints it.
 """
@@ -58,7 +58,8 @@ def log_variance(x):
 
 
 class CorrectedDPMSolver(DPMSolverMultistepScheduler):
-    """Its third order with the weight that the integral of u² has: twice the one it has, and of that sign for the SDE too."""
+    """The third order with the correct weight of the integral of u²: twice that of diffusers, with the same sign for
+    the SDE."""
 
     def multistep_dpm_solver_third_order_update(self, model_output_list, *args, sample=None, noise=None, **kwargs):
         theirs = super().multistep_dpm_solver_third_order_update(model_output_list, sample=sample, noise=noise)
@@ -128,7 +129,9 @@ def cases():
         "heun": (HeunDiscreteScheduler, {"beta_start": 1e-4, "beta_end": 0.02}),
     }
 
-    def case(method, steps, spacing="leading", prediction="epsilon", mean="epsilon", schedule=None, options=None, **over):
+    def case(
+        method, steps, spacing="leading", prediction="epsilon", mean="epsilon", schedule=None, options=None, **over
+    ):
         scheduler, theirs = methods[method][0], dict(methods[method][1])
         schedule = schedule or LINEAR
         ours = {"method": method, "steps": steps, "spacing": spacing, "mean": mean, "variance": "fixed-small"}
@@ -159,7 +162,9 @@ def cases():
             theirs["rescale_betas_zero_snr"] = True
         if method == "ddim" and mean != "epsilon":
             options["use_clipped_model_output"] = ours.get("eps_after_clip") != "predicted"
-        return dict(sampler=ours, prediction=prediction, schedule=schedule, scheduler=scheduler(**theirs), options=options)
+        return dict(
+            sampler=ours, prediction=prediction, schedule=schedule, scheduler=scheduler(**theirs), options=options
+        )
 
     made = {}
     clip, dynamic = {"mean": "clipped-x0"}, {"mean": "thresholded-x0", "threshold_max": 1.4, "threshold_quantile": 0.9}

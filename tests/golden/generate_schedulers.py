@@ -19,7 +19,9 @@ def main():
     schedulers = {
         "ddpm": ddpm,
         "ddim": DDIMScheduler(thresholding=True, dynamic_thresholding_ratio=0.9, sample_max_value=2.0),
-        "dpm_solver": DPMSolverMultistepScheduler(solver_order=3, algorithm_type="sde-dpmsolver++", prediction_type="sample"),
+        "dpm_solver": DPMSolverMultistepScheduler(
+            solver_order=3, algorithm_type="sde-dpmsolver++", prediction_type="sample"
+        ),
         "heun": HeunDiscreteScheduler(clip_sample=True, timestep_spacing="trailing"),
         "dpm_solver_from_ddpm": DPMSolverMultistepScheduler.from_config(clipping.config),
         "heun_from_ddpm": HeunDiscreteScheduler.from_config(thresholding.config),

@@ -2,9 +2,10 @@
 
     python tests/interop/roundtrip.py [--rounds N] [--program-dir target/debug]
 
-Makes pipelines of random configurations, samples each with diffusers and with `ddpm-sample` from the same latents, and compares;
-then trains two steps with `ddpm-train --init`, loads what that leaves in diffusers, and compares one sampling again. Where the
-pinned versions of `tests/golden/requirements.txt` are not installed, it makes an environment of its own for them.
+Makes pipelines of random configurations, samples each with diffusers and with `ddpm-sample` from the same latents, and
+compares the samples. Then trains two steps with `ddpm-train --init`, loads the resulting pipeline in diffusers, and
+compares samples again. If the pinned versions of `tests/golden/requirements.txt` are not installed, the script creates an
+environment for them.
 """
 
 import argparse
@@ -136,8 +137,8 @@ def main():
             here = ours(args.program_dir, work / "pipeline", latents, 10, work)
             compare("theirs, here", here, theirs(pipeline, latents, 10))
 
-            # Leading steps, as the pipeline has: in the last one of a cosine schedule, which they leave out, x̂_0 magnifies the
-            # rounding of ε̂ twenty thousand times.
+            # Leading timestep spacing, as in the pipeline. It leaves out the last timestep of a cosine schedule, where
+            # the predicted x_0 amplifies the rounding error of the predicted noise by a factor of 20,000.
             flags = ["--data", "digits", "--batch-size", "4", "--steps", "2", "-q", "--set", "sample.preview_images=0"]
             flags += ["--set", "sample.spacing=leading"]
             run = work / "run"

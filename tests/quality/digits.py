@@ -2,8 +2,9 @@
 
     python tests/quality/digits.py samples.safetensors
 
-The file holds the tensor `samples`, [n, 1, 8, 8] in [-1, 1], as `ddpm-sample --save-tensors` writes it. Exits with 1 when
-fewer than 80 % of the samples are taken for some digit with probability 0.9 or more, or a digit does not occur among them.
+The file holds the tensor `samples`, [n, 1, 8, 8] in [-1, 1], as `ddpm-sample --save-tensors` writes it. Exits with 1 if
+fewer than 80 % of the samples are classified as some digit with probability 0.9 or more, or if a digit does not occur
+among them.
 """
 
 import argparse
@@ -17,7 +18,8 @@ from safetensors.numpy import load_file
 from sklearn.model_selection import cross_val_predict
 from sklearn.svm import SVC
 
-# Of the ways to probabilities that scikit-learn offers, this one is the least sure of noise; it is announced to go in 1.11.
+# Of the probability estimates that scikit-learn offers, this one is the least confident about noise. Its removal is
+# announced for version 1.11.
 warnings.filterwarnings("ignore", message=".*probability.*deprecated", category=FutureWarning)
 
 SCANS = Path(__file__).parents[2] / "assets" / "digits" / "digits.csv.gz"

@@ -1,7 +1,7 @@
-//! What the end-to-end tests share: the programs, built and run in a temporary directory. The tests themselves are under
-//! `tests/`, the golden files and their generators beside them.
+//! Runs the programs in a temporary directory, for the end-to-end tests. The tests are in `tests/`; the golden files
+//! and their generators are in `golden/`.
 //!
-//! It panics freely: every caller is a test.
+//! The functions panic on failure, because every caller is a test.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use cargo_metadata::Message;
 
-/// Whether two checkpoints hold the same bits of what the run has learnt.
+/// Asserts that two checkpoints hold the same bits of weights and training state.
 pub fn same_checkpoint(a: &Path, b: &Path) {
     for name in ["model.safetensors", "training.safetensors", "state.json"] {
         let [a, b] = [a, b].map(|checkpoint| checkpoint.join(name));
@@ -18,18 +18,18 @@ pub fn same_checkpoint(a: &Path, b: &Path) {
     }
 }
 
-/// A program of the workspace, about to be run in a directory of its own.
+/// A program of the workspace, to be run in a given directory.
 #[derive(Debug)]
 pub struct Program {
     command: Command,
 }
 
-/// `ddpm-train` in `directory`, on two threads.
+/// `ddpm-train` in `directory`, with two threads.
 pub fn train(directory: &Path) -> Program {
     Program::new("ddpm-train", directory)
 }
 
-/// `ddpm-sample` in `directory`, on two threads.
+/// `ddpm-sample` in `directory`, with two threads.
 pub fn sample(directory: &Path) -> Program {
     Program::new("ddpm-sample", directory)
 }
@@ -41,54 +41,54 @@ impl Program {
         Self { command }
     }
 
-    /// With further arguments, split at spaces.
+    /// Adds arguments, separated by white space.
     pub fn args(mut self, words: &str) -> Self {
         self.command.args(words.split_whitespace());
         self
     }
 
-    /// With one further argument, as it is.
+    /// Adds one argument as it is.
     pub fn arg(mut self, word: impl AsRef<std::ffi::OsStr>) -> Self {
         self.command.arg(word);
         self
     }
 
-    /// With a variable of its environment.
+    /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// Without a variable of this process's environment.
+    /// Removes an environment variable of this process.
     pub fn without_env(mut self, name: &str) -> Self {
         self.command.env_remove(name);
         self
     }
 
-    /// With standard output going to `file`.
+    /// Redirects standard output to `file`.
     pub fn stdout(mut self, file: std::fs::File) -> Self {
         self.command.stdout(file);
         self
     }
 
-    /// With standard error going to `file`.
+    /// Redirects standard error to `file`.
     pub fn stderr(mut self, file: std::fs::File) -> Self {
         self.command.stderr(file);
         self
     }
 
-    /// Runs it to its end.
+    /// Runs the program and returns its output.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// If the program cannot be started.
     pub fn output(mut self) -> Output {
         self.command.output().expect("the program starts")
     }
 
-    /// Runs it to its end, which has to be success; its standard output.
+    /// Runs the program, which must succeed, and returns its standard output.
     ///
     /// # Panics
-    /// When it fails, with what it said.
+    /// If the program fails. The message contains its output.
     pub fn succeed(self) -> String {
         let output = self.output();
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -96,10 +96,10 @@ impl Program {
         out.into_owned()
     }
 
-    /// Runs it to its end, which has to be the exit code `code`; the last line of its standard error.
+    /// Runs the program, which must exit with `code`, and returns the last error line of its standard error.
     ///
     /// # Panics
-    /// When it ends otherwise, or with a panic.
+    /// If the program exits with another code or panics.
     pub fn fail(self, code: i32) -> String {
         let output = self.output();
         let err = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -112,16 +112,16 @@ impl Program {
             .into()
     }
 
-    /// Starts it and leaves it running.
+    /// Starts the program and returns without waiting for it.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// If the program cannot be started.
     pub fn spawn(mut self) -> std::process::Child {
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
     }
 }
 
-/// The executable of that name, built once a test process with the profile that `cargo run` uses.
+/// The executable with this name. The programs are built once per test process, with the profile of `cargo run`.
 fn executable(name: &str) -> &'static Path {
     static BUILT: OnceLock<Vec<PathBuf>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {

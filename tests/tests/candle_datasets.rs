@@ -130,7 +130,7 @@ fn a_file_other_than_the_listed_one_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let (hub, root) = (FakeHub::start(), root.path());
     hub.add("datasets/ylecun/mnist", &[("mnist/train/0000.parquet", &parquet(6))], Value::Null);
-    hub.trouble(Some(ddpm_testkit::Trouble::OtherBytes(u32::MAX)));
+    hub.inject(Some(ddpm_testkit::Fault::WrongBytes(u32::MAX)));
     let error = program(&hub.url(), root, "--data candle:mnist --out refused --steps 1").fail(1);
     assert!(error.contains("is damaged: expected "), "{error}");
 }

@@ -1,4 +1,5 @@
-//! Models of the Python library diffusers, sampled from outside: what it saves is read, and comes to what it comes to there.
+//! Models of the Python library diffusers, sampled from the outside: its files are read, and the samples equal those of
+//! diffusers.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -14,7 +15,7 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/pipeline")
 }
 
-/// A copy of the golden pipeline that may be changed.
+/// A copy of the golden pipeline, which a test may change.
 fn copy(root: &Path) -> PathBuf {
     let pipeline = root.join("pipeline");
     for file in ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"] {
@@ -29,7 +30,7 @@ fn weights() -> HashMap<String, Tensor> {
     safetensors::load(golden().join("unet/diffusion_pytorch_model.safetensors"), &Device::Cpu).unwrap()
 }
 
-/// What `model` makes of the golden latents, against what diffusers makes of them.
+/// Samples `model` from the golden latents and compares the result with that of diffusers.
 fn compare(root: &Path, model: &Path, tolerance: f64) {
     let latents = golden().join("sampled.safetensors");
     let args = "--sampler ddim --steps 10 --grid-only -q --save-tensors s.safetensors --latents";
@@ -50,7 +51,7 @@ fn only_latents(root: &Path, golden: &Path) -> PathBuf {
 fn a_pipeline_is_sampled_as_diffusers_samples_it() {
     let root = tempfile::tempdir().unwrap();
     compare(root.path(), &golden(), 1e-4);
-    // The UNet alone is a model too.
+    // The UNet without a pipeline is a model too.
     compare(root.path(), &golden().join("unet"), 1e-4);
 }
 
@@ -63,7 +64,7 @@ fn shards_pickles_half_precision_and_old_names_are_read() {
     compare(root.path(), &pipeline, 1e-4);
     fs::remove_file(unet.join("diffusion_pytorch_model.bin")).unwrap();
 
-    // Two shards, of which one has attention's old names.
+    // Two shards; one of them has the former tensor names of attention.
     let (mut map, mut shards) = (BTreeMap::new(), [HashMap::new(), HashMap::new()]);
     for (i, (name, tensor)) in weights().into_iter().enumerate() {
         let mut old = name.replace(".to_out.0.", ".proj_attn.");
@@ -83,7 +84,7 @@ fn shards_pickles_half_precision_and_old_names_are_read() {
     assert!(sample(root.path()).arg(&pipeline).fail(1).contains("no plain file name"));
     fs::remove_file(&index).unwrap();
 
-    // Weights of half precision are those of single precision that they widen to.
+    // Weights in half precision equal those in single precision after conversion.
     let args = "-n 2 --steps 3 --grid-only -q --save-tensors s.safetensors";
     let sampled = |weights: HashMap<String, Tensor>| {
         safetensors::save(&weights, unet.join("diffusion_pytorch_model.safetensors")).unwrap();
@@ -97,9 +98,9 @@ fn shards_pickles_half_precision_and_old_names_are_read() {
     }
 }
 
-/// What a run of the paper's network leaves for diffusers is the model that the run itself is.
+/// The pipeline that a run of the paper's network writes for diffusers is the model of the run.
 #[test]
-fn a_run_leaves_a_pipeline_and_a_pipeline_begins_a_run() {
+fn a_run_writes_a_pipeline_and_can_begin_with_one() {
     let root = tempfile::tempdir().unwrap();
     let path = |name: &str| root.path().join(name);
     fs::create_dir(path("images")).unwrap();
@@ -107,7 +108,7 @@ fn a_run_leaves_a_pipeline_and_a_pipeline_begins_a_run() {
         let image = ddpm_data::Image { width: 8, height: 8, channels: 3, samples: vec![40 * i; 192] };
         ddpm_data::save_png(&path("images").join(name), &image).unwrap();
     }
-    // The network and the schedule are the pipeline's.
+    // The network and the noise schedule are those of the pipeline.
     let args = "--data images --batch-size 2 --set sample.preview_images=0 --set data.fit=stretch --out run";
     let begin = || train(root.path()).args(args).args("--steps 2 --init").arg(golden());
     begin().succeed();
@@ -120,7 +121,7 @@ fn a_run_leaves_a_pipeline_and_a_pipeline_begins_a_run() {
         fs::read(path("s")).unwrap()
     };
     assert!(sampled("run") == sampled("run/pipeline"));
-    // It began with the pipeline's weights, and stands on its own from there.
+    // The run began with the weights of the pipeline and is independent of it from then on.
     let first = path("run/checkpoints/step-000000/model.safetensors");
     let first = safetensors::load(first, &Device::Cpu).unwrap();
     let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -128,11 +129,12 @@ fn a_run_leaves_a_pipeline_and_a_pipeline_begins_a_run() {
     fs::remove_dir_all(path("run/checkpoints/step-000002")).unwrap();
     train(root.path()).args("--resume run").succeed();
     assert!(path("run/checkpoints/step-000002").is_dir());
-    // Killed between its configuration and its first checkpoint, it begins there again, whoever resumes it.
+    // If the program is killed between writing the configuration and the first checkpoint, the run begins again,
+    // whichever command resumes it.
     fs::rename(path("run/checkpoints"), path("whole")).unwrap();
     train(root.path()).args("--resume run").succeed();
     same_checkpoint(&path("run/checkpoints/step-000002"), &path("whole/step-000002"));
-    // Weights of another kind of network are told apart.
+    // Weights of another type of network are recognized.
     let error = train(root.path()).args("--out other --init").arg(golden()).args("--preset digits").fail(2);
     assert!(
         error.contains("--init: expected a network of model.kind noise-net") && error.contains("found unet2d"),
@@ -142,7 +144,7 @@ fn a_run_leaves_a_pipeline_and_a_pipeline_begins_a_run() {
 }
 
 #[test]
-fn what_is_not_supported_is_named() {
+fn unsupported_settings_are_named() {
     let root = tempfile::tempdir().unwrap();
     let pipeline = copy(root.path());
     safetensors::save(&weights(), pipeline.join("unet/diffusion_pytorch_model.safetensors")).unwrap();
@@ -156,7 +158,7 @@ fn what_is_not_supported_is_named() {
         assert!(error.contains(said) && (error.contains(file) || code == 2), "{error}");
         fs::write(&path, before).unwrap();
     };
-    // What the file says as such, and what it says that this sampling cannot do.
+    // Values that the file states as such, and values that this sampler does not support.
     let refused = |file: &str, field: &str, value, said: &str| refuse(1, file, field, value, said);
     let (unet, scheduler) = ("unet/config.json", "scheduler/scheduler_config.json");
     refused(unet, "_class_name", "UNet2DConditionModel".into(), "expected one of UNet2DModel");
@@ -178,7 +180,7 @@ fn what_is_not_supported_is_named() {
     refuse(2, scheduler, "variance_type", "learned_range".into(), said);
     refused(scheduler, "clip_sample_range", 0.into(), "`clip_sample_range`: expected a finite number above 0");
     refused(unet, "class_embed_type", "timestep".into(), "`class_embed_type`: expected null, found \"timestep\"");
-    // Every difference of the weights at once.
+    // All differences of the weights are reported at once.
     let mut wrong = weights();
     wrong.remove("conv_in.bias");
     let odd = Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap();
@@ -191,9 +193,9 @@ fn what_is_not_supported_is_named() {
     }
 }
 
-/// Every scheduler that is read samples, and a learnt variance is found in the second half of the channels.
+/// Every supported scheduler samples, and a learned variance is read from the second half of the channels.
 #[test]
-fn every_scheduler_and_a_learnt_variance_sample() {
+fn every_scheduler_and_a_learned_variance_sample() {
     let root = tempfile::tempdir().unwrap();
     let pipeline = copy(root.path());
     let write = |file: &str, edit: &dyn Fn(&mut serde_json::Value)| {
@@ -251,9 +253,9 @@ fn every_scheduler_and_a_learnt_variance_sample() {
     assert!(error.contains("a learnt variance can be sampled, not trained"), "{error}");
 }
 
-/// A run that begins with a pipeline takes over what its scheduler says, however few steps that has.
+/// A run that begins with a pipeline takes over the settings of its scheduler, however small its number of steps.
 #[test]
-fn a_run_takes_over_the_models_sampler() {
+fn a_run_takes_over_the_sampler_of_its_model() {
     let root = tempfile::tempdir().unwrap();
     let pipeline = copy(root.path());
     safetensors::save(&weights(), pipeline.join("unet/diffusion_pytorch_model.safetensors")).unwrap();
@@ -272,7 +274,7 @@ fn a_run_takes_over_the_models_sampler() {
     assert_eq!((sample["clip_range"].as_float(), sample["spacing"].as_str()), (Some(2.0), Some("trailing")));
     assert_eq!((sample["clip"].as_str(), sample["variance"].as_str()), (Some("fixed"), Some("fixed-large")));
 
-    // A preset says something else of what the network predicts.
+    // The preset has another prediction type.
     let said = |args: &str, model: &Path| {
         let output = train(root.path()).args(args).arg(model).output();
         String::from_utf8_lossy(&output.stderr).into_owned()
@@ -284,7 +286,7 @@ fn a_run_takes_over_the_models_sampler() {
     );
     assert!(!said("--dry-run --init", &pipeline).contains("WARN"));
 
-    // A run that has begun elsewhere does not begin again.
+    // A run that began with another origin does not begin again.
     fs::create_dir(root.path().join("images")).unwrap();
     for name in ["a.png", "b.png"] {
         let image = ddpm_data::Image { width: 8, height: 8, channels: 3, samples: vec![9; 192] };
@@ -297,9 +299,9 @@ fn a_run_takes_over_the_models_sampler() {
     assert!(warned.contains("--init has no effect"), "{warned}");
 }
 
-/// Where no scheduler is, the one that is assumed is said; what the model says itself is one line.
+/// Without a scheduler file the assumed schedule is reported; the settings of the model are reported on one line.
 #[test]
-fn what_a_model_says_itself_is_told() {
+fn the_settings_of_a_model_are_reported() {
     let root = tempfile::tempdir().unwrap();
     let said = |model: &Path| {
         let output = sample(root.path()).arg(model).args("-n 1 --steps 1 --grid-only").output();

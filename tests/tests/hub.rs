@@ -1,4 +1,5 @@
-//! The programs and a Hub of this process: models are sampled and begun with, datasets trained with, pipelines uploaded.
+//! The programs with a fake Hub in this process: they sample and fine-tune models, train on datasets and upload
+//! pipelines.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, safetensors};
 use ddpm_data::{Image, save_png};
-use ddpm_testkit::{FakeHub, TOKEN, Trouble, assert_close};
+use ddpm_testkit::{FakeHub, Fault, TOKEN, assert_close};
 use ddpm_tests::{Program, sample, train};
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::WriterProperties;
@@ -24,7 +25,8 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/pipeline")
 }
 
-/// The golden pipeline as a repository; `flat` as the first ones of diffusers are, without directories.
+/// The golden pipeline as a repository. With `flat`, all files are at the top level, as in the first pipelines of
+/// diffusers.
 fn pipeline(flat: bool) -> Vec<(String, Vec<u8>)> {
     let names = [
         "model_index.json",
@@ -41,7 +43,7 @@ fn add(hub: &FakeHub, repository: &str, files: &[(String, Vec<u8>)], card: Value
     hub.add(repository, &files, card);
 }
 
-/// With this Hub, a cache of its own and no token.
+/// Uses this Hub and a cache of its own, without a token.
 fn at(program: Program, hub: &str, root: &Path) -> Program {
     let program = program.env("HF_ENDPOINT", hub).env("HF_HOME", root.join("hf")).env("NO_PROXY", "127.0.0.1");
     ["HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HF_HUB_OFFLINE"]
@@ -49,7 +51,7 @@ fn at(program: Program, hub: &str, root: &Path) -> Program {
         .fold(program, |program, name| program.without_env(name))
 }
 
-/// A model, sampled from the golden latents, against what diffusers makes of them.
+/// Samples a model from the golden latents and compares the result with that of diffusers.
 fn compare(root: &Path, program: Program) {
     let theirs = safetensors::load(golden().join("sampled.safetensors"), &Device::Cpu).unwrap();
     let latents = root.join("latents.safetensors");
@@ -62,29 +64,29 @@ fn compare(root: &Path, program: Program) {
 }
 
 #[test]
-fn a_model_of_the_hub_is_sampled_and_then_without_a_network() {
+fn a_model_of_the_hub_is_sampled_with_and_without_a_network() {
     let root = tempfile::tempdir().unwrap();
     let (hub, root) = (FakeHub::start(), root.path());
     add(&hub, MODEL, &pipeline(false), Value::Null);
     let url = hub.url();
     let run = || at(sample(root), &url, root).arg("someone/tiny");
-    hub.trouble(Some(Trouble::Status(503, 1)));
+    hub.inject(Some(Fault::Status(503, 1)));
     compare(root, run());
     let commit = hub.commit(MODEL);
     compare(root, at(sample(root), &url, root).arg(format!("someone/tiny@{commit}")));
     assert!(root.join("hf/hub/models--someone--tiny/refs/main").is_file());
-    // As the first pipelines are, whose parts lie at the top.
+    // The first pipelines of diffusers have their files at the top level.
     add(&hub, "models/someone/flat", &pipeline(true), Value::Null);
     compare(root, at(sample(root), &url, root).arg("hub:someone/flat"));
     compare(root, at(sample(root), &url, root).arg("https://huggingface.co/someone/flat"));
     let error = at(sample(root), &url, root).arg("hub:flat").fail(2);
     assert!(error.contains("MODEL hub:flat: expected OWNER/NAME"), "{error}");
-    // A path that is there goes before.
+    // An existing path takes precedence.
     fs::create_dir_all(root.join("someone/tiny")).unwrap();
     let error = run().fail(1);
     assert!(error.contains("is no model: an empty directory"), "{error}");
     fs::remove_dir(root.join("someone/tiny")).unwrap();
-    // The same without a network, and without asking for one.
+    // The same model without a network, and in offline mode.
     drop(hub);
     let output = run().args("-n 1 --steps 1 --grid-only").output();
     let log = String::from_utf8(output.stderr).unwrap();
@@ -97,24 +99,24 @@ fn a_model_of_the_hub_is_sampled_and_then_without_a_network() {
 }
 
 #[test]
-fn what_goes_wrong_is_one_line_that_says_what() {
+fn errors_are_one_line_that_names_the_cause() {
     let root = tempfile::tempdir().unwrap();
     let (hub, root) = (FakeHub::start(), root.path());
     add(&hub, MODEL, &pipeline(false), Value::Null);
     let run = |name: &str| at(sample(root), &hub.url(), root).arg(name);
     let error = run("someone/absent").fail(2);
     assert!(error.contains("MODEL someone/absent") && error.contains("no such model (404)"), "{error}");
-    hub.trouble(Some(Trouble::Private));
-    // What the Hub answers to a name that does not exist, too: a path was typed wrong, more likely than not.
+    hub.inject(Some(Fault::Private));
+    // The Hub answers in the same way for names that do not exist, so a mistyped path is the most likely cause.
     let error = run("someone/tiny").fail(2);
     assert!(error.contains("MODEL someone/tiny: no such path, and the Hub shows no such model"), "{error}");
     assert!(error.contains("set HF_TOKEN"), "{error}");
     let error = run("someone/tiny").env("HF_TOKEN", "hf_wrong").fail(2);
     assert!(error.contains("refuses the token") && !error.contains("hf_wrong"), "{error}");
-    hub.trouble(Some(Trouble::OtherBytes(u32::MAX)));
+    hub.inject(Some(Fault::WrongBytes(u32::MAX)));
     assert!(run("someone/tiny").fail(1).contains("is damaged: expected "));
-    // The token of the file that `hf auth login` writes. The debug log does not have it.
-    hub.trouble(Some(Trouble::Private));
+    // The token in the file that `hf auth login` writes. The debug log does not contain it.
+    hub.inject(Some(Fault::Private));
     fs::create_dir_all(root.join("hf")).unwrap();
     fs::write(root.join("hf/token"), format!("{TOKEN}\n")).unwrap();
     let output = run("someone/tiny").args("-n 1 --steps 1 --grid-only -vv").output();
@@ -122,7 +124,7 @@ fn what_goes_wrong_is_one_line_that_says_what() {
     assert!(output.status.success() && log.contains("/api/models/someone/tiny") && !log.contains(TOKEN), "{log}");
     let mut hostile = pipeline(false);
     hostile.push(("../../../../evil".into(), b"evil".to_vec()));
-    hub.trouble(None);
+    hub.inject(None);
     add(&hub, MODEL, &hostile, Value::Null);
     assert!(run("someone/tiny").fail(1).contains("no plain file name"));
     assert!(!root.join("evil").exists());
@@ -162,7 +164,7 @@ fn card() -> Value {
 }
 
 #[test]
-fn a_dataset_is_trained_with_and_a_run_goes_on_with_the_same_images() {
+fn a_run_on_a_dataset_of_the_hub_resumes_with_the_same_images() {
     let root = tempfile::tempdir().unwrap();
     let (hub, root) = (FakeHub::start(), root.path());
     let shard = |name: &str, shades| (format!("data/{name}.parquet"), parquet(shades));
@@ -186,12 +188,12 @@ fn a_dataset_is_trained_with_and_a_run_goes_on_with_the_same_images() {
     assert!(first.contains(&format!("10 images from {pinned}")), "{first}");
     assert!(first.contains("split train, as the metadata of default say: 2 files; left out 1"), "{first}");
     assert!(first.contains("downloading 2 files"), "{first}");
-    // The branch is remembered as well, for a time without a network.
+    // The branch is recorded as well, for use without a network.
     let offline = run("--out offline --steps 1").env("HF_HUB_OFFLINE", "1").output();
     assert!(String::from_utf8(offline.stderr).unwrap().contains(&format!("10 images from {pinned}")));
-    // What has come since makes no other run of it.
+    // Files that were added later do not change the run.
     add(&hub, DATASET, &[shard("train-0-of-1", 0..4)], card());
-    // The fake has no history: what is at the old commit is in the cache.
+    // The fake Hub keeps no history, so the old commit is only in the cache.
     drop(hub);
     let second = log("--out run --steps 2");
     assert!(second.contains("goes on from step 1") && second.contains(&pinned), "{second}");
@@ -200,7 +202,7 @@ fn a_dataset_is_trained_with_and_a_run_goes_on_with_the_same_images() {
 }
 
 #[test]
-fn splits_and_columns_can_be_said() {
+fn splits_and_columns_can_be_selected() {
     let root = tempfile::tempdir().unwrap();
     let (hub, root) = (FakeHub::start(), root.path());
     let files = [("data/train-0.parquet".to_owned(), parquet(0..6)), ("data/test-0.parquet".to_owned(), parquet(0..3))];
@@ -228,7 +230,7 @@ fn splits_and_columns_can_be_said() {
 }
 
 #[test]
-fn a_model_begins_a_run_whose_pipeline_is_uploaded() {
+fn a_fine_tuned_model_is_uploaded_as_a_pipeline() {
     let root = tempfile::tempdir().unwrap();
     let (hub, root) = (FakeHub::start(), root.path());
     add(&hub, MODEL, &pipeline(false), Value::Null);
@@ -241,13 +243,13 @@ fn a_model_begins_a_run_whose_pipeline_is_uploaded() {
     assert!(error.contains("--push-to-hub") && error.contains("set HF_TOKEN"), "{error}");
     let error = run("--push-to-hub mine").env("HF_TOKEN", TOKEN).fail(2);
     assert!(error.contains("--push-to-hub: expected OWNER/NAME"), "{error}");
-    hub.trouble(Some(Trouble::Private));
+    hub.inject(Some(Fault::Private));
     let error = run("--push-to-hub someone/mine").env("HF_TOKEN", "hf_wrong").fail(2);
     assert!(error.contains("refuses the token (401)"), "{error}");
-    hub.trouble(Some(Trouble::ReadOnly));
+    hub.inject(Some(Fault::ReadOnly));
     let error = run("--push-to-hub someone/mine").env("HF_TOKEN", TOKEN).fail(2);
     assert!(error.contains("--push-to-hub: someone/mine: an upload needs another token"), "{error}");
-    hub.trouble(None);
+    hub.inject(None);
     let error = at(train(root), &hub.url(), root).args("--push-to-hub someone/mine").env("HF_TOKEN", TOKEN).fail(2);
     assert!(error.contains("unet2d"), "{error}");
     assert!(!root.join("run/config.toml").exists());
@@ -261,7 +263,7 @@ fn a_model_begins_a_run_whose_pipeline_is_uploaded() {
     assert_eq!(paths("lfsFile"), ["unet/diffusion_pytorch_model.safetensors"]);
     let weights = fs::read(root.join("run/pipeline/unet/diffusion_pytorch_model.safetensors")).unwrap();
     assert!(hub.uploads().into_values().any(|uploaded| uploaded == weights));
-    // A run that is done is uploaded again.
+    // A completed run is uploaded again.
     run("--push-to-hub someone/mine").env("HF_TOKEN", TOKEN).succeed();
     assert_eq!(hub.commits().len(), 2);
     let error = at(train(root), &hub.url(), root).args("--out other --init someone/absent").fail(2);

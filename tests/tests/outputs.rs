@@ -1,4 +1,4 @@
-//! Where the programs write to: standard error and standard output that take nothing, and devices.
+//! Standard error and standard output that cannot be written to, and devices as output files.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -10,7 +10,7 @@ use ddpm_tests::{Program, sample, train};
 const SMALL: &str = "--set model.base_channels=8 --set model.attention_heads=1 --set model.attention_head_channels=8 \
                      --batch-size 8 --set sample.preview_images=0 --steps 2 --out a";
 
-/// Every write to it fails with "no space left on device".
+/// A device on which every write fails with "no space left on device".
 fn full() -> File {
     File::options().write(true).open("/dev/full").unwrap()
 }
@@ -20,7 +20,7 @@ fn code(program: Program) -> Option<i32> {
 }
 
 #[test]
-fn standard_error_that_takes_nothing_stops_neither_program() {
+fn a_full_standard_error_stops_neither_program() {
     let root = tempfile::tempdir().unwrap();
     assert_eq!(code(train(root.path()).args(SMALL).args("-v").stderr(full())), Some(0));
     assert!(root.path().join("a/checkpoints/step-000002").is_dir());
@@ -29,7 +29,7 @@ fn standard_error_that_takes_nothing_stops_neither_program() {
 }
 
 #[test]
-fn standard_output_that_takes_nothing_is_an_error_in_one_line() {
+fn a_full_standard_output_is_an_error_of_one_line() {
     let root = tempfile::tempdir().unwrap();
     let small = format!("{SMALL} --benchmark 1");
     for program in [

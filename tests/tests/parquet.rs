@@ -1,4 +1,5 @@
-//! A Hub dataset from end to end: a Parquet file laid out as CIFAR-10's trains, its loss falls, its run resumes.
+//! Training on a Hub dataset from end to end: a Parquet file with the layout of CIFAR-10. The loss falls, and the run
+//! resumes.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -14,10 +15,13 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
-/// The features that the Hub writes beside CIFAR-10.
-const FEATURES: &str = r#"{"info": {"features": {"img": {"_type": "Image"}, "label": {"names": ["airplane", "automobile"], "_type": "ClassLabel"}}}}"#;
+/// The metadata that the Hub adds to CIFAR-10.
+const FEATURES: &str = r#"{"info": {"features": {
+    "img": {"_type": "Image"},
+    "label": {"names": ["airplane", "automobile"], "_type": "ClassLabel"}
+}}}"#;
 
-/// Writes images of 32 × 32, each of two colours, as PNG in the column `img` beside a label.
+/// Writes 32 × 32 images of two colours each, as PNG in the column `img` beside a label.
 fn write_parquet(path: &Path, images: usize) {
     let root = tempfile::tempdir().unwrap();
     let encoded = (0..images).map(|i| {
@@ -38,7 +42,7 @@ fn write_parquet(path: &Path, images: usize) {
     let properties = Arc::new(WriterProperties::builder().set_key_value_metadata(Some(metadata)).build());
     let mut writer = SerializedFileWriter::new(fs::File::create(path).unwrap(), schema, properties).unwrap();
     let mut group = writer.next_row_group().unwrap();
-    // Definition levels: 2 a present field of a present struct, 1 an absent one.
+    // Definition levels: 2 is a present field of a present struct, 1 an absent field.
     for (values, level) in [(&encoded[..], 2), (&[], 1)] {
         let mut column = group.next_column().unwrap().unwrap();
         column.typed::<ByteArrayType>().write_batch(values, Some(&vec![level; images]), None).unwrap();
@@ -59,7 +63,7 @@ fn losses(run: &Path) -> Vec<f64> {
 }
 
 #[test]
-fn a_parquet_set_trains_and_resumes_to_the_bits_of_one_that_never_stopped() {
+fn training_on_parquet_resumes_bit_for_bit() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("data")).unwrap();
     write_parquet(&root.path().join("data/train-00000-of-00001.parquet"), 20);
@@ -77,7 +81,7 @@ fn a_parquet_set_trains_and_resumes_to_the_bits_of_one_that_never_stopped() {
     let losses = losses(&root.path().join("whole"));
     assert_eq!(losses.len(), 60);
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
-    // It begins at the variance of the noise; a network that learns nothing stays there.
+    // The loss begins at the variance of the noise. A network that learns nothing stays there.
     let (first, last) = (mean(&losses[..3]), mean(&losses[50..]));
     assert!(first > 0.7 && last < 0.6 * first, "{losses:?}");
 

@@ -1,4 +1,4 @@
-//! The configurations that `ddpm-train` carries with it are the ones that the documents describe.
+//! The presets of `ddpm-train` are those that the documentation describes.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -8,11 +8,11 @@ use ddpm_tests::train;
 use ddpm_unet::NetworkConfig;
 use toml::{Table, Value};
 
-/// A preset and what it comes to.
+/// A preset and its resolved configuration.
 struct Preset {
     name: &'static str,
     parameters: usize,
-    /// As `TABLE.KEY`.
+    /// The key, as `TABLE.KEY`.
     values: &'static [(&'static str, &'static str)],
 }
 
@@ -103,14 +103,14 @@ const PRESETS: [Preset; 7] = [
     },
 ];
 
-/// What all of them have.
+/// The values that all presets share.
 const ALL: [(&str, &str); 2] = [("diffusion.timesteps", "1000"), ("train.gradient_clip_norm", "1.0")];
 
-/// What all but `digits` have: the schedule of Ho et al. 2020.
+/// The values that all presets except `digits` share: the noise schedule of Ho et al. 2020.
 const LINEAR: [(&str, &str); 3] =
     [("diffusion.beta_schedule", "\"linear\""), ("diffusion.beta_start", "0.0001"), ("diffusion.beta_end", "0.02")];
 
-/// The value that a text of TOML says. A square image size may be written as one number or as two.
+/// The value of a TOML text. A square image size may be written as one number or as two.
 fn value(text: &str) -> Value {
     format!("v = {text}").parse::<Table>().unwrap()["v"].clone()
 }
@@ -123,10 +123,10 @@ fn sides(value: &Value) -> Vec<i64> {
 }
 
 #[test]
-fn every_preset_is_what_the_documents_say() {
+fn every_preset_is_as_documented() {
     let root = tempfile::tempdir().unwrap();
     for Preset { name, parameters, values } in PRESETS {
-        // Images are not opened by a dry run; `digits` brings its own.
+        // A dry run does not open the images; `digits` has its own.
         let data = if name == "digits" { "" } else { "--data x" };
         let text = train(root.path()).args("--dry-run --preset").arg(name).args(data).succeed();
         let document: Table = text.parse().unwrap();
@@ -143,7 +143,7 @@ fn every_preset_is_what_the_documents_say() {
         }
         let network: NetworkConfig = document["model"].clone().try_into().unwrap();
         assert_eq!(network.parameter_count().unwrap(), parameters, "{name}");
-        // The number in the preset's own comment.
+        // The number in the comment of the preset.
         let digits = parameters.to_string();
         let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|g| std::str::from_utf8(g).unwrap()).collect();
         let path = format!("{}/../assets/presets/{name}.toml", env!("CARGO_MANIFEST_DIR"));
@@ -152,7 +152,7 @@ fn every_preset_is_what_the_documents_say() {
     }
 }
 
-/// Keys that no preset has, as they have no value until they are given.
+/// Keys that no preset has, because they have no default value.
 const OPTIONAL: [&str; 11] = [
     "attention_head_dim",
     "attn_norm_num_groups",
@@ -168,7 +168,7 @@ const OPTIONAL: [&str; 11] = [
 ];
 
 #[test]
-fn every_key_is_in_the_documents_and_nothing_else_is() {
+fn exactly_the_existing_keys_are_documented() {
     let page = std::fs::read_to_string(format!("{}/../docs/configuration.md", env!("CARGO_MANIFEST_DIR"))).unwrap();
     // The names in the first column of every row.
     let written: BTreeSet<&str> = page

@@ -1,4 +1,4 @@
-//! `ddpm-sample` from outside: what it writes, what its images depend on, what it refuses.
+//! `ddpm-sample` from the outside: the files it writes, what its images depend on, and the errors it reports.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -41,7 +41,7 @@ fn the_newest_run_is_sampled_into_every_kind_of_image() {
 }
 
 #[test]
-fn a_image_depends_on_the_seed_and_its_index_alone() {
+fn an_image_depends_on_the_seed_and_its_index_alone() {
     let root = tempfile::tempdir().unwrap();
     trained(root.path());
     let run = |args: &str| {
@@ -51,7 +51,7 @@ fn a_image_depends_on_the_seed_and_its_index_alone() {
     let whole = run("-n 6 --batch-size 6");
     assert_eq!(values(&whole), values(&run("-n 6 --batch-size 6")));
     assert_ne!(values(&whole), values(&run("-n 6 --seed 1")));
-    // Batches of another size sum in another order: some 1e-7 a step.
+    // Batches of another size sum in another order: a difference of about 1e-7 per step.
     let close = |a: &Tensor, b: &Tensor| values(a).iter().zip(values(b)).all(|(a, b)| (a - b).abs() < 1e-5);
     assert!(close(&whole, &run("-n 6 --batch-size 2")));
     assert!(close(&whole.narrow(0, 4, 2).unwrap(), &run("-n 2 --first 4")));
@@ -84,7 +84,7 @@ fn given_latents_replace_drawn_ones() {
 }
 
 #[test]
-fn tensors_replace_nothing_but_tensors() {
+fn saved_tensors_replace_only_files_of_tensors() {
     let root = tempfile::tempdir().unwrap();
     trained(root.path());
     let save = |path: &str| sample(root.path()).args("runs/a -n 1 --steps 1 --grid-only --save-tensors").arg(path);
@@ -99,7 +99,7 @@ fn tensors_replace_nothing_but_tensors() {
 }
 
 #[test]
-fn variance_spacing_and_procedure_change_the_images_and_off_a_terminal_no_bar_is_drawn() {
+fn sampler_options_change_the_images_and_no_progress_bar_is_drawn_without_a_terminal() {
     let root = tempfile::tempdir().unwrap();
     trained(root.path());
     let run = |args: &str| {
@@ -114,7 +114,7 @@ fn variance_spacing_and_procedure_change_the_images_and_off_a_terminal_no_bar_is
     assert_ne!(run("--sampler ddpm"), run("--sampler ddpm-clipped"));
 }
 
-/// The bytes of a model file whose description is edited.
+/// The bytes of a model file with an edited description.
 fn described(file: &[u8], edit: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
     let header_end = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
     let mut header: serde_json::Value = serde_json::from_slice(&file[8..header_end]).unwrap();
@@ -157,13 +157,13 @@ fn tensors_that_cannot_be_saved_do_not_cost_the_images() {
     let error = sample(root.path()).args(args).arg("folder").fail(2);
     assert!(error.contains("--save-tensors") && error.contains("folder"), "{error}");
     assert!(!root.path().join("samples").exists());
-    // What is there only when it is written to fails after the images.
+    // A device that only fails when it is written to fails after the images are saved.
     sample(root.path()).args(args).arg("/dev/full").fail(1);
     assert!(root.path().join("samples/grid.png").is_file());
 }
 
 #[test]
-fn what_is_read_is_not_written_over() {
+fn input_files_are_not_overwritten() {
     let root = tempfile::tempdir().unwrap();
     trained(root.path());
     let checkpoint = root.path().join("runs/a/checkpoints/step-000002");
@@ -188,7 +188,7 @@ fn what_is_read_is_not_written_over() {
 
 #[cfg(unix)]
 #[test]
-fn a_name_may_hold_anything_and_an_error_is_one_line() {
+fn errors_are_one_line_for_any_file_name() {
     use std::os::unix::ffi::OsStrExt;
     let root = tempfile::tempdir().unwrap();
     let said = String::from_utf8(sample(root.path()).arg("a\nb").output().stderr).unwrap();
@@ -202,10 +202,10 @@ fn a_name_may_hold_anything_and_an_error_is_one_line() {
     assert!(root.path().join(name).is_file());
 }
 
-/// A reader that goes away is no success, unless it is that of standard output.
+/// A reader that closes a named pipe is an error, unless the pipe is standard output.
 #[cfg(unix)]
 #[test]
-fn a_pipe_that_breaks_is_a_failure() {
+fn a_broken_pipe_is_an_error() {
     let root = tempfile::tempdir().unwrap();
     trained(root.path());
     let pipe = root.path().join("pipe");
@@ -214,7 +214,7 @@ fn a_pipe_that_breaks_is_a_failure() {
     let mut child = sample(root.path()).args(args).spawn();
     drop(fs::File::open(&pipe).unwrap());
     assert_eq!(child.wait().unwrap().code(), Some(1));
-    // And one that never comes can be given up.
+    // Waiting for a reader that never opens the pipe can be interrupted.
     let mut child = sample(root.path()).args(args).spawn();
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert!(std::process::Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
@@ -222,7 +222,7 @@ fn a_pipe_that_breaks_is_a_failure() {
 }
 
 #[test]
-fn signals_end_the_sampling_with_their_codes_and_leave_what_is_done() {
+fn signals_end_sampling_with_their_exit_codes_and_keep_finished_images() {
     let root = tempfile::tempdir().unwrap();
     trained(root.path());
     for (number, code) in [(2, 130), (15, 143)] {
@@ -238,7 +238,7 @@ fn signals_end_the_sampling_with_their_codes_and_leave_what_is_done() {
 }
 
 #[test]
-fn a_checkpoint_and_a_lone_model_file_are_models_too() {
+fn checkpoints_and_single_model_files_are_models() {
     let root = tempfile::tempdir().unwrap();
     trained(root.path());
     let checkpoint = root.path().join("runs/a/checkpoints/step-000002");
@@ -254,7 +254,7 @@ fn a_checkpoint_and_a_lone_model_file_are_models_too() {
 }
 
 #[test]
-fn what_is_no_model_is_refused() {
+fn paths_without_a_model_are_refused() {
     let root = tempfile::tempdir().unwrap();
     assert!(sample(root.path()).fail(2).contains("no run with a checkpoint"));
     assert!(sample(root.path()).args("absent").fail(2).contains("absent"));
@@ -287,7 +287,7 @@ fn what_is_no_model_is_refused() {
     ] {
         assert!(sample(root.path()).args(args).fail(2).contains(said), "{args}");
     }
-    // Before the sampling, not after it.
+    // The error is reported before the sampling, not after it.
     fs::write(root.path().join("file"), "kept").unwrap();
     let error = sample(root.path()).args("--out file").fail(1);
     assert!(error.contains("--out") && error.contains("file") && !error.contains("images in"), "{error}");

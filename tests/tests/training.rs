@@ -1,4 +1,4 @@
-//! `ddpm-train` from outside: what it leaves behind, that resuming is exact, what signals and damage do.
+//! `ddpm-train` from the outside: the files it writes, exact resumption, signals and corrupt files.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -17,7 +17,7 @@ fn bytes(path: impl AsRef<Path>) -> Vec<u8> {
     fs::read(path.as_ref()).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
 }
 
-/// Waits for a file, at most a minute.
+/// Waits for a file for at most a minute.
 fn wait_for(path: &Path) {
     let start = Instant::now();
     while !path.exists() {
@@ -33,7 +33,7 @@ fn signal(child: &Child, signal: i32) {
 }
 
 #[test]
-fn a_run_leaves_what_the_documents_say() {
+fn a_run_writes_the_documented_files() {
     let root = tempfile::tempdir().unwrap();
     train(root.path())
         .args(SMALL)
@@ -58,13 +58,13 @@ fn a_run_leaves_what_the_documents_say() {
     for key in ["loss", "learning_rate", "gradient_norm", "images_per_sec", "data_wait_share"] {
         assert!(lines[0][key].is_number(), "{key}");
     }
-    // A finished run is not continued: the same command begins another.
+    // A finished run is not continued: the same command begins another one.
     train(root.path()).args(SMALL).args("--steps 6").succeed();
     assert!(root.path().join("runs/digits-2/checkpoints/step-000006").is_dir());
 }
 
 #[test]
-fn a_killed_run_resumes_to_the_bits_of_one_that_never_stopped() {
+fn a_killed_run_resumes_bit_for_bit() {
     let root = tempfile::tempdir().unwrap();
     let args = format!(
         "{SMALL} --set train.checkpoint_every_steps=7 --set model.dropout=0.1 --set train.sample_every_steps=0"
@@ -82,7 +82,7 @@ fn a_killed_run_resumes_to_the_bits_of_one_that_never_stopped() {
 }
 
 #[test]
-fn signals_save_once_and_leave_with_their_codes() {
+fn signals_save_a_checkpoint_and_exit_with_their_codes() {
     for (number, code) in [(2, 130), (15, 143)] {
         let root = tempfile::tempdir().unwrap();
         let mut child =
@@ -93,7 +93,7 @@ fn signals_save_once_and_leave_with_their_codes() {
         assert_eq!(child.wait().unwrap().code(), Some(code));
         let saved: Vec<_> = fs::read_dir(root.path().join("run/checkpoints")).unwrap().collect();
         assert_eq!(saved.len(), 1, "{saved:?}");
-        // And the state is one to go on from.
+        // The run can be continued from this state.
         let mut child = train(root.path()).args("--resume run -q").spawn();
         std::thread::sleep(Duration::from_millis(300));
         signal(&child, number);
@@ -101,7 +101,7 @@ fn signals_save_once_and_leave_with_their_codes() {
     }
 }
 
-/// A signal does not wait for the end of a step of many batches: the step has not taken place.
+/// A signal does not wait for the end of a step with gradient accumulation: that step is not taken.
 #[test]
 fn a_signal_interrupts_an_accumulation() {
     let root = tempfile::tempdir().unwrap();
@@ -120,14 +120,14 @@ fn a_signal_interrupts_an_accumulation() {
 #[test]
 fn every_nth_checkpoint_is_kept_beside_the_newest() {
     let root = tempfile::tempdir().unwrap();
-    let keep = "--set train.checkpoint_every_steps=1 --set train.keep_last_checkpoints=1 --set train.keep_every_steps=3 \
-                --set train.learning_rate_schedule=constant";
+    let keep = "--set train.checkpoint_every_steps=1 --set train.keep_last_checkpoints=1 \
+                --set train.keep_every_steps=3 --set train.learning_rate_schedule=constant";
     train(root.path()).args(SMALL).args(keep).args("--steps 8 --out run --set sample.preview_images=0").succeed();
     let saved = fs::read_dir(root.path().join("run/checkpoints")).unwrap();
     let mut saved: Vec<_> = saved.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     saved.sort();
     assert_eq!(saved, ["step-000003", "step-000006", "step-000008"]);
-    // Any of them is one to begin another run with.
+    // Another run can begin with any of them.
     let args = "--resume run/checkpoints/step-000003 --out other --steps 5";
     train(root.path()).args(args).succeed();
     for (run, steps) in [("run", 8), ("other", 2)] {
@@ -144,7 +144,7 @@ fn every_nth_checkpoint_is_kept_beside_the_newest() {
 }
 
 #[test]
-fn a_learning_rate_that_follows_the_length_is_told_of() {
+fn a_learning_rate_schedule_that_depends_on_the_length_gives_a_warning() {
     let root = tempfile::tempdir().unwrap();
     let rate = "--set train.learning_rate_schedule=cosine --set sample.preview_images=0 --out run";
     train(root.path()).args(SMALL).args(rate).args("--steps 2").succeed();
@@ -182,7 +182,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
 }
 
 #[test]
-fn another_configuration_is_refused_and_the_run_left_alone() {
+fn another_configuration_is_refused_and_the_run_is_not_changed() {
     let root = tempfile::tempdir().unwrap();
     let args = format!("{SMALL} --out run --set train.sample_every_steps=0");
     train(root.path()).args(&args).args("--steps 2").succeed();
@@ -190,10 +190,10 @@ fn another_configuration_is_refused_and_the_run_left_alone() {
     let error = train(root.path()).args(&args).args("--steps 4 --set train.learning_rate=2e-3").fail(2);
     assert!(error.contains("train.learning_rate (was 0.001, is 0.002)"), "{error}");
     assert_eq!(bytes(root.path().join("run/config.toml")), before);
-    // More steps are the same run, without a word about the rest.
+    // A larger number of steps continues the same run; the rest need not be given.
     train(root.path()).args("--out run --steps 4").succeed();
     assert!(root.path().join("run/checkpoints/step-000004").is_dir());
-    // Fewer than it has done are no run at all.
+    // A smaller number of steps than the run has taken is an error.
     let before = bytes(root.path().join("run/config.toml"));
     let error = train(root.path()).args("--out run --steps 3").fail(2);
     assert!(error.contains("train.steps: expected at least the 4 that run has done, found 3"), "{error}");
@@ -203,7 +203,7 @@ fn another_configuration_is_refused_and_the_run_left_alone() {
 }
 
 #[test]
-fn wrong_usage_says_what_is_wrong_and_writes_nothing() {
+fn wrong_usage_is_explained_and_writes_nothing() {
     let root = tempfile::tempdir().unwrap();
     for (args, said) in [
         ("--set train.batch_size=0", "train.batch_size"),
@@ -240,7 +240,7 @@ fn wrong_usage_says_what_is_wrong_and_writes_nothing() {
     assert!(error.contains("both.toml: train: expected one of steps and epochs, found both"), "{error}");
     let error = train(root.path()).args("--data absent").fail(2);
     assert!(error.contains("absent"), "{error}");
-    // A run among its images would train on its own previews.
+    // A run inside of its folder of images would train on its own previews.
     fs::create_dir(root.path().join("images")).unwrap();
     let error = train(root.path()).args("--data images --out images/run").fail(2);
     assert!(error.contains("--out: expected a folder apart from the images"), "{error}");
@@ -268,7 +268,7 @@ fn another_rule_of_beta_brings_its_own_parameters() {
     };
     let (document, warnings) = said("--set diffusion.beta_schedule=linear");
     assert!(!document.contains("cosine_offset") && warnings.is_empty(), "{document}{warnings}");
-    // In whatever order.
+    // The order of the arguments does not matter.
     let (document, warnings) = said("--set diffusion.beta_end=0.01 --set diffusion.beta_schedule=sigmoid");
     assert!(document.contains("beta_end = 0.01") && !document.contains("beta_start") && warnings.is_empty());
     let (_, warnings) = said("--set diffusion.beta_schedule=cosine --set diffusion.beta_end=0.01");
@@ -276,7 +276,7 @@ fn another_rule_of_beta_brings_its_own_parameters() {
 }
 
 #[test]
-fn a_folder_of_images_is_trained_in_colour_where_nothing_else_is_said() {
+fn a_folder_of_images_is_trained_in_colour_by_default() {
     let root = tempfile::tempdir().unwrap();
     let channels = |args: &str| {
         let text = train(root.path()).args(args).args("--dry-run").succeed();
@@ -287,7 +287,7 @@ fn a_folder_of_images_is_trained_in_colour_where_nothing_else_is_said() {
     assert_eq!(["--data x", "--set data.path=x", "--config c.toml"].map(channels), [3, 3, 3]);
 }
 
-/// The paper's network trains, resumes to the bit and is sampled like the article's.
+/// The network of the paper trains, resumes to the bit and is sampled like that of the article.
 #[test]
 fn the_papers_network_is_trained_and_sampled() {
     let root = tempfile::tempdir().unwrap();
@@ -308,7 +308,7 @@ fn the_papers_network_is_trained_and_sampled() {
 }
 
 #[test]
-fn a_short_run_leaves_a_curve_however_rarely_steps_are_logged() {
+fn a_short_run_writes_a_loss_curve_at_any_logging_interval() {
     let root = tempfile::tempdir().unwrap();
     train(root.path()).args(SMALL).args("--steps 7 --out run --set train.log_every_steps=5").succeed();
     let metrics = fs::read_to_string(root.path().join("run/metrics.jsonl")).unwrap();
@@ -327,7 +327,7 @@ fn the_benchmark_prints_one_object() {
     assert_eq!(report["device"], "cpu");
 }
 
-/// A loss that explodes ends the run with the last good checkpoint intact.
+/// A diverging loss ends the run and leaves the last good checkpoint intact.
 #[test]
 fn a_diverging_run_keeps_its_checkpoint() {
     let root = tempfile::tempdir().unwrap();
@@ -335,32 +335,32 @@ fn a_diverging_run_keeps_its_checkpoint() {
                 --set train.sample_every_steps=0 --set train.learning_rate=1e37";
     let error = train(root.path()).args(SMALL).args(args).fail(1);
     assert!(error.contains("not finite"), "{error}");
-    // The first step was taken before anything was out of bounds.
+    // The first step was taken before any value was out of bounds.
     assert!(root.path().join("run/checkpoints/step-000001/manifest.json").is_file());
 }
 
-/// A run that begins with another's checkpoint stands on its own from its first moment.
+/// A run that begins with the checkpoint of another run is independent of it from the start.
 #[test]
-fn a_run_from_anothers_checkpoint_goes_on_with_the_same_command() {
+fn a_run_from_another_checkpoint_continues_with_the_same_command() {
     let root = tempfile::tempdir().unwrap();
     let args = "--set train.sample_every_steps=0 --set sample.preview_images=0";
     train(root.path()).args(SMALL).args(args).args("--steps 2 --out first --set sample.preview_images=0").succeed();
-    // What does not fit leaves nothing behind.
+    // A checkpoint that does not fit leaves no files behind.
     train(root.path()).args("--resume first --out second --steps 4 --seed 5").fail(2);
     assert!(!root.path().join("second/config.toml").exists());
     train(root.path()).args("--resume first --out second --steps 4").succeed();
     assert!(root.path().join("second/checkpoints/step-000002").is_dir());
     train(root.path()).args("--resume first --out second --steps 6").succeed();
     assert!(root.path().join("second/checkpoints/step-000006").is_dir());
-    // A run of another origin is not taken for it.
+    // A run with another origin is not continued.
     train(root.path()).args(SMALL).args(args).args("--steps 2 --out third").succeed();
     let error = train(root.path()).args("--resume first --out third --steps 6").fail(2);
     assert!(error.contains("already holds a run"), "{error}");
 }
 
-/// A run of before there was train.precision goes on; bf16 trains, and its memory can be traded for time.
+/// A run from before `train.precision` existed is continued. bf16 trains, and recomputation reduces its memory.
 #[test]
-fn precision_and_recomputation_are_a_matter_of_configuration() {
+fn precision_and_recomputation_are_configurable() {
     let root = tempfile::tempdir().unwrap();
     let quiet = "--set train.sample_every_steps=0 --set sample.preview_images=0";
     train(root.path()).args(SMALL).args(quiet).args("--steps 1 --out run").succeed();
@@ -389,10 +389,10 @@ fn precision_and_recomputation_are_a_matter_of_configuration() {
     assert!(largest > 0.0 && largest < 0.1, "{largest}");
 }
 
-/// Killed at any moment of its beginning, the same command begins it again: with the configuration and the state of the run
-/// that it goes on from.
+/// If the program is killed at any moment at the beginning of a run, the same command begins it again with the
+/// configuration and the state of the origin.
 #[test]
-fn a_run_from_anothers_checkpoint_survives_a_kill_at_its_beginning() {
+fn a_run_from_another_checkpoint_survives_a_kill_at_its_beginning() {
     let root = tempfile::tempdir().unwrap();
     let path = |name: &str| root.path().join(name);
     let quiet = "--set train.sample_every_steps=0 --set sample.preview_images=0 --set train.learning_rate=0.01";
@@ -401,7 +401,7 @@ fn a_run_from_anothers_checkpoint_survives_a_kill_at_its_beginning() {
     train(root.path()).args(again).succeed();
     fs::rename(path("second"), path("whole")).unwrap();
     let last = "checkpoints/step-000003";
-    // With its origin written down, and with its configuration too.
+    // The origin and the configuration are recorded.
     for files in [&["began-from"][..], &["began-from", "config.toml"]] {
         fs::create_dir(path("second")).unwrap();
         for file in files {
@@ -412,7 +412,7 @@ fn a_run_from_anothers_checkpoint_survives_a_kill_at_its_beginning() {
         same_checkpoint(&path("second").join(last), &path("whole").join(last));
         fs::remove_dir_all(path("second")).unwrap();
     }
-    // Without it, another command in the same directory has another beginning.
+    // Without the record, another command in the same directory has another origin.
     fs::create_dir(path("second")).unwrap();
     fs::copy(path("whole/began-from"), path("second/began-from")).unwrap();
     train(root.path()).args(SMALL).args(quiet).args("--out second --steps 1").succeed();
@@ -432,7 +432,7 @@ fn a_run_without_its_configuration_is_not_continued_with_another() {
     }
     train(root.path()).args("--resume run --config c.toml --steps 3").succeed();
     assert!(fs::read_to_string(root.path().join("run/config.toml")).unwrap().contains("learning_rate = 0.01"));
-    // Nor is one whose checkpoints are gone continued without a word.
+    // A run whose checkpoints are gone is not continued silently.
     fs::remove_dir_all(root.path().join("run/checkpoints")).unwrap();
     let output = train(root.path()).args("--resume run").output();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -440,7 +440,7 @@ fn a_run_without_its_configuration_is_not_continued_with_another() {
 }
 
 #[test]
-fn a_checkpoint_is_found_from_wherever_its_path_leads() {
+fn a_checkpoint_is_found_through_any_path_to_it() {
     let root = tempfile::tempdir().unwrap();
     let run = root.path().join("run");
     train(root.path()).args(SMALL).args("--steps 1 --out run --set sample.preview_images=0").succeed();
@@ -454,7 +454,7 @@ fn a_checkpoint_is_found_from_wherever_its_path_leads() {
         (&checkpoints, ".."),
         (root.path(), "run/../run/checkpoints/step-000007"),
     ];
-    // Each goes on to one step more than the last.
+    // Each run takes one step more than the last one.
     for (step, (directory, path)) in (2..).zip(resumes) {
         let steps = format!("--steps {step}");
         train(directory).args("--resume").arg(path).args(&steps).succeed();
@@ -465,14 +465,14 @@ fn a_checkpoint_is_found_from_wherever_its_path_leads() {
 #[test]
 fn a_folder_of_images_trains_in_colour_and_samples() {
     let root = tempfile::tempdir().unwrap();
-    // The images of one run are the data of another.
+    // The images of one run are the data of another one.
     train(root.path()).args(SMALL).args("--steps 1 --out first").succeed();
     sample(root.path()).args("first -n 12 --steps 3 --out images").succeed();
     let args = "--data images --set model.channels=3 --set model.image_size=[8,16] --steps 2 --out second";
     train(root.path()).args(SMALL).args(args).succeed();
     sample(root.path()).args("second -n 2 --steps 3 --out colour").succeed();
     assert!(root.path().join("colour/000001.png").is_file());
-    // One that cannot be decoded is named when it is met, and counted at the end.
+    // An undecodable image is named when it is found, and counted at the end.
     let cut = bytes(root.path().join("images/000003.png"));
     fs::write(root.path().join("images/000003.png"), &cut[..40]).unwrap();
     let args = "--data images --set data.max_bad_share=0.5 --steps 3 --out third --set sample.preview_images=0";
@@ -481,7 +481,7 @@ fn a_folder_of_images_trains_in_colour_and_samples() {
     assert!(output.status.success(), "{said}");
     assert_eq!(said.matches("000003.png").count(), 1, "{said}");
     assert!(said.contains("1 image could not be decoded"), "{said}");
-    // Nor is one passed over in silence that is no image at all.
+    // A file that is not an image is named as well.
     fs::write(root.path().join("images/notes.txt"), b"").unwrap();
     fs::write(root.path().join("images/phone.HEIC"), b"").unwrap();
     let args = "--data images --steps 1 --out fourth --set sample.preview_images=0";
@@ -490,13 +490,14 @@ fn a_folder_of_images_trains_in_colour_and_samples() {
     assert!(said.contains("left out, 1: images/phone.HEIC\n"), "{said}");
 }
 
-/// Networks that predict x_0 or v train and sample; with v even from an x_T that has no signal.
+/// Networks that predict x_0 or v train and sample; v also from an x_T without signal.
 #[test]
 fn x_0_and_v_can_be_trained() {
     let root = tempfile::tempdir().unwrap();
     for (prediction, zero) in [("x0", false), ("v", true)] {
         let args = format!(
-            "--steps 2 --batch-size 4 -q --out {prediction} --set diffusion.prediction={prediction} --set sample.preview_images=0 \
+            "--steps 2 --batch-size 4 -q --out {prediction} --set diffusion.prediction={prediction} \
+             --set sample.preview_images=0 \
              --set diffusion.zero_terminal_snr={zero} --set sample.spacing=trailing --set sample.steps=5"
         );
         train(root.path()).args(&args).succeed();

@@ -231,8 +231,8 @@ pub enum HubError {
     },
     /// The repository does not hold a model in a supported format.
     #[error(
-        "{repository} holds no model in a supported format: expected a pipeline (model_index.json), a UNet (config.json with \
-         diffusion_pytorch_model.*) or model.safetensors, found {found}"
+        "{repository} holds no model in a supported format: expected a pipeline (model_index.json), a UNet \
+         (config.json with diffusion_pytorch_model.*) or model.safetensors, found {found}"
     )]
     NoModel {
         /// The repository.

@@ -80,7 +80,9 @@ configs: no
                 ],
                 "dataset_info": {
                     "features": [
-                        { "name": "label", "dtype": { "class_label": { "names": { "0": "cat or kitten", "1": "dog" } } } },
+                        { "name": "label", "dtype": {
+                            "class_label": { "names": { "0": "cat or kitten", "1": "dog" } },
+                        } },
                         { "name": "img", "dtype": "image" },
                     ],
                     "splits": [],

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ddpm_hub::{DatasetSelection, Endpoint, Hub, HubConfig, HubError, RepoId, Token};
-use ddpm_testkit::{FakeHub, TOKEN, Trouble};
+use ddpm_testkit::{FakeHub, Fault, TOKEN};
 use serde_json::{Value, json};
 
 const MODEL: &str = "models/someone/model";
@@ -112,7 +112,7 @@ fn needed_files_are_downloaded_once() {
 #[test]
 fn hashes_of_responses_are_used_if_the_list_has_none() {
     let world = World::new();
-    world.server.trouble(Some(Trouble::ListsNames));
+    world.server.inject(Some(Fault::NamesOnly));
     check_model(&world.model().unwrap());
 }
 
@@ -122,14 +122,14 @@ fn the_cache_is_used_if_the_network_is_not_available() {
     let path = world.model().unwrap();
     // The Hub is busy, refuses, is not a Hub, and is then gone.
     let refusing =
-        [Trouble::Status(503, 99), Trouble::Private, Trouble::NoList(403, &[], ""), Trouble::NoList(404, &[], "")];
-    let no_hub = [Trouble::NoList(200, &[], "<html>"), Trouble::NoList(200, &[], "[]")];
+        [Fault::Status(503, 99), Fault::Private, Fault::ListingFails(403, &[], ""), Fault::ListingFails(404, &[], "")];
+    let no_hub = [Fault::ListingFails(200, &[], "<html>"), Fault::ListingFails(200, &[], "[]")];
     for trouble in refusing.into_iter().chain(no_hub) {
-        world.server.trouble(Some(trouble));
+        world.server.inject(Some(trouble));
         assert_eq!(world.model().unwrap(), path, "{trouble:?}");
     }
     // A missing revision is not taken from the cache.
-    world.server.trouble(None);
+    world.server.inject(None);
     let error = Hub::new(world.config()).model(&id("someone/model@v9"), &()).unwrap_err();
     assert!(matches!(error, HubError::NoRevision { .. }), "{error}");
     let World { server, root } = world;
@@ -184,34 +184,34 @@ fn each_refusal_has_its_own_message() {
     let nobody = Hub::new(world.config());
     assert_message(&nobody, "someone/else", &["someone/else", "no such model (404)"]);
     assert_message(&nobody, "someone/model@v9", &["someone/model", "no revision v9"]);
-    world.server.trouble(Some(Trouble::Private));
+    world.server.inject(Some(Fault::Private));
     assert_message(&nobody, "someone/model", &["someone/model", "(401)", "set HF_TOKEN"]);
     assert_message(&world.with_token("hf_wrong"), "someone/model", &["refuses the token (401)"]);
     check_model(&world.with_token(TOKEN).model(&id("someone/model"), &()).unwrap());
-    world.server.trouble(Some(Trouble::Gated));
+    world.server.inject(Some(Fault::Gated));
     fs::remove_dir_all(world.root.path().join("hub")).unwrap();
     assert_message(&nobody, "someone/model", &["is gated"]);
     // The list may be visible although the files are not. No file remains.
     assert_message(&world.with_token(TOKEN), "someone/model", &["file", "is gated"]);
     assert_eq!(world.blobs(), Vec::<PathBuf>::new());
-    world.server.trouble(Some(Trouble::NoList(403, &[], "{\"error\": \"ask your admin\"}")));
+    world.server.inject(Some(Fault::ListingFails(403, &[], "{\"error\": \"ask your admin\"}")));
     assert_message(&nobody, "someone/model", &["forbids it (403): ask your admin"]);
     let disabled = &[("X-Error-Message", "Access to this resource is disabled.")];
-    world.server.trouble(Some(Trouble::NoList(403, disabled, "")));
+    world.server.inject(Some(Fault::ListingFails(403, disabled, "")));
     assert_message(&nobody, "someone/model", &["has disabled the repository for everyone (403)"]);
-    world.server.trouble(Some(Trouble::Status(418, 1)));
+    world.server.inject(Some(Fault::Status(418, 1)));
     assert_message(&nobody, "someone/model", &["answers 418: in trouble"]);
-    world.server.trouble(Some(Trouble::NoList(200, &[("Content-Type", "text/html; charset=utf-8")], "Log in")));
+    world.server.inject(Some(Fault::ListingFails(200, &[("Content-Type", "text/html; charset=utf-8")], "Log in")));
     assert_message(&nobody, "someone/model", &["expected JSON from 127.0.0.1", "HF_ENDPOINT"]);
-    world.server.trouble(Some(Trouble::NoList(429, &[("Retry-After", "4000")], "")));
+    world.server.inject(Some(Fault::ListingFails(429, &[("Retry-After", "4000")], "")));
     assert_message(&nobody, "someone/model", &["the Hub is busy (429), asked once: try again in 4000 s"]);
     for status in [429, 500, 503] {
-        world.server.trouble(Some(Trouble::Status(status, 99)));
+        world.server.inject(Some(Fault::Status(status, 99)));
         assert_message(&nobody, "someone/model", &["the Hub is busy", &status.to_string()]);
     }
     let nowhere = HubConfig { endpoint: Endpoint::new("http://hub.invalid").unwrap(), ..world.config() };
     assert_message(&Hub::new(nowhere), "someone/model", &["hub.invalid cannot be reached"]);
-    world.server.trouble(None);
+    world.server.inject(None);
     world.add(MODEL, &[("README.md", b"x".to_vec())], Value::Null);
     assert_message(&nobody, "someone/model", &["no model in a supported format", "README.md"]);
 }
@@ -219,13 +219,13 @@ fn each_refusal_has_its_own_message() {
 #[test]
 fn requests_to_a_busy_hub_are_retried() {
     let world = World::new();
-    world.server.trouble(Some(Trouble::Status(503, 2)));
+    world.server.inject(Some(Fault::Status(503, 2)));
     check_model(&world.model().unwrap());
     // The requested delay is respected.
     let limits: [&'static [(&str, &str)]; 2] =
         [&[("Retry-After", "1")], &[("RateLimit", "\"api\";r=9;t=3000, \"resolvers\";r=0;t=1")]];
     for headers in limits {
-        world.server.trouble(Some(Trouble::Answer(429, headers, "", 1)));
+        world.server.inject(Some(Fault::Answer(429, headers, "", 1)));
         let begun = Instant::now();
         world.model().unwrap();
         assert!(begun.elapsed() >= Duration::from_secs(1), "{headers:?}");
@@ -240,7 +240,7 @@ fn a_truncated_list_is_requested_in_pages() {
         let mut files: Vec<(&str, Vec<u8>)> = names.iter().map(|name| (name.as_str(), b"x".to_vec())).collect();
         files.extend(model_files());
         world.add(MODEL, &files, Value::Null);
-        world.server.trouble(Some(Trouble::CutsList(cut)));
+        world.server.inject(Some(Fault::TruncatedList(cut)));
         check_model(&world.model().unwrap());
         let pages = world.server.requests().iter().filter(|request| request.contains("/tree/")).count();
         assert_eq!(pages, 3);
@@ -262,7 +262,7 @@ fn a_read_only_cache_is_used() {
 #[test]
 fn the_token_is_only_sent_to_the_endpoint() {
     let world = World::new();
-    world.server.trouble(Some(Trouble::Private));
+    world.server.inject(Some(Fault::Private));
     world.with_token(TOKEN).model(&id("someone/model"), &()).unwrap();
     let requests = world.server.requests();
     let elsewhere: Vec<_> = requests.iter().filter(|request| request.starts_with("elsewhere")).collect();
@@ -274,31 +274,31 @@ fn the_token_is_only_sent_to_the_endpoint() {
 fn files_that_differ_from_the_list_are_removed() {
     let world = World::new();
     // One wrong download may be an accident.
-    world.server.trouble(Some(Trouble::OtherBytes(1)));
+    world.server.inject(Some(Fault::WrongBytes(1)));
     check_model(&world.model().unwrap());
     let world = World::new();
-    world.server.trouble(Some(Trouble::MoreBytes));
+    world.server.inject(Some(Fault::ExtraByte));
     let error = world.model().unwrap_err().to_string();
     assert!(error.contains("bytes, found more") && !error.contains("broke off"), "{error}");
     assert_eq!(world.blobs(), Vec::<PathBuf>::new());
-    world.server.trouble(Some(Trouble::OtherBytes(u32::MAX)));
+    world.server.inject(Some(Fault::WrongBytes(u32::MAX)));
     let error = world.model().unwrap_err();
     assert!(matches!(error, HubError::WrongHash { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains("someone/model, file ") && text.contains("expected ") && text.contains("found "), "{text}");
     assert_eq!(world.blobs(), Vec::<PathBuf>::new());
-    world.server.trouble(None);
+    world.server.inject(None);
     check_model(&world.model().unwrap());
 }
 
 #[test]
 fn an_interrupted_download_continues() {
     let world = World::new();
-    world.server.trouble(Some(Trouble::BreaksOff(3)));
+    world.server.inject(Some(Fault::BrokenConnections(3)));
     check_model(&world.model().unwrap());
     // A download that always breaks off does not create a file with a final name.
     let world = World::new();
-    world.server.trouble(Some(Trouble::BreaksOff(u32::MAX)));
+    world.server.inject(Some(Fault::BrokenConnections(u32::MAX)));
     let error = world.model().unwrap_err();
     assert!(matches!(error, HubError::WrongSize { .. }), "{error}");
     let blobs = world.blobs();
@@ -307,7 +307,7 @@ fn an_interrupted_download_continues() {
     // The remains of another file are detected.
     let large = blobs.iter().find(|blob| blob.file_name().unwrap().len() > 64).cloned();
     fs::write(large.unwrap_or_else(|| blobs[0].clone()), "nonsense").unwrap();
-    world.server.trouble(None);
+    world.server.inject(None);
     check_model(&world.model().unwrap());
 }
 
@@ -464,9 +464,9 @@ fn a_folder_is_uploaded_as_one_commit() {
     let nobody = push(&Hub::new(world.config())).unwrap_err().to_string();
     assert!(nobody.contains("set HF_TOKEN"), "{nobody}");
     assert!(world.server.requests().is_empty());
-    world.server.trouble(Some(Trouble::Private));
+    world.server.inject(Some(Fault::Private));
     assert!(matches!(push(&world.with_token("hf_wrong")).unwrap_err(), HubError::TokenRefused { .. }));
-    world.server.trouble(Some(Trouble::Private));
+    world.server.inject(Some(Fault::Private));
     for _ in 0..2 {
         assert_eq!(push(&world.with_token(TOKEN)).unwrap(), format!("{}/someone/new", world.server.url()));
     }
@@ -504,12 +504,12 @@ fn the_upload_permission_is_checked_beforehand() {
         let error = check(TOKEN, name).unwrap_err();
         assert!(error.contains(name) && error.contains("a branch that exists"), "{error}");
     }
-    world.server.trouble(Some(Trouble::ReadOnly));
+    world.server.inject(Some(Fault::ReadOnly));
     assert!(check(TOKEN, "someone/new").unwrap_err().contains("may read only"));
-    world.server.trouble(Some(Trouble::Private));
+    world.server.inject(Some(Fault::Private));
     assert!(check("hf_wrong", "someone/new").unwrap_err().contains("refuses the token (401)"));
     // A check that cannot be made now may succeed when the upload begins.
-    world.server.trouble(Some(Trouble::Status(503, 99)));
+    world.server.inject(Some(Fault::Status(503, 99)));
     check(TOKEN, "someone/new").unwrap();
 }
 
@@ -524,11 +524,11 @@ fn redirected_uploads_lose_nothing() {
     world.server.rename("someone/old", "someone/model");
     push().unwrap();
     assert_eq!(world.server.commits().len(), 1);
-    world.server.trouble(Some(Trouble::SendsOn(307)));
+    world.server.inject(Some(Fault::RedirectedUploads(307)));
     push().unwrap();
     assert!(world.server.uploads().into_values().any(|bytes| bytes == weights().repeat(2)));
     // A redirect that would turn the upload into a GET request.
-    world.server.trouble(Some(Trouble::SendsOn(303)));
+    world.server.inject(Some(Fault::RedirectedUploads(303)));
     let error = push().unwrap_err().to_string();
     assert!(error.contains("expected 307 or 308 to redirect a PUT, found 303"), "{error}");
     assert_eq!(world.server.commits().len(), 2);

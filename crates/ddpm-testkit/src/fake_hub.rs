@@ -1,5 +1,5 @@
-//! A Hugging Face Hub of this process: the part of its HTTP interface that the workspace asks, on a port of this
-//! machine, and the ways in which it can misbehave.
+//! A fake Hugging Face Hub in this process. It implements the part of the HTTP interface that the workspace uses, on a
+//! port of this machine, and can misbehave in several ways.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,55 +10,56 @@ use serde_json::{Value, json};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// The token that may do everything.
+/// The only token that the fake Hub accepts.
 pub const TOKEN: &str = "hf_right";
-/// Files of at least so many bytes lie elsewhere: on a second port, as large files of the Hub do.
+/// The smallest size in bytes of a large file. Large files are on a second port, as those of the Hub are on another
+/// host.
 const LARGE: usize = 1000;
-/// Files on one page of a list.
+/// The number of files on a page of the paginated list.
 const PAGE: usize = 500;
 
-/// A Hub that listens until it is dropped. Files of 1,000 bytes or more are redirected to another port.
+/// A fake Hub that listens until it is dropped. Files of 1,000 bytes or more are redirected to a second port.
 #[derive(Debug)]
 pub struct FakeHub {
     addresses: [SocketAddr; 2],
     state: Arc<Mutex<State>>,
 }
 
-/// How it misbehaves.
+/// A way to misbehave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
-    /// It answers the next so many questions with this status.
+pub enum Fault {
+    /// Answers this number of requests with this status.
     Status(u16, u32),
-    /// It answers the next so many questions with this status, these headers and this text.
+    /// Answers requests with this status, these headers and this body. The last field is the number of requests.
     Answer(u16, &'static [(&'static str, &'static str)], &'static str, u32),
-    /// It answers so as long as it is so, when it is asked for the list of a repository.
-    NoList(u16, &'static [(&'static str, &'static str)], &'static str),
-    /// It sends other bytes than it lists, as many, the next so many times.
-    OtherBytes(u32),
-    /// It sends one byte more than it lists.
-    MoreBytes,
-    /// The short list of a repository ends after so many files.
-    CutsList(usize),
-    /// Every upload to the second port is sent on to another place there, with this status.
-    SendsOn(u16),
-    /// Its token may read only.
+    /// Answers every request for the list of a repository with this status, these headers and this body.
+    ListingFails(u16, &'static [(&'static str, &'static str)], &'static str),
+    /// Sends other bytes than listed, of the same length, for this number of requests.
+    WrongBytes(u32),
+    /// Sends one byte more than listed.
+    ExtraByte,
+    /// Truncates the list of a repository after this number of files.
+    TruncatedList(usize),
+    /// Redirects every upload to the second port once more, with this status.
+    RedirectedUploads(u16),
+    /// The token has read permission only.
     ReadOnly,
-    /// It closes the connection in the middle of every file, the next so many times.
-    BreaksOff(u32),
-    /// It lists neither sizes nor hashes.
-    ListsNames,
-    /// It wants [`TOKEN`].
+    /// Closes the connection in the middle of a file, for this number of requests.
+    BrokenConnections(u32),
+    /// Lists neither sizes nor hashes.
+    NamesOnly,
+    /// Requires [`TOKEN`].
     Private,
-    /// It wants its conditions accepted.
+    /// Requires that the conditions of the repository are accepted.
     Gated,
 }
 
 #[derive(Debug, Default)]
 struct State {
     repositories: BTreeMap<String, Repository>,
-    /// Old names, `OWNER/NAME`, and the new ones.
+    /// Former names, `OWNER/NAME`, each with the new name.
     renamed: Vec<(String, String)>,
-    troubles: Vec<Trouble>,
+    faults: Vec<Fault>,
     requests: Vec<String>,
     commits: Vec<Vec<Value>>,
     uploads: BTreeMap<String, Vec<u8>>,
@@ -80,10 +81,10 @@ impl Repository {
 }
 
 impl FakeHub {
-    /// One without repositories.
+    /// Starts a Hub without repositories.
     ///
     /// # Panics
-    /// When there is no port.
+    /// If no port is available.
     pub fn start() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
@@ -96,7 +97,7 @@ impl FakeHub {
                     if lock(&state).stopped {
                         break;
                     }
-                    // A client that hangs up early is no failure of the server.
+                    // A client that disconnects early is not an error of the server.
                     std::thread::spawn(move || drop(answer(stream, i == 1, addresses, &state)));
                 }
             });
@@ -104,12 +105,12 @@ impl FakeHub {
         Self { addresses, state }
     }
 
-    /// For `HF_ENDPOINT`.
+    /// The value for `HF_ENDPOINT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.addresses[0])
     }
 
-    /// Adds or replaces a repository, `models/OWNER/NAME` or `datasets/OWNER/NAME`; its commit is a function of its
+    /// Adds or replaces a repository, `models/OWNER/NAME` or `datasets/OWNER/NAME`. Its commit is a function of its
     /// files.
     pub fn add(&self, repository: &str, files: &[(&str, &[u8])], card: Value) {
         let mut hash = Sha1::new();
@@ -119,36 +120,36 @@ impl FakeHub {
         lock(&self.state).repositories.insert(repository.to_owned(), made);
     }
 
-    /// Sends on from an old name, `OWNER/NAME`, to a new one.
+    /// Redirects from a former name, `OWNER/NAME`, to a new one.
     pub fn rename(&self, from: &str, to: &str) {
         lock(&self.state).renamed.push((from.to_owned(), to.to_owned()));
     }
 
-    /// The commit that a repository is at.
+    /// The commit of a repository.
     ///
     /// # Panics
-    /// When there is none of that name.
+    /// If the repository does not exist.
     pub fn commit(&self, repository: &str) -> String {
         lock(&self.state).repositories[repository].commit.clone()
     }
 
-    /// Misbehaves so from now on, and in no other way.
-    pub fn trouble(&self, trouble: Option<Trouble>) {
-        lock(&self.state).troubles = trouble.into_iter().collect();
+    /// Misbehaves in this way, and in no other, from now on. `None` ends all misbehaviour.
+    pub fn inject(&self, fault: Option<Fault>) {
+        lock(&self.state).faults = fault.into_iter().collect();
     }
 
-    /// What was asked since the last time, as `METHOD /path`, after `elsewhere ` on the second port and before ` with
-    /// token`.
+    /// The requests since the last call, as `METHOD /path`. Requests to the second port begin with `elsewhere `; those
+    /// with a token end with ` with token`.
     pub fn requests(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.state).requests)
     }
 
-    /// The commits that were received: the lines of each.
+    /// The lines of each commit that was uploaded.
     pub fn commits(&self) -> Vec<Vec<Value>> {
         lock(&self.state).commits.clone()
     }
 
-    /// The large files that were received, by their SHA-256.
+    /// The large files that were uploaded, by their SHA-256.
     pub fn uploads(&self) -> BTreeMap<String, Vec<u8>> {
         lock(&self.state).uploads.clone()
     }
@@ -157,7 +158,7 @@ impl FakeHub {
 impl Drop for FakeHub {
     fn drop(&mut self) {
         lock(&self.state).stopped = true;
-        // Wakes the listeners, which then close their ports.
+        // The connections wake the listeners, which then close their ports.
         self.addresses.iter().for_each(|address| drop(TcpStream::connect(address)));
     }
 }
@@ -174,7 +175,7 @@ fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// As `git hash-object` has it.
+/// The hash of `git hash-object`.
 fn git_hash(bytes: &[u8]) -> String {
     let mut hash = Sha1::new();
     hash.update(format!("blob {}\0", bytes.len()));
@@ -182,15 +183,15 @@ fn git_hash(bytes: &[u8]) -> String {
     hex(&hash.finalize())
 }
 
-/// A request, read.
-struct Asked {
+/// A parsed request.
+struct Request {
     method: String,
     path: String,
     headers: BTreeMap<String, String>,
     body: Vec<u8>,
 }
 
-fn read(stream: &TcpStream) -> std::io::Result<Asked> {
+fn read(stream: &TcpStream) -> std::io::Result<Request> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
@@ -206,7 +207,7 @@ fn read(stream: &TcpStream) -> std::io::Result<Asked> {
     let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    Ok(Asked { method, path, headers, body })
+    Ok(Request { method, path, headers, body })
 }
 
 type Headers = Vec<(&'static str, String)>;
@@ -216,70 +217,70 @@ fn owned(headers: &[(&'static str, &'static str)]) -> Headers {
 }
 
 fn answer(mut stream: TcpStream, elsewhere: bool, at: [SocketAddr; 2], state: &Mutex<State>) -> std::io::Result<()> {
-    let asked = read(&stream)?;
-    let token = asked.headers.get("authorization").cloned();
+    let request = read(&stream)?;
+    let token = request.headers.get("authorization").cloned();
     let mut state = lock(state);
     let place = if elsewhere { "elsewhere " } else { "" };
     let with = if token.is_some() { " with token" } else { "" };
-    state.requests.push(format!("{place}{} {}{with}", asked.method, asked.path));
-    let mut breaks_off = false;
-    let (mut other_bytes, mut more_bytes) = (false, false);
-    for trouble in &mut state.troubles {
-        match trouble {
-            Trouble::Status(status, times) if *times > 0 => {
+    state.requests.push(format!("{place}{} {}{with}", request.method, request.path));
+    let mut closes_early = false;
+    let (mut wrong_bytes, mut extra_byte) = (false, false);
+    for fault in &mut state.faults {
+        match fault {
+            Fault::Status(status, times) if *times > 0 => {
                 *times -= 1;
                 let status = *status;
                 return respond(&mut stream, status, vec![], b"{\"error\": \"in trouble\"}", false);
             }
-            Trouble::Gated if token.is_none() || asked.path.contains("/resolve/") => {
+            Fault::Gated if token.is_none() || request.path.contains("/resolve/") => {
                 return respond(&mut stream, 403, vec![("X-Error-Code", "GatedRepo".into())], b"", false);
             }
-            Trouble::Private if !elsewhere && token.as_deref() != Some("Bearer hf_right") => {
+            Fault::Private if !elsewhere && token.as_deref() != Some("Bearer hf_right") => {
                 return respond(&mut stream, 401, vec![], b"{\"error\": \"Repository not found\"}", false);
             }
-            Trouble::BreaksOff(times) if *times > 0 => breaks_off = true,
-            Trouble::Answer(status, headers, body, times) if *times > 0 => {
+            Fault::BrokenConnections(times) if *times > 0 => closes_early = true,
+            Fault::Answer(status, headers, body, times) if *times > 0 => {
                 *times -= 1;
                 return respond(&mut stream, *status, owned(headers), body.as_bytes(), false);
             }
-            Trouble::NoList(status, headers, body) if asked.path.contains("/revision/") => {
+            Fault::ListingFails(status, headers, body) if request.path.contains("/revision/") => {
                 return respond(&mut stream, *status, owned(headers), body.as_bytes(), false);
             }
-            Trouble::SendsOn(status) if asked.method == "PUT" && !asked.path.contains("/new") => {
-                let location = vec![("Location", format!("{}/new", asked.path))];
+            Fault::RedirectedUploads(status) if request.method == "PUT" && !request.path.contains("/new") => {
+                let location = vec![("Location", format!("{}/new", request.path))];
                 return respond(&mut stream, *status, location, b"", false);
             }
-            Trouble::OtherBytes(times) if *times > 0 => other_bytes = true,
-            Trouble::MoreBytes => more_bytes = true,
+            Fault::WrongBytes(times) if *times > 0 => wrong_bytes = true,
+            Fault::ExtraByte => extra_byte = true,
             _ => {}
         }
     }
-    let (status, mut headers, mut body) = route(&asked, elsewhere, at, &mut state);
-    let is_file = status == 200 && asked.method == "GET" && headers.iter().any(|(name, _)| *name == "Accept-Ranges");
-    breaks_off &= is_file && body.len() > 1;
-    if breaks_off && let Some(Trouble::BreaksOff(times)) = state.troubles.first_mut() {
+    let (status, mut headers, mut body) = route(&request, elsewhere, at, &mut state);
+    let is_file = status == 200 && request.method == "GET" && headers.iter().any(|(name, _)| *name == "Accept-Ranges");
+    closes_early &= is_file && body.len() > 1;
+    if closes_early && let Some(Fault::BrokenConnections(times)) = state.faults.first_mut() {
         *times -= 1;
     }
     if is_file
-        && other_bytes
-        && let Some(Trouble::OtherBytes(times)) = state.troubles.first_mut()
+        && wrong_bytes
+        && let Some(Fault::WrongBytes(times)) = state.faults.first_mut()
     {
         *times -= 1;
         body.iter_mut().for_each(|byte| *byte ^= 1);
     }
     drop(state);
-    if is_file && more_bytes {
+    if is_file && extra_byte {
         body.push(0);
     }
     let from =
-        asked.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok());
+        request.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok());
     match from.filter(|_| is_file) {
         Some(from) if from < body.len() => {
             headers.push(("Content-Range", format!("bytes {from}-{}/{}", body.len() - 1, body.len())));
-            respond(&mut stream, 206, headers, &body[from..], breaks_off)
+            respond(&mut stream, 206, headers, &body[from..], closes_early)
         }
         Some(from) if from > 0 => respond(&mut stream, 416, headers, b"", false),
-        _ => respond(&mut stream, status, headers, &body, breaks_off),
+        _ => respond(&mut stream, status, headers, &body, closes_early),
     }
 }
 
@@ -291,37 +292,37 @@ fn respond(stream: &mut TcpStream, status: u16, headers: Headers, body: &[u8], h
     stream.flush()
 }
 
-fn route(asked: &Asked, elsewhere: bool, at: [SocketAddr; 2], state: &mut State) -> (u16, Headers, Vec<u8>) {
+fn route(request: &Request, elsewhere: bool, at: [SocketAddr; 2], state: &mut State) -> (u16, Headers, Vec<u8>) {
     let not_found = |code: &str| (404, vec![("X-Error-Code", code.to_owned())], b"{}".to_vec());
     let json =
         |value: Value| (200, vec![("Content-Type", "application/json".to_owned())], value.to_string().into_bytes());
-    let path = &decoded(asked.path.split('?').next().unwrap_or_default());
+    let path = &decoded(request.path.split('?').next().unwrap_or_default());
     if elsewhere {
         let Some(hash) = path.strip_prefix("/large/").and_then(|rest| rest.split('/').next()) else {
             return not_found("");
         };
-        if asked.method == "PUT" {
+        if request.method == "PUT" {
             let hash = hash.to_owned();
-            state.uploads.entry(hash).or_default().extend(&asked.body);
-            return (200, vec![("ETag", format!("\"{}\"", sha256(&asked.body)))], vec![]);
+            state.uploads.entry(hash).or_default().extend(&request.body);
+            return (200, vec![("ETag", format!("\"{}\"", sha256(&request.body)))], vec![]);
         }
         let mut files = state.repositories.values().flat_map(|repository| &repository.files);
         return match files.find(|(_, bytes)| sha256(bytes) == hash) {
-            // The tag of another store is no hash.
+            // The ETag of another storage is not a hash.
             Some((_, bytes)) => (200, vec![("Accept-Ranges", "bytes".into()), ("ETag", "\"x\"".into())], bytes.clone()),
             None => not_found(""),
         };
     }
     if let Some((old, new)) = state.renamed.iter().find(|(old, _)| path.contains(old.as_str())) {
-        return (307, vec![("Location", asked.path.replacen(old, new, 1))], vec![]);
+        return (307, vec![("Location", request.path.replacen(old, new, 1))], vec![]);
     }
     if path == "/api/whoami-v2" {
-        let role = if state.troubles.contains(&Trouble::ReadOnly) { "read" } else { "write" };
+        let role = if state.faults.contains(&Fault::ReadOnly) { "read" } else { "write" };
         let access = json!({ "accessToken": { "role": role } });
         return json(json!({ "name": "someone", "orgs": [{ "name": "some-people" }], "auth": access }));
     }
-    if asked.method == "POST" {
-        return post(asked, path, at, state).map_or_else(|| not_found(""), json);
+    if request.method == "POST" {
+        return post(request, path, at, state).map_or_else(|| not_found(""), json);
     }
     if let Some(rest) = path.strip_prefix("/api/") {
         let (name, revision) =
@@ -331,13 +332,13 @@ fn route(asked: &Asked, elsewhere: bool, at: [SocketAddr; 2], state: &mut State)
             return not_found("RevisionNotFound");
         }
         if rest.contains("/tree/") {
-            return tree(repository, asked, at);
+            return tree(repository, request, at);
         }
-        let most = state.troubles.iter().find_map(|trouble| match trouble {
-            Trouble::CutsList(most) => Some(*most),
+        let most = state.faults.iter().find_map(|fault| match fault {
+            Fault::TruncatedList(most) => Some(*most),
             _ => None,
         });
-        let names_only = state.troubles.contains(&Trouble::ListsNames);
+        let names_only = state.faults.contains(&Fault::NamesOnly);
         let files = repository.files.iter().take(most.unwrap_or(usize::MAX)).map(|(path, bytes)| {
             match (names_only, bytes.len() >= LARGE) {
                 (true, _) => json!({ "rfilename": path }),
@@ -376,9 +377,9 @@ fn route(asked: &Asked, elsewhere: bool, at: [SocketAddr; 2], state: &mut State)
     (302, headers, vec![])
 }
 
-/// A page of the long list, with directories.
-fn tree(repository: &Repository, asked: &Asked, at: [SocketAddr; 2]) -> (u16, Headers, Vec<u8>) {
-    let first = asked.path.split_once("cursor=").and_then(|(_, from)| from.parse().ok()).unwrap_or(0);
+/// A page of the paginated list, which contains directories as well.
+fn tree(repository: &Repository, request: &Request, at: [SocketAddr; 2]) -> (u16, Headers, Vec<u8>) {
+    let first = request.path.split_once("cursor=").and_then(|(_, from)| from.parse().ok()).unwrap_or(0);
     let files = repository.files.iter().map(|(path, bytes)| match bytes.len() >= LARGE {
         true => json!({
             "type": "file", "path": path, "size": bytes.len(), "oid": git_hash(b"a pointer"),
@@ -390,14 +391,14 @@ fn tree(repository: &Repository, asked: &Asked, at: [SocketAddr; 2]) -> (u16, He
     let page: Vec<Value> = entries.skip(first).take(PAGE).collect();
     let mut headers = vec![("Content-Type", "application/json".to_owned())];
     if page.len() == PAGE {
-        let path = asked.path.split('?').next().unwrap_or_default();
+        let path = request.path.split('?').next().unwrap_or_default();
         let next = format!("<http://{}{path}?recursive=true&cursor={}>; rel=\"next\"", at[0], first + PAGE);
         headers.push(("Link", next));
     }
     (200, headers, Value::from(page).to_string().into_bytes())
 }
 
-/// Without the percent signs of an address.
+/// Decodes the percent-encoding of a path.
 fn decoded(path: &str) -> String {
     let mut parts = path.split('%');
     let first = parts.next().unwrap_or_default().to_owned();
@@ -407,9 +408,9 @@ fn decoded(path: &str) -> String {
     })
 }
 
-/// Uploads: what the Hub answers, or None where there is no such place.
-fn post(asked: &Asked, path: &str, at: [SocketAddr; 2], state: &mut State) -> Option<Value> {
-    let body = || serde_json::from_slice::<Value>(&asked.body).ok();
+/// The response to a POST request of an upload. `None` if the path is unknown.
+fn post(request: &Request, path: &str, at: [SocketAddr; 2], state: &mut State) -> Option<Value> {
+    let body = || serde_json::from_slice::<Value>(&request.body).ok();
     if path == "/api/repos/create" {
         let body = body()?;
         let name = format!("models/{}/{}", body["organization"].as_str()?, body["name"].as_str()?);
@@ -430,7 +431,7 @@ fn post(asked: &Asked, path: &str, at: [SocketAddr; 2], state: &mut State) -> Op
         let objects = objects.iter().map(|object| {
             let (oid, size) = (object["oid"].as_str().unwrap_or_default(), object["size"].as_u64().unwrap_or(0));
             let href = format!("http://{}/large/{oid}", at[1]);
-            // In two parts, where a file is large enough for the difference to matter.
+            // Larger files are uploaded in two parts.
             let upload = if size >= 100_000 {
                 let part = size.div_ceil(2);
                 let complete = format!("http://{}/complete", at[0]);
@@ -444,7 +445,7 @@ fn post(asked: &Asked, path: &str, at: [SocketAddr; 2], state: &mut State) -> Op
         return Some(json!({ "transfer": "basic", "objects": objects.collect::<Vec<_>>() }));
     }
     if path.contains("/commit/") {
-        let text = String::from_utf8(asked.body.clone()).ok()?;
+        let text = String::from_utf8(request.body.clone()).ok()?;
         state.commits.push(text.lines().map(serde_json::from_str).collect::<Result<_, _>>().ok()?);
         return Some(json!({ "commitOid": "1".repeat(40), "commitUrl": "x" }));
     }

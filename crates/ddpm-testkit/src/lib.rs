@@ -1,7 +1,8 @@
-//! Golden files, tolerances and a Hub of its own for this workspace's tests. Development only.
+//! Golden files, comparisons with tolerances, and a fake Hugging Face Hub for the tests of this workspace. For
+//! development only.
 //!
-//! Owns reading `tests/golden/*.safetensors` and the one definition of "equal within a tolerance" that the tests share.
-//! It panics freely: every caller is a test.
+//! This crate reads `tests/golden/*.safetensors` and defines equality within a tolerance for all tests. Its functions
+//! panic on failure, because every caller is a test.
 
 mod fake_hub;
 
@@ -10,14 +11,14 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 
-pub use fake_hub::{FakeHub, TOKEN, Trouble};
+pub use fake_hub::{FakeHub, Fault, TOKEN};
 
-/// One golden file: its tensors, and the text of its metadata key `config` where it has one.
+/// A golden file: its tensors, and the value of its metadata key `config` if there is one.
 #[derive(Debug)]
 pub struct Golden {
-    /// By name.
+    /// The tensors by name.
     pub tensors: BTreeMap<String, Tensor>,
-    /// JSON, or empty.
+    /// JSON; empty if the file has no configuration.
     pub config: String,
 }
 
@@ -25,7 +26,7 @@ impl Golden {
     /// Reads `tests/golden/<name>.safetensors`.
     ///
     /// # Panics
-    /// When the file is absent or damaged: it belongs to the repository.
+    /// If the file does not exist or is corrupt.
     pub fn load(name: &str) -> Self {
         let path = directory().join(name).with_extension("safetensors");
         let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -37,10 +38,10 @@ impl Golden {
         Self { tensors: tensors.into_iter().collect(), config }
     }
 
-    /// The tensor of that name.
+    /// The tensor with this name.
     ///
     /// # Panics
-    /// When there is none.
+    /// If it does not exist.
     pub fn get(&self, name: &str) -> &Tensor {
         self.tensors.get(name).unwrap_or_else(|| panic!("no tensor {name} among {:?}", self.tensors.keys()))
     }
@@ -51,11 +52,11 @@ impl Golden {
     }
 }
 
-/// The device that tests are to try: the one that DDPM_TEST_DEVICE names, `cpu` or `cuda:N`, the CPU where it is not
-/// set.
+/// The device for the tests: the one that the environment variable `DDPM_TEST_DEVICE` names (`cpu` or `cuda:N`), by
+/// default the CPU.
 ///
 /// # Panics
-/// When there is no such device.
+/// If the device does not exist.
 pub fn device() -> Device {
     static DEVICE: std::sync::OnceLock<Device> = std::sync::OnceLock::new();
     let open = || match std::env::var("DDPM_TEST_DEVICE").ok().as_deref() {
@@ -69,10 +70,10 @@ pub fn device() -> Device {
     DEVICE.get_or_init(open).clone()
 }
 
-/// Every golden file of a folder under `tests/golden`, by name without ending, sorted.
+/// The names without extension of all golden files in a folder of `tests/golden`, sorted.
 ///
 /// # Panics
-/// When the folder cannot be read.
+/// If the folder cannot be read.
 pub fn golden_names(folder: &str) -> Vec<String> {
     let directory = directory().join(folder);
     let entries = std::fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
@@ -88,13 +89,14 @@ fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden")
 }
 
-/// Compares the gradient of every parameter, by name, with the golden one.
+/// Compares the gradient of every parameter with the golden gradient of the same name.
 ///
-/// A bias before a group normalisation of one channel a group has no gradient but rounding: errors are taken at the
-/// scale of the largest gradient of the network where a tensor's own is below a thousandth of it.
+/// The gradient of a bias before a group normalization with one channel per group consists of rounding errors only.
+/// Therefore errors are relative to the largest gradient of the network if the gradient of the tensor is smaller than a
+/// thousandth of it.
 ///
 /// # Panics
-/// When one is off by more than `tolerance`.
+/// If an error exceeds `tolerance`.
 pub fn assert_gradients(name: &str, golden: &Golden, tolerance: f64, mut gradient: impl FnMut(&str) -> Tensor) {
     let expected = golden.with_prefix("grad.");
     let scale = |t: &Tensor| {
@@ -109,11 +111,11 @@ pub fn assert_gradients(name: &str, golden: &Golden, tolerance: f64, mut gradien
     }
 }
 
-/// The largest difference between two tensors, relative to the largest magnitude of `expected`: an error in a tensor
-/// shows at the scale of the tensor, and elements near zero do not blow it up.
+/// The largest absolute difference between two tensors, relative to the largest absolute value of `expected`. Elements
+/// near zero do not increase it.
 ///
 /// # Panics
-/// When the shapes differ or a value is not finite.
+/// If the shapes differ or a value is not finite.
 pub fn relative_error(actual: &Tensor, expected: &Tensor) -> f64 {
     assert_eq!(actual.dims(), expected.dims(), "shapes differ");
     let values = |t: &Tensor| -> Vec<f64> {
@@ -127,10 +129,10 @@ pub fn relative_error(actual: &Tensor, expected: &Tensor) -> f64 {
     if largest == 0.0 { difference } else { difference / largest }
 }
 
-/// Fails unless [`relative_error`] is at most `tolerance`.
+/// Asserts that [`relative_error`] is at most `tolerance`.
 ///
 /// # Panics
-/// When it is larger; `what` names the tensor.
+/// If the error is larger. `what` names the tensor in the message.
 pub fn assert_close(what: &str, actual: &Tensor, expected: &Tensor, tolerance: f64) {
     let error = relative_error(actual, expected);
     assert!(error <= tolerance, "{what}: relative error {error:.3e} exceeds {tolerance:.1e}");
@@ -154,3 +156,8 @@ mod tests {
         assert_close("x", &(&one + 0.1).expect("a tensor"), &one, 1e-3);
     }
 }
+
+/// Compiles the example of the README as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
