@@ -31,8 +31,8 @@ pub enum Sampling {
     Stopped(Tensor),
 }
 
-/// The dtype of x between steps. In f32 the rounding of a thousand steps would accumulate; `state_precision.rs`
-/// measures it.
+/// The dtype of x between steps. In f32 the rounding errors of all steps accumulate; the test in `state_precision.rs`
+/// measures by how much.
 const STATE_DTYPE: DType = DType::F64;
 
 /// Samples images from x_T to x_0 with the method of `config`.

@@ -74,7 +74,7 @@ impl Trainer {
         Self { objective: Box::new(objective), ..self }
     }
 
-    /// The same run with another implementation of clipping, optimizer and EMA, which updates the variables of the model.
+    /// The same run with another implementation of clipping, optimizer and EMA. It updates the variables of the model.
     pub fn with_update(self, update: impl ParameterUpdate + 'static) -> Self {
         Self { update: Box::new(update), ..self }
     }
@@ -121,8 +121,8 @@ impl Trainer {
         }
         let BatchGradients { loss, gradients } = sum.expect("validate() requires at least one batch per step");
 
-        // Clip the gradients, take the optimizer step, update the EMA; skip all three if loss or gradient is not
-        // finite.
+        // Clip the gradients, take the optimizer step, update the EMA; `CpuUpdate::step` shows the three lines. All of
+        // them are skipped if the loss or the gradient is not finite.
         let learning_rate = self.config.learning_rate_at(self.state.step, self.total_steps);
         self.update.step(&loss, gradients, learning_rate)?;
 

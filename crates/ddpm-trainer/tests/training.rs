@@ -222,7 +222,7 @@ fn steps_that_run_ahead_of_their_reports_are_the_same_steps() {
 fn accumulating_two_batches_is_a_step_on_both() {
     let mut parts = trainer(TrainConfig { gradient_accumulation_steps: 2, ..config() });
     let report = one_step(&mut parts, &mut batches(0));
-    // The mean loss of the two, each with its own time steps, noise and dropout.
+    // The mean loss of the two, each with its own timesteps, noise and dropout.
     let mut one = trainer(config());
     let mut data = batches(0);
     // With a learning rate of nearly 0, the second loss is that of the same weights.

@@ -144,13 +144,13 @@ fn a_network_learns_one_batch_with_adamw() {
                 loss.to_scalar().unwrap()
             })
             .collect();
-        // The noise is independent of x_t: it can only be learned if every gradient points the right way.
-        assert!(losses[59] < 0.5 * losses[0], "{}: {losses:?}", config.kind());
+        // PyTorch's networks of the same configuration reach 0.1 % to 0.7 % of the first loss with the same optimizer.
+        assert!(losses[59] < 0.1 * losses[0], "{}: {losses:?}", config.kind());
     }
 }
 
 #[test]
-fn images_and_weights_may_have_any_floating_point_dtype() {
+fn images_may_have_any_floating_point_dtype() {
     for config in configs() {
         let weights: HashMap<String, Tensor> = config.initial_weights(1).unwrap().into_iter().collect();
         let network = |dtype| {
@@ -159,12 +159,14 @@ fn images_and_weights_may_have_any_floating_point_dtype() {
         };
         let reference = network(DType::F64).forward(&to(&normal(0), DType::F64), &timesteps(), None).unwrap();
         assert_eq!(reference.dtype(), DType::F64);
-        // Roundings of the dtype on input, output, and, with weights of that dtype, of every weight.
+        // f32 as in the golden tests; f64 is exact, because the weights were drawn in f32; a rounding of input and
+        // output has a relative error of up to 2⁻¹¹ in f16 and 2⁻⁸ in bf16, which the network may amplify a few
+        // times.
         for (images, weights, tolerance) in [
-            (DType::F32, DType::F32, 1e-5),
+            (DType::F32, DType::F32, 1e-4),
             (DType::F64, DType::F32, 1e-6),
-            (DType::F16, DType::F32, 2e-3),
-            (DType::BF16, DType::F32, 2e-2),
+            (DType::F16, DType::F32, 5e-3),
+            (DType::BF16, DType::F32, 4e-2),
         ] {
             let out = network(weights).forward(&to(&normal(0), images), &timesteps(), None).unwrap();
             assert_eq!(out.dtype(), images);
