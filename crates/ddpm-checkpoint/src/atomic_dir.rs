@@ -113,7 +113,7 @@ mod tests {
     use crate::error::CheckpointError;
 
     fn names(directory: &Path) -> Vec<String> {
-        let entries = fs::read_dir(directory).expect("it is there");
+        let entries = fs::read_dir(directory).expect("it exists");
         let mut names: Vec<_> =
             entries.map(|e| e.expect("readable").file_name().to_string_lossy().into_owned()).collect();
         names.sort();

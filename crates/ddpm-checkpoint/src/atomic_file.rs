@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     fn entries(directory: &Path) -> usize {
-        fs::read_dir(directory).expect("it is there").count()
+        fs::read_dir(directory).expect("it exists").count()
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join(std::ffi::OsStr::from_bytes(b"\xff"));
         write_atomically(&path, |out| out.write_all(b"x")).expect("room");
-        assert_eq!((fs::read(&path).expect("it is there"), entries(dir.path())), (b"x".to_vec(), 1));
+        assert_eq!((fs::read(&path).expect("it exists"), entries(dir.path())), (b"x".to_vec(), 1));
     }
 
     #[cfg(unix)]
@@ -162,7 +162,7 @@ mod tests {
     fn modes_follow_the_umask() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().expect("temp dir");
-        let mode = |name: &str| fs::metadata(dir.path().join(name)).expect("it is there").permissions().mode();
+        let mode = |name: &str| fs::metadata(dir.path().join(name)).expect("it exists").permissions().mode();
         fs::write(dir.path().join("plain"), "x").expect("room");
         write_atomically(&dir.path().join("atomic"), |out| out.write_all(b"x")).expect("room");
         assert_eq!(mode("atomic"), mode("plain"));

@@ -164,7 +164,7 @@ mod tests {
         let tensors = one("b", Tensor::new(&[[1.0_f32, -2.5]], &Device::Cpu));
         let bytes = bytes_of(&tensors).expect("a Vec accepts every write");
         let read = safetensors::SafeTensors::deserialize(&bytes).expect("well-formed");
-        let view = read.tensor("b").expect("it is there");
+        let view = read.tensor("b").expect("it exists");
         assert_eq!((view.dtype(), view.shape()), (Dtype::F32, &[1, 2][..]));
         assert_eq!(view.data(), [1.0_f32.to_le_bytes(), (-2.5_f32).to_le_bytes()].concat());
         // The format recommends that the data begin at a multiple of eight bytes.

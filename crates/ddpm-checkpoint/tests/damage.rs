@@ -27,17 +27,17 @@ fn a_missing_or_truncated_file_is_detected() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = saved(dir.path());
     for file in files(&path) {
-        let whole = fs::read(&file).expect("readable");
-        for length in (0..whole.len()).step_by(64).chain([whole.len() - 1]) {
-            fs::write(&file, &whole[..length]).expect("room");
+        let original = fs::read(&file).expect("readable");
+        for length in (0..original.len()).step_by(64).chain([original.len() - 1]) {
+            fs::write(&file, &original[..length]).expect("room");
             // The manifest is still complete without its last line feed.
-            if !(file.ends_with("manifest.json") && length == whole.len() - 1) {
+            if !(file.ends_with("manifest.json") && length == original.len() - 1) {
                 assert_refused(&path, &file);
             }
         }
         fs::remove_file(&file).expect("allowed");
         assert_refused(&path, &file);
-        fs::write(&file, &whole).expect("room");
+        fs::write(&file, &original).expect("room");
     }
     assert_same(&Checkpoint::load(&path).expect("restored"), &checkpoint(500));
 }
@@ -47,15 +47,15 @@ fn every_flipped_bit_is_detected() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = saved(dir.path());
     for file in files(&path) {
-        let whole = fs::read(&file).expect("readable");
-        let mut flipped = whole.clone();
-        for bit in 0..whole.len() * 8 {
+        let original = fs::read(&file).expect("readable");
+        let mut flipped = original.clone();
+        for bit in 0..original.len() * 8 {
             flipped[bit / 8] ^= 1 << (bit % 8);
             fs::write(&file, &flipped).expect("room");
             assert!(Checkpoint::load(&path).is_err(), "bit {bit} of {}", file.display());
-            flipped[bit / 8] = whole[bit / 8];
+            flipped[bit / 8] = original[bit / 8];
         }
-        fs::write(&file, &whole).expect("room");
+        fs::write(&file, &original).expect("room");
     }
     assert_same(&Checkpoint::load(&path).expect("restored"), &checkpoint(500));
 }
@@ -67,18 +67,18 @@ fn a_model_file_is_refused_when_truncated_and_any_flip_causes_no_panic() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = dir.path().join("m.safetensors");
     write_model(&path, &description(3), &checkpoint(3).model).expect("room");
-    let whole = fs::read(&path).expect("readable");
-    for length in 0..whole.len() {
-        fs::write(&path, &whole[..length]).expect("room");
+    let original = fs::read(&path).expect("readable");
+    for length in 0..original.len() {
+        fs::write(&path, &original[..length]).expect("room");
         let error = find_saved_model(&path).expect_err("truncated");
         assert!(error.to_string().contains("m.safetensors"), "{length}: {error}");
     }
-    let mut flipped = whole.clone();
-    for bit in 0..whole.len() * 8 {
+    let mut flipped = original.clone();
+    for bit in 0..original.len() * 8 {
         flipped[bit / 8] ^= 1 << (bit % 8);
         fs::write(&path, &flipped).expect("room");
         let _ = read_model(&path);
-        flipped[bit / 8] = whole[bit / 8];
+        flipped[bit / 8] = original[bit / 8];
     }
 }
 

@@ -142,7 +142,7 @@ proptest! {
         let read = safetensors::SafeTensors::deserialize(&bytes).expect("well-formed");
         prop_assert_eq!(read.len(), tensors.len());
         for (name, tensor) in &tensors {
-            let view = read.tensor(name).expect("it is there");
+            let view = read.tensor(name).expect("it exists");
             prop_assert_eq!(view.shape(), tensor.dims());
         }
     }

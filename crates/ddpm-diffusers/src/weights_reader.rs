@@ -43,7 +43,7 @@ fn read_file(path: &Path) -> Result<Tensors> {
     if path.extension() == Some(OsStr::new("bin")) { read_pickle(path) } else { Ok(read_tensors(path)?) }
 }
 
-/// Reads the tensors of every file that the index `path` lists. The files lie beside the index.
+/// Reads the tensors of every file that the index `path` lists. The files are in the directory of the index.
 fn read_shards(path: &Path) -> Result<Tensors> {
     let index = JsonDocument::read(path)?;
     let Some(Value::Object(map)) = index.get("weight_map") else {
