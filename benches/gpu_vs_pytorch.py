@@ -5,12 +5,13 @@
     cargo build --release -p ddpm-train -p ddpm-sample --features cuda
     python benches/gpu_vs_pytorch.py
 
-A step is forward, MSE, backward, clipping by the global norm, Adam and the exponential moving average, on both sides. PyTorch
-runs eager, in channels_last and compiled (channels_last too), each in a process of its own that waits while the others are timed;
-bf16 is its autocast over f32 weights, Adam its fused one. The programs take turns: the time of each is its median over all rounds.
-Sampling is DDIM over the whole network, in images a second without the programs' start.
+A step is forward, MSE, backward, clipping by the global norm, Adam and the exponential moving average, on both
+sides. PyTorch runs in eager mode, with channels_last, and compiled (with channels_last too), each in a process of
+its own that waits while the others are timed. PyTorch's bf16 is autocast over f32 weights, and its Adam is the
+fused one. The programs take turns: the time of each is its median over all rounds. Sampling is DDIM with the whole
+network, measured in images per second without the start of the programs.
 
-`--device cpu` tries the script itself where there is no GPU.
+`--device cpu` tests the script itself on a machine without a GPU.
 """
 
 import argparse
@@ -27,12 +28,16 @@ import vs_pytorch
 ROOT = vs_pytorch.ROOT
 CASES = [("cifar10", 128), ("cifar10", 512), ("article", 32)]
 MODES = vs_pytorch.MODES
-# Dense products a second, by the name that the maker gives the GPU.
-PEAK = {"H100": {"bf16": 989e12, "tf32": 494e12}, "H200": {"bf16": 989e12, "tf32": 494e12}, "A100": {"bf16": 312e12, "tf32": 156e12}}
+# Peak FLOP per second of dense matrix products, by a part of the name of the GPU.
+PEAK = {
+    "H100": {"bf16": 989e12, "tf32": 494e12},
+    "H200": {"bf16": 989e12, "tf32": 494e12},
+    "A100": {"bf16": 312e12, "tf32": 156e12},
+}
 
 
 def worker(mode, precision, config, batch, device):
-    """Times what it is told on standard input: a line `train N`, `sample N` (steps) or `flops`."""
+    """Runs the commands on standard input: `train N`, `sample N` (N is a number of steps) or `flops`, one per line."""
     sys.path.insert(0, str(ROOT / "tests" / "golden"))
     import torch
     from article_net import NoiseNet
@@ -69,7 +74,9 @@ def worker(mode, precision, config, batch, device):
     def sample(steps):
         image = torch.randn_like(x)
         for i in reversed(range(steps)):
-            now, before = alpha_bar[i * 1000 // steps], alpha_bar[(i - 1) * 1000 // steps] if i else alpha_bar.new_tensor(1.0)
+            now, before = alpha_bar[i * 1000 // steps], (
+                alpha_bar[(i - 1) * 1000 // steps] if i else alpha_bar.new_tensor(1.0)
+            )
             with narrow:
                 predicted = sampled(image, t.fill_(i * 1000 // steps)).float()
             clean = ((image - (1 - now).sqrt() * predicted) / now.sqrt()).clamp(-1, 1)
@@ -84,7 +91,10 @@ def worker(mode, precision, config, batch, device):
         if what == "flops":
             with FlopCounterMode(display=False) as counter:
                 step()
-            answer = {"flops": counter.get_total_flops(), "gpu": torch.cuda.get_device_name() if device != "cpu" else "cpu"}
+            answer = {
+                "flops": counter.get_total_flops(),
+                "gpu": torch.cuda.get_device_name() if device != "cpu" else "cpu",
+            }
         else:
             step() if what == "train" else sample(2)
             wait()
@@ -112,8 +122,19 @@ def ours_train(args, preset, batch, precision):
 
 
 def ours_sample(args, run_dir, batch, precision, batches):
-    """Seconds of sampling so many batches, the program's start with them."""
-    flags = ["-n", batch * batches, "--batch-size", batch, "--sampler", "ddim", "--steps", args.sampling_steps, "--grid-only", "-q"]
+    """Seconds that sampling this number of batches takes, including the start of the program."""
+    flags = [
+        "-n",
+        batch * batches,
+        "--batch-size",
+        batch,
+        "--sampler",
+        "ddim",
+        "--steps",
+        args.sampling_steps,
+        "--grid-only",
+        "-q",
+    ]
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
         run(args.sample, run_dir, *flags, "--precision", precision, "--device", args.device, "--out", out)
@@ -121,10 +142,24 @@ def ours_sample(args, run_dir, batch, precision, batches):
 
 
 def untrained(args, preset, where):
-    """A run of that preset after one step: its weights do not matter."""
+    """A run of this preset after one step. The values of its weights do not affect the speed."""
     quiet = ["sample.preview_images=0", "train.sample_every_steps=0", "train.warmup_steps=0"]
     sets = [word for key in quiet for word in ("--set", key)]
-    run(args.train, "--preset", preset, "--data", args.data, "--batch-size", 2, "--steps", 1, *sets, "--out", where, "-q")
+    run(
+        args.train,
+        "--preset",
+        preset,
+        "--data",
+        args.data,
+        "--batch-size",
+        2,
+        "--steps",
+        1,
+        *sets,
+        "--out",
+        where,
+        "-q",
+    )
     return where
 
 
@@ -132,8 +167,19 @@ def compare(args, preset, batch, precision, run_dir):
     config = vs_pytorch.network(args.train, preset)
     processes = {
         mode: subprocess.Popen(
-            [sys.executable, __file__, "--worker", mode, precision, json.dumps(config), str(batch), args.device.split(":")[0]],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [
+                sys.executable,
+                __file__,
+                "--worker",
+                mode,
+                precision,
+                json.dumps(config),
+                str(batch),
+                args.device.split(":")[0],
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for mode in args.modes
     }
@@ -172,7 +218,13 @@ def compare(args, preset, batch, precision, run_dir):
         ratios = [own / theirs for own, theirs in zip(rates["ours", what], rates[best, what])]
         share = f"{about['flops'] / batch * median['ours'] / peak:.0%}" if peak and what == "train" else ""
         held = " / ".join(f"{memory[who]:.0f}" for who in ("ours", best) if memory[who]) if what == "train" else ""
-        cells = [f"{preset}, {batch}", precision, what, *(f"{median[mode]:.1f}" for mode in args.modes), f"{median['ours']:.1f}"]
+        cells = [
+            f"{preset}, {batch}",
+            precision,
+            what,
+            *(f"{median[mode]:.1f}" for mode in args.modes),
+            f"{median['ours']:.1f}",
+        ]
         cells += [f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}, {best})", share, held]
         print("| " + " | ".join(cells) + " |", flush=True)
     return about["gpu"]
@@ -183,7 +235,9 @@ def main():
         mode, precision, config, batch, device = sys.argv[2:]
         return worker(mode, precision, json.loads(config), int(batch), device)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", metavar="PRESET:BATCH", default=[f"{preset}:{batch}" for preset, batch in CASES])
+    parser.add_argument(
+        "--cases", nargs="+", metavar="PRESET:BATCH", default=[f"{preset}:{batch}" for preset, batch in CASES]
+    )
     parser.add_argument("--precisions", nargs="+", choices=("bf16", "tf32"), default=["bf16", "tf32"])
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--rounds", type=int, default=3)
@@ -194,8 +248,22 @@ def main():
     parser.add_argument("--train", default=ROOT / "target" / "release" / "ddpm-train")
     parser.add_argument("--sample", default=ROOT / "target" / "release" / "ddpm-sample")
     args = parser.parse_args()
-    titles = ["preset, batch", "precision", "", *(f"PyTorch {mode}" for mode in args.modes), "here", "ratio to the best", "of peak"]
-    print("Images a second.\n\n| " + " | ".join([*titles, "MiB, here / best"]) + " |\n" + "| --- " * (len(titles) + 1) + "|")
+    titles = [
+        "preset, batch",
+        "precision",
+        "",
+        *(f"PyTorch {mode}" for mode in args.modes),
+        "here",
+        "ratio to the best",
+        "of peak",
+    ]
+    print(
+        "Images a second.\n\n| "
+        + " | ".join([*titles, "MiB, here / best"])
+        + " |\n"
+        + "| --- " * (len(titles) + 1)
+        + "|"
+    )
     gpu = None
     with tempfile.TemporaryDirectory() as work:
         for preset in dict.fromkeys(case.split(":")[0] for case in args.cases):

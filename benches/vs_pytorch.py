@@ -4,9 +4,10 @@
     python -m venv /tmp/torch && /tmp/torch/bin/pip install -r benches/requirements.txt
     cargo build -p ddpm-train && /tmp/torch/bin/python benches/vs_pytorch.py
 
-A step is forward, MSE, backward, clipping by the global norm and Adam; on our side also the exponential moving average.
-PyTorch runs eager, in channels_last and compiled, each in a process of its own that waits while the others are timed. The
-programs take turns: the time of each is its median over all rounds, so that a slow moment of the machine hits all of them.
+A step is forward, MSE, backward, clipping by the global norm and Adam; ddpm-train also updates the exponential moving
+average. PyTorch runs in eager mode, with channels_last, and compiled, each in a process of its own that waits while
+the others are timed. The programs take turns: the time of each is its median over all rounds, so that a temporary
+slowdown of the machine affects all of them.
 """
 
 import argparse
@@ -23,7 +24,7 @@ MODES = ("eager", "channels_last", "compiled")
 
 
 def worker(mode, config, batch, threads):
-    """Times what it is told on standard input: a line `train N` or `predict N`."""
+    """Runs the commands on standard input: `train N` or `predict N`, where N is a number of repetitions."""
     import time
 
     sys.path.insert(0, str(ROOT / "tests" / "golden"))
@@ -65,7 +66,9 @@ def worker(mode, config, batch, threads):
             step()
             times.append((time.perf_counter() - start) * 1e3)
         status = pathlib.Path("/proc/self/status")
-        peak = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")] if status.exists() else []
+        peak = (
+            [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")] if status.exists() else []
+        )
         peak = float(peak[0].split()[1]) / 1024 if peak else None
         print(json.dumps({"ms": times, "peak_rss_mib": peak}), flush=True)
 
@@ -77,7 +80,9 @@ def ours(program, preset, batch, threads, steps):
 
 
 def network(program, preset):
-    out = subprocess.run([program, "--preset", preset, "--data", "none", "--dry-run"], capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [program, "--preset", preset, "--data", "none", "--dry-run"], capture_output=True, text=True, check=True
+    )
     config = tomllib.loads(out.stdout)["model"]
     size = config["image_size"]
     config["image_size"] = size if isinstance(size, list) else [size, size]
@@ -89,7 +94,9 @@ def compare(args, preset, batch):
     processes = {
         mode: subprocess.Popen(
             [sys.executable, __file__, "--worker", mode, json.dumps(config), str(batch), str(args.threads)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for mode in MODES
     }
@@ -141,7 +148,14 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--program", default=str(ROOT / "target" / "debug" / "ddpm-train"))
     args = parser.parse_args()
-    titles = ["preset, batch", "", *(f"PyTorch {mode}, ms" for mode in MODES), "here, ms", "ratio to the best", "peak MiB, here / eager"]
+    titles = [
+        "preset, batch",
+        "",
+        *(f"PyTorch {mode}, ms" for mode in MODES),
+        "here, ms",
+        "ratio to the best",
+        "peak MiB, here / eager",
+    ]
     print("| " + " | ".join(titles) + " |\n" + "| --- " * len(titles) + "|", flush=True)
     for preset in args.presets:
         compare(args, preset, args.batch or PRESETS[preset])

@@ -1,4 +1,4 @@
-"""Compiles the GPU's kernels with NVRTC, for which no GPU is needed, and says what they take of a multiprocessor.
+"""Compiles the GPU's kernels with NVRTC, which needs no GPU, and prints their registers and spilled bytes.
 
 usage: python tests/cuda/compile_kernels.py [sm_90 ...]
 needs: pip install --no-deps nvidia-cuda-nvrtc==13.0.88
@@ -22,7 +22,7 @@ def prelude():
 
 
 def compile_set(nvrtc, source, options):
-    """The compiler's log; a RuntimeError where it refuses."""
+    """Compiles the source and returns the log of the compiler. Raises RuntimeError on failure."""
     program = ctypes.c_void_p()
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None)
     array = (ctypes.c_char_p * len(options))(*[option.encode() for option in options])
@@ -38,7 +38,7 @@ def compile_set(nvrtc, source, options):
 
 def main():
     root = pathlib.Path(sysconfig.get_paths()["purelib"]) / "nvidia"
-    # NVRTC looks for its second library by name alone.
+    # NVRTC finds its second library by name only, so that library is loaded first.
     ctypes.CDLL(str(next(root.glob("**/libnvrtc-builtins.so.*"))))
     nvrtc = ctypes.CDLL(str(next(root.glob("**/libnvrtc.so.*"))))
     source = prelude() + (KERNELS / "kernels.cu").read_text()

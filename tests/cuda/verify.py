@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Whether a GPU computes what the CPU does: the one command to run where there is one.
+"""Checks that a GPU computes the same as the CPU. This is the only command to run on a machine with a GPU.
 
     python tests/cuda/verify.py [--device cuda:0]
 
 1. Every operation against f64, every golden network with all its gradients, and the optimizer step, on the GPU:
    `cargo test` with DDPM_TEST_DEVICE set.
-2. Trainings from the same seed on the CPU and on the GPU, in f32, tf32 and bf16: how far their losses are apart.
+2. Trainings from the same seed on the CPU and on the GPU, in f32, tf32 and bf16: how much their losses differ.
 3. Two trainings on the GPU, and one that is stopped and resumed: whether their weights are equal, and otherwise how
    much they differ.
 
@@ -26,7 +26,14 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TRAIN = ROOT / "target" / "release" / "ddpm-train"
 TESTS = [
-    "against_composed", "device_update", "fixed_weights", "golden", "precision", "recompute", "unet2d", "adam_golden",
+    "against_composed",
+    "device_update",
+    "fixed_weights",
+    "golden",
+    "precision",
+    "recompute",
+    "unet2d",
+    "adam_golden",
 ]
 # Mean relative distance of the losses from those of the CPU in f32. Batches, timesteps and noise are the same, so only
 # rounding differs.
@@ -56,10 +63,10 @@ def train(out, device, precision, steps, *more):
 
 
 def weights(run, steps):
-    """The averaged weights of a checkpoint, as they lie in its file: a header's length, the header, numbers in f32."""
+    """The EMA weights of a checkpoint, read from its file: the length of the header, the header, and f32 values."""
     data = (run / "checkpoints" / f"step-{steps:06}" / "model.safetensors").read_bytes()
     values = array.array("f")
-    values.frombytes(data[8 + int.from_bytes(data[:8], "little"):])
+    values.frombytes(data[8 + int.from_bytes(data[:8], "little") :])
     return values
 
 
@@ -83,10 +90,11 @@ def main():
     features = [] if args.device == "cpu" else ["--features", "ddpm-ops/cuda"]
     packages = ["-p", "ddpm-ops", "-p", "ddpm-unet", "-p", "ddpm-trainer"]
     tests = [word for test in TESTS for word in ("--test", test)]
-    # One test at a time: what waits for the GPU waits for all of them.
+    # One test at a time, because a test that waits for the GPU waits for the work of all tests.
     run = subprocess.run(
         ["cargo", "test", "--release", *packages, *features, *tests, "--", "--test-threads", "1"],
-        cwd=ROOT, env={**os.environ, "DDPM_TEST_DEVICE": args.device},
+        cwd=ROOT,
+        env={**os.environ, "DDPM_TEST_DEVICE": args.device},
     )
     say("operations, networks and gradients", run.returncode == 0, f"cargo test ended with {run.returncode}")
 

@@ -1,4 +1,4 @@
-"""The article's NoiseNet in PyTorch, with the corrections that docs/math.md lists: the yardstick of the golden files.
+"""The article's NoiseNet in PyTorch, with the corrections that docs/math.md lists: the reference for the golden files.
 
 Module names are the article's, so that state_dict() has the names that ddpm-unet reads.
 """

@@ -17,7 +17,7 @@ def config(channels, image_size, base_channels, channel_multipliers, attention_r
     return DEFAULTS | own | other
 
 
-# name: (configuration, time steps; their number is the batch)
+# name: (configuration, timesteps). The number of timesteps is the batch size.
 CASES = {
     "grey": (config(1, [8, 8], 8, [1, 2], []), [0.0, 17.0, 999.0]),
     "colour": (config(3, [8, 8], 8, [1, 2], [8]), [500.0, 1.0]),
@@ -43,7 +43,7 @@ def write(name, case, t, seed):
         if ".norm." in parameter_name:
             # The initial ones and zeros would hide an exchanged scale and shift.
             parameter.data += 0.3 * torch.randn_like(parameter)
-    # f32 values, f64 arithmetic: the golden results are the truth for these inputs, not PyTorch's own f32 rounding.
+    # f32 values and f64 arithmetic, so that the golden results are free of the rounding errors of f32.
     net = net.double()
     shape = (len(t), case["channels"], *case["image_size"])
     x, eps = (torch.randn(shape).double() for _ in range(2))

@@ -30,7 +30,7 @@ NOISE = sampling_noise()
 
 
 class Draws:
-    """Stands where diffusers draws noise, and hands out the project's."""
+    """Replaces the function with which diffusers draws noise, and returns the noise of this project."""
 
     def __init__(self):
         self.left = iter(NOISE)
@@ -40,26 +40,26 @@ class Draws:
 
 
 def network(scheduler, prediction, x, t):
-    """Nearly the best one for data that is N(0.3, 0.6²), and not linear; says ε, x_0 or v of it."""
+    """A nonlinear denoiser, nearly the optimal one for data N(0.3, 0.6²). Predicts ε, x_0 or v."""
     alpha_bar = scheduler.alphas_cumprod.double()[int(t)]
     signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
     centred = x - signal * 0.3
     eps = centred * noise / (alpha_bar * 0.36 + 1 - alpha_bar) + 0.05 * torch.sin(3 * x)
     if prediction == "epsilon":
         return eps
-    # Where nothing is left of x_0, the data's mean.
+    # Without signal, predicted x_0 is the mean of the data.
     x_0 = (x - noise * eps) / signal if signal > 1e-3 else torch.full_like(x, 0.3)
     return x_0 if prediction == "x0" else signal * eps - noise * x_0
 
 
 def log_variance(x):
-    """What the network says of the variance: for `learned` its logarithm, for `learned_range` the share of the way."""
+    """The outputs for a learned variance: its logarithm for `learned`, and 2u − 1 for `learned_range`."""
     return torch.sin(5 * x) - 3, torch.sin(5 * x)
 
 
 class CorrectedDPMSolver(DPMSolverMultistepScheduler):
-    """The third order with the correct weight of the integral of u²: twice that of diffusers, with the same sign for
-    the SDE."""
+    """DPM-Solver++ of third order with the correct weight of the quadratic term, which is twice that of diffusers. Its
+    sign is the same for the SDE."""
 
     def multistep_dpm_solver_third_order_update(self, model_output_list, *args, sample=None, noise=None, **kwargs):
         theirs = super().multistep_dpm_solver_third_order_update(model_output_list, sample=sample, noise=noise)
@@ -70,18 +70,18 @@ class CorrectedDPMSolver(DPMSolverMultistepScheduler):
         m0, m1, m2 = (model_output_list[-k] for k in (1, 2, 3))
         d2 = ((m0 - m1) / r0 - (m1 - m2) / r1) / (r0 + r1)
         if self.config.algorithm_type == "dpmsolver++":
-            had, g = -((torch.exp(-h) - 1 + h) / h**2 - 0.5), h
+            diffusers_weight, g = -((torch.exp(-h) - 1 + h) / h**2 - 0.5), h
         else:
-            had, g = (1 - torch.exp(-2 * h) - 2 * h) / (2 * h) ** 2 - 0.5, 2 * h
-        has = 1 - 2 * (1 - (1 - torch.exp(-g)) / g) / g
-        return theirs + alpha[0] * (has - had) * d2
+            diffusers_weight, g = (1 - torch.exp(-2 * h) - 2 * h) / (2 * h) ** 2 - 0.5, 2 * h
+        weight = 1 - 2 * (1 - (1 - torch.exp(-g)) / g) / g
+        return theirs + alpha[0] * (weight - diffusers_weight) * d2
 
 
 def walk(case):
     for module in ("ddpm", "ddim", "dpmsolver_multistep"):
         getattr(diffusers.schedulers, f"scheduling_{module}").randn_tensor = Draws()
     scheduler, config, prediction = case["scheduler"], case["sampler"], case["prediction"]
-    # In single precision ᾱ of a thousand steps is off by 1e-5 of itself, which a step without signal magnifies.
+    # In f32, ᾱ of a thousand steps has a relative error of 1e-5, which a step with little signal amplifies.
     scheduler.betas = scheduler.betas.double()
     scheduler.alphas = 1 - scheduler.betas
     scheduler.alphas_cumprod = torch.cumprod(scheduler.alphas, 0)
@@ -93,9 +93,9 @@ def walk(case):
         output = network(scheduler, prediction, x, t)
         if config["variance"].startswith("learned"):
             logarithm, share = log_variance(x)
-            # It takes the output of `learned` for the variance itself.
-            said = torch.exp(logarithm) if config["variance"] == "learned" else share
-            output = torch.cat([output, said], 1)
+            # diffusers takes the output of `learned` as the variance itself.
+            variance = torch.exp(logarithm) if config["variance"] == "learned" else share
+            output = torch.cat([output, variance], 1)
         x = scheduler.step(output, t, x, **case["options"]).prev_sample.double()
         moments.append(x)
     return torch.stack(moments)
@@ -104,12 +104,12 @@ def walk(case):
 def heun(scheduler, config, prediction):
     scheduler.set_timesteps(config["steps"])
     alpha_bar = scheduler.alphas_cumprod
-    # It walks x / √ᾱ, and begins for two of its spacings with less noise than x_T has.
+    # The state is x / √ᾱ. With two of the spacings, the first step has less noise than x_T.
     y, moments = X_T / alpha_bar[int(scheduler.timesteps[0])].sqrt(), []
     for i, t in enumerate(scheduler.timesteps):
         x = scheduler.scale_model_input(y, t)
         y = scheduler.step(network(scheduler, prediction, x, t), t, y).prev_sample
-        # Two calls a step, but for the last.
+        # Every step but the last takes two calls.
         if i % 2 == 1 or i + 1 == len(scheduler.timesteps):
             moments.append(x_of(scheduler, y))
     return torch.stack(moments)
@@ -191,7 +191,7 @@ def cases():
 
     for steps, spacing in ((7, "leading"), (50, "leading"), (10, "trailing"), (50, "trailing")):
         for mean in ("epsilon", "clipped-x0"):
-            # Seven trailing steps are no comparison: the step before is not where DDIMScheduler looks for it.
+            # Seven steps with trailing spacing cannot be compared, because DDIMScheduler assumes another previous step.
             made[f"ddim.{spacing}.{steps}.{mean}"] = case("ddim", steps, spacing, mean=mean)
     made["ddim.eta"] = case("ddim", 10, eta=0.6)
     made["ddim.eta.all"] = case("ddim", 10, eta=1.0, **clip)
@@ -203,7 +203,7 @@ def cases():
 
     for order in (1, 2, 3):
         for method in ("dpm-solver", "dpm-solver-sde"):
-            # From 15 steps the last but one keeps its order.
+            # With 15 steps or more, the last step but one keeps its order.
             for steps in (7, 16):
                 made[f"{method}.{order}.{steps}"] = case(method, steps, "linspace", order=order)
         made[f"dpm-solver.{order}.leading"] = case("dpm-solver", 9, order=order)
@@ -211,7 +211,7 @@ def cases():
     made["dpm-solver.cosine"] = case("dpm-solver", 10, schedule={"timesteps": 1000, "beta_schedule": "cosine"})
 
     made["heun.leading"] = case("heun", 10)
-    # 999 / 9 is a whole number: no step lies between two that a network is trained with.
+    # 999 / 9 is an integer, so no step is at a fractional timestep.
     made["heun.linspace"] = case("heun", 10, "linspace")
     made["heun.range"] = case("heun", 10, clip_range=0.4, **clip)
     return made

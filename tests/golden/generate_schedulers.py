@@ -8,12 +8,17 @@ HERE = Path(__file__).parent / "schedulers"
 
 
 def main():
-    # Not the defaults: what is lost in reading shows.
+    # No value is a default, so that a field that is not read causes an error.
     ddpm = DDPMScheduler(
-        num_train_timesteps=400, beta_schedule="scaled_linear", variance_type="fixed_large", clip_sample_range=2.0,
-        timestep_spacing="trailing", prediction_type="v_prediction", rescale_betas_zero_snr=True,
+        num_train_timesteps=400,
+        beta_schedule="scaled_linear",
+        variance_type="fixed_large",
+        clip_sample_range=2.0,
+        timestep_spacing="trailing",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
     )
-    # What another class has no field for stays in its configuration, and means nothing there.
+    # Fields that another class does not have stay in its configuration, without an effect.
     clipping = DDPMScheduler(clip_sample=True, clip_sample_range=2.0)
     thresholding = DDPMScheduler(thresholding=True, sample_max_value=3.0, clip_sample=False)
     schedulers = {

@@ -19,7 +19,7 @@ def levels(*kinds):
 
 HO = dict(freq_shift=1, flip_sin_to_cos=False, downsample_padding=0, attention_head_dim=None, norm_eps=1e-6)
 
-# name: (configuration, time steps; their number is the batch, classes)
+# name: (configuration, timesteps, classes). The number of timesteps is the batch size.
 CASES = {
     "ho": (
         HO | dict(sample_size=8, block_out_channels=[8, 16, 16], norm_num_groups=4) | levels(PLAIN, ATTEND, PLAIN),
@@ -33,36 +33,76 @@ CASES = {
         None,
     ),
     "scale_shift_and_table": (
-        dict(sample_size=8, block_out_channels=[8, 12], norm_num_groups=4, resnet_time_scale_shift="scale_shift",
-             num_class_embeds=5, layers_per_block=1, attention_head_dim=4)
+        dict(
+            sample_size=8,
+            block_out_channels=[8, 12],
+            norm_num_groups=4,
+            resnet_time_scale_shift="scale_shift",
+            num_class_embeds=5,
+            layers_per_block=1,
+            attention_head_dim=4,
+        )
         | levels(BY_BLOCK, ATTEND),
         [250, 751],
         torch.tensor([4, 0]),
     ),
     "resampled_by_blocks": (
-        dict(sample_size=[4, 12], block_out_channels=[8, 8, 16], norm_num_groups=4, downsample_type="resnet",
-             upsample_type="resnet", mid_block_scale_factor=2**0.5, act_fn="gelu", layers_per_block=1)
+        dict(
+            sample_size=[4, 12],
+            block_out_channels=[8, 8, 16],
+            norm_num_groups=4,
+            downsample_type="resnet",
+            upsample_type="resnet",
+            mid_block_scale_factor=2**0.5,
+            act_fn="gelu",
+            layers_per_block=1,
+        )
         | levels(ATTEND, ATTEND, PLAIN),
         [42],
         None,
     ),
     "mish_and_class_steps": (
-        dict(sample_size=[6, 4], in_channels=4, out_channels=4, block_out_channels=[9, 12], norm_num_groups=3,
-             act_fn="mish", class_embed_type="timestep", attn_norm_num_groups=2, attention_head_dim=5)
+        dict(
+            sample_size=[6, 4],
+            in_channels=4,
+            out_channels=4,
+            block_out_channels=[9, 12],
+            norm_num_groups=3,
+            act_fn="mish",
+            class_embed_type="timestep",
+            attn_norm_num_groups=2,
+            attention_head_dim=5,
+        )
         | levels(PLAIN, PLAIN),
         [3, 998],
         torch.tensor([1, 2]),
     ),
     "no_attention_and_identity": (
-        dict(sample_size=4, block_out_channels=[8], norm_num_groups=2, add_attention=False, center_input_sample=True,
-             act_fn="relu", class_embed_type="identity", time_embedding_dim=12, layers_per_block=3)
+        dict(
+            sample_size=4,
+            block_out_channels=[8],
+            norm_num_groups=2,
+            add_attention=False,
+            center_input_sample=True,
+            act_fn="relu",
+            class_embed_type="identity",
+            time_embedding_dim=12,
+            layers_per_block=3,
+        )
         | levels(PLAIN),
         [12, 345],
         "identity",
     ),
     "no_middle": (
-        dict(sample_size=8, block_out_channels=[8, 8], norm_num_groups=4, mid_block_type=None, act_fn="swish",
-             resnet_time_scale_shift="scale_shift", attn_norm_num_groups=None)
+        dict(
+            sample_size=8,
+            block_out_channels=[8, 8],
+            norm_num_groups=4,
+            mid_block_type=None,
+            act_fn="swish",
+            resnet_time_scale_shift="scale_shift",
+            attn_norm_num_groups=None,
+        )
         | levels(ATTEND, BY_BLOCK),
         [500],
         None,
@@ -76,10 +116,16 @@ CASES = {
 }
 
 SIZES = [
-    (HO | dict(sample_size=32, block_out_channels=[128, 256, 256, 256]) | levels(PLAIN, ATTEND, PLAIN, PLAIN),
-     35_746_307),
-    (HO | dict(sample_size=256, block_out_channels=[128, 128, 256, 256, 512, 512])
-     | levels(PLAIN, PLAIN, PLAIN, PLAIN, ATTEND, PLAIN), 113_673_219),
+    (
+        HO | dict(sample_size=32, block_out_channels=[128, 256, 256, 256]) | levels(PLAIN, ATTEND, PLAIN, PLAIN),
+        35_746_307,
+    ),
+    (
+        HO
+        | dict(sample_size=256, block_out_channels=[128, 128, 256, 256, 512, 512])
+        | levels(PLAIN, PLAIN, PLAIN, PLAIN, ATTEND, PLAIN),
+        113_673_219,
+    ),
 ]
 
 
@@ -109,7 +155,7 @@ def write(name, case, t, classes, seed):
         if "norm" in parameter_name:
             # The initial ones and zeros would hide an exchanged scale and shift.
             parameter.data += 0.3 * torch.randn_like(parameter)
-    # f32 values, f64 arithmetic: the truth for these inputs, not PyTorch's own f32 rounding.
+    # f32 values and f64 arithmetic, so that the golden results are free of the rounding errors of f32.
     net = net.double()
     net.time_proj = Sinusoids(net.time_proj)
     size = case["sample_size"]

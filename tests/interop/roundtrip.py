@@ -1,11 +1,11 @@
-"""Models between diffusers and this project, there and back.
+"""Converts models from diffusers to this project and back, and compares their samples.
 
     python tests/interop/roundtrip.py [--rounds N] [--program-dir target/debug]
 
 Makes pipelines of random configurations, samples each with diffusers and with `ddpm-sample` from the same latents, and
 compares the samples. Then trains two steps with `ddpm-train --init`, loads the resulting pipeline in diffusers, and
-compares samples again. If the pinned versions of `tests/golden/requirements.txt` are not installed, the script creates an
-environment for them.
+compares samples again. If the pinned versions of `tests/golden/requirements.txt` are not installed, the script
+creates an environment for them.
 """
 
 import argparse
@@ -117,13 +117,13 @@ def main():
         torch.manual_seed(args.seed + i)
         case = random_case(rng)
         print(f"\n{i}: {case}")
-        # Its DDIMScheduler knows no sigmoid.
+        # DDIMScheduler has no sigmoid schedule.
         schedule = rng.choice(["linear", "scaled_linear", "squaredcos_cap_v2"])
         variance = rng.choice(["fixed_small", "fixed_large"])
         unet = UNet2DModel(**case)
         prediction = rng.choice(["epsilon", "sample", "v_prediction"])
         print(f"{schedule}, {variance}, {prediction}")
-        # Without the clip a random network's trajectory leaves all bounds.
+        # Without clipping, the values of a random network's trajectory grow without bound.
         scheduler = DDPMScheduler(
             beta_schedule=schedule, variance_type=variance, clip_sample=True, prediction_type=prediction
         )

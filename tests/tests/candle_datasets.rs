@@ -89,7 +89,7 @@ fn the_named_datasets_are_downloaded_and_a_run_keeps_their_commit() {
         assert!(test.contains(&format!("3 images from {pinned}")), "{test}");
         let offline = log(run(&format!("--out {name}-offline --steps 1")).env("HF_HUB_OFFLINE", "1"));
         assert!(offline.contains(&format!("6 images from {pinned}")), "{offline}");
-        // The branch moves on; the run that continues reads the images that it began with.
+        // The branch moves on; the continued run reads the images that it started with.
         hub.add(&repository, &[(&train_file, &parquet(4))], Value::Null);
         let second = log(run(&format!("--out {name} --steps 2")).env("HF_HUB_OFFLINE", "1"));
         assert!(second.contains(&pinned), "{second}");

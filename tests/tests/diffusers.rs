@@ -121,7 +121,7 @@ fn a_run_writes_a_pipeline_and_can_begin_with_one() {
         fs::read(path("s")).unwrap()
     };
     assert!(sampled("run") == sampled("run/pipeline"));
-    // The run began with the weights of the pipeline and is independent of it from then on.
+    // The run started with the weights of the pipeline and is independent of it from then on.
     let first = path("run/checkpoints/step-000000/model.safetensors");
     let first = safetensors::load(first, &Device::Cpu).unwrap();
     let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -129,7 +129,7 @@ fn a_run_writes_a_pipeline_and_can_begin_with_one() {
     fs::remove_dir_all(path("run/checkpoints/step-000002")).unwrap();
     train(root.path()).args("--resume run").succeed();
     assert!(path("run/checkpoints/step-000002").is_dir());
-    // If the program is killed between writing the configuration and the first checkpoint, the run begins again,
+    // If the program is killed between writing the configuration and the first checkpoint, the run starts again,
     // whichever command resumes it.
     fs::rename(path("run/checkpoints"), path("whole")).unwrap();
     train(root.path()).args("--resume run").succeed();
@@ -148,18 +148,18 @@ fn unsupported_settings_are_named() {
     let root = tempfile::tempdir().unwrap();
     let pipeline = copy(root.path());
     safetensors::save(&weights(), pipeline.join("unet/diffusion_pytorch_model.safetensors")).unwrap();
-    let refuse = |code: i32, file: &str, field: &str, value: serde_json::Value, said: &str| {
+    let refuse = |code: i32, file: &str, field: &str, value: serde_json::Value, expected: &str| {
         let path = pipeline.join(file);
         let before = fs::read_to_string(&path).unwrap();
         let mut document: serde_json::Value = serde_json::from_str(&before).unwrap();
         document[field] = value;
         fs::write(&path, document.to_string()).unwrap();
         let error = sample(root.path()).arg(&pipeline).args("-n 1 --steps 2 --grid-only").fail(code);
-        assert!(error.contains(said) && (error.contains(file) || code == 2), "{error}");
+        assert!(error.contains(expected) && (error.contains(file) || code == 2), "{error}");
         fs::write(&path, before).unwrap();
     };
     // Values that the file states as such, and values that this sampler does not support.
-    let refused = |file: &str, field: &str, value, said: &str| refuse(1, file, field, value, said);
+    let refused = |file: &str, field: &str, value, expected: &str| refuse(1, file, field, value, expected);
     let (unet, scheduler) = ("unet/config.json", "scheduler/scheduler_config.json");
     refused(unet, "_class_name", "UNet2DConditionModel".into(), "expected one of UNet2DModel");
     refused(unet, "time_embedding_type", "fourier".into(), "`time_embedding_type`: unknown variant `fourier`");
@@ -176,8 +176,8 @@ fn unsupported_settings_are_named() {
         "learned is for networks with 6 channels of output, found 3",
     );
     refused(scheduler, "beta_schedule", 5.into(), "`beta_schedule`");
-    let said = "learned-range is for networks with 6 channels of output, found 3";
-    refuse(2, scheduler, "variance_type", "learned_range".into(), said);
+    let expected = "learned-range is for networks with 6 channels of output, found 3";
+    refuse(2, scheduler, "variance_type", "learned_range".into(), expected);
     refused(scheduler, "clip_sample_range", 0.into(), "`clip_sample_range`: expected a finite number above 0");
     refused(unet, "class_embed_type", "timestep".into(), "`class_embed_type`: expected null, found \"timestep\"");
     // All differences of the weights are reported at once.
@@ -235,7 +235,7 @@ fn every_scheduler_and_a_learned_variance_sample() {
         assert!(!results[..i].contains(result), "{i}");
     }
 
-    // −1 in the new channels stands for the small variance.
+    // −1 in the new channels means the small variance.
     let small = sampled("--sampler ddpm --variance fixed-small");
     write("unet/config.json", &|document| document["out_channels"] = 6.into());
     let mut wide = weights();
@@ -247,13 +247,13 @@ fn every_scheduler_and_a_learned_variance_sample() {
     safetensors::save(&wide, &weights_path).unwrap();
     write(scheduler, &|document| document["variance_type"] = "learned_range".into());
     let file = |bytes: &[u8]| safetensors::load_buffer(bytes, &Device::Cpu).unwrap().remove("samples").unwrap();
-    let learnt = sampled("--sampler ddpm --variance learned-range");
-    assert_close("learnt", &file(&learnt), &file(&small), 1e-5);
+    let learned = sampled("--sampler ddpm --variance learned-range");
+    assert_close("learned", &file(&learned), &file(&small), 1e-5);
     let error = train(root.path()).args("--data digits --init").arg(&pipeline).fail(2);
     assert!(error.contains("a learnt variance can be sampled, not trained"), "{error}");
 }
 
-/// A run that begins with a pipeline takes over the settings of its scheduler, however small its number of steps.
+/// A run that starts from a pipeline takes over the settings of its scheduler, even if it has few steps.
 #[test]
 fn a_run_takes_over_the_sampler_of_its_model() {
     let root = tempfile::tempdir().unwrap();
@@ -275,27 +275,27 @@ fn a_run_takes_over_the_sampler_of_its_model() {
     assert_eq!((sample["clip"].as_str(), sample["variance"].as_str()), (Some("fixed"), Some("fixed-large")));
 
     // The preset has another prediction type.
-    let said = |args: &str, model: &Path| {
+    let stderr_of = |args: &str, model: &Path| {
         let output = train(root.path()).args(args).arg(model).output();
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
-    let warned = said("--preset ddpm-cifar10 --data x --dry-run --init", &pipeline);
+    let warned = stderr_of("--preset ddpm-cifar10 --data x --dry-run --init", &pipeline);
     assert!(
         warned.contains("diffusion.prediction is epsilon") && warned.contains("[diffusion] is another"),
         "{warned}"
     );
-    assert!(!said("--dry-run --init", &pipeline).contains("WARN"));
+    assert!(!stderr_of("--dry-run --init", &pipeline).contains("WARN"));
 
-    // A run that began with another origin does not begin again.
+    // A run that started from another origin does not start again.
     fs::create_dir(root.path().join("images")).unwrap();
     for name in ["a.png", "b.png"] {
         let image = ddpm_data::Image { width: 8, height: 8, channels: 3, samples: vec![9; 192] };
         ddpm_data::save_png(&root.path().join("images").join(name), &image).unwrap();
     }
     let run = format!("--data images --out run {data} --init");
-    assert!(!said(&run, &pipeline).contains("no effect"));
-    assert!(!said(&run.replace("--steps 1", "--steps 2"), &pipeline).contains("no effect"));
-    let warned = said(&run.replace("--steps 1", "--steps 3"), &golden());
+    assert!(!stderr_of(&run, &pipeline).contains("no effect"));
+    assert!(!stderr_of(&run.replace("--steps 1", "--steps 2"), &pipeline).contains("no effect"));
+    let warned = stderr_of(&run.replace("--steps 1", "--steps 3"), &golden());
     assert!(warned.contains("--init has no effect"), "{warned}");
 }
 
@@ -303,14 +303,14 @@ fn a_run_takes_over_the_sampler_of_its_model() {
 #[test]
 fn the_settings_of_a_model_are_reported() {
     let root = tempfile::tempdir().unwrap();
-    let said = |model: &Path| {
+    let stderr_of = |model: &Path| {
         let output = sample(root.path()).arg(model).args("-n 1 --steps 1 --grid-only").output();
         assert!(output.status.success());
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     let own = "own: ddpm in 1000 steps, leading, x_0 clipped to ±1; it predicts epsilon; schedule linear, 1000 steps";
-    let whole = said(&golden());
+    let whole = stderr_of(&golden());
     assert!(whole.contains(own) && !whole.contains("WARN"), "{whole}");
-    let alone = said(&golden().join("unet"));
+    let alone = stderr_of(&golden().join("unet"));
     assert!(alone.contains("scheduler_config.json is not there: assumed are beta linear"), "{alone}");
 }

@@ -48,7 +48,7 @@ fn a_full_standard_output_is_an_error_of_one_line() {
 #[test]
 fn configurations_too_large_for_any_machine_are_refused_before_they_are_built() {
     let root = tempfile::tempdir().unwrap();
-    for (args, said) in [
+    for (args, expected) in [
         ("--set model.image_size=1000000", "model.image_size"),
         ("--set model.base_channels=100000", "model.base_channels"),
         ("--set model.attention_heads=1000000", "model.attention_heads"),
@@ -56,7 +56,7 @@ fn configurations_too_large_for_any_machine_are_refused_before_they_are_built() 
         ("--batch-size 9000000000000000000", "train.batch_size: expected at most"),
     ] {
         let error = train(root.path()).args(args).args("--benchmark 1").fail(2);
-        assert!(error.contains(said), "{args}: {error}");
+        assert!(error.contains(expected), "{args}: {error}");
     }
 }
 

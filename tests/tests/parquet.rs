@@ -81,7 +81,7 @@ fn training_on_parquet_resumes_bit_for_bit() {
     let losses = losses(&root.path().join("whole"));
     assert_eq!(losses.len(), 60);
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
-    // The loss begins at the variance of the noise. A network that learns nothing stays there.
+    // The loss starts at the variance of the noise. It stays there if the network learns nothing.
     let (first, last) = (mean(&losses[..3]), mean(&losses[50..]));
     assert!(first > 0.7 && last < 0.6 * first, "{losses:?}");
 

@@ -105,8 +105,11 @@ fn sampler_options_change_the_images_and_no_progress_bar_is_drawn_without_a_term
     let run = |args: &str| {
         let args = format!("runs/a -n 1 --steps 10 --grid-only --save-tensors s.safetensors {args}");
         let output = sample(root.path()).args(&args).output();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success() && !said.contains(['\r', '\u{1b}']) && said.lines().count() <= 4, "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            output.status.success() && !stderr.contains(['\r', '\u{1b}']) && stderr.lines().count() <= 4,
+            "{stderr}"
+        );
         values(&samples(root.path().join("s.safetensors")))
     };
     assert_ne!(run("--variance fixed-large"), run("--variance fixed-small"));
@@ -141,10 +144,10 @@ fn a_description_that_contradicts_its_network_is_refused() {
         ("field `network`: model.base_channels", |d| d["network"]["base_channels"] = 7.into()),
         ("field `diffusion`", |d| d["diffusion"]["timesteps"] = 0.into()),
     ];
-    for (said, edit) in cases {
+    for (expected, edit) in cases {
         fs::write(root.path().join("lie.safetensors"), described(&whole, edit)).unwrap();
         let error = sample(root.path()).args("lie.safetensors -n 1 --grid-only").fail(1);
-        assert!(error.contains("lie.safetensors: ") && error.contains(said), "{said}: {error}");
+        assert!(error.contains("lie.safetensors: ") && error.contains(expected), "{expected}: {error}");
     }
 }
 
@@ -191,11 +194,11 @@ fn input_files_are_not_overwritten() {
 fn errors_are_one_line_for_any_file_name() {
     use std::os::unix::ffi::OsStrExt;
     let root = tempfile::tempdir().unwrap();
-    let said = String::from_utf8(sample(root.path()).arg("a\nb").output().stderr).unwrap();
-    assert_eq!(said.lines().count(), 1, "{said}");
-    assert!(said.contains("a\\nb"), "{said}");
-    let said = String::from_utf8(sample(root.path()).args("--stepz 3").output().stderr).unwrap();
-    assert!(said.lines().count() == 1 && said.contains("--stepz") && said.contains("'--steps'"), "{said}");
+    let stderr = String::from_utf8(sample(root.path()).arg("a\nb").output().stderr).unwrap();
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.contains("a\\nb"), "{stderr}");
+    let stderr = String::from_utf8(sample(root.path()).args("--stepz 3").output().stderr).unwrap();
+    assert!(stderr.lines().count() == 1 && stderr.contains("--stepz") && stderr.contains("'--steps'"), "{stderr}");
     trained(root.path());
     let name = std::ffi::OsStr::from_bytes(b"\xff.safetensors");
     sample(root.path()).args("-n 1 --steps 2 --grid-only --save-tensors").arg(name).succeed();
@@ -263,7 +266,7 @@ fn paths_without_a_model_are_refused() {
     fs::create_dir(root.path().join("folder")).unwrap();
     assert!(sample(root.path()).args("folder").fail(1).contains("folder"));
     trained(root.path());
-    for (args, said) in [
+    for (args, expected) in [
         ("--steps 0", "--steps"),
         ("--steps 1001", "--steps"),
         ("-n 0", "-n"),
@@ -285,7 +288,7 @@ fn paths_without_a_model_are_refused() {
             "--eps-after-clip: expected a sampler that it changes (ddim and heun), found the model's own sampler, ddpm",
         ),
     ] {
-        assert!(sample(root.path()).args(args).fail(2).contains(said), "{args}");
+        assert!(sample(root.path()).args(args).fail(2).contains(expected), "{args}");
     }
     // The error is reported before the sampling, not after it.
     fs::write(root.path().join("file"), "kept").unwrap();

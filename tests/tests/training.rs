@@ -58,7 +58,7 @@ fn a_run_writes_the_documented_files() {
     for key in ["loss", "learning_rate", "gradient_norm", "images_per_sec", "data_wait_share"] {
         assert!(lines[0][key].is_number(), "{key}");
     }
-    // A finished run is not continued: the same command begins another one.
+    // A finished run is not continued: the same command starts another one.
     train(root.path()).args(SMALL).args("--steps 6").succeed();
     assert!(root.path().join("runs/digits-2/checkpoints/step-000006").is_dir());
 }
@@ -127,7 +127,7 @@ fn every_nth_checkpoint_is_kept_beside_the_newest() {
     let mut saved: Vec<_> = saved.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     saved.sort();
     assert_eq!(saved, ["step-000003", "step-000006", "step-000008"]);
-    // Another run can begin with any of them.
+    // Another run can start from any of them.
     let args = "--resume run/checkpoints/step-000003 --out other --steps 5";
     train(root.path()).args(args).succeed();
     for (run, steps) in [("run", 8), ("other", 2)] {
@@ -149,8 +149,8 @@ fn a_learning_rate_schedule_that_depends_on_the_length_gives_a_warning() {
     let rate = "--set train.learning_rate_schedule=cosine --set sample.preview_images=0 --out run";
     train(root.path()).args(SMALL).args(rate).args("--steps 2").succeed();
     let output = train(root.path()).args("--out run --steps 4").output();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("had 2 steps and now has 4 steps"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.contains("had 2 steps and now has 4 steps"), "{stderr}");
 }
 
 #[test]
@@ -176,9 +176,9 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
     damaged[middle] ^= 1;
     fs::write(&file, damaged).unwrap();
     let output = train(root.path()).args(&args).args("--steps 6").output();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("step-000004") && said.contains("goes on from step 2 to 6"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("step-000004") && stderr.contains("goes on from step 2 to 6"), "{stderr}");
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn another_configuration_is_refused_and_the_run_is_not_changed() {
 #[test]
 fn wrong_usage_is_explained_and_writes_nothing() {
     let root = tempfile::tempdir().unwrap();
-    for (args, said) in [
+    for (args, expected) in [
         ("--set train.batch_size=0", "train.batch_size"),
         ("--set train.bach_size=1", "bach_size"),
         ("--set model.image_size=[8,7]", "model.image_size"),
@@ -232,7 +232,7 @@ fn wrong_usage_is_explained_and_writes_nothing() {
         ("--set diffusion.beta_end=[1]", "diffusion.beta_end: "),
     ] {
         let error = train(root.path()).args(args).fail(2);
-        assert!(error.contains(said), "{args}: {error}");
+        assert!(error.contains(expected), "{args}: {error}");
         assert!(!root.path().join("runs").exists(), "{args}");
     }
     fs::write(root.path().join("both.toml"), "[train]\nsteps = 3\nepochs = 2\n").unwrap();
@@ -261,17 +261,17 @@ fn a_dry_run_prints_a_document_that_reads_back() {
 #[test]
 fn another_rule_of_beta_brings_its_own_parameters() {
     let root = tempfile::tempdir().unwrap();
-    let said = |args: &str| {
+    let output_of = |args: &str| {
         let output = train(root.path()).args(args).args("--dry-run").output();
         assert!(output.status.success());
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };
-    let (document, warnings) = said("--set diffusion.beta_schedule=linear");
+    let (document, warnings) = output_of("--set diffusion.beta_schedule=linear");
     assert!(!document.contains("cosine_offset") && warnings.is_empty(), "{document}{warnings}");
     // The order of the arguments does not matter.
-    let (document, warnings) = said("--set diffusion.beta_end=0.01 --set diffusion.beta_schedule=sigmoid");
+    let (document, warnings) = output_of("--set diffusion.beta_end=0.01 --set diffusion.beta_schedule=sigmoid");
     assert!(document.contains("beta_end = 0.01") && !document.contains("beta_start") && warnings.is_empty());
-    let (_, warnings) = said("--set diffusion.beta_schedule=cosine --set diffusion.beta_end=0.01");
+    let (_, warnings) = output_of("--set diffusion.beta_schedule=cosine --set diffusion.beta_end=0.01");
     assert!(warnings.contains("diffusion.beta_end has no effect"), "{warnings}");
 }
 
@@ -339,7 +339,7 @@ fn a_diverging_run_keeps_its_checkpoint() {
     assert!(root.path().join("run/checkpoints/step-000001/manifest.json").is_file());
 }
 
-/// A run that begins with the checkpoint of another run is independent of it from the start.
+/// A run that starts from the checkpoint of another run is independent of it from the start.
 #[test]
 fn a_run_from_another_checkpoint_continues_with_the_same_command() {
     let root = tempfile::tempdir().unwrap();
@@ -389,7 +389,7 @@ fn precision_and_recomputation_are_configurable() {
     assert!(largest > 0.0 && largest < 0.1, "{largest}");
 }
 
-/// If the program is killed at any moment at the beginning of a run, the same command begins it again with the
+/// If the program is killed at any moment at the beginning of a run, the same command starts it again with the
 /// configuration and the state of the origin.
 #[test]
 fn a_run_from_another_checkpoint_survives_a_kill_at_its_beginning() {
@@ -432,11 +432,11 @@ fn a_run_without_its_configuration_is_not_continued_with_another() {
     }
     train(root.path()).args("--resume run --config c.toml --steps 3").succeed();
     assert!(fs::read_to_string(root.path().join("run/config.toml")).unwrap().contains("learning_rate = 0.01"));
-    // A run whose checkpoints are gone is not continued silently.
+    // A run whose checkpoints have been removed starts again with a warning.
     fs::remove_dir_all(root.path().join("run/checkpoints")).unwrap();
     let output = train(root.path()).args("--resume run").output();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("run has no checkpoint"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.contains("run has no checkpoint"), "{stderr}");
 }
 
 #[test]
@@ -477,17 +477,17 @@ fn a_folder_of_images_trains_in_colour_and_samples() {
     fs::write(root.path().join("images/000003.png"), &cut[..40]).unwrap();
     let args = "--data images --set data.max_bad_share=0.5 --steps 3 --out third --set sample.preview_images=0";
     let output = train(root.path()).args(SMALL).args(args).output();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    assert_eq!(said.matches("000003.png").count(), 1, "{said}");
-    assert!(said.contains("1 image could not be decoded"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(stderr.matches("000003.png").count(), 1, "{stderr}");
+    assert!(stderr.contains("1 image could not be decoded"), "{stderr}");
     // A file that is not an image is named as well.
     fs::write(root.path().join("images/notes.txt"), b"").unwrap();
     fs::write(root.path().join("images/phone.HEIC"), b"").unwrap();
     let args = "--data images --steps 1 --out fourth --set sample.preview_images=0";
-    let said = train(root.path()).args(SMALL).args(args).output().stderr;
-    let said = String::from_utf8_lossy(&said);
-    assert!(said.contains("left out, 1: images/phone.HEIC\n"), "{said}");
+    let stderr = train(root.path()).args(SMALL).args(args).output().stderr;
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(stderr.contains("left out, 1: images/phone.HEIC\n"), "{stderr}");
 }
 
 /// Networks that predict x_0 or v train and sample; v also from an x_T without signal.

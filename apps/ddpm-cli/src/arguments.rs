@@ -8,7 +8,8 @@ use clap::error::ErrorKind;
 use crate::exit::usage_error;
 use crate::stdout::print;
 
-/// Parses the command line. The result is `None` if it asks for `--help` or `--version`, which have then been printed.
+/// Parses the command line. The result is `None` if it contains `--help` or `--version`, whose output has then been
+/// printed.
 ///
 /// # Errors
 /// A usage error, in one line, when the command line is not valid; an error when the help cannot be written to standard

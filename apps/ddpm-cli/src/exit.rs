@@ -22,10 +22,10 @@ pub fn usage_error(message: impl std::fmt::Display) -> anyhow::Error {
     UsageError(message.to_string()).into()
 }
 
-/// Why a program that did not fail ended.
+/// The reason why a program ended without a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitReason {
-    /// The program did everything that it was asked to do.
+    /// The program did everything that was requested.
     Completed,
     /// The signal with this number stopped the program after it had saved its state.
     Signal(i32),

@@ -1,7 +1,7 @@
-//! What the command-line programs of this workspace share: the command line, devices, threads, logs, progress bars,
-//! signals and exit codes.
+//! The common parts of the command-line programs of this workspace: the command line, devices, threads, logs, progress
+//! bars, signals and exit codes.
 //!
-//! The crate knows nothing about diffusion models. With the feature `hub`, [`resolve_model_path`] downloads models of
+//! The crate does not depend on diffusion models. With the feature `hub`, [`resolve_model_path`] downloads models of
 //! the Hugging Face Hub and `TransferBar` shows the progress of downloads and uploads. With the feature `cuda`,
 //! [`DeviceChoice`] opens NVIDIA GPUs.
 //!

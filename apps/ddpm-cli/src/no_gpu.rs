@@ -1,4 +1,4 @@
-//! Stands in for `gpu.rs` in a program that was built without the feature `cuda`.
+//! Replaces `gpu.rs` in a program that was built without the feature `cuda`.
 
 use candle_core::{Device, Error, Result};
 

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 /// Handles SIGINT and SIGTERM.
 ///
 /// A signal ends the program immediately until [`StopSignal::stop_gracefully`] is called. After that, the first signal
-/// is only recorded: the program asks for it with [`StopSignal::received`], saves its state and ends.
+/// is only recorded: the program queries it with [`StopSignal::received`], saves its state and ends.
 #[derive(Debug, Clone)]
 pub struct StopSignal {
     /// Number of the recorded signal; 0 for none.

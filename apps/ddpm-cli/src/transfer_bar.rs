@@ -16,7 +16,7 @@ pub struct TransferBar {
 }
 
 impl TransferBar {
-    /// A bar that appears among those of `progress` when a transfer begins.
+    /// A bar that is added to those of `progress` when a transfer starts.
     pub fn new(progress: &Progress) -> Self {
         Self { progress: progress.clone(), bar: Mutex::default() }
     }

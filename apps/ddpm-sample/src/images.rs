@@ -65,8 +65,8 @@ impl<'a> ImageWriter<'a> {
         Ok(())
     }
 
-    /// Writes the files that show all images together. The tensors come last, so that an error there does not cost the
-    /// images.
+    /// Writes the files that show all images together. The tensors come last, so that the images are complete if an
+    /// error occurs there.
     ///
     /// `moments` are the first images at several timesteps, from x_T to x_0.
     pub(crate) fn finish(&self, moments: &[Tensor]) -> anyhow::Result<()> {

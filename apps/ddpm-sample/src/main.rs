@@ -1,7 +1,7 @@
 //! `ddpm-sample`: generates images with a trained model.
 //!
 //! Reading order: [`args`] with [`sampler_choice`]; [`plan`] with [`model`], [`sampler_options`] and [`latents`];
-//! [`sampling`]; [`images`] with [`output_check`]. Beside them: [`out_of_memory`].
+//! [`sampling`]; [`images`] with [`output_check`]. Also: [`out_of_memory`].
 
 mod args;
 mod images;

@@ -1,4 +1,4 @@
-//! The model that is sampled: it is found, loaded and checked.
+//! Finds, loads and checks the model to sample from.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

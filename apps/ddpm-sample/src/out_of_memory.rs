@@ -16,7 +16,7 @@ pub(crate) fn advise(error: anyhow::Error, device: &Device, plan: &Plan) -> anyh
     debug!("{error:#}");
     let label = device_label(device);
     info!("out of memory on {label}: looking for a batch that fits");
-    // Interpolated images are one batch, whatever --batch-size is.
+    // Interpolated images are one batch, regardless of --batch-size.
     let option = if plan.interpolates { "--interpolate" } else { "--batch-size" };
     let fits = largest_fraction(plan.batch_size, |images| fits(plan, device, images));
     anyhow::anyhow!(advice(&label, option, plan.batch_size, fits))

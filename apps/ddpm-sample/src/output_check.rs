@@ -43,7 +43,7 @@ fn check_save_tensors(path: &Path, args: &Args, plan: &Plan) -> anyhow::Result<(
     Ok(())
 }
 
-/// What `path` is used for, if it must not be written to.
+/// The use of `path` that forbids writing to it, for the error message; `None` if it may be written to.
 fn other_use(path: &Path, args: &Args, plan: &Plan) -> Option<String> {
     let shown = path.display();
     if path.is_dir() || path.file_name().is_none() {

@@ -81,14 +81,14 @@ impl Plan {
         self.number
     }
 
-    /// The noise streams of the images `from..from + images`, behind x_T, and x_T on `device`.
+    /// The noise streams of the images `from..from + images`, positioned after the draw of x_T, and x_T on `device`.
     pub(crate) fn begin(&self, from: usize, images: usize, device: &Device) -> anyhow::Result<(ImageNoise, Tensor)> {
         let mut noise = if self.interpolates {
             ImageNoise::interpolated(self.seed, Purpose::SamplingNoise, self.first, images)
         } else {
             ImageNoise::new(self.seed, Purpose::SamplingNoise, self.first + from as u64, images)
         };
-        // Always drawn: the noise of the steps does not depend on whether x_T is given.
+        // Drawn even if x_T is given, so that the noise of the steps does not depend on it.
         let drawn = noise.draw(&self.image_shape, device)?;
         let latents = match &self.latents {
             Some(latents) => latents.narrow(0, from, images)?.to_device(device)?,

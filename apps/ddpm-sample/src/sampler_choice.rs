@@ -6,7 +6,7 @@ use ddpm_diffusion::{Clipping, Method};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SamplerChoice {
     pub(crate) method: Method,
-    /// How predicted x_0 is clipped. `None` leaves it to the model.
+    /// How predicted x_0 is clipped. With `None`, the model decides.
     pub(crate) clip: Option<Clipping>,
 }
 

@@ -72,7 +72,7 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
 /// The median duration of a training step on `images`, in milliseconds.
 fn train_step_ms(trainer: &mut Trainer, images: &Tensor, steps: u64) -> anyhow::Result<f64> {
     let mut batches = std::iter::repeat_with(|| Result::<Tensor>::Ok(images.clone()));
-    // As many steps overlap as in training: on the CPU, none.
+    // As many steps overlap as in training. On the CPU, steps do not overlap.
     let together = STEPS_TOGETHER.min(steps).min(trainer.max_steps_in_flight() as u64).max(1);
     let together_ms = median_ms(steps / together, || {
         for _ in 0..together {

@@ -39,7 +39,7 @@ pub(crate) fn merge(document: &mut Table, overrides: Table) {
                     (Some(old), Some(new)) => old != new,
                     _ => false,
                 };
-                // Keys of another kind of network or of another beta schedule mean nothing to the new one.
+                // Keys of another kind of network or of another beta schedule do not apply to the new one.
                 if changes(table, "kind") {
                     table.clear();
                 }

@@ -17,7 +17,7 @@ use crate::overrides::overrides;
 use crate::presets;
 use crate::run_config::RunConfig;
 
-/// The configuration that `args` ask for: a base, overridden by `--config`, by options and by `--set`, in this order.
+/// The configuration that `args` specify: a base, overridden by `--config`, by options and by `--set`, in this order.
 ///
 /// The base is the preset that `args` name. If they name none, it is `saved`, the configuration of the run that is
 /// continued. For a new run it is the default preset, with the network, the diffusion process and the sampler of the

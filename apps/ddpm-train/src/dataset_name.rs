@@ -29,7 +29,7 @@ pub(crate) enum DatasetName {
 }
 
 impl DatasetName {
-    /// The repository of the Hub that holds the dataset, at the revision to ask for.
+    /// The repository of the Hub that holds the dataset, at the revision to request.
     pub(crate) fn repository(&self) -> anyhow::Result<RepoId> {
         match self {
             Self::Hub(id) => Ok(id.clone()),
@@ -50,7 +50,7 @@ impl DatasetName {
         }
     }
 
-    /// Whether both name the same dataset, at whatever revisions.
+    /// Whether both name the same dataset, regardless of the revisions.
     pub(crate) fn is_same_dataset(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Hub(a), Self::Hub(b)) => a.name() == b.name(),

@@ -100,7 +100,7 @@ pub(crate) fn dataset_hint(path: &str) -> String {
     RepoId::typed(path).map_or(String::new(), |id| format!("; a dataset of the Hub is hub:{id}"))
 }
 
-/// The upload that `--push-to-hub` asks for.
+/// The upload that `--push-to-hub` requests.
 #[derive(Debug)]
 pub(crate) struct Upload {
     hub: Hub,

@@ -9,7 +9,7 @@
 //!   [`config_comparison`] and [`origin`];
 //! - the training: [`start`], [`session`] with [`model`], [`model_description`], [`previews`] and [`run_observer`].
 //!
-//! Beside them: [`benchmark`], [`hub`] with `dataset_name`, and [`out_of_memory`].
+//! Also: [`benchmark`], [`hub`] with `dataset_name`, and [`out_of_memory`].
 
 mod args;
 mod benchmark;
@@ -105,7 +105,7 @@ fn train(args: &Args, progress: &Progress) -> anyhow::Result<ExitReason> {
     })
 }
 
-/// A path that does not exist is wrong usage. Whether an existing path contains images is found out when it is opened.
+/// A path that does not exist is wrong usage. Whether an existing path contains images is checked when it is opened.
 fn check_data_exists(data: &str) -> anyhow::Result<()> {
     if data == "digits" || hub::is_dataset(data) || Path::new(data).exists() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Stands in for `hub.rs` in a program that was built without the feature `hub`: whatever needs the Hub is an error.
+//! Replaces `hub.rs` in a program that was built without the feature `hub`: every use of the Hub is an error.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(crate) fn open_images(config: &DataConfig, _: &Progress) -> anyhow::Result<A
     ddpm_data::open(config).context("the training data")
 }
 
-/// The upload that `--push-to-hub` asks for. It cannot be created.
+/// The upload that `--push-to-hub` requests. It cannot be created.
 #[derive(Debug)]
 pub(crate) enum Upload {}
 

@@ -19,7 +19,7 @@ pub(crate) struct OpenedRun {
     pub(crate) progress: RunProgress,
 }
 
-/// How far earlier sessions took the run.
+/// The state in which earlier sessions left the run.
 #[derive(Debug)]
 pub(crate) enum RunProgress {
     /// This session creates the run. `checkpoint` belongs to another run.
@@ -75,7 +75,7 @@ impl OpenedRun {
     }
 }
 
-/// Tells why the run was not continued under its own name.
+/// Logs why the run `runs/NAME` was not continued, if a new run was created instead.
 fn explain_new_name(name: &str, run: &RunDir) {
     let taken = Path::new(RUNS).join(name);
     if run.path() != taken {

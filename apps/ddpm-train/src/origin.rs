@@ -8,7 +8,7 @@ use ddpm_checkpoint::{RunDir, write_atomically};
 
 use crate::run_paths::is_same_path;
 
-/// Where the weights of a run come from, unless they are initial weights drawn from the seed.
+/// The source of the weights of a run, unless they are initial weights drawn from the seed.
 ///
 /// A new run writes its origin into its directory. A run that is stopped before it has saved a checkpoint can then
 /// start from the same origin again.
@@ -48,7 +48,7 @@ impl Origin {
         read(Self::CHECKPOINT_FILE).map(Self::Checkpoint).or_else(|| read(Self::MODEL_FILE).map(Self::Model))
     }
 
-    /// Records the origin of a new run. `None` stands for a run that starts with initial weights.
+    /// Records the origin of a new run. `None` means a run that starts with initial weights.
     ///
     /// Files that an earlier run in the same directory left behind are removed: that run was stopped before it had
     /// started.

@@ -12,7 +12,7 @@ pub(crate) fn grid_path(samples: &Path, step: u64) -> PathBuf {
     samples.join(format!("step-{step:06}.png"))
 }
 
-/// What the previews of a run show and how they are sampled.
+/// The number of images, the sampler and the seed of the previews of a run.
 pub(crate) fn preview(config: &RunConfig) -> Preview {
     let size = config.model.image_size();
     Preview {

@@ -13,7 +13,7 @@ use crate::presets;
 use crate::run_paths::{is_same_path, run_of_checkpoint, run_of_checkpoints};
 use crate::run_request::RunRequest;
 
-/// The run that `args` ask for.
+/// The run that `args` specify.
 ///
 /// # Errors
 /// When the options contradict each other or a path is neither a run nor a checkpoint.
@@ -43,11 +43,11 @@ fn run_name(args: &Args) -> anyhow::Result<String> {
 
 /// The request of `--resume PATH`, with `--out` if it is given.
 fn resume_path(path: &Path, out: Option<&Path>) -> anyhow::Result<RunRequest> {
-    // The same command for the second time: the run that it created is continued.
+    // The same command was given before, so the run that it created is continued.
     if let Some(out) = out.filter(|out| RunDir::is_run(out) && originates_from_checkpoint(out, path)) {
         return Ok(RunRequest::Continue { run: out.into(), checkpoint: None });
     }
-    // RUN/checkpoints means RUN.
+    // `RUN/checkpoints` refers to the run `RUN`.
     let run = if is_checkpoint(path) { None } else { run_of_checkpoints(path).filter(|run| RunDir::is_run(run)) };
     let path = run.as_deref().unwrap_or(path);
     if RunDir::is_run(path) {
@@ -92,8 +92,6 @@ fn resume_checkpoint(path: &Path, out: Option<&Path>) -> anyhow::Result<RunReque
                 ))),
             }
         }
-        (None, None) => {
-            Err(usage_error(format!("--resume {}: give --out, it lies in no run directory", path.display())))
-        }
+        (None, None) => Err(usage_error(format!("--resume {}: not in a run directory; give --out", path.display()))),
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct RunObserver {
 const MESSAGE_INTERVAL: Duration = Duration::from_secs(30);
 /// Time after which the duration of the run is estimated.
 const ESTIMATE_AFTER_SECS: f64 = 10.0;
-/// Shortest remaining time that is worth a message.
+/// Smallest estimated remaining time that is logged.
 const LONG_RUN_SECS: f64 = 600.0;
 
 /// The fields of a line of metrics.jsonl that the loss curve needs. A loss that was not finite is null.

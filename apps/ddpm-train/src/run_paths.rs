@@ -7,7 +7,7 @@ use ddpm_checkpoint::next_free_name;
 /// The directory of all runs whose directory is not chosen with `--out`.
 pub(crate) const RUNS: &str = "runs";
 
-/// Whether both paths exist and lead to the same place.
+/// Whether both paths exist and refer to the same file or directory.
 pub(crate) fn is_same_path(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

@@ -1,4 +1,4 @@
-//! The run that a command line asks for, before its configuration is known.
+//! The run that a command line specifies, before its configuration is known.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::args::Args;
 use crate::config_document::read_document;
 use crate::run_paths::{RUNS, newest_run_named, run_of_checkpoint};
 
-/// The run that a command line asks for.
+/// The run that a command line specifies.
 #[derive(Debug)]
 pub(crate) enum RunRequest {
     /// Continue the run in the directory `run` from `checkpoint`, or from its newest checkpoint.

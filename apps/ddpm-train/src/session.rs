@@ -25,7 +25,7 @@ use crate::run_observer::RunObserver;
 use crate::run_request::RunRequest;
 use crate::start::Start;
 
-/// What a session computes with and where it shows its progress.
+/// The device, the threads and the progress display of a session.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Runtime<'a> {
     pub(crate) device: &'a Device,
@@ -33,7 +33,7 @@ pub(crate) struct Runtime<'a> {
     pub(crate) progress: &'a Progress,
 }
 
-/// Trains the run that `request` asks for until its last step or a signal. A finished run is uploaded with `upload`.
+/// Trains the run that `request` specifies until its last step or a signal. A finished run is uploaded with `upload`.
 pub(crate) fn train(
     request: RunRequest,
     config: &RunConfig,
@@ -52,7 +52,7 @@ pub(crate) fn train(
     let start = Start::resolve(&opened, init)?;
     let trainer = restore(config, &start, total_steps, runtime.device)?;
     check_length(&trainer, &opened.run)?;
-    // Only now does the directory become a run: a run that cannot start leaves none behind.
+    // The directory becomes a run only here, so that a run that cannot start leaves nothing behind.
     record_start(config, &mut opened, &start, &trainer)?;
     drop(start);
     let mut session = Session { config, run: opened.run, source, trainer, stop, progress: runtime.progress };
@@ -165,16 +165,16 @@ impl Session<'_> {
     /// Logs that an earlier session finished the run and how to make it longer. With `upload`, it is uploaded again.
     fn report_finished(&self, upload: Option<&Upload>) -> anyhow::Result<ExitReason> {
         let (run, step, total_steps) = (self.run.path(), self.trainer.state().step, self.trainer.total_steps());
-        info!("{} has done its {total_steps} steps; --steps gives it more, --out starts another run", run.display());
+        info!("{} has finished its {total_steps} steps; --steps extends it, --out starts another run", run.display());
         if let Some(upload) = upload {
             upload.send(run, step, self.progress)?;
         }
         Ok(ExitReason::Completed)
     }
 
-    /// Takes the remaining steps, and writes what a run leaves behind.
+    /// Takes the remaining steps, and writes the results of the run.
     fn run(&mut self, upload: Option<&Upload>) -> anyhow::Result<ExitReason> {
-        // From here on there is state to save when a signal arrives.
+        // From here on, a signal must let the session save its state.
         self.stop.stop_gracefully();
         let stop = self.stop.clone();
         let stopped = || stop.received().is_some();
@@ -210,7 +210,7 @@ impl Session<'_> {
         Loader::new(self.source.clone(), config, self.trainer.state().batches).context("the training data")
     }
 
-    /// Draws the preview that an earlier session was stopped before. Returns false if a signal stops the drawing.
+    /// Samples the preview that an earlier session was stopped before. Returns false if a signal stops the sampling.
     fn draw_missing_preview(&self, observer: &mut RunObserver, stopped: &dyn Fn() -> bool) -> anyhow::Result<bool> {
         let drawn = preview(self.config).sample(&self.trainer, stopped);
         match drawn.map_err(|error| out_of_memory::advise(error.into(), &self.trainer, self.config))? {
@@ -219,7 +219,7 @@ impl Session<'_> {
         }
     }
 
-    /// Writes the averaged model as a pipeline of diffusers, if its network is one that diffusers has.
+    /// Writes the model with the EMA of the weights as a pipeline of diffusers, if diffusers has its network.
     fn write_pipeline(&self) -> anyhow::Result<()> {
         if matches!(self.config.model, NetworkConfig::UNet2d(_)) {
             let snapshot = self.trainer.snapshot();

@@ -1,4 +1,4 @@
-//! What a training session starts from.
+//! The initial state of a training session.
 
 use std::path::PathBuf;
 
@@ -9,8 +9,8 @@ use crate::model::Init;
 use crate::opened_run::{OpenedRun, RunProgress};
 use crate::origin::{Origin, originates_from_model};
 
-/// What a training session starts from. It is decided once, after the run directory is opened and before the network is
-/// built.
+/// The initial state of a training session. It is decided once, after the run directory is opened and before the
+/// network is built.
 #[derive(Debug)]
 pub(crate) enum Start {
     /// Step 0 with initial weights, which the seed determines.
@@ -26,7 +26,7 @@ pub(crate) enum Start {
 }
 
 impl Start {
-    /// Decides what the session starts from, loads it and logs the decision. `init` is the model of `--init`.
+    /// Selects the initial state of the session, loads it and logs the selection. `init` is the model of `--init`.
     ///
     /// A checkpoint takes precedence over a model, and a model over initial weights.
     ///
@@ -47,7 +47,7 @@ impl Start {
             },
         };
         if let Self::FromModel(init) = &start {
-            info!("starts with the weights of {}", init.path.display());
+            info!("starting from the weights of {}", init.path.display());
         }
         Ok(start)
     }

@@ -34,7 +34,7 @@ pub fn write_atomically(path: &Path, body: impl FnOnce(&mut dyn Write) -> io::Re
     replace_file(path, |out| body(out).on("write", path))
 }
 
-/// As [`write_atomically`], for a `body` whose errors already name the file.
+/// Like [`write_atomically`], for a `body` whose errors already name the file.
 pub(crate) fn replace_file(path: &Path, body: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     // A symbolic link remains: its target is replaced.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());

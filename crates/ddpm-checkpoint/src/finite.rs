@@ -6,7 +6,7 @@ use crate::error::{CheckpointError, Result};
 
 /// Checks that no value is NaN or infinite.
 ///
-/// `values` is a part of tensor `name` in row-major order, which begins at index `first_index`. `path` is the file of
+/// `values` is a part of tensor `name` in row-major order, which starts at index `first_index`. `path` is the file of
 /// the tensor, for the error.
 ///
 /// # Errors

@@ -96,7 +96,7 @@ impl Header {
     }
 }
 
-/// The entry of a tensor whose data begins at `offset`.
+/// The entry of a tensor whose data starts at `offset`.
 fn tensor_info(name: &str, tensor: &Tensor, offset: usize, path: &Path) -> Result<TensorInfo> {
     if name == METADATA_KEY {
         return Err(CheckpointError::UnsafeName { path: path.to_owned(), name: name.to_owned() });

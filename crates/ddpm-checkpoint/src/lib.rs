@@ -2,9 +2,9 @@
 //!
 //! The crate writes named tensors and plain data to disk and reads them back. Files and directories are replaced
 //! atomically, damage is detected and reported with the name of the file, one process at a time holds a run, and a
-//! model file describes its own network. The crate knows no network, sampler or optimizer: configurations are types of
-//! its callers. It executes nothing that it reads, and no name in a file refers to a path outside of the file's
-//! directory.
+//! model file describes its own network. The crate does not depend on a network, sampler or optimizer: configurations
+//! are types of its callers. It executes nothing that it reads, and no name in a file refers to a path outside of the
+//! file's directory.
 //!
 //! Reading order:
 //! - model files: [`Tensors`] and [`read_tensors`] (`tensor_file`, `header`, `half_precision`), [`ModelDescription`],

@@ -8,7 +8,7 @@ use crate::error::{CheckpointError, IoContext, Result};
 
 /// An exclusive lock of the operating system on a file that contains the id of the process that holds it.
 ///
-/// The operating system releases the lock when the process ends, so that a lock file left behind blocks no one.
+/// The operating system releases the lock when the process ends, so that an old lock file has no effect.
 #[derive(Debug)]
 pub(crate) struct Lock {
     file: File,

@@ -137,7 +137,7 @@ impl ModelDescription {
             return wrong("channels", "expected at least 1, found 0".to_owned());
         }
         if self.image_size.contains(&0) {
-            return wrong("image_size", format!("expected at least 1 pixel a side, found {:?}", self.image_size));
+            return wrong("image_size", format!("expected at least 1 pixel per side, found {:?}", self.image_size));
         }
         if !(low.is_finite() && high.is_finite() && low < high) {
             return wrong(

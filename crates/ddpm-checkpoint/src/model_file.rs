@@ -36,7 +36,7 @@ pub fn read_model(path: impl AsRef<Path>) -> Result<SavedModel> {
     read_model_stream(&mut reader, length, path)
 }
 
-/// As [`read_model`], from an open file of `length` bytes.
+/// Like [`read_model`], from an open file of `length` bytes.
 pub(crate) fn read_model_stream(reader: &mut dyn Read, length: u64, path: &Path) -> Result<SavedModel> {
     let (description, tensors) = read_stream(reader, length, path)?;
     let json = description.ok_or_else(|| CheckpointError::NoDescription { path: path.to_owned() })?;

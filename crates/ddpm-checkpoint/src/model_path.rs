@@ -15,7 +15,7 @@ use crate::saved_model::SavedModel;
 
 /// Loads the model at `path`: a run directory or its `checkpoints` directory, a checkpoint directory, or a model file.
 ///
-/// Of a run, the newest valid checkpoint is loaded; a warning is logged for each damaged one before it. Of a
+/// For a run, the newest valid checkpoint is loaded, and a warning is logged for each newer one that is damaged. For a
 /// checkpoint, the hash of the model file and the sizes of the other files are checked. No lock is taken, so that a
 /// model can be loaded while its run is training.
 ///

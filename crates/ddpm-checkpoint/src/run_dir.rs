@@ -182,7 +182,7 @@ impl RunDir {
         Self::latest_valid_in(&self.path)
     }
 
-    /// As [`RunDir::latest_valid`], for the run at `path`, without holding it: it may be training, or be read-only.
+    /// Like [`RunDir::latest_valid`], for the run at `path`, without holding it: it may be training, or be read-only.
     ///
     /// # Errors
     /// The errors of [`RunDir::latest_valid`].

@@ -35,7 +35,7 @@ pub(crate) fn displaced_path(target: &Path) -> Result<PathBuf> {
 }
 
 /// Removes the file, link or directory at `path`. A link is removed and not its target. A failure is only logged,
-/// because what remains takes space but does no harm.
+/// because the remaining files only take up space.
 pub(crate) fn remove_or_warn(path: &Path) {
     let removed = match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path),

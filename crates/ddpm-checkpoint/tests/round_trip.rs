@@ -1,4 +1,4 @@
-//! What is loaded is bit for bit what was saved.
+//! Loading returns what was saved, bit for bit.
 
 mod fixture;
 

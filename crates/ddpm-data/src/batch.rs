@@ -93,7 +93,7 @@ impl BatchBuilder {
     fn record_undecodable(&self, image: usize, error: &DataError) -> Result<(), DataError> {
         let mut undecodable = self.undecodable.lock().unwrap_or_else(PoisonError::into_inner);
         if undecodable.insert(image, error.to_string()).is_none() {
-            warn!("{error}; another image takes its place");
+            warn!("{error}; it is replaced by another image");
         }
         let allowed = (self.config.max_bad_share * self.source.len() as f64).max(1.0);
         let count = undecodable.len();

@@ -26,7 +26,7 @@ impl ChainedSources {
 
     /// The source that holds image `index`, and the index of the image in that source.
     fn locate(&self, index: usize) -> (&dyn ImageSource, usize) {
-        // The last part that begins at or before the index. Empty parts before it begin at the same index; they are
+        // The last part that starts at or before the index. Empty parts before it start at the same index; they are
         // skipped.
         let part = self.parts.partition_point(|(offset, _)| *offset <= index) - 1;
         let (offset, source) = &self.parts[part];

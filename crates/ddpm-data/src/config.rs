@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::DataError;
 use crate::fit::Fit;
 
-/// Where the images come from and how they are prepared for the network. Plain data.
+/// The source of the images and their preparation for the network. Plain data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {

@@ -51,7 +51,7 @@ impl Conversion {
     fn crop(&self, image: &Image, position: (f64, f64)) -> Image {
         let (width, height) = (self.width, self.height);
         let scale = (width as f64 / image.width as f64).max(height as f64 / image.height as f64);
-        // Along one axis: the position in the image at which the target begins, and the range of pixels it overlaps.
+        // Along one axis: the position in the image at which the target starts, and the range of pixels it overlaps.
         let overlap = |side: usize, target: usize, position: f64| {
             let needed = (target as f64 / scale).min(side as f64);
             let start = (side as f64 - needed) * position;

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::error::DataError;
 
 /// A file that decompresses to more than this many times its size is a decompression bomb, provided that the result
-/// exceeds [`ALWAYS_ALLOWED_BYTES`]. Images hardly compress, so no archive of images comes near this ratio.
+/// exceeds [`ALWAYS_ALLOWED_BYTES`]. Images hardly compress, so an archive of images is far below this ratio.
 const MAX_RATIO: u64 = 200;
 
 /// The decompressed size that is always allowed.

@@ -1,4 +1,4 @@
-//! Encoded images that came out of an archive or a Parquet file.
+//! Encoded images from an archive or a Parquet file.
 
 use crate::byte_storage::ByteStorage;
 use crate::decode::decode;
@@ -6,7 +6,7 @@ use crate::error::{DataError, one_line};
 use crate::image::Image;
 use crate::image_source::ImageSource;
 
-/// Encoded images by index. Only encoded bytes are kept in memory; each image is decoded when it is asked for.
+/// Encoded images by index. Only encoded bytes are kept in memory; each image is decoded when it is requested.
 #[derive(Debug)]
 pub(crate) struct EncodedImages {
     /// The name, offset and length of each image.

@@ -67,7 +67,7 @@ fn kind_of_bytes(head: &[u8], gzip: bool) -> FileKind {
     }
 }
 
-/// Whether a file that begins with these bytes is an image in a supported format.
+/// Whether a file that starts with these bytes is an image in a supported format.
 pub(crate) fn is_image(head: &[u8]) -> bool {
     use image::ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     image::guess_format(head).is_ok_and(|format| matches!(format, Png | Jpeg | WebP | Gif | Bmp | Tiff))

@@ -32,7 +32,7 @@ pub fn save_gif(path: &Path, frames: &[Image], frame_ms: u16) -> Result<(), Data
         for (i, image) in frames.iter().enumerate() {
             let last = i + 1 == frames.len();
             let mut frame = frame(image, width, height);
-            // In hundredths of a second. Viewers replace smaller delays than two by a much longer one.
+            // The unit is a hundredth of a second. Viewers replace smaller delays than two by a much longer one.
             frame.delay = if last { LAST_FRAME_DELAY } else { (frame_ms / 10).max(2) };
             encoder.write_frame(&frame)?;
         }

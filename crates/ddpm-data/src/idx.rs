@@ -90,7 +90,7 @@ impl Header {
         let Some(samples) = samples else { return Err(declared) };
         if height.max(width) > MAX_SIDE || pixels > MAX_DECODED_BYTES {
             let most = MAX_DECODED_BYTES >> 20;
-            return Err(format!("{declared}; expected sides of at most {MAX_SIDE} and at most {most} MiB an image"));
+            return Err(format!("{declared}; expected sides of at most {MAX_SIDE} and at most {most} MiB per image"));
         }
         Ok(Self { images, height, width, samples })
     }

@@ -11,7 +11,7 @@ pub(crate) fn has_end_marker(jpeg: &[u8]) -> bool {
         match marker {
             // A fill byte before a marker.
             0xff => at += 1,
-            // Start of scan: the compressed data begins.
+            // Start of scan: the compressed data starts.
             0xda => return jpeg[at..].windows(2).any(|pair| pair == [0xff, 0xd9]),
             _ => {
                 let Some([high, low]) = jpeg.get(at + 2..at + 4) else { return false };

@@ -11,8 +11,8 @@
 //! - [`to_images`], [`save_png`], [`save_grid`], [`save_strip`], [`save_gif`] and [`save_evolution_gif`] write samples;
 //!   [`save_loss_curve`] plots the training loss.
 //!
-//! The crate does not read labels, does not access the network and knows no model. Input files are not trusted: sizes
-//! are checked before memory is allocated, and a corrupt file is a [`DataError`] that names the file.
+//! The crate does not read labels, does not access the network and does not depend on a model. Input files are not
+//! trusted: sizes are checked before memory is allocated, and a corrupt file is a [`DataError`] that names the file.
 //!
 //! With the feature `candle-datasets`, a `candle_datasets::vision::Dataset` is an image source as well: see
 //! `CandleImages`.

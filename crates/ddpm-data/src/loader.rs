@@ -13,8 +13,8 @@ use crate::loader_config::LoaderConfig;
 
 /// An endless iterator of batches.
 ///
-/// Batch number k is a function of the set, the seed and k alone. It depends neither on the batch that the loader began
-/// with nor on the number of its threads, so a run can resume at any batch. Dropping the loader ends its threads.
+/// Batch number k is a function of the set, the seed and k alone. It depends neither on the first batch of the loader
+/// nor on the number of its threads, so a run can resume at any batch. Dropping the loader ends its threads.
 ///
 /// # Examples
 /// ```
@@ -30,7 +30,7 @@ use crate::loader_config::LoaderConfig;
 /// ```
 #[derive(Debug)]
 pub struct Loader {
-    /// Worker w of n prepares every n-th batch, beginning with the w-th.
+    /// Worker w of n prepares every n-th batch, starting with the w-th.
     workers: Vec<Receiver<Result<Batch, DataError>>>,
     builder: Arc<BatchBuilder>,
     next_worker: usize,

@@ -4,7 +4,7 @@ use crate::config::DataConfig;
 use crate::conversion::Conversion;
 use crate::fit::Fit;
 
-/// How batches are made. Plain data.
+/// The size and the preparation of batches. Plain data.
 #[derive(Debug, Clone)]
 pub struct LoaderConfig {
     /// The number of images in a batch, at least 1.

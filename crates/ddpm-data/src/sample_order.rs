@@ -60,7 +60,7 @@ mod tests {
             seen.sort_unstable();
             assert_eq!(seen, (0..12).collect::<Vec<_>>());
         }
-        // An earlier epoch can be asked for again.
+        // An earlier epoch can be requested again.
         assert_eq!(epoch(0), first);
     }
 

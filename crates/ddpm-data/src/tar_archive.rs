@@ -25,7 +25,8 @@ pub(crate) fn read_tar(path: &Path, gzip: bool) -> Result<EncodedImages, DataErr
     let input: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(input)) } else { Box::new(input) };
     let mut archive = tar::Archive::new(EndDetector { input, ended: false });
     let invalid = |error: std::io::Error| DataError::invalid(path.display(), error);
-    // Raw mode: otherwise the reader of the tar crate reads long names and extensions into memory, whatever their size.
+    // Raw mode: otherwise the reader of the tar crate reads long names and extensions into memory, regardless of their
+    // size.
     let mut long_name = None;
     for entry in archive.entries().map_err(invalid)?.raw(true) {
         let mut entry = entry.map_err(invalid)?;
@@ -61,8 +62,8 @@ pub(crate) fn read_tar(path: &Path, gzip: bool) -> Result<EncodedImages, DataErr
     }
 }
 
-/// Records whether its input has ended. A tar archive marks its end with blocks of zeros, so a reader that meets the
-/// end of the input before them reads a truncated archive.
+/// Records whether its input has ended. A tar archive marks its end with blocks of zeros, so if the input ends
+/// before them, the archive is truncated.
 struct EndDetector<R> {
     input: R,
     ended: bool,

@@ -122,7 +122,7 @@ fn idx_files_plain_and_compressed() {
 fn wrong_idx_headers_allocate_nothing() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("x");
-    for (bytes, said) in [
+    for (bytes, expected) in [
         (idx(u32::MAX, 28, 100), "declares"),
         (idx(u32::MAX, u32::MAX, 100), "declares"),
         (idx(3, 2, 11), "found 11"),
@@ -137,7 +137,7 @@ fn wrong_idx_headers_allocate_nothing() {
     ] {
         fs::write(&path, bytes).unwrap();
         let error = refused(&path);
-        assert!(error.contains(said), "{error}");
+        assert!(error.contains(expected), "{error}");
     }
 }
 

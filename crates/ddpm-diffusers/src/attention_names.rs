@@ -6,7 +6,7 @@ use ddpm_checkpoint::Tensors;
 /// The names of the four projections: the old one and the present one.
 const RENAMED: [(&str, &str); 4] = [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];
 
-/// Gives the weights of attention layers their present names and shapes. Other tensors stay as they are.
+/// Renames and reshapes the weights of attention layers to their present form. Other tensors are unchanged.
 ///
 /// Older versions stored the projections as 1×1 convolutions, [rows, columns, 1, 1], which are matrices now.
 pub(crate) fn with_present_names(tensors: Tensors) -> Tensors {

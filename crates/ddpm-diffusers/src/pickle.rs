@@ -11,7 +11,7 @@ use crate::error::{DiffusersError, IoContext, Result};
 
 /// Reads the tensors of a file of `torch.save` as f32.
 ///
-/// Nothing in the file is executed: candle's reader knows the few instructions that tensors need and refuses others.
+/// Nothing in the file is executed: candle's reader supports the few instructions that tensors need and refuses others.
 /// candle leaves out a tensor of a type that it does not support and writes a line about it to standard error; the
 /// comparison of the tensors with the network reports it as missing later.
 ///

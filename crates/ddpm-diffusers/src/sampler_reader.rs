@@ -1,4 +1,4 @@
-//! Reading the default sampler that a scheduler stands for.
+//! Reading the default sampler from the configuration of a scheduler.
 
 use ddpm_diffusion::{Clipping, Method, ReverseVariance, SamplerConfig};
 use ddpm_schedule::Spacing;

@@ -15,8 +15,8 @@ const MAX_SIGMA_RATIO: f64 = 100.0;
 ///
 /// DIFFERENCE: a step with σ_t > 100 σ_{t−1} is not corrected. Such steps occur at the noisy end of cosine schedules.
 /// The two slopes differ by Δ / σ_{t−1}, where Δ is the change of predicted x_0, and the correction multiplies this
-/// difference by (σ_t − σ_{t−1}) / 2. It would amplify Δ by about σ_t / 2σ_{t−1}, to thousands of times the range of the
-/// pixels.
+/// difference by (σ_t − σ_{t−1}) / 2. It would amplify Δ by about σ_t / 2σ_{t−1}, to thousands of times the range of
+/// the pixels.
 ///
 /// DIFFERENCE: with the spacing `linspace`, diffusers evaluates the network at fractional timesteps. Here they are
 /// rounded, because the network was trained on integers.

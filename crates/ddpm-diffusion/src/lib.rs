@@ -1,8 +1,8 @@
 //! The diffusion process on tensors: forward process, posterior, objectives, variational bound and samplers.
 //!
-//! The crate does not depend on a network. Whatever predicts ε, x_0 or v from (x_t, t) is a [`Denoiser`], and closures
-//! implement that trait. The coefficients come from `ddpm-schedule` in f64 and are rounded once, when they multiply a
-//! tensor.
+//! The crate does not depend on a network. Anything that predicts ε, x_0 or v from (x_t, t) is a [`Denoiser`], and
+//! closures implement that trait. The coefficients come from `ddpm-schedule` in f64 and are rounded once, when they
+//! multiply a tensor.
 //!
 //! Timesteps are indices that start at 0: index t in this crate is step t + 1 of the papers. Images are tensors
 //! [batch, channel, height, width].

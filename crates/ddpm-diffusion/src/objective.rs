@@ -1,4 +1,4 @@
-//! What a training objective computes: the loss of a batch and its gradient by the network's output.
+//! The interface of training objectives: the loss of a batch and its gradient with respect to the network's output.
 
 use std::fmt::Debug;
 
@@ -22,7 +22,7 @@ pub struct NoisyBatch<'a> {
     pub x_t: &'a Tensor,
 }
 
-/// A loss and where it decreases.
+/// A loss and its gradient.
 #[derive(Debug, Clone)]
 pub struct LossAndGradient {
     /// The loss of the batch: a scalar, in f32 or f64, on the device of the network's output.
@@ -31,7 +31,7 @@ pub struct LossAndGradient {
     pub gradient: Tensor,
 }
 
-/// What the network is trained to minimize.
+/// The loss that the network is trained to minimize.
 ///
 /// An objective computes the gradient itself, rather than leaving it to candle's backward pass, because the networks
 /// of this workspace record their own operations and continue from ∂loss/∂output. Neither tensor of the result is

@@ -94,7 +94,7 @@ impl SamplerConfig {
         self.check_ranges()?;
         let schedule = self.respaced_schedule(diffusion.schedule())?;
         let (last, prediction) = (schedule.len() - 1, diffusion.prediction());
-        // Predicted ε is converted to x_0 with 1 / √ᾱ_T, and Heun's method begins with x_T / √ᾱ_T.
+        // Predicted ε is converted to x_0 with 1 / √ᾱ_T, and Heun's method starts with x_T / √ᾱ_T.
         let divides_by_signal = prediction == Prediction::Epsilon || self.method == Method::Heun;
         if divides_by_signal && !(schedule.sqrt_alpha_bar(last).recip() as f32).is_finite() {
             let (timestep, alpha_bar) = (schedule.timestep(last), schedule.alpha_bar(last));

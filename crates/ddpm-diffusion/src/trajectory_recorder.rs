@@ -71,7 +71,7 @@ impl TrajectoryRecorder {
         Ok(())
     }
 
-    /// The recorded x in sampling order, beginning with x_T. Each tensor is [image, channel, height, width].
+    /// The recorded x in sampling order, starting with x_T. Each tensor is [image, channel, height, width].
     pub fn into_images(self) -> Vec<Tensor> {
         self.recorded
     }

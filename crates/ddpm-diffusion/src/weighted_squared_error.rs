@@ -6,8 +6,8 @@ use crate::error::check_shape;
 use crate::objective::{LossAndGradient, NoisyBatch, Objective};
 use crate::{DiffusionError, GaussianDiffusion, LossWeighting, UniformWeighting};
 
-/// The mean over all elements of a batch of w(t) (target − output)², where the target is what the network shall predict
-/// ([`GaussianDiffusion::target`]: ε, x_0 or v) and w(t) the weight of the image's timestep.
+/// The mean over all elements of a batch of w(t) (target − output)², where the target is what the network should
+/// predict ([`GaussianDiffusion::target`]: ε, x_0 or v) and w(t) the weight of the image's timestep.
 ///
 /// With [`UniformWeighting`] this is L_simple (Ho et al. 2020, eq. 14) for a network that predicts ε, and the same
 /// loss for x_0 and v.

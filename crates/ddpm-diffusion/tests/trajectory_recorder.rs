@@ -53,7 +53,7 @@ fn x_is_recorded_at_multiples_of_the_interval_and_at_x_0() {
 
 #[test]
 fn a_respaced_run_records_the_first_step_past_a_multiple() {
-    // The steps begin with 100, 75, 50 and 25 timesteps left. The multiples 70, 40 and 10 are passed at 50, 25 and 0.
+    // The steps start with 100, 75, 50 and 25 timesteps left. The multiples 70, 40 and 10 are passed at 50, 25 and 0.
     let (timesteps_left, images, _) = record(4);
     assert_eq!(timesteps_left, [100, 50, 25, 0]);
     assert_eq!(images.len(), 4);

@@ -1,5 +1,5 @@
-//! HTTP requests to the Hub: retries while it is busy, redirects without the token, and refusals as errors of their
-//! own.
+//! HTTP requests to the Hub: retries while it is busy, redirects without the token, and a separate error for each
+//! kind of refusal.
 
 use std::io::Read;
 use std::thread::sleep;
@@ -22,7 +22,7 @@ pub(crate) const MAX_TRIES: u32 = 4;
 const MAX_REDIRECTS: usize = 8;
 /// The largest response other than a file: the list of a dataset of several hundred thousand files.
 const MAX_RESPONSE_BYTES: u64 = 256 << 20;
-/// The longest delay that is waited for when the Hub asks for one.
+/// The longest delay requested by the Hub that is respected.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(300);
 /// The time limit of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -286,7 +286,7 @@ fn next_page(link: &str) -> Option<&str> {
     links.find(|(_, rest)| rest.contains("rel=\"next\"")).map(|(url, _)| url)
 }
 
-/// The delay that a busy Hub asks for: the header `Retry-After`, or `t` of a header `RateLimit` with nothing remaining.
+/// The delay that a busy Hub requests: the header `Retry-After`, or `t` of a header `RateLimit` with nothing remaining.
 fn requested_delay(headers: &HeaderMap) -> Option<Duration> {
     let after = text(headers, RETRY_AFTER.as_str()).trim().parse().ok();
     let limits = text(headers, "RateLimit").split(',').filter_map(|limit| {

@@ -91,9 +91,9 @@ fn fill(
         tries += 1;
         let before = at;
         let range = format!("bytes={at}-");
-        let asked = client.get(source.url, (at > 0).then_some(range.as_str()), &source.target);
-        let FileResponse { response, .. } = match asked {
-            // The existing bytes are the whole file, or more than that: the hash tells which.
+        let result = client.get(source.url, (at > 0).then_some(range.as_str()), &source.target);
+        let FileResponse { response, .. } = match result {
+            // The existing bytes are the whole file, or more than that: the hash decides.
             Err(HubError::Refused { status: 416, .. }) if at > 0 && size.is_none() => break,
             answer => answer?,
         };
@@ -115,7 +115,7 @@ fn fill(
             break;
         }
         if at > before {
-            // The download makes progress, so the attempts are counted anew.
+            // The download makes progress, so the number of attempts is reset.
             tries = 1;
         }
         let reason = broken.unwrap_or_else(|| "the connection was closed".to_owned());

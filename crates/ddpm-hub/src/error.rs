@@ -100,7 +100,7 @@ pub enum HubError {
         status: u16,
         /// The number of attempts.
         tries: u32,
-        /// The delay in seconds that the Hub asks for, if any.
+        /// The delay in seconds that the Hub requests, if any.
         requested_secs: Option<u64>,
     },
     /// Another status that is not success.
@@ -316,8 +316,8 @@ impl HubError {
         matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::NotAHub { .. })
     }
 
-    /// Whether files in the cache may be used instead: the Hub does not provide the repository, for whatever reason. A
-    /// missing revision or an unsafe name is a different matter.
+    /// Whether files in the cache may be used instead: the Hub does not provide the repository, for any reason other
+    /// than a missing revision or an unsafe name.
     pub(crate) fn allows_cached_files(&self) -> bool {
         self.is_network()
             || matches!(
@@ -338,7 +338,7 @@ impl HubError {
         matches!(self, Self::NoRepository { .. } | Self::TokenMissing { .. })
     }
 
-    /// Whether the error is one of usage: the requested thing does not exist or is not valid, or the token does not
+    /// Whether the error is one of usage: what was requested does not exist or is not valid, or the token does not
     /// permit it.
     pub fn is_usage(&self) -> bool {
         if let Self::NotCached { why, .. } = self {

@@ -10,7 +10,7 @@ pub(crate) fn matches(pattern: &str, path: &str) -> bool {
 /// Matches element by element and keeps all positions that the pattern can have reached, so the time does not grow
 /// exponentially with the number of stars.
 fn match_from(pattern: &[char], path: &[char]) -> bool {
-    // reached[i] tells whether the pattern so far matches the first i characters.
+    // reached[i] is true if the pattern so far matches the first i characters.
     let mut reached = vec![false; path.len() + 1];
     reached[0] = true;
     let mut rest = pattern;

@@ -73,8 +73,8 @@ impl Hub {
             Some(commit) => Ok(commit.to_owned()),
             None => {
                 let commit = Snapshot::open(&self.client, &self.config, id, RepoType::Dataset)?.listing.commit;
-                let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-                asked.push((id.at(&commit)?, id.revision().to_owned()));
+                let mut resolved = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+                resolved.push((id.at(&commit)?, id.revision().to_owned()));
                 Ok(commit)
             }
         }
@@ -114,14 +114,14 @@ impl Hub {
 
     /// Records in the cache which revisions [`Hub::dataset_commit`] found at the commit of this snapshot.
     fn remember(&self, snapshot: &Snapshot<'_>, id: &RepoId) {
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let revisions = asked.iter().filter(|(at, _)| at == id).map(|(_, revision)| revision.clone());
+        let resolved = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let revisions = resolved.iter().filter(|(at, _)| at == id).map(|(_, revision)| revision.clone());
         snapshot.remember(&revisions.collect::<Vec<_>>());
     }
 
     /// Checks before a training run whether an upload to the model `id` can succeed: there is a token, it may write to
     /// models of this owner, and the branch exists. If the Hub cannot be reached, this function logs a warning and
-    /// succeeds, because it may be reachable when the upload begins.
+    /// succeeds, because it may be reachable when the upload starts.
     ///
     /// # Errors
     /// [`HubError::UploadWithoutToken`], [`HubError::OfflineUpload`], [`HubError::TokenRefused`],

@@ -1,4 +1,4 @@
-//! Upload of large files by the protocol of git LFS: as a whole, or in parts if the Hub asks for parts.
+//! Upload of large files by the protocol of git LFS: as a whole, or in parts if the Hub requests parts.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -132,7 +132,7 @@ fn send(
 }
 
 /// Uploads a range of a file. Returns the `ETag` of the response.
-#[expect(clippy::too_many_arguments, reason = "a part of a file, where it goes, and who hears of it")]
+#[expect(clippy::too_many_arguments, reason = "a part of a file, its destination, and the progress to report")]
 fn put(
     client: &Client,
     url: &str,
@@ -150,7 +150,7 @@ fn put(
         .filter(|(name, _)| !name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str()))
         .chain([(CONTENT_LENGTH.as_str(), length.as_str())])
         .collect();
-    // Every attempt reads the range anew.
+    // Every attempt reads the range again from its start.
     let body = || SendBody::from_owned_reader(Part::open(file, from, bytes));
     let response = client.send(Method::PUT, url, &headers, &body, target)?;
     progress.advance(bytes);

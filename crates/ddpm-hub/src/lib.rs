@@ -5,7 +5,7 @@
 //! on disk, which it shares with the Python library `huggingface_hub`. It does not interpret the files. It reports
 //! progress to a [`TransferProgress`] and prints nothing.
 //!
-//! What comes from the network is not trusted. A file name that could leave its directory is refused, a file gets its
+//! Data from the network are not trusted. A file name that could leave its directory is refused, a file gets its
 //! name in the cache only after its hash has been verified, and the token is sent to the endpoint alone. If the network
 //! is not available, the files in the cache are used.
 //!

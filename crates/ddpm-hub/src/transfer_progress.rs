@@ -2,7 +2,7 @@
 
 /// Receives the progress of a download or an upload. Several threads call it at once.
 pub trait TransferProgress: Sync {
-    /// A transfer of `bytes` bytes begins. `what` is the name of the repository.
+    /// A transfer of `bytes` bytes starts. `what` is the name of the repository.
     fn begin(&self, what: &str, bytes: u64);
     /// `bytes` more bytes have been transferred.
     fn advance(&self, bytes: u64);

@@ -24,7 +24,7 @@ use crate::transfer_progress::TransferProgress;
 
 /// The number of bytes of each file that the Hub examines to decide how it is uploaded.
 const SAMPLE_BYTES: u64 = 512;
-/// The largest file that is part of a commit, whatever the Hub decides.
+/// The largest file that is part of a commit, regardless of what the Hub decides.
 const MAX_INLINE_BYTES: u64 = 10 << 20;
 const JSON: &str = "application/json";
 
@@ -114,7 +114,7 @@ fn create_if_missing(client: &Client, id: &RepoId, target: &RequestTarget<'_>) -
     }
 }
 
-/// Asks the Hub which files are to be uploaded before the commit, and computes their hashes.
+/// Queries the Hub for which files are to be uploaded before the commit, and computes their hashes.
 fn large_files(client: &Client, id: &RepoId, files: &[Upload], target: &RequestTarget<'_>) -> Result<Vec<LargeFile>> {
     let mut described = Vec::new();
     for file in files {

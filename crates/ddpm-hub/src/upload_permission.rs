@@ -1,4 +1,4 @@
-//! Checks the permission to upload, before a training run begins.
+//! Checks the permission to upload, before a training run starts.
 
 use hf_hub::RepoType;
 use serde::Deserialize;

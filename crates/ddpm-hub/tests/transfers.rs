@@ -97,7 +97,7 @@ fn needed_files_are_downloaded_once() {
     world.model().unwrap();
     // One request checks for a newer commit; nothing else is requested.
     assert_eq!(world.server.requests(), ["GET /api/models/someone/model/revision/main?blobs=true"]);
-    // A file of another size is not complete, whoever truncated it.
+    // A file of another size is not complete, even if another program truncated it.
     fs::write(path.join("unet/diffusion_pytorch_model.safetensors"), "cut").unwrap();
     check_model(&world.model().unwrap());
     world.server.requests();
@@ -120,7 +120,7 @@ fn hashes_of_responses_are_used_if_the_list_has_none() {
 fn the_cache_is_used_if_the_network_is_not_available() {
     let world = World::new();
     let path = world.model().unwrap();
-    // The Hub is busy, refuses, is not a Hub, and is then gone.
+    // The Hub is busy, refuses, sends an invalid response, and finally cannot be reached.
     let refusing =
         [Fault::Status(503, 99), Fault::Private, Fault::ListingFails(403, &[], ""), Fault::ListingFails(404, &[], "")];
     let no_hub = [Fault::ListingFails(200, &[], "<html>"), Fault::ListingFails(200, &[], "[]")];
@@ -181,39 +181,39 @@ fn each_refusal_has_its_own_message() {
         assert!(words.iter().all(|word| error.contains(word)) && !error.contains('\n'), "{error}");
         assert!(!error.contains("hf_"), "{error}");
     };
-    let nobody = Hub::new(world.config());
-    assert_message(&nobody, "someone/else", &["someone/else", "no such model (404)"]);
-    assert_message(&nobody, "someone/model@v9", &["someone/model", "no revision v9"]);
+    let anonymous = Hub::new(world.config());
+    assert_message(&anonymous, "someone/else", &["someone/else", "no such model (404)"]);
+    assert_message(&anonymous, "someone/model@v9", &["someone/model", "no revision v9"]);
     world.server.inject(Some(Fault::Private));
-    assert_message(&nobody, "someone/model", &["someone/model", "(401)", "set HF_TOKEN"]);
+    assert_message(&anonymous, "someone/model", &["someone/model", "(401)", "set HF_TOKEN"]);
     assert_message(&world.with_token("hf_wrong"), "someone/model", &["refuses the token (401)"]);
     check_model(&world.with_token(TOKEN).model(&id("someone/model"), &()).unwrap());
     world.server.inject(Some(Fault::Gated));
     fs::remove_dir_all(world.root.path().join("hub")).unwrap();
-    assert_message(&nobody, "someone/model", &["is gated"]);
+    assert_message(&anonymous, "someone/model", &["is gated"]);
     // The list may be visible although the files are not. No file remains.
     assert_message(&world.with_token(TOKEN), "someone/model", &["file", "is gated"]);
     assert_eq!(world.blobs(), Vec::<PathBuf>::new());
     world.server.inject(Some(Fault::ListingFails(403, &[], "{\"error\": \"ask your admin\"}")));
-    assert_message(&nobody, "someone/model", &["forbids it (403): ask your admin"]);
+    assert_message(&anonymous, "someone/model", &["forbids it (403): ask your admin"]);
     let disabled = &[("X-Error-Message", "Access to this resource is disabled.")];
     world.server.inject(Some(Fault::ListingFails(403, disabled, "")));
-    assert_message(&nobody, "someone/model", &["has disabled the repository for everyone (403)"]);
+    assert_message(&anonymous, "someone/model", &["has disabled the repository for everyone (403)"]);
     world.server.inject(Some(Fault::Status(418, 1)));
-    assert_message(&nobody, "someone/model", &["answers 418: in trouble"]);
+    assert_message(&anonymous, "someone/model", &["answers 418: in trouble"]);
     world.server.inject(Some(Fault::ListingFails(200, &[("Content-Type", "text/html; charset=utf-8")], "Log in")));
-    assert_message(&nobody, "someone/model", &["expected JSON from 127.0.0.1", "HF_ENDPOINT"]);
+    assert_message(&anonymous, "someone/model", &["expected JSON from 127.0.0.1", "HF_ENDPOINT"]);
     world.server.inject(Some(Fault::ListingFails(429, &[("Retry-After", "4000")], "")));
-    assert_message(&nobody, "someone/model", &["the Hub is busy (429), asked once: try again in 4000 s"]);
+    assert_message(&anonymous, "someone/model", &["the Hub is busy (429), asked once: try again in 4000 s"]);
     for status in [429, 500, 503] {
         world.server.inject(Some(Fault::Status(status, 99)));
-        assert_message(&nobody, "someone/model", &["the Hub is busy", &status.to_string()]);
+        assert_message(&anonymous, "someone/model", &["the Hub is busy", &status.to_string()]);
     }
     let nowhere = HubConfig { endpoint: Endpoint::new("http://hub.invalid").unwrap(), ..world.config() };
     assert_message(&Hub::new(nowhere), "someone/model", &["hub.invalid cannot be reached"]);
     world.server.inject(None);
     world.add(MODEL, &[("README.md", b"x".to_vec())], Value::Null);
-    assert_message(&nobody, "someone/model", &["no model in a supported format", "README.md"]);
+    assert_message(&anonymous, "someone/model", &["no model in a supported format", "README.md"]);
 }
 
 #[test]
@@ -226,9 +226,9 @@ fn requests_to_a_busy_hub_are_retried() {
         [&[("Retry-After", "1")], &[("RateLimit", "\"api\";r=9;t=3000, \"resolvers\";r=0;t=1")]];
     for headers in limits {
         world.server.inject(Some(Fault::Answer(429, headers, "", 1)));
-        let begun = Instant::now();
+        let start = Instant::now();
         world.model().unwrap();
-        assert!(begun.elapsed() >= Duration::from_secs(1), "{headers:?}");
+        assert!(start.elapsed() >= Duration::from_secs(1), "{headers:?}");
     }
 }
 
@@ -304,7 +304,7 @@ fn an_interrupted_download_continues() {
     let blobs = world.blobs();
     assert!(blobs.iter().all(|blob| blob.extension().is_some_and(|e| e == "incomplete")), "{blobs:?}");
     assert!(!world.root.path().join("hub/models--someone--model/refs/main").exists());
-    // The remains of another file are detected.
+    // Leftover bytes of another file are detected.
     let large = blobs.iter().find(|blob| blob.file_name().unwrap().len() > 64).cloned();
     fs::write(large.unwrap_or_else(|| blobs[0].clone()), "nonsense").unwrap();
     world.server.inject(None);
@@ -461,8 +461,8 @@ fn a_folder_is_uploaded_as_one_commit() {
         fs::write(folder.join(name), bytes).unwrap();
     }
     let push = |hub: &Hub| hub.upload(&id("someone/new"), &folder, "After 2 steps", &());
-    let nobody = push(&Hub::new(world.config())).unwrap_err().to_string();
-    assert!(nobody.contains("set HF_TOKEN"), "{nobody}");
+    let error = push(&Hub::new(world.config())).unwrap_err().to_string();
+    assert!(error.contains("set HF_TOKEN"), "{error}");
     assert!(world.server.requests().is_empty());
     world.server.inject(Some(Fault::Private));
     assert!(matches!(push(&world.with_token("hf_wrong")).unwrap_err(), HubError::TokenRefused { .. }));
@@ -508,7 +508,7 @@ fn the_upload_permission_is_checked_beforehand() {
     assert!(check(TOKEN, "someone/new").unwrap_err().contains("may read only"));
     world.server.inject(Some(Fault::Private));
     assert!(check("hf_wrong", "someone/new").unwrap_err().contains("refuses the token (401)"));
-    // A check that cannot be made now may succeed when the upload begins.
+    // A check that cannot be made now may succeed when the upload starts.
     world.server.inject(Some(Fault::Status(503, 99)));
     check(TOKEN, "someone/new").unwrap();
 }

@@ -2,8 +2,8 @@
 //!
 //! candle's backward pass visits a tensor only if the result depends on it, and a custom operation has at most three
 //! inputs. All inputs and parameters are therefore chained through operations on a tensor of one zero ([`Link`]), and
-//! the last operation of the chain ([`Pass`]) returns the result. Going backward, `Pass` computes all gradients at
-//! once, and each `Link` hands one to its source.
+//! the last operation of the chain ([`Pass`]) returns the result. In the backward pass, `Pass` computes all gradients
+//! at once, and each `Link` passes one to its source.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,13 +18,13 @@ pub(crate) type TrackedInput = (Tensor, usize);
 /// The gradients, from the moment that `Pass` has computed them.
 type Gradients = Arc<Mutex<Option<Box<dyn PassGradients>>>>;
 
-/// `output` as a tensor that candle differentiates by `inputs` and by the parameters of `backward`.
+/// `output` as a tensor that candle differentiates with respect to `inputs` and the parameters of `backward`.
 pub(crate) fn differentiable(
     mut output: Tensor,
     backward: Box<dyn BackwardPass>,
     inputs: &[TrackedInput],
 ) -> Result<Tensor> {
-    // `Pass` returns the storage as a whole, which has to begin with the result.
+    // `Pass` returns the storage as a whole, which has to start with the result.
     if output.layout().start_offset() > 0 {
         output = output.force_contiguous()?;
     }
@@ -39,7 +39,7 @@ pub(crate) fn differentiable(
     chain.apply_op1(Pass { output, backward: Mutex::new(Some(backward)), gradients })
 }
 
-/// Ties a source of the pass to the chain, and hands it its gradient.
+/// Connects a source of the pass to the chain, and passes its gradient to it.
 struct Link {
     /// The node of an input; `None` for a parameter.
     input: Option<usize>,
@@ -117,7 +117,7 @@ impl CustomOp1 for Pass {
     }
 }
 
-/// What the mutexes hold is replaced as a whole, so it is valid even after a panic.
+/// The contents of the mutexes are replaced as a whole, so they are valid even after a panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

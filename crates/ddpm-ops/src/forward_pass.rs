@@ -11,8 +11,8 @@ use crate::tape::gradient::Gradient;
 use crate::tape::pass::{BackwardPass, FinishedPass, PassGradients};
 use crate::tape::value::Value;
 
-/// Runs `forward` on `inputs` and returns its result as a tensor that candle differentiates: by the inputs, and by
-/// every parameter that the operations used.
+/// Runs `forward` on `inputs` and returns its result as a tensor that candle differentiates with respect to the
+/// inputs and every parameter that the operations used.
 ///
 /// The CPU backend computes f32 tensors on the CPU; the device backend computes f64, and tensors on a GPU.
 ///

@@ -3,14 +3,14 @@
 //! This crate owns every tensor operation that a network of this workspace calls in its hot path: convolution with the
 //! operations around it ([`FusedConv2d`]), group normalisation, attention, linear layers, activations, and the updates
 //! of parameters ([`adam_step`], [`ema_step`], [`DeviceUpdate`]). It leaves out parameters, configuration, and
-//! everything that knows what a network is. It is the only crate of the workspace with `unsafe` code.
+//! everything that depends on a network. It is the only crate of the workspace with `unsafe` code.
 //!
 //! # Use
 //!
-//! A network runs its whole forward pass inside [`fused`], which hands it a [`Tape`] and its inputs as [`Value`]s. The
-//! result is an ordinary candle tensor that candle differentiates by the inputs and by all parameters that the
-//! operations used. [`recorded`] does the same for callers that want the gradients of the parameters directly, or other
-//! [`ComputeOptions`]. [`conv2d`], [`group_norm`] and [`attention`] are forward passes of one operation.
+//! A network runs its whole forward pass inside [`fused`], which passes it a [`Tape`] and its inputs as [`Value`]s. The
+//! result is an ordinary candle tensor that candle differentiates with respect to the inputs and all parameters
+//! that the operations used. [`recorded`] does the same for callers that want the gradients of the parameters directly,
+//! or other [`ComputeOptions`]. [`conv2d`], [`group_norm`] and [`attention`] are forward passes of one operation.
 //!
 //! ```
 //! use candle_core::{Device, Tensor, Var};
@@ -32,7 +32,7 @@
 //! An arrow reads "uses". No module uses one above it.
 //!
 //! ```text
-//! forward_pass, candle_op      a forward pass begins, ends, and becomes one operation of candle
+//! forward_pass, candle_op      a forward pass starts, ends, and becomes one operation of candle
 //!     │
 //!     ├── dispatch             chooses the backend: the only module that names both
 //!     │      ├── cpu           f32 on the CPU: kernels of this crate on rayon's threads
@@ -42,16 +42,16 @@
 //!     │
 //!     backend                  the trait `Backend`, and descriptions of operations
 //!     │
-//!     tape                     values, the record of operations, gradients: knows no backend and no operation
+//!     tape                     values, the record of operations, gradients: no backend and no operation
 //! ```
 //!
-//! The backend is chosen once, when a forward pass begins. A [`Tape`] holds it behind a trait object, and neither `ops`
-//! nor `tape` asks which one it is. [`composed`] holds the same operations composed of candle's: the reference that
-//! both backends are tested against.
+//! The backend is chosen once, when a forward pass starts. A [`Tape`] holds it behind a trait object, and neither `ops`
+//! nor `tape` depends on which one it is. [`composed`] holds the same operations composed of candle's: the reference
+//! that both backends are tested against.
 //!
 //! To read the code, follow one convolution: `ops/conv2d.rs`, `backend/conv2d.rs`, then `cpu/ops/conv2d.rs` with the
 //! kernels of `cpu/conv2d`, or `device/ops/conv2d.rs` with `device/primitives.rs`. Then read `tape/record.rs` for its
-//! gradient, and `forward_pass.rs` for how a pass begins and ends.
+//! gradient, and `forward_pass.rs` for how a pass starts and ends.
 //!
 //! # Adding an operation or a backend
 //!

@@ -1,4 +1,4 @@
-//! Weights in the layouts that kernels read, kept from one forward pass to the next.
+//! Weights in the layouts that kernels read, cached between forward passes.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;

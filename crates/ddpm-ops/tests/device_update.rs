@@ -1,6 +1,6 @@
-//! The update on a device against Adam, clipping and the average one after the other. With the feature
-//! `emulated-kernels` and DDPM_EMULATE_CUDA set its kernels are on the CPU; with `cuda` they are where DDPM_TEST_DEVICE
-//! says.
+//! The update on a device equals clipping, Adam and the EMA one after the other. With the feature `emulated-kernels`
+//! and the environment variable DDPM_EMULATE_CUDA, its kernels run on the CPU; with the feature `cuda`, they run on the
+//! device that DDPM_TEST_DEVICE names.
 #![cfg(any(feature = "emulated-kernels", feature = "cuda"))]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -29,7 +29,7 @@ fn numbers(shape: &[usize], seed: usize) -> Tensor {
     Tensor::from_vec(values, shape, &device()).unwrap()
 }
 
-/// The parameter, both moments and the average of each shape.
+/// The parameter, both moments and the EMA of each shape.
 fn vars() -> Vec<[Var; 4]> {
     let var = |tensor: &Tensor| Var::from_tensor(tensor).unwrap();
     let all = |(i, shape): (usize, &&[usize])| {

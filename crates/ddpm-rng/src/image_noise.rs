@@ -25,7 +25,7 @@ pub struct ImageNoise {
 }
 
 impl ImageNoise {
-    /// The noise of `images` images with consecutive positions, beginning with `first_image`.
+    /// The noise of `images` images with consecutive positions, starting with `first_image`.
     pub fn new(seed: u64, purpose: Purpose, first_image: u64, images: usize) -> Self {
         let positions = (0..images as u64).map(|i| first_image.wrapping_add(i));
         Self { streams: positions.map(|position| Stream::new(seed, purpose, position)).collect(), interpolated: None }

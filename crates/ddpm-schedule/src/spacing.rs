@@ -11,7 +11,7 @@ use crate::UnknownName;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Spacing {
-    /// Every ⌊T/S⌋-th index, beginning with 0. The last indices are omitted: 10 of 1000 are 0, 100, … 900.
+    /// Every ⌊T/S⌋-th index, starting with 0. The last indices are omitted: 10 of 1000 are 0, 100, … 900.
     Leading,
     /// Every T/S-th index, counted back from the last and rounded. The first indices are omitted: 10 of 1000 are 99,
     /// 199, … 999.

@@ -138,7 +138,7 @@ impl FakeHub {
         lock(&self.state).faults = fault.into_iter().collect();
     }
 
-    /// The requests since the last call, as `METHOD /path`. Requests to the second port begin with `elsewhere `; those
+    /// The requests since the last call, as `METHOD /path`. Requests to the second port start with `elsewhere `; those
     /// with a token end with ` with token`.
     pub fn requests(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.state).requests)

@@ -46,7 +46,7 @@ impl Golden {
         self.tensors.get(name).unwrap_or_else(|| panic!("no tensor {name} among {:?}", self.tensors.keys()))
     }
 
-    /// The tensors whose names begin with `prefix`, by the rest of their names.
+    /// The tensors whose names start with `prefix`, by the rest of their names.
     pub fn with_prefix(&self, prefix: &str) -> BTreeMap<String, Tensor> {
         self.tensors.iter().filter_map(|(name, t)| Some((name.strip_prefix(prefix)?.to_string(), t.clone()))).collect()
     }

@@ -1,4 +1,4 @@
-//! The two moments that Adam keeps of every parameter.
+//! The two moments that Adam stores for every parameter.
 
 use std::collections::BTreeMap;
 

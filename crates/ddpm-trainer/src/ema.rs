@@ -7,7 +7,7 @@ use candle_core::{Result, Var};
 /// The decay of an EMA update, where `updates` counts the updates before it: `decay` without warm-up, and with warm-up
 /// min(decay, 1 − (1 + updates)^(−2/3)).
 ///
-/// With warm-up the average follows the weights closely at first and soon forgets the initial weights. It is the curve
+/// With warm-up the EMA follows the weights closely at first and soon forgets the initial weights. It is the curve
 /// of lucidrains' ema-pytorch, which is that of diffusers with γ = 1 and power 2/3.
 pub fn ema_decay(updates: u64, decay: f64, warmup: bool) -> f64 {
     if warmup { decay.min(1.0 - (1.0 + updates as f64).powf(-2.0 / 3.0)) } else { decay }
@@ -25,7 +25,7 @@ pub struct Ema {
 impl Ema {
     /// An EMA that starts from the present values of `averages` and updates these variables in place.
     ///
-    /// `decay` lies in [0, 1); for `warmup` see [`ema_decay`].
+    /// `decay` is in [0, 1); for `warmup` see [`ema_decay`].
     pub fn new(decay: f64, warmup: bool, averages: BTreeMap<String, Var>) -> Self {
         Self { decay, warmup, updates: 0, averages }
     }

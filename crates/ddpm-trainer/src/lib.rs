@@ -2,7 +2,7 @@
 //!
 //! This crate owns algorithm 1 of Ho et al. 2020 and everything around it that the result of a run depends on: what a
 //! step does, what is saved, and when. It takes batches from an iterator and any network as a [`TrainableModel`]. It
-//! knows neither image files nor networks, and it reports to an [`Observer`] instead of printing.
+//! depends neither on image files nor on networks, and it reports to an [`Observer`] instead of printing.
 //!
 //! Every random draw is named by the seed and the position of the batch, so a run that is restored from a [`Snapshot`]
 //! continues with the same bits as a run that was never interrupted.

@@ -1,4 +1,4 @@
-//! What the training loop tells its caller.
+//! The events that the training loop reports to its caller.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub enum Event<'a> {
         /// Its directory.
         path: &'a Path,
     },
-    /// The sampling of a preview begins.
+    /// The sampling of a preview starts.
     PreviewStarted {
         /// Number of images of the preview.
         images: usize,

@@ -1,4 +1,4 @@
-//! What follows the backward pass: clipping, the optimizer's step and the EMA, as one component.
+//! The part of a step after the backward pass: clipping, the optimizer's step and the EMA.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -47,7 +47,7 @@ pub trait ParameterUpdate: Debug {
         learning_rate: f64,
     ) -> Result<(), TrainerError>;
 
-    /// What the steps since the last call did, in their order. Waits until they are complete.
+    /// The results of the steps since the last call, in their order. Waits until they are complete.
     ///
     /// # Errors
     /// When the device fails.

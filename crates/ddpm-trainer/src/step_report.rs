@@ -1,4 +1,4 @@
-//! What is reported of a step, and what is remembered of it until its report.
+//! The report of a step, and the data of a step that has not been reported yet.
 
 use std::time::{Duration, Instant};
 

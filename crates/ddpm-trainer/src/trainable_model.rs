@@ -1,4 +1,4 @@
-//! What the trainer needs of a network, whichever network it is.
+//! What the trainer requires of a network.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,8 @@ use crate::error::TrainerError;
 /// A network whose parameters have gradients. Closures with the signature of [`TrainableDenoiser::predict_train`]
 /// implement it.
 pub trait TrainableDenoiser {
-    /// Predicts ε, or what else the diffusion process says, for noisy images, and records what the backward pass needs.
+    /// Predicts ε, x_0 or v for noisy images, as the diffusion process specifies, and records what the backward pass
+    /// needs.
     ///
     /// A network of `ddpm-unet` returns the record of its own operations. A network of plain candle operations returns
     /// `Recorded::from(output)`, and candle computes the gradients. Dropout masks are drawn from `dropout`.

@@ -37,7 +37,7 @@ pub struct Trainer {
     model: TrainableModel,
     /// Clipping, Adam and EMA.
     update: Box<dyn ParameterUpdate>,
-    /// The steps whose results `update` has not been asked for.
+    /// The steps whose results have not been requested from `update`.
     in_flight: Vec<StepInFlight>,
     state: TrainingState,
 }
@@ -153,7 +153,7 @@ impl Trainer {
         let network_timesteps = self.diffusion.network_timesteps(&t)?;
         let prediction = self.model.denoiser.predict_train(&x_t, &network_timesteps, &mut stream(Purpose::Dropout))?;
 
-        // Loss, and its gradient by the output of the network.
+        // Loss, and its gradient with respect to the output of the network.
         let batch = NoisyBatch { x_0, t: &t, eps: &eps, x_t: &x_t };
         let LossAndGradient { loss, gradient } =
             self.objective.loss_and_gradient(&self.diffusion, &batch, &prediction.output())?;
@@ -276,7 +276,7 @@ impl Trainer {
     }
 }
 
-/// What the names of the weights begin with in [`Snapshot::training`].
+/// The prefix of the names of the weights in [`Snapshot::training`].
 const PARAMETER: &str = "parameter.";
 
 /// The next batch; None if there is none because the run was stopped.

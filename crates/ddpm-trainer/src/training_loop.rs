@@ -25,7 +25,7 @@ pub enum Outcome {
 /// Trains from the present state of `trainer` to its last step and writes metrics and checkpoints to `run`.
 ///
 /// `describe` returns the description that a model file of the given step contains. Metrics and checkpoints of `run`
-/// that belong to later steps than the present one, which a run that went further left, are removed first.
+/// that belong to later steps than the present one, from a session that went further, are removed first.
 ///
 /// # Errors
 /// When the data, a file, the observer or a tensor operation fails, or the loss is not finite for
@@ -58,7 +58,8 @@ where
         let step = trainer.state().step;
         let last = step == total_steps;
 
-        // What is to be done after this step. Reports are only needed then, so a GPU may run ahead until then.
+        // The actions that are due after this step. Reports are only needed for these, so a GPU may run ahead until
+        // then.
         let stop = observer.should_stop();
         checkpoint_due |= taken && is_due(config.checkpoint_every_steps, step);
         let preview_due = taken && preview.images > 0 && (is_due(config.sample_every_steps, step) || last);
@@ -139,7 +140,7 @@ fn retention(config: &TrainConfig) -> Retention {
 /// When `describe` fails or a file cannot be written. Checkpoints that were written before stay intact.
 ///
 /// # Panics
-/// As [`Trainer::snapshot`], while steps are in flight.
+/// If steps are in flight, as [`Trainer::snapshot`].
 pub fn save_checkpoint(
     trainer: &Trainer,
     run: &mut RunDir,

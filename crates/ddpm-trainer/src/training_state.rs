@@ -1,4 +1,4 @@
-//! What a run needs to continue as if it had never stopped.
+//! The state that a run needs to continue exactly as if it had not been interrupted.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What distinguishes one denoising network from another.
+//! The interface that each denoising network implements.
 
 use std::fmt::Debug;
 
@@ -24,7 +24,7 @@ pub trait Architecture: Debug + Sized {
     /// When `vb` cannot provide a parameter.
     fn new(config: &Self::Config, vb: VarBuilder<'_>) -> Result<Self>;
 
-    /// The embedding of the timesteps and of whatever else the prediction is conditioned on, [batch, time_channels],
+    /// The embedding of the timesteps and of all other conditions of the prediction, [batch, time_channels],
     /// after its last activation. Blocks receive it as [`Context::time`].
     ///
     /// # Errors
@@ -69,7 +69,7 @@ pub trait Architecture: Debug + Sized {
     }
 }
 
-/// What a prediction is conditioned on besides the noisy image. A further condition becomes a field here.
+/// The conditions of a prediction besides the noisy image. A new condition is added as a field.
 #[derive(Debug, Clone, Copy)]
 pub struct Conditioning<'a> {
     /// Timesteps `[batch]`, counted from 0, of any dtype.

@@ -1,4 +1,4 @@
-//! What every block of one forward pass shares.
+//! The data that all blocks of one forward pass share.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,7 +37,7 @@ pub struct Context<'a> {
     tape: &'a Tape,
     time: Value,
     recompute: bool,
-    /// None outside training.
+    /// The dropout of the pass; None outside training.
     dropout: Option<Dropout<'a>>,
 }
 
@@ -51,7 +51,7 @@ impl<'a> Context<'a> {
     /// A context without dropout, as for inference.
     ///
     /// `time` is the embedding of the timesteps, [batch, time_channels], after its last activation: every residual
-    /// block begins with that activation, so it is computed once.
+    /// block starts with that activation, so it is computed once.
     pub fn new(tape: &'a Tape, time: Value) -> Self {
         Self { tape, time, recompute: false, dropout: None }
     }

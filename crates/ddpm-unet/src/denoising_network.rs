@@ -1,4 +1,4 @@
-//! What all denoising networks share.
+//! The common part of all denoising networks.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ pub struct DenoisingNetwork<A: Architecture> {
 impl<A: Architecture> DenoisingNetwork<A> {
     /// The network of a configuration with the parameters that `vb` provides.
     ///
-    /// Every backend of candle serves: a [`candle_nn::VarMap`], safetensors files, a map of tensors, a renamed one.
+    /// Any backend of candle can be used: a [`candle_nn::VarMap`], safetensors files, a map of tensors.
     ///
     /// # Errors
     /// When the configuration is invalid, or when `vb` cannot provide a parameter; candle's backends report the first

@@ -11,7 +11,7 @@ macro_rules! enum_names {
 
         impl std::fmt::Display for $type {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                // `pad` respects a width that the caller asks for.
+                // `pad` respects a width that the caller specifies.
                 f.pad(match self { $(Self::$variant => $name),+ })
             }
         }

@@ -19,9 +19,9 @@ pub enum UnetError {
     Input {
         /// Name of the argument.
         argument: &'static str,
-        /// What the network accepts.
+        /// The value that the network accepts.
         expected: String,
-        /// What was given.
+        /// The value that was given.
         found: String,
     },
     /// The weights are not those of the configuration. Every difference is listed.
@@ -30,7 +30,7 @@ pub enum UnetError {
     /// A name that no variant of an enum has.
     #[error("{what}: expected one of {expected}; found {found}")]
     UnknownName {
-        /// What the name should be of.
+        /// The kind of name that was expected, such as an activation.
         what: &'static str,
         /// Every known name.
         expected: String,

@@ -17,8 +17,8 @@
 //! 4. [`list_parameters`], [`InitialWeights`], [`build_from_tensors`]: `VarBuilder` backends.
 //!
 //! # Adding a network
-//! Implement [`Architecture`] for its layers, in a folder of its own beside `noise_net` and `unet2d`, and name
-//! `DenoisingNetwork` of it by a type alias. The example `custom_unet.rs` shows one. To make it a choice of the
+//! Implement [`Architecture`] for its layers, in a folder of its own beside `noise_net` and `unet2d`, and define
+//! a type alias for its `DenoisingNetwork`. The example `custom_unet.rs` shows one. To make it a choice of the
 //! configuration, add a variant to [`NetworkKind`], [`NetworkConfig`] and [`NetworkArchitecture`]; the compiler lists
 //! the matches to extend. Golden files against a reference implementation belong in `tests/golden`.
 

@@ -3,7 +3,7 @@
 use candle_core::{Result, bail};
 use ddpm_ops::Value;
 
-/// The feature maps that the down blocks hand to the up blocks: the last one pushed is the first one popped.
+/// The feature maps that the down blocks pass to the up blocks: the last one pushed is the first one popped.
 #[derive(Debug, Default)]
 pub struct SkipStack {
     features: Vec<Value>,
@@ -15,7 +15,7 @@ impl SkipStack {
         Self::default()
     }
 
-    /// Keeps a feature map for the up blocks. The values are shared, not copied.
+    /// Stores a feature map for the up blocks. The values are shared, not copied.
     pub fn push(&mut self, features: &Value) {
         self.features.push(features.clone());
     }

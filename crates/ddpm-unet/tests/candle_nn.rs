@@ -103,7 +103,7 @@ fn candle_reports_a_missing_tensor_and_from_tensors_reports_all_of_them() {
     }
 }
 
-/// A `VarMap` is initialized by candle itself, from the distributions that the layers ask for.
+/// A `VarMap` is initialized by candle itself, from the distributions that the layers request.
 #[test]
 fn candle_initializes_what_the_layers_ask_for() {
     for config in configs() {

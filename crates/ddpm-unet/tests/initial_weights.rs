@@ -61,7 +61,7 @@ fn the_backend_draws_what_the_map_holds() {
     assert!(vb.get(4, "a.bias").unwrap_err().to_string().contains("expected shape [4]"));
 }
 
-/// Distributions that layers of other crates may ask for.
+/// Distributions that layers of other crates may request.
 #[test]
 fn every_initialization_of_candle_is_drawn() {
     let spec = |init| ParameterSpec { shape: vec![64, 256], init };

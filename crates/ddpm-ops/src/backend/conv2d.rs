@@ -9,7 +9,7 @@ use crate::tape::value::Value;
 /// A convolution at stride 1 that keeps height and width, fused with the operations that surround it in a network:
 /// silu(norm(weight ∗ arrange(concat(input, skip) + added) + bias + image_bias)) + residual.
 ///
-/// Whatever is `None` is left out. The tensors between these operations are never stored.
+/// An operation whose field is `None` is left out. The tensors between these operations are never stored.
 #[derive(Debug, Clone, Copy)]
 pub struct FusedConv2d<'a> {
     /// The input, [batch, channel, height, width].

@@ -1,7 +1,7 @@
 //! The random numbers of dropout.
 
-/// Where dropout takes its random numbers from. The caller implements it, so that the numbers come from a stream of the
-/// caller's.
+/// The source of the random numbers of dropout. The caller implements it, so that the numbers come from a stream of
+/// the caller.
 pub trait DropoutSource {
     /// True with probability `rate`: whether the next element is dropped.
     fn drops(&mut self, rate: f64) -> bool;

@@ -1,8 +1,8 @@
 //! The interface between the operations and the code that computes them.
 //!
 //! [`Backend`] has one method for each operation, and the modules here describe the operations that take more than a
-//! few arguments. Shapes have been checked when a method is called. Neither the trait nor the descriptions know of a
-//! backend.
+//! few arguments. Shapes have been checked when a method is called. Neither the trait nor the descriptions depend on
+//! a backend.
 
 pub(crate) mod activation;
 pub(crate) mod attention_shape;
@@ -33,7 +33,7 @@ use crate::tape::value::Value;
 /// A backend owns the record of the pass. Every operation returns a new value and, if an input or a parameter needs a
 /// gradient, records how its gradients are computed.
 pub(crate) trait Backend: Debug + Send {
-    /// The value of an input or of a constant; `tracked` if its gradient is wanted.
+    /// The value of an input or of a constant; `tracked` if its gradient is needed.
     fn leaf(&self, tensor: &Tensor, tracked: bool) -> Result<Value>;
 
     /// The index of a new gradient in the record.

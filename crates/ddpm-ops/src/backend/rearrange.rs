@@ -5,7 +5,7 @@ use candle_core::{Result, bail};
 /// How the planes that a convolution reads come from the planes of its input tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Rearrange {
-    /// As they are.
+    /// The planes are not rearranged.
     #[default]
     AsIs,
     /// Nearest-neighbour upsampling: every pixel becomes a 2 × 2 block, and height and width double.

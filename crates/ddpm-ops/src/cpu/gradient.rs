@@ -20,7 +20,7 @@ impl Accumulate for Buffer {
 
 /// `sum += more`, on all threads.
 pub(in crate::cpu) fn add_to(sum: &mut [f32], more: &[f32]) {
-    /// Elements that a thread takes at a time.
+    /// Number of elements that a thread processes at a time.
     const CHUNK: usize = 1 << 15;
     sum.par_chunks_mut(CHUNK).zip(more.par_chunks(CHUNK)).for_each(|(sum, more)| {
         vectorise(

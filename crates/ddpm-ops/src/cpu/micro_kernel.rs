@@ -19,7 +19,7 @@ pub(crate) const PANEL_BLOCK: usize = PANEL * PANEL;
 /// The layout of the left factor within a block of sixteen terms.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum LeftLayout {
-    /// The terms of a row are adjacent. The next row begins this many elements later.
+    /// The terms of a row are adjacent. The next row starts this many elements later.
     RowMajor(usize),
     /// [16 terms][16 rows]: the rows of a term are adjacent. There are at most sixteen rows.
     ColumnMajor,

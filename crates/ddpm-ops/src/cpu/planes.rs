@@ -23,18 +23,18 @@ pub(crate) struct Input<'a> {
     /// Height and width before they are rearranged.
     pub(crate) height: usize,
     pub(crate) width: usize,
-    /// Where image 0 of the reader lies.
+    /// The index of the first image that is read.
     pub(crate) from: usize,
 }
 
 impl<'a> Input<'a> {
-    /// Planes as they lie in one slice, [image, channel, plane].
+    /// Planes of one slice, [image, channel, plane], without rearrangement.
     pub(crate) fn plain(values: &'a [f32], channels: usize, plane: usize) -> Self {
         let first = Part { values, channels };
         Self { first, second: None, added: None, arrange: Rearrange::AsIs, height: 1, width: plane, from: 0 }
     }
 
-    /// The same, from another image on.
+    /// The same images without the first `image` ones.
     pub(crate) fn from(self, image: usize) -> Self {
         Self { from: self.from + image, ..self }
     }
@@ -54,7 +54,7 @@ impl<'a> Input<'a> {
         (&part.values[(image * part.channels + channel) * plane..][..plane], added)
     }
 
-    /// The plane of a channel as in [`Input::plane`], but for a number that is yet to be added to each element.
+    /// The plane of a channel as in [`Input::plane`], and a number that the caller has to add to each element.
     #[inline(always)]
     pub(crate) fn plane_and_added<'s>(&self, image: usize, channel: usize, spare: &'s mut [f32]) -> (&'s [f32], f32)
     where
@@ -66,7 +66,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// The plane of a channel, in place where it lies as it is wanted, else written to `spare`.
+    /// The plane of a channel: the input itself if nothing is added or rearranged, otherwise a copy in `spare`.
     #[inline(always)]
     pub(crate) fn plane<'s>(&self, image: usize, channel: usize, spare: &'s mut [f32]) -> &'s [f32]
     where
@@ -107,7 +107,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Where images [image, channel, plane] are written: one slice, or two whose channels lie side by side.
+/// The destination of images [image, channel, plane]: one slice, or two whose channels are concatenated.
 #[derive(Debug)]
 pub(crate) struct Output<'a> {
     pub(crate) first: (&'a mut [f32], usize),
@@ -136,8 +136,8 @@ impl<'a> Output<'a> {
             .collect()
     }
 
-    /// The slice in which channels that lie side by side are written, and where they begin there; None where they are
-    /// in two.
+    /// The slice that holds these channels of an image, and the index of their first element. None if the channels are
+    /// in both slices.
     pub(crate) fn block(&mut self, image: usize, channels: Range<usize>) -> Option<(&mut [f32], usize)> {
         let border = self.first.1;
         let (slice, own, start) = match &mut self.second {

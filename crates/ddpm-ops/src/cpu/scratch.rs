@@ -1,7 +1,7 @@
-//! Scratch memory of each thread, kept from call to call.
+//! Scratch memory of each thread, reused by later calls.
 //!
 //! The loops of a kernel pack their operands into temporary arrays of the same sizes over and over. Memory that is
-//! allocated anew each time costs a page fault every 4 KiB, which takes as long as filling it.
+//! allocated again each time costs a page fault every 4 KiB, which takes as long as filling it.
 
 use std::cell::RefCell;
 
@@ -9,7 +9,7 @@ macro_rules! scratch {
     ($(#[$doc:meta])* $name:ident, $type:ty, $zero:expr) => {
         $(#[$doc])*
         ///
-        /// The slice begins at a multiple of 64 bytes, a cache line. Its contents are whatever the previous user left.
+        /// The slice starts at a multiple of 64 bytes, a cache line. Its contents are arbitrary.
         /// A nested call of the same function gets memory of its own.
         pub(crate) fn $name<R>(len: usize, f: impl FnOnce(&mut [$type]) -> R) -> R {
             thread_local! {

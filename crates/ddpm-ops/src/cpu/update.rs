@@ -16,7 +16,7 @@ use crate::tape::gradient::Gradient;
 #[derive(Debug)]
 pub(crate) struct CpuUpdate;
 
-/// Elements that a thread takes at a time.
+/// Number of elements that a thread processes at a time.
 const CHUNK: usize = 1 << 16;
 
 impl UpdateBackend for CpuUpdate {

@@ -1,4 +1,4 @@
-//! Packed weights of the CPU's convolutions, kept from pass to pass.
+//! Packed weights of the CPU's convolutions, cached between passes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,7 +38,7 @@ impl WeightCache {
         if self.lock().bytes >= MAX_BYTES {
             return None;
         }
-        // Not under the lock: packing waits for other threads, which may want weights too.
+        // The lock is not held while packing, which waits for other threads that may need weights too.
         let packed = Arc::new(kernel.pack(geometry, weight).into_cacheable()?);
         let mut cached = self.lock();
         if cached.bytes + packed.bytes() > MAX_BYTES {

@@ -1,4 +1,4 @@
-//! How work is divided among the threads of the rayon pool.
+//! The division of work among the threads of the rayon pool.
 
 use std::ops::Range;
 

@@ -20,7 +20,7 @@ pub(crate) struct DeviceBackend {
     pub(in crate::device) device: Device,
     /// The type that images are computed in.
     pub(in crate::device) dtype: DType,
-    /// The weights in the layout and type that convolutions read: made once a pass, or once and for all.
+    /// The weights in the layout and type that convolutions read, made once per pass, or once if they are cached.
     weight_cache: Arc<WeightCache>,
 }
 

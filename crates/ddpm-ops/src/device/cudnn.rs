@@ -60,7 +60,7 @@ pub(super) fn convolution_kernel_backward(x: &Tensor, grad: &Tensor, side: usize
     Ok(run(Direction::KernelGradient, x.device(), operands, shape)?.then_some(out))
 }
 
-/// What is computed: the convolution or one of its gradients.
+/// The computation: the convolution or one of its gradients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Direction {
     Forward,
@@ -325,7 +325,7 @@ impl Library {
             ),
         };
         let Some((algorithm, workspace, math)) = best else { return Ok(None) };
-        // An algorithm may have been timed in TF32, but full f32 was asked for: keep f32.
+        // An algorithm may have been timed in TF32, but full f32 was requested: keep f32.
         let math = if shape.math() == sys::cudnnMathType_t::CUDNN_FMA_MATH { shape.math() } else { math };
         // SAFETY: the descriptor belongs to this plan.
         unsafe { result::set_convolution_math_type(convolution, math) }.map_err(failed("cannot set the math type"))?;

@@ -1,7 +1,7 @@
 //! The device backend: everything but f32 on the CPU, on a GPU or in another floating-point type.
 //!
-//! Images lie channels last, [batch, height, width, channel], as tensor cores read them, in the type of the pass.
-//! Vectors of features, statistics, sums and the gradients of parameters are at least f32.
+//! Images are stored channels last, [batch, height, width, channel], as tensor cores read them, in the type of the
+//! pass. Vectors of features, statistics, sums and the gradients of parameters are at least f32.
 //!
 //! From the top down: `ops` has one file for each operation, with its backward step. They are composed of the functions
 //! of `primitives`, each of which calls a kernel of this crate (`kernels`) or of cuDNN (`cudnn`) if there is one, and

@@ -95,12 +95,12 @@ pub(super) fn add_offset_and_residual(y: Tensor, offset: Option<&Tensor>, residu
     }
 }
 
-/// What the gradient of a normalisation needs besides its input.
+/// The data that the gradient of a normalisation needs besides its input.
 #[derive(Debug)]
 pub(super) enum Statistics {
     /// The statistics that the kernels saved.
     Saved(kernels::Statistics),
-    /// Nothing: the statistics are computed again.
+    /// No data, because the statistics are computed again.
     Recomputed,
 }
 

@@ -1,4 +1,4 @@
-//! Images rearranged, halved and doubled, with the channels last.
+//! Rearranging, halving and doubling of images with the channels last.
 
 use candle_core::{Result, Tensor};
 

@@ -180,16 +180,16 @@ pub(super) fn activation_backward(activation: Activation, x: &Tensor, grad: &Ten
     (widened(grad)? * derivative)?.to_dtype(grad.dtype())
 }
 
-/// x times 0 or 1 / (1 − rate). Uniform numbers of SplitMix64 (Steele, Lea & Flood 2014) with that seed, one for each
+/// x times 0 or 1 / (1 − rate). Uniform numbers of SplitMix64 (Steele et al. 2014) with that seed, one for each
 /// element, decide.
 pub(super) fn dropout(x: &Tensor, rate: f64, seed: u64) -> Result<Tensor> {
-    let kept = (1.0 / (1.0 - rate)) as f32;
+    let scale = (1.0 / (1.0 - rate)) as f32;
     let factor = |i: u64| {
         let mut z = seed.wrapping_add((i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let uniform = ((z ^ (z >> 31)) >> 40) as f32 / (1u32 << 24) as f32;
-        if uniform < rate as f32 { 0.0 } else { kept }
+        if uniform < rate as f32 { 0.0 } else { scale }
     };
     let mask: Vec<f32> = (0..x.elem_count() as u64).map(factor).collect();
     let mask = Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(wide(x.dtype()))?;

@@ -17,12 +17,12 @@ impl UpdateBackend for TensorUpdate {
         // θ − lr (m / c₁) / (√(v / c₂) + ε) = θ (1 − lr λ) − size m / (√v + ε √c₂)
         let size = step.learning_rate / step.bias_correction1 * step.bias_correction2.sqrt();
         let epsilon = step.epsilon * step.bias_correction2.sqrt();
-        let kept = 1.0 - step.learning_rate * step.decoupled_weight_decay;
+        let decay_scale = 1.0 - step.learning_rate * step.decoupled_weight_decay;
         let gradient = ((gradient * step.gradient_scale)? + (parameter.as_tensor() * step.coupled_weight_decay)?)?;
         moment1.set(&((moment1.as_tensor() * step.beta1)? + (&gradient * (1.0 - step.beta1))?)?)?;
         moment2.set(&((moment2.as_tensor() * step.beta2)? + (gradient.sqr()? * (1.0 - step.beta2))?)?)?;
         let change = (moment1.as_tensor() * size)?.div(&(moment2.sqrt()? + epsilon)?)?;
-        parameter.set(&((parameter.as_tensor() * kept)? - change)?)
+        parameter.set(&((parameter.as_tensor() * decay_scale)? - change)?)
     }
 
     fn ema_step(&self, average: &Var, value: &Tensor, decay: f64) -> Result<()> {

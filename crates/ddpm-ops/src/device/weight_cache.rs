@@ -1,4 +1,4 @@
-//! Convolution weights in the layout and type that the device backend reads, kept from pass to pass.
+//! Convolution weights in the layout and type that the device backend reads, cached between passes.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -11,7 +11,7 @@ impl Tape {
     /// multiplied by 1 / (1 − rate).
     ///
     /// On the CPU, `source` decides for each element in turn whether it is dropped. On a device the dropped elements
-    /// are a function of one seed drawn from `source`, so that no mask is drawn on the CPU or kept.
+    /// are a function of one seed drawn from `source`, so that no mask is drawn on the CPU or stored.
     ///
     /// # Errors
     /// When the backend fails.

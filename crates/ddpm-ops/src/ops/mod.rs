@@ -1,6 +1,6 @@
-//! The operations of a [`tape::Tape`], one a file.
+//! The operations of a [`tape::Tape`], one per file.
 //!
-//! Each checks its shapes and then calls the tape's backend. To add one: a file here, a method of
+//! Each checks its shapes and then calls the tape's backend. To add one, add a file here, a method of
 //! [`Backend`](crate::backend::Backend), and its implementation in `cpu/ops` and `device/ops`.
 
 mod activation;

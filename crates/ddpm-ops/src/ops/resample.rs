@@ -1,4 +1,4 @@
-//! Height and width halved or doubled, without a convolution.
+//! Halving and doubling of height and width, without a convolution.
 
 use candle_core::{Result, bail};
 

@@ -10,7 +10,7 @@ pub(crate) trait GradientStorage: Any + Debug + Send + Sync {
     /// A tensor of the parameter's shape and device.
     fn to_tensor(&self, parameter: &Tensor) -> Result<Tensor>;
 
-    /// The same without a copy where that is possible.
+    /// Like [`Self::to_tensor`], without a copy if possible.
     fn into_tensor(self: Box<Self>, parameter: &Tensor) -> Result<Tensor>;
 
     /// The tensor that holds the elements, if it is one of candle's.

@@ -1,7 +1,7 @@
 //! The values of a forward pass, the record of its operations, and their gradients.
 //!
-//! Nothing here knows how an operation is computed. A [`value::Value`] holds its elements behind a trait object, and a
-//! [`record::Record`] is generic over the type of its gradients, so every backend uses both as they are.
+//! Nothing here depends on how an operation is computed. A [`value::Value`] holds its elements behind a trait object,
+//! and a [`record::Record`] is generic over the type of its gradients, so every backend uses both as they are.
 //!
 //! candle has a record of its own, but a custom operation of candle takes at most three inputs, and its backward pass
 //! adds every gradient to a tensor of zeros first. A residual block has a dozen inputs, and the gradients of its

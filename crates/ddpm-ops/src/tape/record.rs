@@ -6,8 +6,8 @@ use candle_core::{Result, Tensor, TensorId};
 
 use crate::tape::gradients::{Accumulate, Gradients};
 
-/// What an operation does with the gradient of its output: it computes those of its inputs and parameters and adds
-/// them.
+/// The backward step of an operation: given the gradient of its output, it adds the gradients of its inputs and
+/// parameters.
 pub(crate) type Backward<G> = Box<dyn FnOnce(G, &mut Gradients<G>) -> Result<()> + Send>;
 
 /// The operations of a forward pass in their order, with gradients of type `G`.

@@ -22,7 +22,8 @@ pub(crate) struct Level {
 impl NoiseNetConfig {
     /// The levels, from the highest resolution.
     ///
-    /// DIFFERENCE: the article's list of resolutions begins with the base channels where it means the image size.
+    /// DIFFERENCE: the first entry of the article's list of resolutions is the number of base channels instead of the
+    /// image size.
     pub(crate) fn levels(&self) -> Vec<Level> {
         let longer_side = self.image_size.height.max(self.image_size.width);
         let channels = |i: usize| self.base_channels * if i == 0 { 1 } else { self.channel_multipliers[i - 1] };

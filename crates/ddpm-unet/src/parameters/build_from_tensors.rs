@@ -9,7 +9,7 @@ use candle_nn::{Init, VarBuilder};
 
 use crate::error::UnetError;
 
-/// Builds a network from named tensors, which have to be exactly those that `build` asks for.
+/// Builds a network from named tensors, which have to be exactly those that `build` requests.
 ///
 /// The network holds the tensors themselves, in their own dtype and on their own device: one of a [`candle_core::Var`]
 /// follows the variable. With candle's `VarBuilder::from_tensors`, the first missing tensor ends the construction and
@@ -44,7 +44,7 @@ struct CheckedTensors<'a> {
     requests: Arc<Mutex<Requests>>,
 }
 
-/// What has been asked for so far.
+/// The parameters that have been requested so far.
 #[derive(Default)]
 struct Requests {
     names: BTreeSet<String>,
@@ -62,7 +62,7 @@ impl SimpleBackend for CheckedTensors<'_> {
             None => format!("{name}: missing, expected shape {expected:?}"),
         };
         requests.problems.push(problem);
-        // A placeholder, so that the construction goes on and finds the other differences; it fails at the end.
+        // A placeholder, so that the construction continues and finds the other differences; it fails at the end.
         Tensor::zeros(1, dtype, device)?.broadcast_as(shape)
     }
 

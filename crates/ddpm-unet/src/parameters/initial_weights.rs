@@ -13,8 +13,8 @@ use super::parameter_spec::ParameterSpec;
 /// Reproducible initial values of a list of parameters: a function of the list and a seed.
 ///
 /// Each parameter has a random stream of its own, (seed, [`Purpose::InitialWeights`], position of its name in
-/// alphabetical order). Values are drawn in f32 on the CPU, whatever the device. candle's own initialization cannot
-/// be seeded on the CPU.
+/// alphabetical order). Values are drawn in f32 on the CPU, regardless of the device. candle's own initialization
+/// cannot be seeded on the CPU.
 ///
 /// # Examples
 /// ```
@@ -50,7 +50,7 @@ impl InitialWeights {
         self.parameters.iter().enumerate().map(drawn).collect()
     }
 
-    /// A `VarBuilder` that draws the parameters it is asked for, in f32 on the CPU.
+    /// A `VarBuilder` that draws the requested parameters, in f32 on the CPU.
     ///
     /// It gives constants, which cannot be trained; for a network that trains, make variables of [`Self::tensors`].
     pub fn var_builder(self) -> VarBuilder<'static> {
@@ -83,7 +83,7 @@ fn draw(spec: &ParameterSpec, seed: u64, position: u64) -> Result<Tensor> {
     let mut stream = Stream::new(seed, Purpose::InitialWeights, position);
     let count = spec.elem_count();
     let mut uniform = |low: f64, high: f64| -> Vec<f32> {
-        // For the symmetric interval that layers ask for, the center is 0 and the half width is the bound, both
+        // For the symmetric interval that layers request, the center is 0 and the half width is the bound, both
         // exactly.
         let (center, half_width) = ((low + high) / 2.0, (high - low) / 2.0);
         (0..count).map(|_| ((2.0 * stream.uniform() - 1.0) * half_width + center) as f32).collect()

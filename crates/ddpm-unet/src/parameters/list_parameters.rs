@@ -1,4 +1,4 @@
-//! A `VarBuilder` backend that records which parameters a network asks for.
+//! A `VarBuilder` backend that records which parameters a network requests.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,13 +9,13 @@ use candle_nn::{Init, VarBuilder};
 
 use super::parameter_spec::ParameterSpec;
 
-/// Lists every parameter that `build` asks its `VarBuilder` for, by name.
+/// Lists every parameter that `build` requests from its `VarBuilder`, by name.
 ///
 /// No parameter is allocated: `build` receives zeros that share the storage of a single element, so listing the
 /// parameters of a large network takes milliseconds. What `build` returns is dropped.
 ///
 /// # Errors
-/// The error of `build`, and an error when it asks for one name with two shapes.
+/// The error of `build`, and an error when it requests one name with two shapes.
 ///
 /// # Examples
 /// ```

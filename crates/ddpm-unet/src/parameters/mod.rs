@@ -1,7 +1,7 @@
 //! The named parameters of a network: their list, their initial values, and the check of given tensors.
 //!
-//! Layers ask a [`candle_nn::VarBuilder`] for their parameters, so every backend of candle serves them. This module
-//! adds three backends of its own, each behind one function or type:
+//! Layers request their parameters from a [`candle_nn::VarBuilder`], so any backend of candle can provide them. This
+//! module adds three backends of its own, each behind one function or type:
 //!
 //! - [`list_parameters`] lists names and shapes without allocating the parameters;
 //! - [`InitialWeights`] draws reproducible initial values from named random streams;

@@ -7,7 +7,7 @@ use candle_nn::Init;
 pub struct ParameterSpec {
     /// Lengths of the axes.
     pub shape: Vec<usize>,
-    /// The initialization that the layer asks its `VarBuilder` for.
+    /// The initialization that the layer requests from its `VarBuilder`.
     pub init: Init,
 }
 

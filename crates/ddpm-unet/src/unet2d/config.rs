@@ -108,7 +108,7 @@ pub struct UNet2dConfig {
     /// Number of classes, the rows of the table of class embeddings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_class_embeds: Option<usize>,
-    /// Kept so that a configuration file survives reading and writing; the network does not depend on it.
+    /// Not used by the network. It is stored so that reading and writing preserve a configuration file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_train_timesteps: Option<usize>,
 }

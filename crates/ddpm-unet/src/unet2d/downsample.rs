@@ -11,7 +11,7 @@ use crate::layers::Conv2d;
 /// How a [`Downsample2d`] halves height and width.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Downsample2dConfig {
-    /// By a 3 × 3 convolution at stride 2.
+    /// A 3 × 3 convolution at stride 2.
     Conv {
         /// Channels of input and output.
         channels: usize,
@@ -19,7 +19,7 @@ pub enum Downsample2dConfig {
         /// (0, as in Ho et al. 2020).
         pad_all_sides: bool,
     },
-    /// By a residual block that resamples.
+    /// A residual block that resamples.
     ResBlock(PreNormResBlockConfig),
 }
 

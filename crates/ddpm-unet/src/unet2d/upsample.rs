@@ -11,12 +11,12 @@ use crate::layers::Conv2d;
 /// How an [`Upsample2d`] doubles height and width.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Upsample2dConfig {
-    /// By nearest-neighbor upsampling and a 3 × 3 convolution.
+    /// Nearest-neighbor upsampling and a 3 × 3 convolution.
     Conv {
         /// Channels of input and output.
         channels: usize,
     },
-    /// By a residual block that resamples.
+    /// A residual block that resamples.
     ResBlock(PreNormResBlockConfig),
 }
 

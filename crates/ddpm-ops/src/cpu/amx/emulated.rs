@@ -47,7 +47,7 @@ pub(super) fn multiply<A: Bf16Storage, B: Bf16Storage, const PARTS: usize>(
     }
 }
 
-/// The 16 × 32 bf16 that begin at byte `first`, with rows `row_stride` elements apart.
+/// The 16 × 32 bf16 that start at byte `first`, with rows `row_stride` elements apart.
 fn tile<T: Bf16Storage>(part: &[T], first: usize, row_stride: usize) -> Tile {
     const BF16: usize = 2;
     let start = |r: usize| (first + r * row_stride * size_of::<T>()) / BF16;

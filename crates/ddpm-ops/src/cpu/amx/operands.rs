@@ -1,4 +1,4 @@
-//! The operands of a product of tiles: where they lie in memory.
+//! The operands of a product of tiles: where they are in memory.
 
 /// The number of rows of a tile, and of f32 or pairs of bf16 in a row.
 pub(crate) const TILE: usize = 16;
@@ -27,10 +27,10 @@ impl Bf16Storage for u32 {
     }
 }
 
-/// A factor of a product, split into parts, and where its tiles lie.
+/// A factor of a product, split into parts, and where its tiles are.
 ///
-/// Row r of tile h (0 or 1) at step s begins at element `first + h · tile_stride + r · row_stride + offset(s)`.
-/// Elements are pairs of bf16, or single bf16 where a pair may begin at any number.
+/// Row r of tile h (0 or 1) at step s starts at element `first + h · tile_stride + r · row_stride + offset(s)`.
+/// Elements are pairs of bf16, or single bf16 where a pair may start at any number.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Factor<'a, T, const PARTS: usize> {
     /// The numbers rounded to bf16, then the remainders rounded to bf16, and so on.
@@ -53,7 +53,7 @@ impl<T, const PARTS: usize> Factor<'_, T, PARTS> {
     }
 }
 
-/// The offsets of a factor's tiles at each step, with the largest of them at hand.
+/// The offsets of a factor's tiles at each step, and the largest of them.
 #[derive(Debug, Clone)]
 pub(crate) struct StepOffsets {
     bytes: Vec<usize>,
@@ -86,8 +86,8 @@ impl StepOffsets {
     }
 }
 
-/// The 2 × 2 tiles of the output: row r, column c lies at `first + r · row_stride + c`, and the second column of tiles
-/// begins `tile_stride` elements after the first.
+/// The 2 × 2 tiles of the output: row r, column c is at `first + r · row_stride + c`, and the second column of tiles
+/// starts `tile_stride` elements after the first.
 #[derive(Debug)]
 pub(crate) struct OutputBlock<'a> {
     pub(crate) values: &'a mut [f32],

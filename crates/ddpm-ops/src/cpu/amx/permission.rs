@@ -3,8 +3,8 @@
 
 use std::arch::x86_64::{__cpuid, __cpuid_count};
 
-/// Asks Linux for the tile registers on behalf of the whole process. False if the processor or Linux does not support
-/// them.
+/// Requests permission from Linux to use the tile registers, for the whole process. False if the processor or Linux
+/// does not support them.
 pub(super) fn request() -> bool {
     const TILE_DATA: libc::c_ulong = 18;
     const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;

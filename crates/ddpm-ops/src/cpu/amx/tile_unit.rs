@@ -46,10 +46,10 @@ pub(crate) fn available() -> bool {
 
 /// The tile registers of this thread, configured for as long as the value lives. It cannot be sent to another thread.
 pub(crate) enum TileUnit {
-    /// Those of the processor.
+    /// The tile registers of the processor.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Processor(Configured),
-    /// None: the products are computed in plain code.
+    /// No registers, because the products are computed in plain code.
     Emulated,
 }
 

@@ -10,8 +10,8 @@ use crate::cpu::micro_kernel::PANEL;
 use crate::cpu::planes::{Input, Output};
 use crate::cpu::transpose_8x8::{BLOCK_SIDE, Transpose8x8, WithTranspose, dispatch};
 
-/// Where the positions of some images lie within one channel block. All distances are in positions, each of which is
-/// sixteen elements.
+/// The layout of the positions of some images within one channel block. All distances are in positions, each of which
+/// is sixteen elements.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BlockedLayout {
     pub(crate) images: usize,

@@ -11,7 +11,7 @@ use crate::cpu::planes::{Input, Output};
 /// An algorithm for convolutions at stride 1 on the CPU, with both of its gradients.
 ///
 /// A kernel is a type without state. What depends on the weights ([`ConvWeights`]) and what is summed over images
-/// ([`WeightGradientSums`]) is handed from call to call in types of the kernel's own, which its callers do not know.
+/// ([`WeightGradientSums`]) is passed from call to call in types of the kernel's own, which are opaque to its callers.
 ///
 /// The gradient with respect to the input is itself a convolution: of the output's gradient with the flipped weights,
 /// in the geometry [`Geometry::transposed`]. A kernel therefore packs flipped weights and reuses
@@ -98,7 +98,7 @@ impl<'a> ConvWeights<'a> {
         }
     }
 
-    /// The weights as something that can be kept from pass to pass; None for plain ones, which would only be copied.
+    /// The weights in a form that can be cached between passes; None for plain ones, which would only be copied.
     pub(crate) fn into_cacheable(self) -> Option<ConvWeights<'static>> {
         match self {
             Self::Plain(_) => None,

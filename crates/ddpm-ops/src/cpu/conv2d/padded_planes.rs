@@ -1,7 +1,7 @@
 //! Images of one channel one after another with zeros between them, so that a shifted image is a shifted slice.
 //!
 //! A convolution that reads its input in this layout needs no im2col: for every tap, the inputs of all positions are
-//! one slice, and the taps differ only in where that slice begins.
+//! one slice, and the taps differ only in where that slice starts.
 
 use crate::cpu::geometry::Geometry;
 

@@ -56,8 +56,8 @@ impl ConvKernel for Winograd {
         geometry.kernel == 3
             && geometry.channels_in.min(geometry.channels_out) >= MIN_CHANNELS
             && Tiling::new(geometry, images).tiles() >= MIN_TILES
-            // The products at all points, with half as much again for the transforms, against those of a direct
-            // convolution. Planes that are small or end in incomplete tiles do not pay.
+            // Compares the products at all points, plus half as many for the transforms, with those of a direct
+            // convolution. Winograd is slower for planes that are small or end in incomplete tiles.
             && 3 * POINTS * Tiling::new(geometry, 1).tiles() <= 2 * TAPS * geometry.plane()
     }
 

@@ -19,7 +19,7 @@ const BLOCK_PAIRS: usize = BLOCK * TILE;
 /// The number of multiplications below which packing, and padding to whole blocks, cost more time than AMX saves.
 const WORTH_PACKING: usize = BLOCK * BLOCK * DEPTH;
 
-/// Whether AMX computes this product faster than the `gemm` crate, and can: the output has to be row-major.
+/// Whether AMX can compute this product, which requires a row-major output, and is faster than the `gemm` crate.
 pub(crate) fn supports((m, n, k): (usize, usize, usize), out: Strides, a: Strides, b: Strides) -> bool {
     let either = |strides: Strides| strides.rows == 1 || strides.columns == 1;
     m.min(n).min(k) >= TILE

@@ -1,4 +1,4 @@
-//! Matrix products of strided slices, on AMX where it pays, else on the `gemm` crate.
+//! Matrix products of strided slices, on AMX where that is faster, otherwise with the `gemm` crate.
 
 mod amx_gemm;
 mod operands;
@@ -101,8 +101,8 @@ mod tests {
                             f64::from(a[row * a_strides.rows + j * a_strides.columns])
                                 * f64::from(b[j * b_strides.rows + column * b_strides.columns])
                         };
-                        let begin = if matches!(write_mode, WriteMode::Add) { 0.5 } else { 0.0 };
-                        let expected = begin + (0..k).map(product).sum::<f64>();
+                        let initial = if matches!(write_mode, WriteMode::Add) { 0.5 } else { 0.0 };
+                        let expected = initial + (0..k).map(product).sum::<f64>();
                         assert!((f64::from(*out) - expected).abs() < 2e-5, "{m} {n} {k}: {out} for {expected}");
                     }
                 }

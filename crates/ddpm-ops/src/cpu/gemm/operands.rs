@@ -1,6 +1,6 @@
 //! The layout of the matrices of a product, and what happens to its output.
 
-/// The strides of a matrix in a slice: element (row, column) lies at `row * rows + column * columns`.
+/// The strides of a matrix in a slice: element (row, column) is at `row * rows + column * columns`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Strides {
     pub(crate) rows: usize,

@@ -46,7 +46,7 @@ pub(super) fn activation(backend: &CpuBackend, x: &Value, activation: Activation
     }
 }
 
-/// Elements that a thread takes at a time.
+/// Number of elements that a thread processes at a time.
 const CHUNK: usize = 1 << 12;
 
 /// A function of every element, given with its derivative.

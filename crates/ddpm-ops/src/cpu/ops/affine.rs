@@ -9,7 +9,7 @@ use crate::cpu::vectorise::vectorise;
 use crate::tape::gradients::Gradients;
 use crate::tape::value::Value;
 
-/// Elements that a thread takes at a time.
+/// Number of elements that a thread processes at a time.
 const CHUNK: usize = 1 << 15;
 
 pub(super) fn affine(backend: &CpuBackend, x: &Value, scale: f64, shift: f64) -> Result<Value> {

@@ -66,7 +66,7 @@ pub(super) fn conv2d(backend: &CpuBackend, op: &FusedConv2d<'_>, shape: &Conv2dS
     }))
 }
 
-/// What follows the convolution.
+/// The operations after the convolution.
 #[derive(Debug)]
 struct Epilogue<'a> {
     /// The normalisation, with its scale and its shift.

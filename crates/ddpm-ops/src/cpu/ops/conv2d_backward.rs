@@ -73,8 +73,8 @@ pub(super) fn backward(
     ParameterGradients { weight, bias, norm }
 }
 
-/// Elements of one image of the gradients of input, skip, added values and image bias, in this order; 0 for a gradient
-/// that is not needed. `wanted` is whether any of the first three is.
+/// The numbers of elements of one image of the gradients of input, skip, added values and image bias, in this order; 0
+/// for a gradient that is not needed. `wanted` is true if any of the first three is needed.
 fn image_sizes(inputs: &Conv2dInputs, wanted: bool) -> [usize; 4] {
     let Conv2dShape { input_channels, skip_channels, input_height, input_width, channels_out, .. } = inputs.shape;
     let plane = input_height * input_width;
@@ -85,7 +85,7 @@ fn image_sizes(inputs: &Conv2dInputs, wanted: bool) -> [usize; 4] {
     [input, skip, added, image_bias]
 }
 
-/// What the backward pass of every share reads.
+/// The data that the backward pass of every share reads.
 struct BackwardPass<'a> {
     inputs: &'a Conv2dInputs,
     division: Division,

@@ -10,9 +10,9 @@ use crate::tape::value::Value;
 
 /// `source` decides for each element in turn, in the order [batch, channel, …].
 pub(super) fn dropout(backend: &CpuBackend, x: &Value, rate: f64, source: &mut dyn DropoutSource) -> Result<Value> {
-    let kept = (1.0 / (1.0 - rate)) as f32;
+    let scale = (1.0 / (1.0 - rate)) as f32;
     let elements: usize = x.dims().iter().product();
-    mask(backend, x, (0..elements).map(|_| if source.drops(rate) { 0.0 } else { kept }).collect())
+    mask(backend, x, (0..elements).map(|_| if source.drops(rate) { 0.0 } else { scale }).collect())
 }
 
 pub(super) fn mask(backend: &CpuBackend, x: &Value, mask: Vec<f32>) -> Result<Value> {

@@ -1,4 +1,4 @@
-//! Rows of a table.
+//! Embeddings: rows of a table.
 
 use candle_core::{Result, Tensor};
 

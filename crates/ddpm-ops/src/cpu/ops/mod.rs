@@ -1,4 +1,4 @@
-//! The operations of the CPU backend, one a file.
+//! The operations of the CPU backend, one per file.
 
 mod activation;
 mod add;

@@ -48,7 +48,7 @@ pub(super) fn modulate(backend: &CpuBackend, x: &Value, scale_and_shift: &Value)
     }))
 }
 
-/// Turns the gradient of one image of the result into that of the input, and sums those of its scales and shifts.
+/// Converts the gradient of one image of the result to that of the input, and sums those of its scales and shifts.
 fn image_backward((channels, plane): (usize, usize), grad: &mut [f32], x: &[f32], to_by: &mut [f32], by: &[f32]) {
     vectorise(
         #[inline(always)]

@@ -17,7 +17,7 @@ impl Elements {
     pub(super) fn of(tensors: &[&Tensor], row: usize) -> Self {
         let bf16 = tensors.first().is_some_and(|tensor| tensor.dtype() == DType::BF16);
         let largest = if bf16 { 8 } else { 4 };
-        // A view of a part of a tensor may begin in the middle of a pack.
+        // A view of a part of a tensor may start in the middle of a pack.
         let aligned = |tensor: &&Tensor| tensor.layout().start_offset().is_multiple_of(largest);
         let packed = row.is_multiple_of(largest) && tensors.iter().all(aligned);
         Self { bf16, pack: if packed { largest } else { 1 } }

@@ -1,4 +1,4 @@
-//! The kernels on an NVIDIA GPU. NVRTC compiles them for the GPU at hand when one of them is first called.
+//! The kernels on an NVIDIA GPU. NVRTC compiles them for the present GPU when one of them is first called.
 #![allow(unsafe_code, reason = "a kernel launch cannot be checked by the compiler")]
 
 use std::collections::HashMap;

@@ -66,7 +66,7 @@ pub(crate) fn join(
     Ok(out)
 }
 
-/// The gradient of one of the two tensors: of the `channels` channels that begin at `from`, out of `total`. `grad` is
+/// The gradient of one of the two tensors: of the `channels` channels that start at `from`, out of `total`. `grad` is
 /// the gradient of the result of [`join`].
 pub(crate) fn join_backward(
     grad: &Tensor,

@@ -515,7 +515,7 @@ typedef struct {
   float rate, scale;  // Elements that are not dropped are multiplied by scale.
 } Dropout;
 
-// A number that is uniform over [0, 1) in steps of 2^-24: SplitMix64 (Steele, Lea & Flood 2014).
+// A number that is uniform over [0, 1) in steps of 2^-24: SplitMix64 (Steele et al. 2014).
 __device__ static float uniform(unsigned long long seed, unsigned long long i) {
   unsigned long long z = seed + (i + 1) * 0x9e3779b97f4a7c15ull;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
@@ -535,10 +535,10 @@ KERNEL(dropout, Dropout) {
   *(Pack *)(a.out + at) = out;
 }
 
-// ---- Gradient clipping, a step of Adam or AdamW, and of the average (EMA), for all parameters in f32. The loss and
+// ---- Gradient clipping, a step of Adam or AdamW, and an update of the EMA, for all parameters in f32. The loss and
 // the norm of the gradient stay on the GPU, so the CPU need not wait for them.
 
-// A part of one parameter with its moments, average and gradient. gradient is null if the parameter has none.
+// A part of one parameter with its moments, EMA and gradient. gradient is null if the parameter has none.
 typedef struct {
   float *parameter, *moment1, *moment2, *average;
   const float *gradient;
@@ -551,14 +551,14 @@ typedef struct {
   float gradient_scale;  // The factor of gradient clipping.
   float step_size, epsilon;
   float decay_scale;     // The factor of decoupled weight decay.
-  float average_weight;  // The weight of the parameter in its average.
+  float average_weight;  // The weight of the parameter in the update of its EMA.
 } StepFactors;
 
 typedef struct {
   const Chunk *chunks;
   float *partial;     // [chunk]
   const float *loss;  // A scalar.
-  float *counts;      // The number of steps of Adam and of updates of the average so far.
+  float *counts;      // The number of steps of Adam and of updates of the EMA so far.
   StepFactors *factors;
   float *record;  // Written: the loss, the norm of the gradient, and 1 if the step was skipped.
   double learning_rate, beta1, beta2, epsilon, coupled_decay, decoupled_decay, max_norm, ema_decay;
@@ -625,7 +625,7 @@ KERNEL(update_apply, Update) {
       p = p * factors.decay_scale - factors.step_size * m / (sqrtf(v) + factors.epsilon);
       chunk.parameter[i] = p;
     }
-    // With weight 1 the average becomes the parameter, bit for bit.
+    // With weight 1 the EMA becomes the parameter, bit for bit.
     chunk.average[i] = chunk.average[i] * (1.0f - factors.average_weight) + p * factors.average_weight;
   }
 }

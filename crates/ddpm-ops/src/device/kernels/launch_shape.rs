@@ -41,7 +41,8 @@ impl ImageDivision {
     pub(super) fn of(tensor: &Tensor, others: &[Option<&Tensor>]) -> Result<Self> {
         /// The desired number of blocks: enough for every multiprocessor of a large GPU to run several.
         const BLOCKS: usize = 1024;
-        /// The smallest number of positions that a thread should process, so that a block is worth its cost.
+        /// The smallest number of positions that a thread should process, so that the cost of a block is small in
+        /// comparison.
         const MIN_POSITIONS: usize = 4;
         let dims = tensor.dims();
         let [images, inner @ .., channels] = dims else { bail!("expected [batch, …, channel], found {dims:?}") };

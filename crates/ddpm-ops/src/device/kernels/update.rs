@@ -1,5 +1,5 @@
-//! Gradient clipping, Adam and the average of the parameters (EMA), in three launches for all parameters. The loss and
-//! the norm of the gradient stay on the device.
+//! Gradient clipping, Adam and the EMA of the parameters, in three launches for all parameters. The loss and the
+//! norm of the gradient stay on the device.
 
 use candle_core::{DType, Result, Tensor, Var, bail};
 
@@ -11,7 +11,7 @@ use crate::device::kernels::support::supports;
 use crate::tape::gradient::Gradient;
 
 /// The hyperparameters of one update. The bias corrections of Adam, which [`crate::AdamStep`] contains, depend on the
-/// number of steps taken, which only the device knows; they are computed there.
+/// number of steps taken, which is stored on the device only; they are computed there.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UpdateStep {
     /// The learning rate of this step.
@@ -28,7 +28,7 @@ pub struct UpdateStep {
     pub decoupled_weight_decay: f64,
     /// The global norm to which the gradient is clipped; None for no clipping.
     pub max_norm: Option<f64>,
-    /// The decay of the average.
+    /// The decay of the EMA.
     pub ema_decay: f64,
     /// Whether the decay of update n, counted from 0, is limited to 1 − (1 + n)^(−2/3).
     pub ema_warmup: bool,
@@ -54,11 +54,11 @@ pub struct Updated {
     pub moment1: Var,
     /// The second moment v.
     pub moment2: Var,
-    /// The average of θ.
+    /// The EMA of θ.
     pub average: Var,
 }
 
-/// Updates of parameters on a GPU: gradient clipping by the global norm, Adam or AdamW, and the average of the
+/// Updates of parameters on a GPU: gradient clipping by the global norm, Adam or AdamW, and the EMA of the
 /// parameters.
 ///
 /// The results of several updates are read at once, so that the CPU can run ahead of the GPU.
@@ -68,7 +68,7 @@ pub struct DeviceUpdate {
     /// The tensors whose addresses are in `all`, kept alive.
     _owners: Vec<Updated>,
     chunks: usize,
-    /// The number of steps of Adam and of updates of the average, [2] in f32.
+    /// The number of steps of Adam and of updates of the EMA, [2] in f32.
     counts: Tensor,
     /// Loss, gradient norm and whether it was skipped for each pending update, [update, 3].
     records: Tensor,
@@ -154,7 +154,7 @@ impl DeviceUpdate {
         Ok(Self { all: addresses, _owners: all, chunks, counts, records, pending: 0 })
     }
 
-    /// Continues after `steps` steps of Adam and `updates` updates of the average.
+    /// Continues after `steps` steps of Adam and `updates` updates of the EMA.
     ///
     /// # Errors
     /// When the device reports an error.

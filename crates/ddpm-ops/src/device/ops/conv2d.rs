@@ -55,7 +55,7 @@ pub(super) fn conv2d(backend: &DeviceBackend, op: &FusedConv2d<'_>, shape: &Conv
     }))
 }
 
-/// What is added to each channel of each image after the convolution, [batch, channel]: the layer's bias and the
+/// The values added to each channel of each image after the convolution, [batch, channel]: the layer's bias and the
 /// image's.
 fn offset(
     backend: &DeviceBackend,
@@ -113,7 +113,7 @@ impl Affine {
     }
 }
 
-/// What the gradient of the normalisation reads.
+/// The data that the gradient of the normalisation reads.
 #[derive(Debug)]
 struct Normalised {
     affine: Affine,
@@ -130,14 +130,14 @@ struct Parameters {
     norm: Option<(Tensor, Tensor)>,
 }
 
-/// What the gradient of the convolution reads.
+/// The data that the gradient of the convolution reads.
 #[derive(Debug)]
 struct Saved {
     nodes: Nodes,
     shape: Conv2dShape,
     arrange: Rearrange,
     parameters: Parameters,
-    /// What the kernel read.
+    /// The input that the kernel read.
     x: Tensor,
     kernel: Tensor,
     normalised: Option<Normalised>,

@@ -1,4 +1,4 @@
-//! The operations of the device backend, one a file.
+//! The operations of the device backend, one per file.
 
 mod activation;
 mod add;

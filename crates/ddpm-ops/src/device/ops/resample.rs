@@ -1,4 +1,4 @@
-//! Height and width halved or doubled.
+//! Halving and doubling of height and width.
 
 use candle_core::Result;
 

@@ -20,7 +20,7 @@ pub(super) const EXACT_PARTS: usize = 3;
 #[derive(Debug)]
 pub(super) struct AmxWeights {
     pairs: Vec<u32>,
-    /// The index of the first pair, which lies at the beginning of a cache line.
+    /// The index of the first pair, which is at the start of a cache line.
     start: usize,
     /// The number of pairs of one part.
     part: usize,
@@ -30,7 +30,7 @@ pub(super) struct AmxWeights {
 }
 
 impl AmxWeights {
-    /// The weights as the trait `ConvKernel` hands them over.
+    /// The weights in the form in which the trait `ConvKernel` passes them.
     pub(super) fn erased(self) -> ConvWeights<'static> {
         let bytes = size_of_val(&self.pairs[..]);
         ConvWeights::packed(self, bytes)
@@ -75,7 +75,7 @@ impl AmxWeights {
         let block = steps * BLOCK * TILE;
         let part = blocks * block;
         let mut packed = vec![0; EXACT_PARTS * part + TILE];
-        // Tiles that begin at a cache line load twice as fast.
+        // Tiles that start at a cache line load twice as fast.
         let start = packed.as_ptr().align_offset(4 * TILE).min(TILE);
         let [high, middle, low] = parts::<_, EXACT_PARTS>(&mut packed[start..start + EXACT_PARTS * part]);
         let blocks = high.par_chunks_mut(block).zip(middle.par_chunks_mut(block)).zip(low.par_chunks_mut(block));

@@ -15,7 +15,7 @@ pub(super) struct PaddedWeights {
 }
 
 impl PaddedWeights {
-    /// The weights as the trait `ConvKernel` hands them over.
+    /// The weights in the form in which the trait `ConvKernel` passes them.
     pub(super) fn erased(self) -> ConvWeights<'static> {
         let bytes = size_of_val(&self.values[..]);
         ConvWeights::packed(self, bytes)

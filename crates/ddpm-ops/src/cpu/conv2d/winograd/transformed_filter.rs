@@ -19,7 +19,7 @@ pub(super) struct TransformedFilter {
 }
 
 impl TransformedFilter {
-    /// The weights as the trait `ConvKernel` hands them over.
+    /// The weights in the form in which the trait `ConvKernel` passes them.
     pub(super) fn erased(self) -> ConvWeights<'static> {
         let bytes = size_of_val(&self.values[..]);
         ConvWeights::packed(self, bytes)
@@ -45,7 +45,7 @@ impl TransformedFilter {
     }
 
     /// Transforms the kernels of `columns` output channels and `terms` input channels. That of column n and term k
-    /// begins at element n · `strides.0` + k · `strides.1`; it is rotated by 180° if `rotated`.
+    /// starts at element n · `strides.0` + k · `strides.1`; it is rotated by 180° if `rotated`.
     fn transform((columns, terms): (usize, usize), weight: &[f32], strides: (usize, usize), rotated: bool) -> Self {
         let point_stride = terms.div_ceil(PANEL) * PANEL_BLOCK + PANEL;
         let mut values = Buffer::new(columns.div_ceil(PANEL) * POINTS * point_stride);

@@ -83,9 +83,9 @@ impl WeightGradient {
     pub(super) fn finish(geometry: &Geometry, all: &[Self]) -> (Buffer, Buffer) {
         let Geometry { channels_in, channels_out, .. } = *geometry;
         let mut weight = Buffer::new(channels_out * channels_in * TAPS);
-        let begun: Vec<&[f32]> = all.iter().filter(|sums| sums.begun).map(|sums| &sums.sums[..]).collect();
+        let partial_sums: Vec<&[f32]> = all.iter().filter(|sums| sums.begun).map(|sums| &sums.sums[..]).collect();
         weight.par_chunks_exact_mut((channels_in * TAPS).max(1)).enumerate().for_each(|(channel, weight)| {
-            Arch::new().dispatch(FilterGradientTask { sums: &begun, channel, channels_out, weight });
+            Arch::new().dispatch(FilterGradientTask { sums: &partial_sums, channel, channels_out, weight });
         });
         let mut bias = Buffer::zeros(channels_out);
         for sums in all {

@@ -64,8 +64,8 @@ fn model() -> TrainableModel {
     let (trained, averaged) = (parameters.clone(), ema_parameters.clone());
     TrainableModel {
         denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {
-            let kept = if dropout.bernoulli(0.5) { 0.5 } else { 1.5 };
-            Ok(predict(&trained, &(x_t * kept)?, t)?.into())
+            let factor = if dropout.bernoulli(0.5) { 0.5 } else { 1.5 };
+            Ok(predict(&trained, &(x_t * factor)?, t)?.into())
         }),
         parameters,
         ema_denoiser: Box::new(move |x_t: &Tensor, t: &Tensor| predict(&averaged, x_t, t)),
@@ -208,9 +208,9 @@ fn steps_that_run_ahead_of_their_reports_are_the_same_steps() {
     let (every, all, at_once) = numbers(1);
     let (fifth, some, later) = numbers(5);
     assert_eq!(every, fifth);
-    let kept: Vec<_> =
+    let expected: Vec<_> =
         all.into_iter().filter(|line| [1, 5, 10, 12].contains(&line["step"].as_u64().unwrap())).collect();
-    assert_eq!(some, kept);
+    assert_eq!(some, expected);
     assert_eq!(at_once, (1..=12).collect::<Vec<_>>());
     // Steps 7 and 12 write checkpoints, which wait for all steps before them.
     let ahead = [1, 5, 5, 5, 5, 7, 7, 10, 10, 10, 12, 12];
@@ -222,7 +222,7 @@ fn steps_that_run_ahead_of_their_reports_are_the_same_steps() {
 fn accumulating_two_batches_is_a_step_on_both() {
     let mut parts = trainer(TrainConfig { gradient_accumulation_steps: 2, ..config() });
     let report = one_step(&mut parts, &mut batches(0));
-    // The mean loss of the two, each with its own timesteps, noise and dropout.
+    // The loss of the step is the mean over both batches, each with its own timesteps, noise and dropout.
     let mut one = trainer(config());
     let mut data = batches(0);
     // With a learning rate of nearly 0, the second loss is that of the same weights.
@@ -234,8 +234,8 @@ fn accumulating_two_batches_is_a_step_on_both() {
     assert_eq!(parts.state().batches, 2);
 }
 
-/// Of images that are all one colour c, every target follows from x_t: a network that gives it has no loss, whatever
-/// the noise.
+/// For images of one colour c, x_t determines every target, so a network that predicts it has a loss of 0 for any
+/// noise.
 #[test]
 fn the_target_is_what_the_network_is_to_predict() {
     const C: f64 = 0.6;
@@ -267,7 +267,7 @@ fn the_target_is_what_the_network_is_to_predict() {
     }
 }
 
-/// The weights of this weighting are known to no crate: 2 for the noisier half of the timesteps, 0 for the others.
+/// A weighting that no crate of the workspace implements: 2 for the noisier half of the timesteps, 0 for the others.
 #[derive(Debug)]
 struct NoisyHalf;
 
@@ -345,7 +345,7 @@ fn updates_on_cpu_and_gpu_agree() {
             };
             let gradients = model.parameters.keys().map(gradient).collect();
             update.step(&Tensor::new(1.0f32, &Device::Cpu).unwrap(), gradients, 0.1).unwrap();
-            // Half way, another update of the same kind continues.
+            // After half of the steps, another update of the same type continues from the saved state.
             if step == 1 {
                 records.extend(update.take_records().unwrap());
                 let moments = update.moments();
@@ -366,7 +366,7 @@ fn updates_on_cpu_and_gpu_agree() {
         Box::new(CpuUpdate::new(update_config, &model.parameters, &model.ema_parameters).unwrap())
     };
     let (values, norms) = run(&cpu);
-    // Two parameters with the same gradient, and Adam's first step is as long as the learning rate.
+    // Two parameters have the same gradient, so the norm is √2 times its absolute value.
     assert!((norms[0] - 0.3 * 2f64.sqrt()).abs() < 1e-6 && norms[2].is_nan(), "{norms:?}");
     assert!(values.iter().all(|value| value.is_finite()), "{values:?}");
 
