@@ -217,6 +217,25 @@ fn no_crate_has_a_cycle_of_modules() {
     assert!(cycles.is_empty(), "modules import each other in a cycle:\n{}", cycles.join("\n"));
 }
 
+/// The two backends of ddpm-ops do not import each other, and only the dispatch imports both.
+#[test]
+fn the_backends_are_independent() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/ddpm-ops/src/lib.rs");
+    let mut found = Crate::default();
+    read(Path::new(root), &Module::new(), &mut found);
+    for (module, targets) in found.edges() {
+        let imports = |backend: &str| targets.iter().any(|target| target.first().is_some_and(|name| name == backend));
+        let permitted = match module.first().map_or("crate", String::as_str) {
+            "cpu" => !imports("device"),
+            "device" => !imports("cpu"),
+            "tape" | "ops" | "backend" => !imports("cpu") && !imports("device"),
+            "dispatch" => true,
+            _ => !(imports("cpu") && imports("device")),
+        };
+        assert!(permitted, "{} imports {targets:?}", name(&module));
+    }
+}
+
 /// Parses a crate of these files and formats its cycle as text.
 fn cycle_of(files: &[(&str, &str)]) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@
 //!   [`config_comparison`] and [`origin`];
 //! - the training: [`start`], [`session`] with [`model`], [`model_description`], [`previews`] and [`run_observer`].
 //!
-//! Also: [`benchmark`], [`hub`] with `dataset_name`, and [`out_of_memory`].
+//! Also: [`mod@benchmark`], [`hub`] with `dataset_name`, and [`out_of_memory`].
 
 mod args;
 mod benchmark;

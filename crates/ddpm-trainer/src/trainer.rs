@@ -172,6 +172,10 @@ impl Trainer {
     pub fn reports(&mut self) -> Result<Vec<StepReport>, TrainerError> {
         let records = self.update.take_records()?;
         let steps = std::mem::take(&mut self.in_flight);
+        if records.len() != steps.len() {
+            let message = format!("expected the results of {} steps, found {}", steps.len(), records.len());
+            return Err(candle_core::Error::msg(message).into());
+        }
         let secs = StepInFlight::mean_secs(&steps);
         let images = self.config.batch_size * self.config.gradient_accumulation_steps;
         let mut reports = Vec::with_capacity(steps.len());
