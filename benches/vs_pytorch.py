@@ -7,7 +7,7 @@
 A step is forward, MSE, backward, clipping by the global norm and Adam; ddpm-train also updates the exponential moving
 average. PyTorch runs in eager mode, with channels_last, and compiled, each in a process of its own that waits while
 the others are timed. The programs take turns: the time of each is its median over all rounds, so that a temporary
-slowdown of the machine affects all of them.
+slowdown of the machine affects all of them. With `--baseline`, another build of ddpm-train takes its turns too.
 """
 
 import argparse
@@ -110,13 +110,15 @@ def compare(args, preset, batch):
     for mode in MODES:
         for what in ("train", "predict"):
             ask(mode, what, 1)
-    times = {(who, what): [] for who in (*MODES, "ours") for what in ("train", "predict")}
+    programs = {"ours": args.program} | ({"baseline": args.baseline} if args.baseline else {})
+    times = {(who, what): [] for who in (*MODES, *programs) for what in ("train", "predict")}
     peak = {}
     for _ in range(args.rounds):
-        report = ours(args.program, preset, batch, args.threads, args.steps)
-        times["ours", "train"].append(report["train_step_ms"])
-        times["ours", "predict"].append(report["predict_ms"])
-        peak["ours"] = max(peak.get("ours", 0), report["peak_rss_mib"] or 0)
+        for who, program in programs.items():
+            report = ours(program, preset, batch, args.threads, args.steps)
+            times[who, "train"].append(report["train_step_ms"])
+            times[who, "predict"].append(report["predict_ms"])
+            peak[who] = max(peak.get(who, 0), report["peak_rss_mib"] or 0)
         for mode in MODES:
             for what in ("train", "predict"):
                 answer = ask(mode, what, args.steps)
@@ -129,10 +131,14 @@ def compare(args, preset, batch):
     for what in ("predict", "train"):
         median = {who: statistics.median(times[who, what]) for who in (*MODES, "ours")}
         best = min(MODES, key=median.get)
-        ratios = [theirs / own for theirs, own in zip(times[best, what], times["ours", what])]
+
+        def ratio(who):
+            ratios = [theirs / own for theirs, own in zip(times[who, what], times["ours", what])]
+            return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
         memory = f"{peak['ours']:.0f} / {peak['eager']:.0f}" if what == "train" else ""
         cells = [f"{preset}, {batch}", what, *(f"{median[mode]:.1f}" for mode in MODES), f"{median['ours']:.1f}"]
-        cells += [f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}, {best})", memory]
+        cells += [f"{ratio(best)}, {best}", memory] + ([ratio("baseline")] if args.baseline else [])
         print("| " + " | ".join(cells) + " |", flush=True)
 
 
@@ -147,6 +153,7 @@ def main():
     parser.add_argument("--steps", type=int, default=5, help="steps of each program in a round")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--program", default=str(ROOT / "target" / "debug" / "ddpm-train"))
+    parser.add_argument("--baseline", help="another build of ddpm-train, to be compared with --program")
     args = parser.parse_args()
     titles = [
         "preset, batch",
@@ -155,6 +162,7 @@ def main():
         "here, ms",
         "ratio to the best",
         "peak MiB, here / eager",
+        *(["baseline / here"] if args.baseline else []),
     ]
     print("| " + " | ".join(titles) + " |\n" + "| --- " * len(titles) + "|", flush=True)
     for preset in args.presets:

@@ -8,9 +8,7 @@ fn main() {
             let mut build = cc::Build::new();
             build.file("src/device/kernels/on_cpu.c").opt_level(2).warnings(true).extra_warnings(true);
             build.flag_if_supported("-Wno-unused-function");
-            if dtype == "bf16" {
-                build.define("BF16", None);
-            }
+            build.define("BF16", if dtype == "bf16" { "1" } else { "0" });
             build.define("VEC", pack.to_string().as_str());
             build.define("RUN", format!("ddpm_run_{dtype}_{pack}").as_str());
             build.compile(&format!("ddpm_kernels_{dtype}_{pack}"));

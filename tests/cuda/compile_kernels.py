@@ -1,5 +1,8 @@
 """Compiles the GPU's kernels with NVRTC, which needs no GPU, and prints their registers and spilled bytes.
 
+The options are those of the programs, except that these compile for the architecture `compute_90` of a GPU with `sm_90`
+and leave the translation of PTX to the driver.
+
 usage: python tests/cuda/compile_kernels.py [sm_90 ...]
 needs: pip install --no-deps nvidia-cuda-nvrtc==13.0.88
 """
@@ -44,9 +47,9 @@ def main():
     source = prelude() + (KERNELS / "kernels.cu").read_text()
     for gpu in sys.argv[1:] or ["sm_80", "sm_90"]:
         for dtype, pack in SETS:
-            options = [f"--gpu-architecture={gpu}", f"-DVEC={pack}", "--ptxas-options=-v"]
-            options += ["-DBF16"] if dtype == "bf16" else []
-            log = compile_set(nvrtc, source, options)
+            lines = (KERNELS / "compile_options.txt").read_text().splitlines()
+            options = [line.format(architecture=gpu, pack=pack, bf16=int(dtype == "bf16")) for line in lines]
+            log = compile_set(nvrtc, source, [*options, "--ptxas-options=-v"])
             print(f"{gpu} {dtype} x {pack}")
             for name, spills, registers in re.findall(
                 r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores.*?Used (\d+) registers", log, re.S

@@ -43,8 +43,8 @@ def network(scheduler, prediction, x, t):
     """A nonlinear denoiser, nearly the optimal one for data N(0.3, 0.6²). Predicts ε, x_0 or v."""
     alpha_bar = scheduler.alphas_cumprod.double()[int(t)]
     signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
-    centred = x - signal * 0.3
-    eps = centred * noise / (alpha_bar * 0.36 + 1 - alpha_bar) + 0.05 * torch.sin(3 * x)
+    centered = x - signal * 0.3
+    eps = centered * noise / (alpha_bar * 0.36 + 1 - alpha_bar) + 0.05 * torch.sin(3 * x)
     if prediction == "epsilon":
         return eps
     # Without signal, predicted x_0 is the mean of the data.

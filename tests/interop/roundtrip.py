@@ -81,7 +81,7 @@ def ours(program_dir, model, latents, steps, work):
     from safetensors.torch import load_file, save_file
 
     save_file({"latents": latents}, work / "latents.safetensors")
-    flags = ["--sampler", "ddim", "--steps", str(steps), "--grid-only", "-q", "--out", work / "images"]
+    flags = ["--sampler", "ddim", "--steps", str(steps), "--grid-only", "-q", "--out", work / "images", "--overwrite"]
     files = ["--latents", work / "latents.safetensors", "--save-tensors", work / "samples.safetensors"]
     subprocess.run([program_dir / "ddpm-sample", model, *flags, *files], check=True)
     return load_file(work / "samples.safetensors")["samples"]

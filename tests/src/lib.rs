@@ -3,6 +3,11 @@
 //!
 //! The functions panic on failure, because every caller is a test.
 
+/// The Rust code of the README, which `cargo test` compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -119,6 +124,20 @@ impl Program {
     pub fn spawn(mut self) -> std::process::Child {
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
     }
+
+    /// Starts the program without waiting for it, with SIGHUP ignored as by `nohup`.
+    ///
+    /// # Panics
+    /// If the program cannot be started.
+    pub fn spawn_ignoring_hangup(self) -> std::process::Child {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(self.command.get_program());
+        shell.args(self.command.get_args()).stdin(Stdio::null());
+        if let Some(directory) = self.command.get_current_dir() {
+            shell.current_dir(directory);
+        }
+        Self { command: shell }.spawn()
+    }
 }
 
 /// The executable with this name. The programs are built once per test process, with the profile of `cargo run`.
@@ -126,7 +145,15 @@ fn executable(name: &str) -> &'static Path {
     static BUILT: OnceLock<Vec<PathBuf>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
-        let output = Command::new(env!("CARGO"))
+        let mut cargo = Command::new(env!("CARGO"));
+        // Variables that describe the package under test. Some build scripts depend on them and would run again.
+        for (name, _) in std::env::vars_os() {
+            let describes_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+            if name.to_str().is_some_and(|name| describes_package.iter().any(|prefix| name.starts_with(prefix))) {
+                cargo.env_remove(name);
+            }
+        }
+        let output = cargo
             .args(["build", "--locked", "--message-format=json", "--manifest-path", manifest])
             .args(["-p", "ddpm-train", "-p", "ddpm-sample"])
             .args(if cfg!(feature = "candle-datasets") {

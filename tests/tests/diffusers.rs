@@ -166,7 +166,7 @@ fn unsupported_settings_are_named() {
     refused(unet, "down_block_types", vec!["SkipDownBlock2D"; 2].into(), "`down_block_types`: unknown variant");
     refused(unet, "sample_size", serde_json::Value::Null, "sample_size");
     refused(unet, "out_channels", 7.into(), "out_channels");
-    refused(scheduler, "_class_name", "PNDMScheduler".into(), "expected one of DDPMScheduler");
+    refused(scheduler, "_class_name", "FlowMatchEulerDiscreteScheduler".into(), "expected one of DDPMScheduler");
     refused(scheduler, "prediction_type", "flow_prediction".into(), "`prediction_type`: expected one of epsilon");
     refuse(
         2,
@@ -250,7 +250,7 @@ fn every_scheduler_and_a_learned_variance_sample() {
     let learned = sampled("--sampler ddpm --variance learned-range");
     assert_close("learned", &file(&learned), &file(&small), 1e-5);
     let error = train(root.path()).args("--data digits --init").arg(&pipeline).fail(2);
-    assert!(error.contains("a learnt variance can be sampled, not trained"), "{error}");
+    assert!(error.contains("a learned variance can be sampled, not trained"), "{error}");
 }
 
 /// A run that starts from a pipeline takes over the settings of its scheduler, even if it has few steps.
@@ -308,9 +308,33 @@ fn the_settings_of_a_model_are_reported() {
         assert!(output.status.success());
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
-    let own = "own: ddpm in 1000 steps, leading, x_0 clipped to ±1; it predicts epsilon; schedule linear, 1000 steps";
+    let own = "own sampler: ddpm in 1,000 steps, leading, x_0 clipped to ±1, variance fixed-large; it \
+               predicts epsilon; schedule linear, 1,000 steps";
     let whole = stderr_of(&golden());
     assert!(whole.contains(own) && !whole.contains("WARN"), "{whole}");
     let alone = stderr_of(&golden().join("unet"));
-    assert!(alone.contains("scheduler_config.json is not there: assumed are beta linear"), "{alone}");
+    assert!(alone.contains("scheduler_config.json is missing; assuming linear beta"), "{alone}");
+}
+
+/// Samples of two channels are no image, but can be saved as tensors.
+#[test]
+fn samples_of_two_channels_are_tensors() {
+    let root = tempfile::tempdir().unwrap();
+    let pipeline = copy(root.path());
+    let path = pipeline.join("unet/config.json");
+    let mut document: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    (document["in_channels"], document["out_channels"]) = (2.into(), 2.into());
+    fs::write(&path, document.to_string()).unwrap();
+    let mut two = weights();
+    for (name, axis) in [("conv_in.weight", 1), ("conv_out.weight", 0), ("conv_out.bias", 0)] {
+        two.insert(name.into(), two[name].narrow(axis, 0, 2).unwrap().contiguous().unwrap());
+    }
+    safetensors::save(&two, pipeline.join("unet/diffusion_pytorch_model.safetensors")).unwrap();
+    let error = sample(root.path()).arg(&pipeline).args("-n 1 --steps 2").fail(1);
+    assert!(error.contains("expected 1, 3 or 4, the channels of an image, found 2; --save-tensors"), "{error}");
+    sample(root.path()).arg(&pipeline).args("-n 3 --steps 2 --out s --gif --save-tensors s.safetensors").succeed();
+    let samples =
+        safetensors::load(root.path().join("s.safetensors"), &Device::Cpu).unwrap().remove("samples").unwrap();
+    assert_eq!(&samples.dims()[..2], [3, 2]);
+    assert!(!root.path().join("s/images").exists() && !root.path().join("s/grid.png").exists());
 }

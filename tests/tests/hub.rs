@@ -130,7 +130,7 @@ fn errors_are_one_line_that_names_the_cause() {
     assert!(!root.join("evil").exists());
 }
 
-/// A Parquet file of images of one colour, 8 × 8, in the second of two columns of bytes.
+/// A Parquet file of images of one color, 8 × 8, in the second of two columns of bytes.
 fn parquet(shades: std::ops::Range<u8>) -> Vec<u8> {
     let root = tempfile::tempdir().unwrap();
     let encoded = shades.map(|shade| {
@@ -196,7 +196,7 @@ fn a_run_on_a_dataset_of_the_hub_resumes_with_the_same_images() {
     // The fake Hub keeps no history, so the old commit is only in the cache.
     drop(hub);
     let second = log("--out run --steps 2");
-    assert!(second.contains("goes on from step 1") && second.contains(&pinned), "{second}");
+    assert!(second.contains("continues from step 1") && second.contains(&pinned), "{second}");
     at(train(root), &url, root).args("--resume run --steps 3").succeed();
     assert!(root.join("run/checkpoints/step-000003").is_dir());
 }

@@ -77,7 +77,7 @@ fn errors_of_a_configuration_name_the_field_or_the_file() {
     std::fs::create_dir(root.path().join("a")).unwrap();
     std::fs::write(root.path().join("a/config.toml"), "").unwrap();
     let error = train(root.path()).args("--out a").fail(2);
-    assert!(error.contains("config.toml of the run that goes on: expected a table [model]"), "{error}");
+    assert!(error.contains("config.toml of the resumed run: expected a table [model]"), "{error}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ const FEATURES: &str = r#"{"info": {"features": {
     "label": {"names": ["airplane", "automobile"], "_type": "ClassLabel"}
 }}}"#;
 
-/// Writes 32 × 32 images of two colours each, as PNG in the column `img` beside a label.
+/// Writes 32 × 32 images of two colors each, as PNG in the column `img` beside a label.
 fn write_parquet(path: &Path, images: usize) {
     let root = tempfile::tempdir().unwrap();
     let encoded = (0..images).map(|i| {
@@ -92,5 +92,5 @@ fn training_on_parquet_resumes_bit_for_bit() {
         assert!(file("whole") == file("parts"), "{name}");
     }
     sample(root.path()).args("parts -n 2 --steps 3 --out images").succeed();
-    assert!(root.path().join("images/000001.png").is_file());
+    assert!(root.path().join("images/images/000001.png").is_file());
 }

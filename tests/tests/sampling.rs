@@ -29,10 +29,13 @@ fn the_newest_run_is_sampled_into_every_kind_of_image() {
     let root = tempfile::tempdir().unwrap();
     trained(root.path());
     sample(root.path()).args("-n 3 --steps 20 --gif --save-tensors s.safetensors").succeed();
-    for name in ["000000.png", "000002.png", "grid.png", "denoising.png", "denoising.gif"] {
-        assert!(root.path().join("samples").join(name).is_file(), "{name}");
+    let out = root.path().join("samples/a-step-2-seed-0");
+    let files =
+        ["images/000000.png", "images/000002.png", "grid.png", "denoising.png", "denoising.gif", "samples.json"];
+    for name in files {
+        assert!(out.join(name).is_file(), "{name}");
     }
-    assert!(!root.path().join("samples/000003.png").exists());
+    assert!(!out.join("images/000003.png").exists());
     let samples = samples(root.path().join("s.safetensors"));
     assert_eq!(samples.dims(), [3, 1, 8, 8]);
     assert!(values(&samples).iter().all(|v| (-1.0..=1.0).contains(v)));
@@ -114,7 +117,114 @@ fn sampler_options_change_the_images_and_no_progress_bar_is_drawn_without_a_term
     };
     assert_ne!(run("--variance fixed-large"), run("--variance fixed-small"));
     assert_ne!(run("--spacing leading"), run("--spacing trailing"));
-    assert_ne!(run("--sampler ddpm"), run("--sampler ddpm-clipped"));
+    assert_ne!(run("--clip none"), run("--clip fixed"));
+    assert_ne!(run("--clip fixed:0.5"), run("--clip dynamic:0.9"));
+    // The name of a sampler selects the method only: this model's is ddpm, and it clips.
+    assert_eq!(run("--sampler ddpm"), run(""));
+    assert_eq!(run("--sampler ddpm --clip fixed"), run(""));
+    // The name of earlier versions.
+    assert_eq!(run("--sampler ddpm-clipped"), run("--sampler ddpm --clip fixed"));
+}
+
+/// Samples of two models, seeds or samplers are never in one directory, unless the user says so.
+#[test]
+fn samplings_do_not_mix() {
+    let root = tempfile::tempdir().unwrap();
+    trained(root.path());
+    let count = |out: &str| fs::read_dir(root.path().join(out).join("images")).unwrap().count();
+    let run = |args: &str| sample(root.path()).args("runs/a --steps 2 --out s").args(args);
+    run("-n 3").succeed();
+    // More images of the same sampling.
+    run("-n 2 --first 3").succeed();
+    assert_eq!(count("s"), 5);
+    for other in ["--seed 1", "--clip none", "--steps 3", "--format webp", "--scale 2"] {
+        let error = sample(root.path()).args("runs/a -n 1 --out s").args(other).fail(2);
+        assert!(error.contains("--out: s holds another sampling (a, step 2, seed 0"), "{other}: {error}");
+    }
+    assert_eq!(count("s"), 5);
+    fs::write(root.path().join("s/notes.txt"), "mine").unwrap();
+    run("-n 1 --seed 1 --overwrite").succeed();
+    assert_eq!(count("s"), 1);
+    assert!(root.path().join("s/notes.txt").is_file());
+
+    // Images of an earlier version, or of something else.
+    fs::create_dir(root.path().join("old")).unwrap();
+    fs::write(root.path().join("old/grid.png"), "x").unwrap();
+    let error = sample(root.path()).args("runs/a -n 1 --steps 2 --out old").fail(2);
+    assert!(error.contains("--out: old holds images of unknown origin (grid.png)"), "{error}");
+
+    // The default directory gets a number.
+    sample(root.path()).args("runs/a -n 1 --steps 2").succeed();
+    sample(root.path()).args("runs/a -n 1 --steps 3").succeed();
+    sample(root.path()).args("runs/a -n 1 --steps 2").succeed();
+    let mut names: Vec<_> =
+        fs::read_dir(root.path().join("samples")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["a-step-2-seed-0", "a-step-2-seed-0-2"]);
+}
+
+/// Every PNG file and samples.json say how to sample the image again.
+#[test]
+fn images_carry_their_provenance() {
+    let root = tempfile::tempdir().unwrap();
+    trained(root.path());
+    sample(root.path()).args("runs/a -n 2 --steps 3 --first 5 --seed 9 --scale 3 --out s").succeed();
+    let texts = |file: &str| -> HashMap<String, String> {
+        let file = std::io::BufReader::new(fs::File::open(root.path().join("s").join(file)).unwrap());
+        let reader = png::Decoder::new(file).read_info().unwrap();
+        let texts = reader.info().utf8_text.iter();
+        texts.map(|chunk| (chunk.keyword.clone(), chunk.get_text().unwrap())).collect()
+    };
+    let of = |file: &str| -> serde_json::Value { serde_json::from_str(&texts(file)["ddpm"]).unwrap() };
+    let (image, whole) = (of("images/000006.png"), of("grid.png"));
+    let saved: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(root.path().join("s/samples.json")).unwrap()).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(
+        &fs::read_to_string(root.path().join("runs/a/checkpoints/step-000002/manifest.json")).unwrap(),
+    )
+    .unwrap();
+    assert!(manifest.to_string().contains(image["model_sha256"].as_str().unwrap()), "{image} {manifest}");
+    assert_eq!((&image["index"], &image["seed"], &image["step"]), (&6.into(), &9.into(), &2.into()));
+    assert_eq!(image["sampler"]["steps"], 3);
+    assert!(texts("images/000006.png")["Software"].starts_with("ddpm-sample "));
+    assert!(whole.get("index").is_none());
+    for key in ["model_sha256", "seed", "step", "sampler", "software", "command"] {
+        assert!(image[key] == saved[key] && image[key] == whole[key] && !image[key].is_null(), "{key}");
+    }
+    assert_eq!((&saved["first"], &saved["images"], &saved["finished"]), (&5.into(), &2.into(), &true.into()));
+    // 8 × 8 pixels, enlarged three times.
+    assert_eq!(image::image_dimensions(root.path().join("s/images/000005.png")).unwrap(), (24, 24));
+}
+
+#[test]
+fn images_have_the_format_and_the_grid_the_columns_that_were_asked_for() {
+    let root = tempfile::tempdir().unwrap();
+    trained(root.path());
+    for (format, file) in [("webp", "000000.webp"), ("jpeg:50", "000000.jpg"), ("png", "000000.png")] {
+        let args = format!("runs/a -n 3 --steps 2 --format {format} --grid-columns 3 --out {file}");
+        sample(root.path()).args(&args).succeed();
+        assert!(image::open(root.path().join(file).join("images").join(file)).is_ok(), "{format}");
+        // Three tiles of 64 pixels with gaps of 2.
+        assert_eq!(image::image_dimensions(root.path().join(file).join("grid.png")).unwrap(), (200, 68));
+    }
+    let error = sample(root.path()).args("runs/a --format jpg").fail(2);
+    assert!(error.contains("expected png, webp, jpeg or jpeg:QUALITY"), "{error}");
+}
+
+/// Everything that affects the images is in the log.
+#[test]
+fn the_sampler_is_logged_in_full() {
+    let root = tempfile::tempdir().unwrap();
+    trained(root.path());
+    let args = "runs/a -n 1 --steps 3 --grid-only --clip dynamic:0.9 --spacing leading --seed 7";
+    let output = sample(root.path()).args(args).output();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let expected = "ddpm in 3 steps, leading, x_0 thresholded at quantile 0.9 up to 1, variance fixed-small; seed 7";
+    assert!(stderr.contains(expected), "{stderr}");
+    let error = sample(root.path()).args("runs/a --clip fixed:-1").fail(2);
+    assert!(error.contains("--clip: clip_range: expected a finite number above 0, found -1"), "{error}");
+    let error = sample(root.path()).args("runs/a --clip clipped").fail(2);
+    assert!(error.contains("expected none, fixed, fixed:RANGE, dynamic or dynamic:QUANTILE, found clipped"), "{error}");
 }
 
 /// The bytes of a model file with an edited description.
@@ -162,7 +272,7 @@ fn tensors_that_cannot_be_saved_do_not_cost_the_images() {
     assert!(!root.path().join("samples").exists());
     // A device that only fails when it is written to fails after the images are saved.
     sample(root.path()).args(args).arg("/dev/full").fail(1);
-    assert!(root.path().join("samples/grid.png").is_file());
+    assert!(root.path().join("samples/a-step-2-seed-0/grid.png").is_file());
 }
 
 #[test]
@@ -174,10 +284,10 @@ fn input_files_are_not_overwritten() {
     sample(root.path()).args("lone.safetensors -n 2 --steps 2 --save-tensors s.safetensors").succeed();
     let latents = HashMap::from([("latents".to_string(), samples(root.path().join("s.safetensors")))]);
     safetensors::save(&latents, root.path().join("l.safetensors")).unwrap();
-    for name in ["000000.png", "./grid.png", "denoising.png"] {
+    for name in ["images/000000.png", "./grid.png", "denoising.png", "samples.json"] {
         let args = "lone.safetensors -n 2 --steps 2 --out new --save-tensors";
         let error = sample(root.path()).args(args).arg(Path::new("new").join(name)).fail(2);
-        assert!(error.contains("which is the name of an image of --out"), "{error}");
+        assert!(error.contains("which is the name of a file of --out"), "{error}");
         assert!(!root.path().join("new").exists());
     }
     for file in ["lone.safetensors", "./l.safetensors", "runs/a/checkpoints/step-000002/training.safetensors"] {
@@ -231,7 +341,7 @@ fn signals_end_sampling_with_their_exit_codes_and_keep_finished_images() {
     for (number, code) in [(2, 130), (15, 143)] {
         let out = root.path().join(format!("signal-{number}"));
         let mut child = sample(root.path()).args("-n 100000 --batch-size 8 --steps 20 -q --out").arg(&out).spawn();
-        while !out.join("000007.png").exists() {
+        while !out.join("images/000007.png").exists() {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
         let kill = std::process::Command::new("kill").arg(format!("-{number}")).arg(child.id().to_string()).status();

@@ -117,6 +117,52 @@ fn a_signal_interrupts_an_accumulation() {
     assert!(state.to_string().contains("\"batches\":0"), "{state}");
 }
 
+/// A closed terminal stops a run like SIGTERM, unless the run was started with nohup.
+#[test]
+fn a_closed_terminal_lets_a_run_save_its_state() {
+    let root = tempfile::tempdir().unwrap();
+    let args = "--steps 100000 --set train.sample_every_steps=0 -q --out";
+    let mut child = train(root.path()).args(SMALL).args(args).arg("run").spawn();
+    wait_for(&root.path().join("run/metrics.jsonl"));
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&child, 1);
+    assert_eq!(child.wait().unwrap().code(), Some(129));
+    assert!(fs::read_dir(root.path().join("run/checkpoints")).unwrap().count() > 0);
+
+    let mut child = train(root.path()).args(SMALL).args(args).arg("other").spawn_ignoring_hangup();
+    wait_for(&root.path().join("other/metrics.jsonl"));
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&child, 1);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "nohup is undone");
+    signal(&child, 15);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+/// The keys that everybody sets have options, for both kinds of network.
+#[test]
+fn frequent_keys_have_options() {
+    let root = tempfile::tempdir().unwrap();
+    let resolved = |args: &str| -> toml::Table {
+        let options = "--lr 3e-4 --ema-decay 0.9 --workers 1 --precision bf16";
+        let text = train(root.path()).args("--dry-run --data x").args(options).args(args).succeed();
+        text.parse().unwrap()
+    };
+    let document = resolved("--preset pictures --image-size 48");
+    assert_eq!(document["train"]["learning_rate"].as_float(), Some(3e-4));
+    assert_eq!(document["train"]["ema_decay"].as_float(), Some(0.9));
+    assert_eq!(document["train"]["precision"].as_str(), Some("bf16"));
+    assert_eq!(document["data"]["workers"].as_integer(), Some(1));
+    assert_eq!(document["model"]["image_size"].as_integer(), Some(48));
+    let document = resolved("--preset ddpm-cifar10 --image-size 64x32");
+    let sides: Vec<_> = document["model"]["sample_size"].as_array().unwrap().iter().map(|n| n.as_integer()).collect();
+    assert_eq!(sides, [Some(64), Some(32)]);
+    let error = train(root.path()).args("--dry-run --image-size 8by8").fail(2);
+    assert!(error.contains("--image-size: expected a number of pixels or HEIGHTxWIDTH, found 8by8"), "{error}");
+    let error = train(root.path()).args("--dry-run --precision f16").fail(2);
+    assert!(error.contains("--precision") && error.contains("f16"), "{error}");
+}
+
 #[test]
 fn every_nth_checkpoint_is_kept_beside_the_newest() {
     let root = tempfile::tempdir().unwrap();
@@ -178,7 +224,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
     let output = train(root.path()).args(&args).args("--steps 6").output();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
-    assert!(stderr.contains("step-000004") && stderr.contains("goes on from step 2 to 6"), "{stderr}");
+    assert!(stderr.contains("step-000004") && stderr.contains("continues from step 2 to 6"), "{stderr}");
 }
 
 #[test]
@@ -211,7 +257,7 @@ fn wrong_usage_is_explained_and_writes_nothing() {
         ("--set model.image_size=[8,7]", "model.image_size"),
         ("--set diffusion.beta_schedule=linear --set diffusion.beta_end=1.5", "beta_end"),
         ("--set diffusion.timesteps=0", "timesteps"),
-        ("--set colour=red", "colour"),
+        ("--set color=red", "color"),
         ("--set train.steps", "TABLE.KEY=VALUE"),
         ("--set data.workers=18446744073709551615", "data.workers: expected a number of at most"),
         ("--preset minst", "[possible values: digits, pictures, mnist, cifar10, article, ddpm-cifar10, ddpm-256]; "),
@@ -276,7 +322,7 @@ fn another_rule_of_beta_brings_its_own_parameters() {
 }
 
 #[test]
-fn a_folder_of_images_is_trained_in_colour_by_default() {
+fn a_folder_of_images_is_trained_in_color_by_default() {
     let root = tempfile::tempdir().unwrap();
     let channels = |args: &str| {
         let text = train(root.path()).args(args).args("--dry-run").succeed();
@@ -300,7 +346,7 @@ fn the_papers_network_is_trained_and_sampled() {
     let last = "checkpoints/step-000004";
     same_checkpoint(&root.path().join("whole").join(last), &root.path().join("parts").join(last));
     sample(root.path()).args("whole -n 2 --steps 3 --out images").succeed();
-    assert!(root.path().join("images/000001.png").is_file());
+    assert!(root.path().join("images/images/000001.png").is_file());
     let error = train(root.path()).args(args).args("--steps 4 --set model.out_channels=2").fail(2);
     assert!(error.contains("model.out_channels: expected 1"), "{error}");
     let error = train(root.path()).args(args).args("--set model.act_fn=tanh").fail(2);
@@ -463,18 +509,18 @@ fn a_checkpoint_is_found_through_any_path_to_it() {
 }
 
 #[test]
-fn a_folder_of_images_trains_in_colour_and_samples() {
+fn a_folder_of_images_trains_in_color_and_samples() {
     let root = tempfile::tempdir().unwrap();
     // The images of one run are the data of another one.
     train(root.path()).args(SMALL).args("--steps 1 --out first").succeed();
     sample(root.path()).args("first -n 12 --steps 3 --out images").succeed();
     let args = "--data images --set model.channels=3 --set model.image_size=[8,16] --steps 2 --out second";
     train(root.path()).args(SMALL).args(args).succeed();
-    sample(root.path()).args("second -n 2 --steps 3 --out colour").succeed();
-    assert!(root.path().join("colour/000001.png").is_file());
+    sample(root.path()).args("second -n 2 --steps 3 --out color").succeed();
+    assert!(root.path().join("color/images/000001.png").is_file());
     // An undecodable image is named when it is found, and counted at the end.
-    let cut = bytes(root.path().join("images/000003.png"));
-    fs::write(root.path().join("images/000003.png"), &cut[..40]).unwrap();
+    let cut = bytes(root.path().join("images/images/000003.png"));
+    fs::write(root.path().join("images/images/000003.png"), &cut[..40]).unwrap();
     let args = "--data images --set data.max_bad_share=0.5 --steps 3 --out third --set sample.preview_images=0";
     let output = train(root.path()).args(SMALL).args(args).output();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -513,4 +559,89 @@ fn x_0_and_v_can_be_trained() {
         error.contains("[diffusion]") && error.contains("unknown variant `noise`, expected one of `epsilon`"),
         "{error}"
     );
+}
+
+/// A run that is too short for its EMA samples the initial weights, and says so.
+#[test]
+fn a_slow_average_is_reported() {
+    let root = tempfile::tempdir().unwrap();
+    let run = |out: &str, sets: &str| {
+        let args = format!("--steps 2 --out {out} {sets}");
+        let output = train(root.path()).args(SMALL).args(&args).output();
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let slow = run("slow", "--set train.ema_decay=0.9999 --set train.ema_warmup=false");
+    assert!(slow.contains("train.ema_decay = 0.9999: after 2 steps, 100 % of the averaged weights"), "{slow}");
+    assert!(slow.contains("or train.ema_decay to at most 0.1"), "{slow}");
+    assert!(slow.contains("preview of step 2: 100 % of the averaged weights are the initial ones"), "{slow}");
+    for fast in ["--set train.ema_warmup=true", "--set train.ema_decay=0.05 --set train.ema_warmup=false"] {
+        assert!(!run("fast", fast).contains("averaged weights"), "{fast}");
+        std::fs::remove_dir_all(root.path().join("fast")).unwrap();
+    }
+}
+
+/// A session that was killed after the last checkpoint leaves results that are missing or of an earlier step. The same
+/// command completes them, and does not start another run.
+#[test]
+fn results_that_a_kill_left_incomplete_are_completed() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join("runs/ddpm-cifar10").join(name);
+    let run = || {
+        let args = "--preset ddpm-cifar10 --data digits --steps 3 --batch-size 8 --set train.sample_every_steps=2 \
+                    --set model.sample_size=8 --set model.in_channels=1 --set model.out_channels=1 \
+                    --set model.block_out_channels=[8,8] --set model.norm_num_groups=4 --set model.layers_per_block=1 \
+                    --set model.down_block_types=[\"DownBlock2D\",\"DownBlock2D\"] \
+                    --set model.up_block_types=[\"UpBlock2D\",\"UpBlock2D\"] --set data.horizontal_flip=false \
+                    --set train.warmup_steps=0 --set sample.preview_images=2 --set sample.preview_steps=2";
+        let output = train(root.path()).args(args).output();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{stderr}");
+        stderr
+    };
+    run();
+    let names =
+        ["pipeline/unet/diffusion_pytorch_model.safetensors", "pipeline/model_index.json", "samples/samples.gif"];
+    let expected = names.map(|name| bytes(at(name)));
+    let completed = |what: &str| {
+        assert!(run().contains("completed the results of runs/ddpm-cifar10"), "{what}");
+        assert_eq!(names.map(|name| bytes(at(name))), expected, "{what}");
+        assert!(!root.path().join("runs/ddpm-cifar10-2").exists(), "{what}");
+    };
+    // Killed before the pipeline was written, in the middle of it, and before the last record.
+    fs::remove_dir_all(at("pipeline")).unwrap();
+    fs::remove_file(at("results.json")).unwrap();
+    completed("no pipeline");
+    fs::remove_file(at("pipeline/results.json")).unwrap();
+    fs::write(at(names[0]), "of another step").unwrap();
+    completed("a partial pipeline");
+    fs::remove_file(at("results.json")).unwrap();
+    fs::remove_file(at("samples/samples.gif")).unwrap();
+    completed("no record");
+    // A run that is complete is followed by another one.
+    assert!(run().contains("runs/ddpm-cifar10-2 is a new run"));
+}
+
+/// A run that was killed before its configuration was written is taken over by the same command.
+#[test]
+fn a_run_without_configuration_is_taken_over() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("runs/digits/checkpoints")).unwrap();
+    fs::write(root.path().join("runs/digits/.lock"), "").unwrap();
+    train(root.path()).args(SMALL).args("--steps 2").succeed();
+    assert!(root.path().join("runs/digits/config.toml").is_file());
+    assert!(!root.path().join("runs/digits-2").exists());
+}
+
+/// A new run cannot start from a run without a checkpoint.
+#[test]
+fn a_run_without_checkpoint_is_no_start() {
+    let root = tempfile::tempdir().unwrap();
+    train(root.path()).args(SMALL).args("--steps 2 --out old").succeed();
+    for entry in fs::read_dir(root.path().join("old/checkpoints")).unwrap() {
+        fs::remove_dir_all(entry.unwrap().path()).unwrap();
+    }
+    let error = train(root.path()).args("--resume old --out new").fail(2);
+    assert!(error.contains("--resume old: expected a run with a checkpoint that new can start from"), "{error}");
+    assert!(!root.path().join("new").exists());
 }

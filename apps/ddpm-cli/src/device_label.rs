@@ -28,13 +28,6 @@ pub fn describe_device(device: &Device, threads: usize) -> String {
     }
 }
 
-/// Memory of the GPU that is in use, by this process and others, in MiB. `None` for the CPU.
-///
-/// Freed memory stays reserved for later tensors, so this is the largest amount that this process has needed so far.
-pub fn gpu_memory_mib(device: &Device) -> Option<f64> {
-    gpu::used_memory_mib(device)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,13 +20,6 @@ pub(crate) fn open(index: usize) -> Result<Device> {
     ddpm_ops::open_gpu(index)
 }
 
-/// Memory of the GPU that is in use, by this process and others, in MiB. `None` if the device is not a GPU.
-pub(crate) fn used_memory_mib(device: &Device) -> Option<f64> {
-    device.as_cuda_device().ok()?;
-    let (free, total) = candle_core::cuda_backend::cudarc::driver::result::mem_get_info().ok()?;
-    Some(total.saturating_sub(free) as f64 / (1u64 << 20) as f64)
-}
-
 /// The model name of the GPU. `None` if the device is not a GPU, or no longer responds.
 pub(crate) fn model(device: &Device) -> Option<String> {
     device.as_cuda_device().ok()?.cuda_stream().context().name().ok()

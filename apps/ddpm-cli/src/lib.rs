@@ -39,7 +39,7 @@ mod transfer_bar;
 pub use arguments::parse_arguments;
 pub use completions::print_completions;
 pub use device_choice::DeviceChoice;
-pub use device_label::{describe_device, device_label, device_name, gpu_memory_mib};
+pub use device_label::{describe_device, device_label, device_name};
 pub use exit::{ExitReason, UsageError, exit_code, usage_error};
 #[cfg(feature = "hub")]
 pub use hub_model::hub_error;

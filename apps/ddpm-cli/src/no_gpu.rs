@@ -18,11 +18,6 @@ pub(crate) fn open(_: usize) -> Result<Device> {
     Err(Error::NotCompiledWithCudaSupport)
 }
 
-/// Memory of the GPU that is in use: `None`, because the device is the CPU.
-pub(crate) fn used_memory_mib(_: &Device) -> Option<f64> {
-    None
-}
-
 /// The model name of the GPU: `None`, because the device is the CPU.
 pub(crate) fn model(_: &Device) -> Option<String> {
     None

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
-/// Handles SIGINT and SIGTERM.
+/// Handles SIGINT, SIGTERM, and SIGHUP unless the program was started to ignore it, as by `nohup`.
 ///
 /// A signal ends the program immediately until [`StopSignal::stop_gracefully`] is called. After that, the first signal
 /// is only recorded: the program queries it with [`StopSignal::received`], saves its state and ends.
@@ -18,6 +18,15 @@ pub struct StopSignal {
     /// Number of the recorded signal; 0 for none.
     number: Arc<AtomicUsize>,
     ends_immediately: Arc<AtomicBool>,
+}
+
+/// Whether the program was started with this signal ignored. True where the system does not say so: a handler would
+/// undo `nohup`.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_none_or(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// Signals within this time after the first one are ignored: `timeout` sends two signals, and so may a user.
@@ -29,7 +38,11 @@ impl StopSignal {
     /// # Errors
     /// When the handlers cannot be installed.
     pub fn install() -> anyhow::Result<Self> {
-        let signals = Signals::new([SIGINT, SIGTERM]).context("the signal handlers could not be installed")?;
+        let mut handled = vec![SIGINT, SIGTERM];
+        if !is_ignored(SIGHUP) {
+            handled.push(SIGHUP);
+        }
+        let signals = Signals::new(handled).context("the signal handlers could not be installed")?;
         let stop = Self { number: Arc::default(), ends_immediately: Arc::new(AtomicBool::new(true)) };
         let handler = stop.clone();
         let thread = std::thread::Builder::new().name("signals".into());

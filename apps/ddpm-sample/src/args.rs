@@ -4,15 +4,18 @@ use std::path::PathBuf;
 
 use clap::{Parser, value_parser};
 use ddpm_cli::{DeviceChoice, Verbosity, named_values};
+use ddpm_data::ImageFormat;
 use ddpm_diffusion::{EpsAfterClip, ReverseVariance};
 use ddpm_schedule::Spacing;
 use ddpm_unet::Precision;
 
+use crate::clip_choice::ClipChoice;
 use crate::sampler_choice::SamplerChoice;
 
 /// Generate images with a trained denoising diffusion model.
 ///
-/// Without arguments, the program samples 16 images from the newest run under runs/ and writes them to samples/.
+/// Without arguments, the program samples 16 images from the newest run under runs/ and writes them to a directory
+/// under samples/.
 #[derive(Debug, Parser)]
 #[command(name = "ddpm-sample", version, max_term_width = 100, allow_negative_numbers = true)]
 pub(crate) struct Args {
@@ -29,12 +32,16 @@ pub(crate) struct Args {
 
     /// Sampling method [default: the model's]
     ///
-    /// ddpm never clips predicted x_0 and ddpm-clipped always does. With the other methods, the model decides.
-    #[arg(
-        long,
-        value_parser = named_values(&SamplerChoice::all(), SamplerChoice::name, SamplerChoice::help)
-    )]
+    /// It changes nothing else: clipping, steps and spacing stay those of the model unless they are given.
+    #[arg(long, value_parser = SamplerChoice::parser())]
     pub(crate) sampler: Option<SamplerChoice>,
+
+    /// Clipping of predicted x_0 in every step: none, fixed:RANGE or dynamic:QUANTILE [default: the model's]
+    ///
+    /// fixed clips to ±RANGE. dynamic clips to a quantile of |x_0| of each image and divides by it (dynamic
+    /// thresholding, Saharia et al. 2022). Without a number, the model's applies: usually 1, and 0.995.
+    #[arg(long, value_name = "CLIP")]
+    pub(crate) clip: Option<ClipChoice>,
 
     /// Noise that ddim adds in a step, from 0 (none) to 1 (as much as ddpm) [default: the model's]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
@@ -84,12 +91,31 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) batch_size: usize,
 
-    /// Directory for the images
+    /// Directory for the samples [default: samples/RUN-step-N-seed-S]
     ///
-    /// Each image is written as soon as it is finished; grid.png shows the first 4096. Files that are already in the
-    /// directory are kept, unless a new file has the same name.
-    #[arg(long, value_name = "DIR", default_value = "samples")]
-    pub(crate) out: PathBuf,
+    /// It will hold a folder images with one file per image, written as soon as it is finished; grid.png, which shows
+    /// the first 4096; denoising.png; and samples.json, which says how to sample them again. A directory with samples
+    /// of another model, seed or sampler is refused; the default directory then gets a number.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Replace the samples in --out
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+
+    /// Format of the individual images: png, webp (lossless), jpeg or jpeg:QUALITY
+    ///
+    /// PNG files hold the model, the seed, the index and the sampler as text.
+    #[arg(long, value_name = "FORMAT", default_value_t = ImageFormat::Png)]
+    pub(crate) format: ImageFormat,
+
+    /// Enlarge the sides of the individual images N times
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(1..=64))]
+    pub(crate) scale: u64,
+
+    /// Number of columns of the grid [default: as many as rows]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=4096))]
+    pub(crate) grid_columns: Option<u64>,
 
     /// Precision of the network
     ///
@@ -158,7 +184,6 @@ fn eps_after_clip_help(choice: EpsAfterClip) -> &'static str {
     match choice {
         EpsAfterClip::Rederived => "Computed again, from x_t and the clipped x_0",
         EpsAfterClip::Predicted => "As the network predicted it, as in the DDIM scheduler of diffusers",
-        _ => "",
     }
 }
 

@@ -6,11 +6,13 @@ use anyhow::Context;
 use candle_core::Tensor;
 use ddpm_checkpoint::write_tensors;
 use ddpm_cli::StopSignal;
-use ddpm_data::{grid, save_gif, save_grid, save_png, save_strip, to_images};
+use ddpm_data::{Image, ImageFormat, grid, save_gif, square_columns, strip, to_images};
 use tracing::info;
 
 use crate::args::Args;
+use crate::output_directory::{IMAGES, write_description};
 use crate::plan::Plan;
+use crate::provenance::ImageProvenance;
 
 /// The name of the tensor that `--save-tensors` writes.
 pub(crate) const SAMPLES: &str = "samples";
@@ -51,7 +53,7 @@ impl<'a> ImageWriter<'a> {
             self.kept.push(images.narrow(0, 0, rows.len().min(MAX_GRID_IMAGES - self.received))?);
         }
         self.received += rows.len();
-        if self.args.grid_only || self.args.interpolate.is_some() {
+        if self.args.grid_only || self.args.interpolate.is_some() || !self.plan.writes_images() {
             return Ok(());
         }
         for (i, image) in to_images(images)?.iter().enumerate() {
@@ -59,10 +61,19 @@ impl<'a> ImageWriter<'a> {
                 break;
             }
             let index = self.plan.first + (from + i) as u64;
-            save_png(&self.args.out.join(format!("{index:06}.png")), image)?;
+            let file = format!("{index:06}.{}", self.args.format.extension());
+            let image = image.upsampled(self.args.scale as usize);
+            self.save(&self.plan.out.join(IMAGES).join(file), &image, self.args.format, Some(index))?;
             self.written += 1;
         }
         Ok(())
+    }
+
+    /// Writes an image with its provenance: that of one image, or of all if `index` is `None`.
+    fn save(&self, path: &Path, image: &Image, format: ImageFormat, index: Option<u64>) -> anyhow::Result<()> {
+        let provenance = ImageProvenance { index, sampling: &self.plan.provenance };
+        let text = serde_json::to_string(&provenance).context("the provenance of an image")?;
+        Ok(format.save(path, image, &[("Software", &self.plan.provenance.software), ("ddpm", &text)])?)
     }
 
     /// Writes the files that show all images together. The tensors come last, so that the images are complete if an
@@ -72,9 +83,12 @@ impl<'a> ImageWriter<'a> {
     pub(crate) fn finish(&self, moments: &[Tensor]) -> anyhow::Result<()> {
         let images = Tensor::cat(&self.kept, 0)?;
         match self.args.interpolate {
+            _ if !self.plan.writes_images() => {}
             Some(_) => self.write_interpolation(&images)?,
             None => self.write_grid_and_strip(&images, moments)?,
         }
+        let Plan { out, provenance, first, .. } = self.plan;
+        write_description(out, provenance, *first, self.plan.images(), self.stop.received().is_none())?;
         if self.not_finite > 0 {
             let (model, bad, all) = (self.plan.model_path.display(), self.not_finite, self.received);
             anyhow::bail!(
@@ -95,17 +109,21 @@ impl<'a> ImageWriter<'a> {
     }
 
     fn write_interpolation(&self, images: &Tensor) -> anyhow::Result<()> {
-        let (path, first) = (self.args.out.join("interpolation.png"), self.plan.first);
-        save_png(&path, &grid(images, self.plan.images())?)?;
+        let (path, first) = (self.plan.out.join("interpolation.png"), self.plan.first);
+        let columns = self.args.grid_columns.map_or(self.plan.images(), |columns| columns as usize);
+        self.save(&path, &grid(images, columns)?, ImageFormat::Png, None)?;
         info!("interpolation from image {first} to image {}: {}", first + 1, path.display());
         Ok(())
     }
 
     fn write_grid_and_strip(&self, images: &Tensor, moments: &[Tensor]) -> anyhow::Result<()> {
-        let out = &self.args.out;
+        let out = &self.plan.out;
         let mut also = vec!["denoising.png"];
-        save_grid(&out.join("grid.png"), &images.narrow(0, 0, images.dim(0)?.min(MAX_GRID_IMAGES))?)?;
-        save_strip(&out.join("denoising.png"), moments)?;
+        let images = images.narrow(0, 0, images.dim(0)?.min(MAX_GRID_IMAGES))?;
+        let columns =
+            self.args.grid_columns.map_or_else(|| square_columns(images.dims()[0]), |columns| columns as usize);
+        self.save(&out.join("grid.png"), &grid(&images, columns)?, ImageFormat::Png, None)?;
+        self.save(&out.join("denoising.png"), &strip(moments)?, ImageFormat::Png, None)?;
         if self.args.gif && self.stop.received().is_none() {
             let frame = |moment: &Tensor| grid(moment, 4);
             let frames = moments.iter().map(frame).collect::<Result<Vec<_>, _>>()?;
@@ -113,7 +131,7 @@ impl<'a> ImageWriter<'a> {
             also.push("denoising.gif");
         }
         if !self.args.grid_only {
-            also.push("one file per image");
+            also.push("images/ with one file per image");
         }
         info!("images: {}; in the same directory: {}", out.join("grid.png").display(), also.join(", "));
         Ok(())
@@ -123,7 +141,10 @@ impl<'a> ImageWriter<'a> {
     pub(crate) fn log_stopped(&self) {
         match self.written {
             0 => info!("stopped before an image was written"),
-            n => info!("stopped: {n} of {} images are in {}", self.plan.images(), self.args.out.display()),
+            n => {
+                let directory = self.plan.out.join(IMAGES);
+                info!("stopped: {n} of {} images are in {}", self.plan.images(), directory.display());
+            }
         }
     }
 }

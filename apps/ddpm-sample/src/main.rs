@@ -1,16 +1,21 @@
 //! `ddpm-sample`: generates images with a trained model.
 //!
-//! Reading order: [`args`] with [`sampler_choice`]; [`plan`] with [`model`], [`sampler_options`] and [`latents`];
-//! [`sampling`]; [`images`] with [`output_check`]. Also: [`out_of_memory`].
+//! Reading order: [`args`] with [`sampler_choice`] and [`clip_choice`]; [`plan`] with [`model`], [`sampler_options`],
+//! [`sampler_description`] and [`latents`]; [`sampling`]; [`images`] with [`output_check`],
+//! [`output_directory`] and [`provenance`]. Also: [`out_of_memory`].
 
 mod args;
+mod clip_choice;
 mod images;
 mod latents;
 mod model;
 mod out_of_memory;
 mod output_check;
+mod output_directory;
 mod plan;
+mod provenance;
 mod sampler_choice;
+mod sampler_description;
 mod sampler_options;
 mod sampling;
 
@@ -23,6 +28,7 @@ use tracing::info;
 use crate::args::Args;
 use crate::images::ImageWriter;
 use crate::plan::Plan;
+use crate::sampler_description::describe_sampler;
 
 fn main() -> ExitCode {
     ddpm_cli::exit_code(run())
@@ -59,11 +65,11 @@ fn generate(args: &Args, threads: usize, progress: &Progress) -> anyhow::Result<
 
 fn log_plan(plan: &Plan, device: &Device, threads: usize) {
     info!("model: {}, step {}", plan.model_path.display(), plan.step);
-    let (images, steps) = (pluralize(plan.images(), "image"), pluralize(plan.sampler.steps, "step"));
+    let images = pluralize(plan.images(), "image");
     let batch = match plan.batch_size {
         size if size < plan.images() => format!(" in batches of {size}"),
         _ => String::new(),
     };
-    let (method, device) = (plan.sampler.method, describe_device(device, threads));
-    info!("sampling {images}{batch} with {method} in {steps} on {device}");
+    let (sampler, device) = (describe_sampler(&plan.sampler), describe_device(device, threads));
+    info!("sampling {images}{batch} with {sampler}; seed {}, on {device}", plan.seed);
 }

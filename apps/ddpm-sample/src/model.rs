@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use candle_core::{Device, Tensor};
 use ddpm_checkpoint::{SavedModel, newest_run};
-use ddpm_cli::{Progress, usage_error};
+use ddpm_cli::{Progress, pluralize, usage_error};
 use ddpm_diffusers::{check_unconditional, find_model};
-use ddpm_diffusion::{Clipping, GaussianDiffusion, SamplerConfig};
+use ddpm_diffusion::{GaussianDiffusion, SamplerConfig};
 use ddpm_schedule::ScheduleConfig;
 use ddpm_unet::{Network, NetworkConfig, Precision};
 use tracing::info;
+
+use crate::sampler_description::describe_sampler;
 
 /// A model whose network, diffusion process and sampler are consistent.
 #[derive(Debug)]
@@ -39,7 +41,6 @@ impl LoadedModel {
         let parameters = network.parameters().with_context(|| format!("{file}: field `network`"))?;
         check_description(&saved, &network)?;
         check_unconditional(&saved)?;
-        check_channels(&saved)?;
         saved.check_names(&parameters.into_iter().map(|(name, spec)| (name, spec.shape)).collect())?;
         let sampler: SamplerConfig = saved.sampler()?;
         log_defaults(&saved, &sampler, &schedule);
@@ -102,34 +103,14 @@ fn check_description(model: &SavedModel, network: &NetworkConfig) -> anyhow::Res
     Ok(())
 }
 
-/// Checks that images of that many channels can be written.
-fn check_channels(model: &SavedModel) -> anyhow::Result<()> {
-    let (channels, file) = (model.description.channels, model.network_path.display());
-    let field = if model.network_path == model.path { "channels" } else { "in_channels" };
-    anyhow::ensure!(
-        [1, 3, 4].contains(&channels),
-        "{file}: field `{field}`: expected 1, 3 or 4, the channels of an image, found {channels}"
-    );
-    Ok(())
-}
-
 /// Logs the sampler and the diffusion process that the model was saved with, in one line.
 fn log_defaults(model: &SavedModel, sampler: &SamplerConfig, schedule: &ScheduleConfig) {
-    let clipping = match sampler.clip {
-        Clipping::Fixed => format!("x_0 clipped to ±{}", sampler.clip_range),
-        Clipping::Dynamic => {
-            format!("x_0 thresholded at quantile {} up to {}", sampler.threshold_quantile, sampler.threshold_max)
-        }
-        _ => "x_0 not clipped".to_owned(),
-    };
     let zero = if schedule.zero_terminal_snr { ", zero terminal SNR" } else { "" };
     info!(
-        "the model's own: {} in {} steps, {}, {clipping}; it predicts {}; schedule {}, {} steps{zero}",
-        sampler.method,
-        sampler.steps,
-        sampler.spacing,
+        "the model's own sampler: {}; it predicts {}; schedule {}, {}{zero}",
+        describe_sampler(sampler),
         model.description.prediction,
         schedule.beta_schedule,
-        schedule.timesteps
+        pluralize(schedule.timesteps, "step")
     );
 }

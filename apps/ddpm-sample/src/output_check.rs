@@ -8,6 +8,7 @@ use ddpm_cli::usage_error;
 
 use crate::args::Args;
 use crate::images::SAMPLES;
+use crate::output_directory::{DESCRIPTION, IMAGES, OVERVIEWS, claim, is_image, write_description};
 use crate::plan::Plan;
 
 /// Largest number of values that `--save-tensors` writes: 16 GiB.
@@ -19,7 +20,8 @@ pub(crate) fn prepare_outputs(args: &Args, plan: &Plan) -> anyhow::Result<()> {
         check_save_tensors(path, args, plan)?;
     }
     let tensors = args.save_tensors.as_deref().and_then(Path::parent).filter(|folder| *folder != Path::new(""));
-    for (option, folder) in [("--out", Some(args.out.as_path())), ("--save-tensors", tensors)] {
+    claim(&plan.out, &plan.provenance, args.overwrite)?;
+    for (option, folder) in [("--out", Some(plan.out.as_path())), ("--save-tensors", tensors)] {
         let Some(folder) = folder else { continue };
         let try_to_write = || -> std::io::Result<()> {
             std::fs::create_dir_all(folder)?;
@@ -27,7 +29,7 @@ pub(crate) fn prepare_outputs(args: &Args, plan: &Plan) -> anyhow::Result<()> {
         };
         try_to_write().with_context(|| format!("{option}: nothing can be written to {}", folder.display()))?;
     }
-    Ok(())
+    write_description(&plan.out, &plan.provenance, plan.first, plan.images(), false)
 }
 
 /// Checks that the file of `--save-tensors` replaces nothing but the tensors of an earlier sampling, and that it is
@@ -65,15 +67,10 @@ fn other_use(path: &Path, args: &Args, plan: &Plan) -> Option<String> {
     let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
     let folder = path.parent().map(|folder| if folder == Path::new("") { Path::new(".") } else { folder });
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if folder.and_then(place) == place(&args.out) && is_image_name(name) {
-        return Some(format!("{shown}, which is the name of an image of --out"));
+    let in_out = folder.and_then(place);
+    let is_overview = in_out == place(&plan.out) && (OVERVIEWS.contains(&name) || name == DESCRIPTION);
+    if is_overview || in_out == place(&plan.out.join(IMAGES)) && is_image(path) {
+        return Some(format!("{shown}, which is the name of a file of --out"));
     }
     None
-}
-
-/// Whether a file of that name in `--out` may be an image of this sampling.
-fn is_image_name(name: &str) -> bool {
-    let stem = name.strip_suffix(".png").unwrap_or_default();
-    let is_index = stem.len() >= 6 && stem.bytes().all(|byte| byte.is_ascii_digit());
-    is_index || ["grid.png", "denoising.png", "denoising.gif", "interpolation.png"].contains(&name)
 }

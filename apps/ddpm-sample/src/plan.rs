@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use candle_core::{Device, Tensor};
+use ddpm_checkpoint::SavedModel;
 use ddpm_cli::{Progress, usage_error};
 use ddpm_diffusion::{GaussianDiffusion, SamplerConfig};
 use ddpm_rng::{ImageNoise, Purpose};
@@ -12,12 +13,18 @@ use tracing::info;
 use crate::args::Args;
 use crate::latents::read_latents;
 use crate::model::LoadedModel;
+use crate::output_directory::default_directory;
+use crate::provenance::Provenance;
 use crate::sampler_options::sampler;
 
 /// A sampling that can start.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) model_path: PathBuf,
+    /// Where the images come from.
+    pub(crate) provenance: Provenance,
+    /// The directory of the samples.
+    pub(crate) out: PathBuf,
     /// Number of optimizer steps that the model was trained for.
     pub(crate) step: u64,
     pub(crate) network: Network,
@@ -59,8 +66,14 @@ impl Plan {
         let latents = latents.map(|latents| latents.narrow(0, 0, number)).transpose()?;
         let batch_size = batch_size(args, number, &model.network)?;
         check_first(args.first, number)?;
+        check_format(args, image_shape[0])?;
+        check_channels(args, &model.saved)?;
+        let step = model.saved.step();
+        let provenance = Provenance::new(args, &model.saved, &sampler)?;
         Ok(Self {
-            step: model.saved.step(),
+            out: args.out.clone().unwrap_or_else(|| default_directory(&provenance, args.overwrite)),
+            provenance,
+            step,
             network: model.build_network(device, args.precision)?,
             model_path: model.saved.path,
             diffusion: model.diffusion,
@@ -74,6 +87,12 @@ impl Plan {
             number,
             image_shape,
         })
+    }
+
+    /// Whether the samples are written as images. Samples of 2 channels, or of more than 4, are only written as
+    /// tensors.
+    pub(crate) fn writes_images(&self) -> bool {
+        is_image(self.image_shape[0])
     }
 
     /// Number of images.
@@ -128,6 +147,34 @@ fn batch_size(args: &Args, number: usize, network: &NetworkConfig) -> anyhow::Re
         info!("{batch_size} images are computed together: a larger batch of this size could exhaust the memory");
     }
     Ok(batch_size)
+}
+
+/// Whether tensors of that many channels are images.
+fn is_image(channels: usize) -> bool {
+    [1, 3, 4].contains(&channels)
+}
+
+/// Checks that the results can be written: images, or else tensors.
+fn check_channels(args: &Args, model: &SavedModel) -> anyhow::Result<()> {
+    let (channels, file) = (model.description.channels, model.network_path.display());
+    let field = if model.network_path == model.path { "channels" } else { "in_channels" };
+    anyhow::ensure!(
+        is_image(channels) || args.save_tensors.is_some(),
+        "{file}: field `{field}`: expected 1, 3 or 4, the channels of an image, found {channels}; --save-tensors \
+         writes such samples to a file"
+    );
+    Ok(())
+}
+
+/// Checks that the format can hold images of that many channels.
+fn check_format(args: &Args, channels: usize) -> anyhow::Result<()> {
+    if is_image(channels) && !args.format.supports(channels) {
+        let format = args.format;
+        return Err(usage_error(format!(
+            "--format: {format} has no alpha channel, found a model of {channels} channels"
+        )));
+    }
+    Ok(())
 }
 
 /// Checks that the index of the last image is a number of 64 bits.

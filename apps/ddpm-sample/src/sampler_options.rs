@@ -4,6 +4,7 @@ use ddpm_cli::usage_error;
 use ddpm_diffusion::{DiffusionError, Method, ReverseVariance, SamplerConfig};
 
 use crate::args::Args;
+use crate::clip_choice::ClipChoice;
 use crate::model::LoadedModel;
 
 /// The sampler of `model` with the options of `args`.
@@ -18,13 +19,14 @@ pub(crate) fn sampler(args: &Args, model: &LoadedModel) -> anyhow::Result<Sample
         method,
         eta: args.eta.unwrap_or(own.eta),
         order: args.order.unwrap_or(own.order),
-        clip: args.sampler.and_then(|choice| choice.clip).unwrap_or(own.clip),
         eps_after_clip: args.eps_after_clip.unwrap_or(own.eps_after_clip),
         variance: args.variance.unwrap_or(own.variance),
         steps: args.steps.unwrap_or(own.steps),
         spacing: args.spacing.unwrap_or(own.spacing),
         ..own
     };
+    let old_name = args.sampler.and_then(|choice| choice.clipped.then_some(ClipChoice::FIXED));
+    let sampler = args.clip.or(old_name).map_or(sampler, |clip| clip.apply(sampler));
     check_steps(args, model, &sampler)?;
     check_ranges(args, model, &sampler)?;
     check_variance(args, model, &sampler)?;
@@ -72,6 +74,11 @@ fn check_ranges(args: &Args, model: &LoadedModel, sampler: &SamplerConfig) -> an
     let is_option = match &error {
         DiffusionError::Option { field: "eta", .. } => args.eta.is_some(),
         DiffusionError::Option { field: "order", .. } => args.order.is_some(),
+        DiffusionError::Option { field: "clip_range" | "threshold_quantile", .. }
+            if args.clip.is_some_and(|clip| clip.number.is_some()) =>
+        {
+            return Err(usage_error(format!("--clip: {error}")));
+        }
         _ => false,
     };
     let source = if is_option { "--".to_owned() } else { format!("{}: sampler: ", model.path().display()) };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, value_parser};
 use ddpm_cli::{DeviceChoice, Verbosity};
+use ddpm_unet::Precision;
 
 use crate::presets;
 
@@ -55,6 +56,26 @@ pub(crate) struct Args {
     /// Number of images in a batch
     #[arg(long, value_name = "N")]
     pub(crate) batch_size: Option<u64>,
+
+    /// Learning rate
+    #[arg(long, visible_alias = "learning-rate", value_name = "RATE")]
+    pub(crate) lr: Option<f64>,
+
+    /// Size of the images of the model: a number, or HEIGHTxWIDTH
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) image_size: Option<String>,
+
+    /// Decay of the EMA of the weights
+    #[arg(long, value_name = "DECAY")]
+    pub(crate) ema_decay: Option<f64>,
+
+    /// Precision of the network: f32, tf32 or bf16
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) precision: Option<Precision>,
+
+    /// Number of threads that load images
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<u64>,
 
     /// Seed of all random numbers
     #[arg(long, value_name = "N")]

@@ -4,12 +4,14 @@ use std::time::Instant;
 
 use anyhow::Context;
 use candle_core::{Device, Result, Tensor};
-use ddpm_cli::{ExitReason, device_name, gpu_memory_mib};
+use ddpm_cli::{ExitReason, device_name};
+use ddpm_ops::gpu_memory;
 use ddpm_rng::{Purpose, Stream};
 use ddpm_trainer::Trainer;
 use ddpm_unet::Network;
 use serde::Serialize;
 
+use crate::gpu_operations::{ComposedOperation, CudnnConvolution, composed_operations, cudnn_convolutions};
 use crate::model::new_model;
 use crate::out_of_memory;
 use crate::run_config::RunConfig;
@@ -20,17 +22,26 @@ struct Report {
     /// Number of parameters of the network.
     params: usize,
     batch_size: usize,
-    /// Median duration of a whole step: forward, loss, backward, clipping, Adam, EMA.
+    /// Median duration of a whole step: noise, copies to the device, forward, loss, backward, clipping, Adam, EMA.
     train_step_ms: f64,
     /// Median duration of a forward pass without gradients, with weights packed in advance.
     predict_ms: f64,
     /// Peak memory of the process during training; absent where the system does not report it.
     peak_rss_mib: Option<f64>,
-    /// Memory of the GPU in use after training; absent on the CPU.
+    /// Peak memory of tensors and workspaces on the GPU during training; absent on the CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     gpu_memory_mib: Option<f64>,
+    /// The same with freed memory that is kept for later tensors; absent on the CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu_reserved_mib: Option<f64>,
+    /// Whether the steps were replays of a captured one (`train.cuda_graph`).
+    replayed_steps: bool,
     device: String,
     threads: usize,
+    /// The operations that a GPU composed of slower ones. Empty if every operation has a kernel, and on the CPU.
+    fallbacks: Vec<ComposedOperation>,
+    /// The convolutions that cuDNN computed, in training and prediction. Empty on the CPU.
+    convolutions: Vec<CudnnConvolution>,
 }
 
 /// Number of steps that are timed as one on a GPU, where steps overlap.
@@ -43,7 +54,8 @@ const WARM_UP: u64 = 2;
 pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads: usize) -> anyhow::Result<ExitReason> {
     let size = config.model.image_size();
     let shape = (config.train.batch_size, config.model.channels(), size.height, size.width);
-    let images = Stream::new(config.train.seed, Purpose::Synthetic, 0).normal(shape, device)?.clamp(-1.0, 1.0)?;
+    // On the CPU, like the batches of a data loader, so that a step includes their copy to a GPU.
+    let images = Stream::new(config.train.seed, Purpose::Synthetic, 0).normal(shape, &Device::Cpu)?.clamp(-1.0, 1.0)?;
 
     let model = new_model(&config.model, None, &config.train, device)?;
     let total_steps = steps.saturating_add(WARM_UP * STEPS_TOGETHER);
@@ -51,8 +63,8 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
     let mut trainer = Trainer::new(config.train.clone(), total_steps, diffusion, model, device.clone())?;
     let train_step_ms =
         train_step_ms(&mut trainer, &images, steps).map_err(|error| out_of_memory::advise(error, &trainer, config))?;
-    let (peak_rss_mib, gpu_memory_mib) = (peak_rss_mib(), gpu_memory_mib(device));
-    let predict_ms = predict_ms(config, &trainer, &images, steps)?;
+    let (peak_rss_mib, gpu_memory) = (peak_rss_mib(), gpu_memory(device));
+    let predict_ms = predict_ms(config, &trainer, &images.to_device(device)?, steps)?;
 
     let report = Report {
         params: config.model.parameter_count()?,
@@ -60,9 +72,13 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
         train_step_ms,
         predict_ms,
         peak_rss_mib,
-        gpu_memory_mib,
+        gpu_memory_mib: gpu_memory.map(|memory| mib(memory.allocated)),
+        gpu_reserved_mib: gpu_memory.map(|memory| mib(memory.reserved)),
+        replayed_steps: trainer.replays_steps(),
         device: device_name(device),
         threads,
+        fallbacks: composed_operations(),
+        convolutions: cudnn_convolutions(),
     };
     let text = serde_json::to_string(&report).context("could not write the report")?;
     ddpm_cli::print(&format!("{text}\n"))?;
@@ -111,6 +127,10 @@ fn median_ms(runs: u64, mut run: impl FnMut() -> anyhow::Result<()>) -> anyhow::
     times.sort_by(f64::total_cmp);
     let middle = times.len() / 2;
     Ok(if times.len() % 2 == 1 { times[middle] } else { (times[middle - 1] + times[middle]) / 2.0 })
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 /// The peak resident set size of the process, in MiB: VmHWM of Linux.

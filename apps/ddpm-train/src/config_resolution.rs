@@ -43,6 +43,7 @@ pub(crate) fn resolve_config(
         }
     };
     merge(&mut document, overrides);
+    name_image_size(&mut document);
     let config = RunConfig::from_document(document)?;
     config.validate()?;
     if let (Some(init), None) = (init, saved) {
@@ -54,12 +55,22 @@ pub(crate) fn resolve_config(
     Ok(config)
 }
 
+/// Gives `model.image_size`, which `--image-size` sets, the name that it has in a `unet2d`, diffusers' `sample_size`.
+fn name_image_size(document: &mut Table) {
+    let Some(Value::Table(model)) = document.get_mut(ConfigTable::Model.name()) else { return };
+    if model.get("kind").and_then(Value::as_str) == Some("unet2d")
+        && let Some(size) = model.remove("image_size")
+    {
+        model.insert("sample_size".into(), size);
+    }
+}
+
 /// The saved configuration, if it has all tables.
 fn complete(saved: &Table) -> anyhow::Result<Table> {
-    match ConfigTable::ALL.into_iter().find(|table| !saved.contains_key(table.name())) {
+    match ConfigTable::ALL.iter().find(|table| !saved.contains_key(table.name())) {
         None => Ok(saved.clone()),
         Some(table) => Err(usage_error(format!(
-            "config.toml of the run that goes on: expected a table [{}], found none; the file is damaged",
+            "config.toml of the resumed run: expected a table [{}], found none; the file is damaged",
             table.name()
         ))),
     }

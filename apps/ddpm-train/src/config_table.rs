@@ -17,7 +17,7 @@ pub(crate) enum ConfigTable {
 
 impl ConfigTable {
     /// All tables, in the order in which they are written.
-    pub(crate) const ALL: [Self; 5] = [Self::Model, Self::Diffusion, Self::Data, Self::Train, Self::Sample];
+    pub(crate) const ALL: &[Self] = &[Self::Model, Self::Diffusion, Self::Data, Self::Train, Self::Sample];
 
     /// The name of the table in the document.
     pub(crate) const fn name(self) -> &'static str {
@@ -32,6 +32,6 @@ impl ConfigTable {
 
     /// The names of all tables, separated by commas.
     pub(crate) fn list() -> String {
-        Self::ALL.map(Self::name).join(", ")
+        Self::ALL.iter().map(|table| table.name()).collect::<Vec<_>>().join(", ")
     }
 }

@@ -7,16 +7,9 @@ use std::str::FromStr;
 use ddpm_data::CandleDataset;
 use ddpm_hub::RepoId;
 
-/// The prefix of the datasets of the Hugging Face Hub.
-const HUB: &str = "hub:";
-
-/// The prefix of the datasets that the crate candle-datasets knows by name.
-const CANDLE: &str = "candle:";
-
-/// Whether `path` has the form of the name of a dataset.
-pub(crate) fn is_dataset_name(path: &str) -> bool {
-    path.starts_with(HUB) || path.starts_with(CANDLE)
-}
+#[cfg(not(feature = "candle-datasets"))]
+use crate::dataset_prefix::NO_CANDLE_DATASETS;
+use crate::dataset_prefix::{CANDLE, HUB};
 
 /// A dataset, at a revision where one was given.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,10 +83,7 @@ impl FromStr for DatasetName {
     #[cfg(not(feature = "candle-datasets"))]
     fn from_str(path: &str) -> anyhow::Result<Self> {
         if path.starts_with(CANDLE) {
-            anyhow::bail!(
-                "this program was built without the feature `candle-datasets`: \
-                 build it with `cargo build -p ddpm-train --features candle-datasets`"
-            );
+            anyhow::bail!(NO_CANDLE_DATASETS);
         }
         hub_dataset(path)
     }

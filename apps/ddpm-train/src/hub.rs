@@ -7,10 +7,10 @@ use anyhow::Context;
 use ddpm_cli::{Progress, TransferBar, hub_error, usage_error};
 use ddpm_data::{DataConfig, DataError, ImageSource};
 use ddpm_hub::{DatasetSelection, Hub, HubConfig, HubError, RepoId};
-use ddpm_unet::NetworkConfig;
 use tracing::info;
 
-use crate::dataset_name::{DatasetName, is_dataset_name};
+use crate::dataset_name::DatasetName;
+use crate::dataset_prefix::is_dataset_name;
 use crate::run_config::RunConfig;
 
 /// Whether `data.path` names a dataset rather than a path.
@@ -112,7 +112,7 @@ impl Upload {
     pub(crate) fn new(id: &str, config: &RunConfig) -> anyhow::Result<Self> {
         let failed = |error: HubError| hub_error(error).context("--push-to-hub");
         let id: RepoId = id.parse().map_err(failed)?;
-        if !matches!(config.model, NetworkConfig::UNet2d(_)) {
+        if !config.has_pipeline() {
             let found = config.model.kind();
             return Err(usage_error(format!(
                 "--push-to-hub: expected model.kind unet2d, found {found}, which diffusers has no pipeline for"

@@ -9,7 +9,8 @@
 //!   [`config_comparison`] and [`origin`];
 //! - the training: [`start`], [`session`] with [`model`], [`model_description`], [`previews`] and [`run_observer`].
 //!
-//! Also: [`mod@benchmark`], [`hub`] with `dataset_name`, and [`out_of_memory`].
+//! Also: [`mod@benchmark`] with [`gpu_operations`], [`hub`] with [`dataset_prefix`] and `dataset_name`, and
+//! [`out_of_memory`].
 
 mod args;
 mod benchmark;
@@ -19,7 +20,9 @@ mod config_resolution;
 mod config_table;
 #[cfg(feature = "hub")]
 mod dataset_name;
+mod dataset_prefix;
 mod diffusion_config;
+mod gpu_operations;
 #[cfg(feature = "hub")]
 mod hub;
 #[cfg(not(feature = "hub"))]
@@ -35,12 +38,14 @@ mod presets;
 mod previews;
 mod renamed_keys;
 mod request_parser;
+mod results;
 mod run_config;
 mod run_observer;
 mod run_paths;
 mod run_request;
 mod sample_config;
 mod session;
+mod slow_average;
 mod start;
 mod table_reader;
 

@@ -7,6 +7,7 @@ use anyhow::Context;
 use candle_core::{Device, Tensor, Var};
 use ddpm_cli::usage_error;
 use ddpm_diffusers::{check_unconditional, find_model};
+use ddpm_ops::TrainingCache;
 use ddpm_rng::Stream;
 use ddpm_trainer::{TrainConfig, TrainableModel};
 use ddpm_unet::{Network, NetworkConfig};
@@ -69,8 +70,11 @@ pub(crate) fn new_model(
     };
     let (parameters, ema_parameters) = (variables()?, variables()?);
     let weights = parameters.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
-    let trained =
-        Network::from_tensors(config, &weights)?.with_precision(train.precision).with_recompute(train.recompute);
+    let training_cache = TrainingCache::default();
+    let trained = Network::from_tensors(config, &weights)?
+        .with_precision(train.precision)
+        .with_recompute(train.recompute)
+        .with_training_cache(training_cache.clone());
     // Previews need no gradients. Over detached tensors, which share their memory with the variables, candle records
     // nothing.
     let averaged = Network::from_tensors(config, &detached(&ema_parameters))?.with_precision(train.precision);
@@ -83,6 +87,7 @@ pub(crate) fn new_model(
             averaged.forward(x_t, t, None).map_err(candle_core::Error::wrap)
         }),
         ema_parameters,
+        training_cache,
     })
 }
 

@@ -7,13 +7,14 @@ use anyhow::Context;
 use ddpm_cli::{Progress, usage_error};
 use ddpm_data::{DataConfig, ImageSource};
 
+use crate::dataset_prefix::{CANDLE, NO_CANDLE_DATASETS, is_dataset_name};
 use crate::run_config::RunConfig;
 
 const NO_HUB: &str = "this program was built without the feature `hub` and cannot use the Hugging Face Hub";
 
 /// Whether `data.path` names a dataset of the Hub.
 pub(crate) fn is_dataset(path: &str) -> bool {
-    ["hub:", "candle:"].iter().any(|prefix| path.starts_with(prefix)) && !Path::new(path).exists()
+    is_dataset_name(path) && !Path::new(path).exists()
 }
 
 /// The end of an error message about a `data.path` that does not exist: nothing.
@@ -26,14 +27,9 @@ pub(crate) fn pin_dataset(data: &mut DataConfig, _: Option<&str>) -> anyhow::Res
     if !is_dataset(&data.path) {
         return Ok(());
     }
-    if data.path.starts_with("candle:") {
-        let build = "build it with `cargo build -p ddpm-train --features candle-datasets`";
-        let path = &data.path;
-        return Err(usage_error(format!(
-            "data.path: {path}: this program was built without the feature `candle-datasets`: {build}"
-        )));
-    }
-    Err(usage_error(format!("data.path: {NO_HUB}")))
+    let path = &data.path;
+    let reason = if path.starts_with(CANDLE) { NO_CANDLE_DATASETS } else { NO_HUB };
+    Err(usage_error(format!("data.path: {path}: {reason}")))
 }
 
 /// Opens the training images.

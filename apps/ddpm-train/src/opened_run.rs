@@ -8,6 +8,7 @@ use ddpm_cli::usage_error;
 use crate::config_comparison::differing_keys;
 use crate::origin::Origin;
 use crate::previews::grid_path;
+use crate::results::results_are_complete;
 use crate::run_config::RunConfig;
 use crate::run_paths::{RUNS, newest_run_named};
 use crate::run_request::RunRequest;
@@ -96,17 +97,38 @@ fn check_same_config(run: &RunDir, config: &RunConfig) -> anyhow::Result<()> {
     )))
 }
 
+/// Whether a directory holds no more than that of a run whose session was killed before it wrote the configuration.
+fn is_new(path: &Path) -> bool {
+    let is_empty = |directory: &Path| std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none());
+    let is_expected = |entry: &std::fs::DirEntry| match entry.file_name().to_str() {
+        Some("checkpoints" | "samples") => is_empty(&entry.path()),
+        Some(name) => name == ".lock" || name.starts_with(".ddpm-tmp-"),
+        None => false,
+    };
+    std::fs::read_dir(path).is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| is_expected(&entry))))
+}
+
 /// The newest run `runs/NAME-N` if no other process holds it, it has the same configuration and it is not finished.
 fn unfinished_run(name: &str, config: &RunConfig, total_steps: u64) -> anyhow::Result<Option<RunDir>> {
-    let Some(path) = newest_run_named(name)?.filter(|path| RunDir::is_run(path)) else { return Ok(None) };
-    let run = match RunDir::open(&path) {
+    let Some(path) = newest_run_named(name)? else { return Ok(None) };
+    let opened = if RunDir::is_run(&path) {
+        RunDir::open(&path)
+    } else if is_new(&path) {
+        RunDir::create(&path)
+    } else {
+        return Ok(None);
+    };
+    let run = match opened {
         Err(CheckpointError::Locked { .. }) => return Ok(None),
         opened => opened?,
     };
     let step = run.latest_valid()?.map_or(0, |entry| entry.step);
-    let same_config = run.config_path().is_file() && differing_keys(&run, config)?.is_empty();
-    // A signal may have stopped the run between its last step and the preview of that step.
+    // A run that was killed before its configuration was written has nothing that another one could contradict.
+    let is_empty = !run.config_path().is_file() && run.checkpoints()?.is_empty();
+    let same_config = is_empty || run.config_path().is_file() && differing_keys(&run, config)?.is_empty();
+    // The run may have been stopped between its last step and its results.
     let has_preview = config.sample.preview_images == 0 || grid_path(&run.samples_path(), total_steps).exists();
-    let unfinished = step < total_steps || (step == total_steps && !has_preview);
+    let is_complete = has_preview && results_are_complete(run.path(), config.has_pipeline())?;
+    let unfinished = step < total_steps || (step == total_steps && !is_complete);
     Ok((same_config && unfinished).then_some(run))
 }

@@ -68,8 +68,14 @@ fn resume_run(run: &Path, out: Option<&Path>) -> anyhow::Result<RunRequest> {
     match out.filter(|out| !is_same_path(out, run)) {
         None => Ok(RunRequest::Continue { run: run.into(), checkpoint: None }),
         Some(out) => {
-            let checkpoint = RunDir::latest_valid_in(run)?.map(|entry| entry.path);
-            Ok(RunRequest::Create { run: out.into(), checkpoint })
+            let Some(newest) = RunDir::latest_valid_in(run)? else {
+                return Err(usage_error(format!(
+                    "--resume {}: expected a run with a checkpoint that {} can start from, found none",
+                    run.display(),
+                    out.display()
+                )));
+            };
+            Ok(RunRequest::Create { run: out.into(), checkpoint: Some(newest.path) })
         }
     }
 }

@@ -24,6 +24,11 @@ pub(crate) struct RunConfig {
 }
 
 impl RunConfig {
+    /// Whether diffusers has a network like that of the run, so that its results include a pipeline.
+    pub(crate) fn has_pipeline(&self) -> bool {
+        matches!(self.model, NetworkConfig::UNet2d(_))
+    }
+
     /// Reads a complete document.
     ///
     /// # Errors
@@ -68,7 +73,7 @@ impl RunConfig {
             if network.out_channels != channels {
                 let found = network.out_channels;
                 return Err(usage_error(format!(
-                    "model.out_channels: expected {channels} as model.in_channels, found {found}; a learnt variance \
+                    "model.out_channels: expected {channels} as model.in_channels, found {found}; a learned variance \
                      can be sampled, not trained"
                 )));
             }

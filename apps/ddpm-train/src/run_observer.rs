@@ -6,17 +6,19 @@ use std::time::{Duration, Instant};
 use candle_core::Tensor;
 use ddpm_checkpoint::{RunDir, read_metrics};
 use ddpm_cli::{Progress, StopSignal, pluralize};
-use ddpm_trainer::{Event, Observer, Outcome, StepReport};
+use ddpm_trainer::{Event, Observer, Outcome, StepReport, TrainConfig};
 use indicatif::{HumanDuration, ProgressBar};
 use serde::Deserialize;
 use tracing::{info, warn};
 
 use crate::previews::grid_path;
+use crate::slow_average::log_initial_share;
 
 /// Receives the events of the training loop and shows them.
 pub(crate) struct RunObserver {
     run: PathBuf,
     samples: PathBuf,
+    train: TrainConfig,
     bar: ProgressBar,
     stop: StopSignal,
     total_steps: u64,
@@ -49,6 +51,7 @@ impl RunObserver {
     /// An observer of a session that starts after `first_step`. The loss curve includes earlier sessions.
     pub(crate) fn new(
         run: &RunDir,
+        train: &TrainConfig,
         first_step: u64,
         total_steps: u64,
         progress: &Progress,
@@ -60,6 +63,7 @@ impl RunObserver {
         Ok(Self {
             run: run.path().to_path_buf(),
             samples: run.samples_path(),
+            train: train.clone(),
             bar: progress.bar(first_step, total_steps, "steps"),
             stop,
             total_steps,
@@ -111,6 +115,7 @@ impl RunObserver {
         let path = grid_path(&self.samples, step);
         ddpm_data::save_grid(&path, images)?;
         ddpm_data::save_evolution_gif(&self.samples)?;
+        log_initial_share(&self.train, step);
         self.newest_grid = Some(path);
         // The time of the preview is not part of the next message's speed.
         self.last_message = (Instant::now(), step);
@@ -119,6 +124,14 @@ impl RunObserver {
 
     fn write_loss_curve(&self) -> anyhow::Result<()> {
         Ok(ddpm_data::save_loss_curve(&self.run.join("loss.svg"), &self.losses)?)
+    }
+
+    /// Writes the loss curve of a run whose steps an earlier session has taken.
+    pub(crate) fn finish_results(self) -> anyhow::Result<()> {
+        self.write_loss_curve()?;
+        self.bar.finish_and_clear();
+        info!("completed the results of {}, which an earlier session had left incomplete", self.run.display());
+        Ok(())
     }
 
     /// Writes the loss curve a last time and logs how the session ended.

@@ -9,7 +9,6 @@ use ddpm_cli::{ExitReason, Progress, StopSignal, describe_device, pluralize, usa
 use ddpm_data::{ImageSource, Loader, LoaderConfig};
 use ddpm_diffusers::write_pipeline;
 use ddpm_trainer::{Outcome, Snapshot, Trainer, save_checkpoint};
-use ddpm_unet::NetworkConfig;
 use tracing::{info, warn};
 
 use crate::config_comparison::warn_of_changed_length;
@@ -20,9 +19,11 @@ use crate::opened_run::{OpenedRun, RunProgress};
 use crate::origin::Origin;
 use crate::out_of_memory;
 use crate::previews::{preview, preview_is_missing};
+use crate::results::{forget_pipeline, record_pipeline, record_results, results_are_complete};
 use crate::run_config::RunConfig;
 use crate::run_observer::RunObserver;
 use crate::run_request::RunRequest;
+use crate::slow_average::warn_of_slow_average;
 use crate::start::Start;
 
 /// The device, the threads and the progress display of a session.
@@ -56,9 +57,12 @@ pub(crate) fn train(
     record_start(config, &mut opened, &start, &trainer)?;
     drop(start);
     let mut session = Session { config, run: opened.run, source, trainer, stop, progress: runtime.progress };
-    match session.is_finished() {
+    match session.is_finished()? {
         true => session.report_finished(upload),
-        false => session.run(upload),
+        false => {
+            warn_of_slow_average(&config.train, total_steps);
+            session.run(upload)
+        }
     }
 }
 
@@ -77,12 +81,12 @@ fn total_steps(config: &RunConfig, source: &dyn ImageSource) -> anyhow::Result<u
 
 fn log_summary(config: &RunConfig, source: &dyn ImageSource, run: &RunDir, runtime: Runtime<'_>) -> anyhow::Result<()> {
     let (size, parameters) = (config.model.image_size(), config.model.parameter_count()?);
-    let colour = match config.model.channels() {
-        1 => "grey",
-        3 => "colour",
-        _ => "colour with alpha",
+    let color = match config.model.channels() {
+        1 => "gray",
+        3 => "color",
+        _ => "color with alpha",
     };
-    info!("{} from {}, converted to {size} in {colour}", pluralize(source.len(), "image"), config.data.path);
+    info!("{} from {}, converted to {size} in {color}", pluralize(source.len(), "image"), config.data.path);
     let device = describe_device(runtime.device, runtime.threads);
     info!("a network of {} on {device}", pluralize(parameters, "parameter"));
     info!("the run directory is {}", run.path().display());
@@ -104,7 +108,7 @@ fn restore(config: &RunConfig, start: &Start, total_steps: u64, device: &Device)
         let restored = trainer.restore(&Snapshot { ema_parameters: model, training, state });
         restored.map_err(|error| usage_error(format!("cannot continue from the checkpoint: {error}")))?;
         if checkpoint.step < total_steps {
-            info!("the run goes on from step {} to {total_steps}", checkpoint.step);
+            info!("the run continues from step {} to {total_steps}", checkpoint.step);
         }
     }
     Ok(trainer)
@@ -153,9 +157,10 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Whether all steps are done and their previews exist.
-    fn is_finished(&self) -> bool {
-        self.trainer.state().step >= self.trainer.total_steps() && !self.preview_is_missing()
+    /// Whether all steps are done and their results are complete.
+    fn is_finished(&self) -> anyhow::Result<bool> {
+        let done = self.trainer.state().step >= self.trainer.total_steps();
+        Ok(done && !self.preview_is_missing() && results_are_complete(self.run.path(), self.config.has_pipeline())?)
     }
 
     fn preview_is_missing(&self) -> bool {
@@ -181,7 +186,8 @@ impl Session<'_> {
         let mut loader = self.loader()?;
         let mut batches = std::iter::from_fn(|| Some(loader.next_unless(&stopped)?.map(|batch| batch.images)));
         let (first_step, total_steps) = (self.trainer.state().step, self.trainer.total_steps());
-        let mut observer = RunObserver::new(&self.run, first_step, total_steps, self.progress, stop.clone())?;
+        let (train, progress) = (&self.config.train, self.progress);
+        let mut observer = RunObserver::new(&self.run, train, first_step, total_steps, progress, stop.clone())?;
         if self.preview_is_missing() && !self.draw_missing_preview(&mut observer, &stopped)? {
             return Ok(stop.received().map_or(ExitReason::Completed, ExitReason::Signal));
         }
@@ -191,7 +197,13 @@ impl Session<'_> {
             ddpm_trainer::train(&mut self.trainer, &mut batches, &mut self.run, &preview, &describe, &mut observer)
                 .map_err(|error| out_of_memory::advise(error.into(), &self.trainer, config))?;
         self.write_pipeline()?;
-        observer.finish(outcome)?;
+        ddpm_data::update_evolution_gif(&self.run.samples_path())?;
+        match outcome {
+            // Nothing was left to train: an earlier session was stopped before its results were complete.
+            Outcome::Finished if first_step == total_steps => observer.finish_results()?,
+            _ => observer.finish(outcome)?,
+        }
+        record_results(self.run.path())?;
         warn_of_undecodable(loader.undecodable());
         if let (Some(upload), Outcome::Finished) = (upload, outcome) {
             upload.send(self.run.path(), total_steps, self.progress)?;
@@ -221,10 +233,12 @@ impl Session<'_> {
 
     /// Writes the model with the EMA of the weights as a pipeline of diffusers, if diffusers has its network.
     fn write_pipeline(&self) -> anyhow::Result<()> {
-        if matches!(self.config.model, NetworkConfig::UNet2d(_)) {
+        if self.config.has_pipeline() {
             let snapshot = self.trainer.snapshot();
             let pipeline = self.run.path().join("pipeline");
+            forget_pipeline(self.run.path())?;
             write_pipeline(&pipeline, &describe_model(self.config, snapshot.state.step)?, &snapshot.ema_parameters)?;
+            record_pipeline(self.run.path())?;
             info!("pipeline for diffusers: {}", pipeline.display());
         }
         Ok(())

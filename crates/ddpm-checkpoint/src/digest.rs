@@ -1,10 +1,14 @@
 //! The size and SHA-256 of a file, computed as it is written or read.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::error::{IoContext, Result};
 
 /// The entry of a file in the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +18,20 @@ pub(crate) struct FileDigest {
     pub(crate) bytes: u64,
     /// The SHA-256 of the file, as 64 lower-case hexadecimal digits.
     pub(crate) sha256: String,
+}
+
+/// The SHA-256 of files one after the other, as 64 lower-case hexadecimal digits.
+///
+/// # Errors
+/// [`CheckpointError::Io`](crate::CheckpointError::Io) if one cannot be read.
+pub fn sha256_of_files(paths: &[impl AsRef<Path>]) -> Result<String> {
+    let mut hashing = Hashing::new(io::sink());
+    for path in paths {
+        let path = path.as_ref();
+        let mut file = File::open(path).on("open", path)?;
+        io::copy(&mut file, &mut hashing).on("read", path)?;
+    }
+    Ok(hashing.finish().1.sha256)
 }
 
 /// A writer or reader that counts and hashes the bytes on their way to or from `inner`.

@@ -86,6 +86,7 @@ mod model_path;
 pub use atomic_file::write_atomically;
 pub use checkpoint::{Checkpoint, is_checkpoint, verify_checkpoint};
 pub use checkpoint_list::{CheckpointEntry, list_checkpoints};
+pub use digest::sha256_of_files;
 pub use error::CheckpointError;
 pub use finite::check_finite;
 pub use free_name::next_free_name;

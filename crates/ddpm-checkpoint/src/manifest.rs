@@ -107,7 +107,7 @@ fn check_presence(path: &PathBuf, expected: &FileDigest) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(CheckpointError::damaged(path, "it is missing, but the manifest lists it"));
         }
-        found => found.on("look at", path)?,
+        found => found.on("access", path)?,
     };
     // A link may refer to a file outside of the directory, and reading a pipe may block.
     if !found.is_file() {

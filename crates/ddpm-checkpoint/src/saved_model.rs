@@ -1,11 +1,13 @@
 //! A model as it is loaded from a file.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use crate::error::Result;
+use crate::digest::sha256_of_files;
+use crate::error::{CheckpointError, IoContext, Result};
 use crate::model_description::ModelDescription;
 use crate::tensor_check::check_names;
 use crate::tensor_file::Tensors;
@@ -27,6 +29,15 @@ impl SavedModel {
     /// The number of optimizer steps that were taken before the weights were saved.
     pub fn step(&self) -> u64 {
         self.description.training_step
+    }
+
+    /// The SHA-256 of the file of the weights, as 64 hexadecimal digits; of all shards one after the other, in the
+    /// order of their names, if [`Self::path`] is the index of a model in shards.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn sha256(&self) -> Result<String> {
+        sha256_of_files(&weight_files(&self.path)?)
     }
 
     /// The configuration of the network.
@@ -60,4 +71,16 @@ impl SavedModel {
     pub fn check_names(&self, expected: &BTreeMap<String, Vec<usize>>) -> Result<()> {
         check_names(&self.tensors, expected, &self.path)
     }
+}
+
+/// The files that hold the weights: `path` itself, or the shards that it lists.
+fn weight_files(path: &Path) -> Result<Vec<PathBuf>> {
+    if path.extension().is_none_or(|extension| extension != "json") {
+        return Ok(vec![path.to_owned()]);
+    }
+    let text = fs::read_to_string(path).on("read", path)?;
+    let index: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|error| CheckpointError::Damaged { path: path.to_owned(), problem: error.to_string() })?;
+    let files = index["weight_map"].as_object().into_iter().flatten().filter_map(|(_, file)| file.as_str());
+    Ok(files.collect::<BTreeSet<_>>().into_iter().map(|file| path.with_file_name(file)).collect())
 }

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn temporary_paths_are_recognised_and_distinct() {
+    fn temporary_paths_are_recognized_and_distinct() {
         let target = Path::new("runs/a/step-000500");
         let (first, second) = (temporary_path(target).expect("a name"), temporary_path(target).expect("a name"));
         assert_ne!(first, second);

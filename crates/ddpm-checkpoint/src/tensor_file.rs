@@ -56,7 +56,7 @@ pub(crate) fn open(path: &Path) -> Result<(BufReader<File>, u64)> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(CheckpointError::NotFound { path: path.to_owned() });
         }
-        found => found.on("look at", path)?,
+        found => found.on("access", path)?,
     };
     if !found.is_file() {
         return Err(not_a_model(if found.is_dir() { "it is a directory" } else { "it is not a regular file" }));

@@ -156,6 +156,13 @@ fn discarding_keeps_checkpoints_that_cannot_be_read() {
     fs::write(&manifest, written).expect("room");
     assert_eq!(run.discard_checkpoints_after(100).expect("allowed"), [300, 200]);
     assert_eq!(names(&run.checkpoints_path()), ["step-000100", "step-000200.damaged"]);
+
+    // All hashes match, but the checkpoint is not that of its name.
+    let renamed = run.save_checkpoint(&checkpoint(300)).expect("room");
+    fs::rename(renamed, run.checkpoints_path().join("step-000400")).expect("free");
+    assert_eq!(run.load_latest().expect("one is usable").expect("one is there").step, 100);
+    assert_eq!(run.discard_checkpoints_after(100).expect("allowed"), [400]);
+    assert_eq!(names(&run.checkpoints_path()), ["step-000100", "step-000200.damaged", "step-000400.damaged"]);
 }
 
 #[test]

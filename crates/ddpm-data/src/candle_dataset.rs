@@ -23,9 +23,9 @@ use crate::error::DataError;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CandleDataset {
-    /// Handwritten digits, 28 × 28, grey.
+    /// Handwritten digits, 28 × 28, gray.
     Mnist,
-    /// Items of clothing, 28 × 28, grey.
+    /// Items of clothing, 28 × 28, gray.
     FashionMnist,
     /// Photographs of ten classes, 32 × 32, RGB.
     Cifar10,
@@ -33,7 +33,7 @@ pub enum CandleDataset {
 
 impl CandleDataset {
     /// Every dataset, in the order of the documentation.
-    pub const ALL: [Self; 3] = [Self::Mnist, Self::FashionMnist, Self::Cifar10];
+    pub const ALL: &[Self] = &[Self::Mnist, Self::FashionMnist, Self::Cifar10];
 
     /// The branch of the repositories that holds the files: the one in which the Hub keeps its conversions to Parquet.
     pub const REVISION: &str = "refs/convert/parquet";
@@ -73,7 +73,7 @@ impl FromStr for CandleDataset {
     type Err = DataError;
 
     fn from_str(text: &str) -> Result<Self, DataError> {
-        Self::ALL.into_iter().find(|dataset| dataset.to_string() == text).ok_or_else(|| DataError::Config {
+        Self::ALL.iter().copied().find(|dataset| dataset.to_string() == text).ok_or_else(|| DataError::Config {
             field: "path",
             expected: "candle:mnist, candle:fashion-mnist or candle:cifar10".into(),
             found: format!("candle:{text}"),
@@ -93,7 +93,7 @@ pub enum CandleSplit {
 
 impl CandleSplit {
     /// Every split, in the order of the documentation.
-    pub const ALL: [Self; 2] = [Self::Train, Self::Test];
+    pub const ALL: &[Self] = &[Self::Train, Self::Test];
 }
 
 impl fmt::Display for CandleSplit {
@@ -109,7 +109,7 @@ impl FromStr for CandleSplit {
     type Err = DataError;
 
     fn from_str(text: &str) -> Result<Self, DataError> {
-        Self::ALL.into_iter().find(|split| split.to_string() == text).ok_or_else(|| DataError::Config {
+        Self::ALL.iter().copied().find(|split| split.to_string() == text).ok_or_else(|| DataError::Config {
             field: "split",
             expected: "train or test for a dataset of candle-datasets".into(),
             found: text.into(),

@@ -1,4 +1,4 @@
-//! Conversion between grey, RGB and RGBA images.
+//! Conversion between gray, RGB and RGBA images.
 
 use crate::image::Image;
 

@@ -26,7 +26,7 @@ pub struct DataConfig {
     /// How an image of another size is adapted to the size of the network; [`Fit::Crop`] if absent.
     #[serde(default)]
     pub fit: Fit,
-    /// Whether [`Fit::Crop`] crops at a random position instead of the centre.
+    /// Whether [`Fit::Crop`] crops at a random position instead of the center.
     #[serde(default)]
     pub random_crop: bool,
     /// Whether each image is flipped horizontally with probability 1/2.

@@ -8,7 +8,7 @@ use crate::resize::{resized, scaled};
 /// The format that every image is converted to. The channels are converted first, then the size. An image that has this
 /// format already is not changed.
 ///
-/// - RGB to grey: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601, as mode "L" of Pillow). Grey to RGB: the value is
+/// - RGB to gray: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601, as mode "L" of Pillow). Gray to RGB: the value is
 ///   repeated.
 /// - Alpha is removed by compositing over white. A missing alpha channel becomes opaque.
 /// - Sizes: Catmull-Rom interpolation, whose support grows with the downscaling factor, so that it does not alias.
@@ -26,7 +26,7 @@ pub struct Conversion {
 
 impl Conversion {
     /// Converts an image. `position` is the position (horizontal, vertical) of the rectangle that [`Fit::Crop`] cuts
-    /// out, each coordinate in [0, 1]: 0 is left or top, 0.5 is the centre, 1 is right or bottom.
+    /// out, each coordinate in [0, 1]: 0 is left or top, 0.5 is the center, 1 is right or bottom.
     pub fn apply(&self, image: &Image, position: (f64, f64)) -> Image {
         let (width, height) = (self.width, self.height);
         if (image.width, image.height) == (width, height) {
@@ -89,9 +89,9 @@ mod tests {
         assert_eq!(convert(&rgba, 3, (2, 1), Fit::Crop).samples, [200, 100, 50, 255, 255, 255]);
         // 0.299 · 200 + 0.587 · 100 + 0.114 · 50 = 124.2
         assert_eq!(convert(&rgba, 1, (2, 1), Fit::Crop).samples, [124, 255]);
-        let grey = image(1, 1, 1, &[7]);
-        assert_eq!(convert(&grey, 3, (1, 1), Fit::Crop).samples, [7, 7, 7]);
-        assert_eq!(convert(&grey, 4, (1, 1), Fit::Crop).samples, [7, 7, 7, 255]);
+        let gray = image(1, 1, 1, &[7]);
+        assert_eq!(convert(&gray, 3, (1, 1), Fit::Crop).samples, [7, 7, 7]);
+        assert_eq!(convert(&gray, 4, (1, 1), Fit::Crop).samples, [7, 7, 7, 255]);
     }
 
     #[test]
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn pad_centres_and_crop_cuts() {
+    fn pad_centers_and_crop_cuts() {
         let small = image(2, 2, 1, &[9; 4]);
         let padded = convert(&small, 1, (4, 4), Fit::Pad);
         assert_eq!(padded.samples, [0, 0, 0, 0, 0, 9, 9, 0, 0, 9, 9, 0, 0, 0, 0, 0]);
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(crop(0.0).samples, [0, 10, 20, 30].repeat(4));
         assert_eq!(crop(0.5).samples, [40, 50, 60, 70].repeat(4));
         assert_eq!(crop(1.0).samples, [80, 90, 100, 110].repeat(4));
-        // Upscaled by two: every new pixel lies a quarter of a pixel beside the centre of an old one.
+        // Upscaled by two: every new pixel lies a quarter of a pixel beside the center of an old one.
         let twice = Conversion { channels: 1, height: 8, width: 8, fit: Fit::Crop }.apply(&wide, (0.5, 0.5));
         let near = |(x, value): (usize, &u8)| (f64::from(*value) - (37.5 + 5.0 * x as f64)).abs() < 2.5;
         assert!(twice.samples[..8].iter().enumerate().all(near), "{:?}", &twice.samples[..8]);
@@ -141,9 +141,9 @@ mod tests {
     #[test]
     fn unusual_aspect_ratios_give_the_exact_size() {
         for (w, h) in [(1, 1), (1, 500), (333, 7), (33, 31), (1000, 999)] {
-            let grey = image(w, h, 1, &vec![128; w * h]);
+            let gray = image(w, h, 1, &vec![128; w * h]);
             for fit in [Fit::Crop, Fit::Stretch, Fit::Pad] {
-                let out = convert(&grey, 3, (32, 24), fit);
+                let out = convert(&gray, 3, (32, 24), fit);
                 assert_eq!((out.width, out.height, out.samples.len()), (32, 24, 32 * 24 * 3), "{w}×{h} {fit:?}");
                 if fit != Fit::Pad {
                     assert!(out.samples.iter().all(|v| *v == 128), "{w}×{h} {fit:?}: a flat image stays flat");
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_of_transparent_pixels_do_not_bleed() {
+    fn colors_of_transparent_pixels_do_not_bleed() {
         // The left half is opaque red, the right half transparent green.
         let row: Vec<u8> = (0..8).flat_map(|x| if x < 4 { [255, 0, 0, 255] } else { [0, 255, 0, 0] }).collect();
         let image = image(8, 8, 4, &row.repeat(8));

@@ -20,7 +20,7 @@ pub(crate) const MAX_DECODED_BYTES: u64 = 1 << 28;
 /// decoded.
 ///
 /// 16-bit samples are rounded to 8 bits, the orientation that a camera recorded (EXIF) is applied, and palettes are
-/// resolved. A grey image stays grey; a grey image with alpha becomes RGBA.
+/// resolved. A gray image stays gray; a gray image with alpha becomes RGBA.
 ///
 /// # Errors
 /// [`DataError::Invalid`] when the bytes are not an image in a supported format, are corrupt or truncated, or the image

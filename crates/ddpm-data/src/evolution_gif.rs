@@ -41,6 +41,22 @@ pub fn save_evolution_gif(folder: &Path) -> Result<(), DataError> {
     save_gif(&folder.join("samples.gif"), &frames, FRAME_MS)
 }
 
+/// Writes `samples.gif` as [`save_evolution_gif`] does, unless it is newer than all grids.
+///
+/// # Errors
+/// Those of [`save_evolution_gif`].
+pub fn update_evolution_gif(folder: &Path) -> Result<(), DataError> {
+    let modified = |path: &Path| std::fs::metadata(path).and_then(|found| found.modified());
+    let Ok(written) = modified(&folder.join("samples.gif")) else { return save_evolution_gif(folder) };
+    let entries = std::fs::read_dir(folder).map_err(DataError::io(folder))?;
+    let is_newer = |path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with("step-") && modified(path).is_ok_and(|grid| grid > written)
+    };
+    let outdated = entries.filter_map(std::result::Result::ok).any(|entry| is_newer(&entry.path()));
+    if outdated { save_evolution_gif(folder) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

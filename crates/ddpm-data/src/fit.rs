@@ -26,14 +26,14 @@ pub enum Fit {
     Crop,
     /// `stretch`: scales width and height independently. The aspect ratio may change.
     Stretch,
-    /// `pad`: scales the image down, keeping its aspect ratio, if it is larger than the size, and centres it on a black
+    /// `pad`: scales the image down, keeping its aspect ratio, if it is larger than the size, and centers it on a black
     /// background (a transparent one if the network has an alpha channel).
     Pad,
 }
 
 impl Fit {
     /// Every variant, in the order of the documentation.
-    pub const ALL: [Self; 3] = [Self::Crop, Self::Stretch, Self::Pad];
+    pub const ALL: &[Self] = &[Self::Crop, Self::Stretch, Self::Pad];
 }
 
 impl fmt::Display for Fit {
@@ -50,7 +50,7 @@ impl FromStr for Fit {
     type Err = DataError;
 
     fn from_str(text: &str) -> Result<Self, DataError> {
-        Self::ALL.into_iter().find(|fit| fit.to_string() == text).ok_or_else(|| DataError::Config {
+        Self::ALL.iter().copied().find(|fit| fit.to_string() == text).ok_or_else(|| DataError::Config {
             field: "fit",
             expected: "crop, stretch or pad".into(),
             found: text.into(),
@@ -66,7 +66,7 @@ mod tests {
     fn names_are_those_of_serde() {
         for fit in Fit::ALL {
             assert_eq!(serde_json::to_value(fit).expect("a string"), fit.to_string());
-            assert_eq!(fit.to_string().parse::<Fit>().expect("a name"), fit);
+            assert_eq!(fit.to_string().parse::<Fit>().expect("a name"), *fit);
         }
     }
 }

@@ -12,8 +12,8 @@ const LAST_FRAME_DELAY: u16 = 150;
 /// Writes images of one size as an animation that repeats forever. Each frame is shown for `frame_ms` milliseconds, the
 /// last one for 1.5 seconds.
 ///
-/// Either all images are grey or none is. Grey images keep all of their values; RGB and RGBA images are reduced to 256
-/// colours per frame, and their alpha channel is ignored.
+/// Either all images are gray or none is. Gray images keep all of their values; RGB and RGBA images are reduced to 256
+/// colors per frame, and their alpha channel is ignored.
 ///
 /// # Errors
 /// [`DataError`] when there is no image, the images are larger than a GIF file allows, or the file cannot be written.
@@ -25,7 +25,7 @@ pub fn save_gif(path: &Path, frames: &[Image], frame_ms: u16) -> Result<(), Data
     };
     let mut bytes = Vec::new();
     let mut encode = || -> Result<(), gif::EncodingError> {
-        // Grey frames use a global palette: Pillow would ignore palettes of their own.
+        // Gray frames use a global palette: Pillow would ignore palettes of their own.
         let palette: Vec<u8> = if first.channels == 1 { (0..=255).flat_map(|v| [v; 3]).collect() } else { Vec::new() };
         let mut encoder = gif::Encoder::new(&mut bytes, width, height, &palette)?;
         encoder.set_repeat(gif::Repeat::Infinite)?;
@@ -55,13 +55,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grey_frames_use_the_global_palette() {
+    fn gray_frames_use_the_global_palette() {
         let folder = tempfile::tempdir().expect("temp dir");
         let path = folder.path().join("a.gif");
         let image = Image { width: 2, height: 2, channels: 1, samples: vec![0, 80, 160, 255] };
         save_gif(&path, &[image.clone(), image], 100).expect("room");
         let bytes = std::fs::read(&path).expect("it was written");
-        // The flags of the header declare a global palette of 2^(7 + 1) colours.
+        // The flags of the header declare a global palette of 2^(7 + 1) colors.
         assert_eq!(bytes[10] & 0x87, 0x87);
         assert_eq!(bytes[13 + 3 * 160..][..3], [160; 3]);
     }

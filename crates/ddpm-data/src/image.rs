@@ -2,7 +2,7 @@
 
 /// An image with 8-bit samples in the order [height, width, channel].
 ///
-/// One channel is grey, three are RGB, four are RGBA with straight (not premultiplied) alpha.
+/// One channel is gray, three are RGB, four are RGBA with straight (not premultiplied) alpha.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// The width in pixels.
@@ -47,8 +47,11 @@ impl Image {
         Self { width, height, channels: self.channels, samples: (y..y + height).flat_map(row).copied().collect() }
     }
 
-    /// Nearest-neighbour upsampling: every pixel becomes a square of `scale` × `scale` pixels.
-    pub(crate) fn upsampled(&self, scale: usize) -> Self {
+    /// Nearest-neighbor upsampling: every pixel becomes a square of `scale` × `scale` pixels.
+    ///
+    /// # Panics
+    /// If the result does not fit into memory.
+    pub fn upsampled(&self, scale: usize) -> Self {
         let mut samples = Vec::with_capacity(self.samples.len() * scale * scale);
         for y in 0..self.height * scale {
             for x in 0..self.width * scale {

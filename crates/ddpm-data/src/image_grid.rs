@@ -19,7 +19,10 @@ const GAP: usize = 2;
 /// The largest side of a grid in pixels up to which its images are enlarged.
 const MAX_ENLARGED_SIDE: usize = 4096;
 
-/// Arranges images in rows of `columns` on a white background. Small images are enlarged by a whole factor.
+/// The value of the samples of the background: a gray that differs from black and from white images.
+const BACKGROUND: u8 = 128;
+
+/// Arranges images in rows of `columns` on a gray background. Small images are enlarged by a whole factor.
 ///
 /// # Shapes
 /// \[image, channel, height, width\] in \[−1, 1\], with at least one image.
@@ -38,7 +41,11 @@ pub fn grid(images: &Tensor, columns: usize) -> Result<Image, DataError> {
     let scale = MIN_TILE_SIDE.div_ceil(side).min(max_scale).max(1);
     let (width, height) = (first.width * scale, first.height * scale);
     let mut canvas = Image::zeros(columns * (width + GAP) + GAP, rows * (height + GAP) + GAP, first.channels);
-    canvas.samples.fill(255);
+    canvas.samples.fill(BACKGROUND);
+    if first.channels == 4 {
+        // The background is opaque.
+        canvas.samples.iter_mut().skip(3).step_by(4).for_each(|alpha| *alpha = 255);
+    }
     for (i, image) in images.iter().enumerate() {
         let (x, y) = (i % columns * (width + GAP) + GAP, i / columns * (height + GAP) + GAP);
         canvas.paste(&image.upsampled(scale), x, y);
@@ -46,25 +53,28 @@ pub fn grid(images: &Tensor, columns: usize) -> Result<Image, DataError> {
     Ok(canvas)
 }
 
+/// The number of columns of a [`grid`] with as many columns as rows, or one more.
+pub fn square_columns(images: usize) -> usize {
+    (images as f64).sqrt().ceil() as usize
+}
+
 /// Writes the [`grid`] of the images as a PNG file. The numbers of rows and columns are as equal as possible.
 ///
 /// # Errors
 /// [`DataError`] when the tensor has another shape or the file cannot be written.
 pub fn save_grid(path: &Path, images: &Tensor) -> Result<(), DataError> {
-    let columns = (images.dim(0)? as f64).sqrt().ceil() as usize;
-    save_png(path, &grid(images, columns)?)
+    save_png(path, &grid(images, square_columns(images.dim(0)?))?)
 }
 
-/// Writes the intermediate states of a sampling process as a PNG file: one row for each image, one column for each
-/// state.
+/// Arranges the intermediate states of a sampling process: one row for each image, one column for each state.
 ///
 /// # Shapes
 /// Each state is \[image, channel, height, width\] in \[−1, 1\]; all have the same shape.
 ///
 /// # Errors
-/// [`DataError`] when there is no state, the shapes differ, or the file cannot be written.
-pub fn save_strip(path: &Path, states: &[Tensor]) -> Result<(), DataError> {
+/// [`DataError`] when there is no state, or the shapes differ.
+pub fn strip(states: &[Tensor]) -> Result<Image, DataError> {
     // [image, state, …], flattened into rows of states.
     let stacked = Tensor::stack(states, 1)?.flatten(0, 1)?;
-    save_png(path, &grid(&stacked, states.len())?)
+    grid(&stacked, states.len())
 }

@@ -9,17 +9,17 @@ use crate::image::Image;
 /// ```
 /// use ddpm_data::{DataError, Image, ImageSource};
 ///
-/// /// 256 grey images of one pixel each.
+/// /// 256 gray images of one pixel each.
 /// #[derive(Debug)]
-/// struct Greys;
+/// struct Grays;
 ///
-/// impl ImageSource for Greys {
+/// impl ImageSource for Grays {
 ///     fn len(&self) -> usize {
 ///         256
 ///     }
 ///
 ///     fn name(&self, index: usize) -> String {
-///         format!("grey {index}")
+///         format!("gray {index}")
 ///     }
 ///
 ///     fn decode(&self, index: usize) -> Result<Image, DataError> {
@@ -27,7 +27,7 @@ use crate::image::Image;
 ///     }
 /// }
 ///
-/// assert_eq!(Greys.decode(7)?.samples, [7]);
+/// assert_eq!(Grays.decode(7)?.samples, [7]);
 /// # Ok::<(), DataError>(())
 /// ```
 pub trait ImageSource: Send + Sync + std::fmt::Debug {

@@ -1,7 +1,7 @@
 //! Detection of truncated JPEG files.
 
 /// Whether the compressed data of a JPEG file is followed by the end-of-image marker. Decoders fill the missing part of
-/// a truncated image with grey and report success, so a truncated file has to be detected before decoding.
+/// a truncated image with gray and report success, so a truncated file has to be detected before decoding.
 ///
 /// The search skips the header segments by their lengths, because the thumbnail in a header segment has an end marker
 /// of its own.

@@ -8,8 +8,8 @@
 //! - A [`Loader`] decodes, augments and converts the images on threads of its own, and returns tensors
 //!   \[batch, channel, height, width\] in \[−1, 1\]. Batch number k is a function of (seed, k) alone, so a run can
 //!   resume at any batch.
-//! - [`to_images`], [`save_png`], [`save_grid`], [`save_strip`], [`save_gif`] and [`save_evolution_gif`] write samples;
-//!   [`save_loss_curve`] plots the training loss.
+//! - [`to_images`], [`ImageFormat`], [`save_png`], [`save_grid`], [`save_gif`] and [`save_evolution_gif`] write
+//!   samples; [`save_loss_curve`] plots the training loss.
 //!
 //! The crate does not read labels, does not access the network and does not depend on a model. Input files are not
 //! trusted: sizes are checked before memory is allocated, and a corrupt file is a [`DataError`] that names the file.
@@ -45,6 +45,7 @@ mod folder;
 mod gif_file;
 mod idx;
 mod image;
+mod image_format;
 mod image_grid;
 mod image_source;
 mod jpeg_end_marker;
@@ -71,10 +72,11 @@ pub use candle_images::CandleImages;
 pub use config::DataConfig;
 pub use conversion::Conversion;
 pub use error::DataError;
-pub use evolution_gif::save_evolution_gif;
+pub use evolution_gif::{save_evolution_gif, update_evolution_gif};
 pub use fit::Fit;
 pub use gif_file::save_gif;
-pub use image_grid::{grid, save_grid, save_strip};
+pub use image_format::{ImageFormat, UnknownImageFormat};
+pub use image_grid::{grid, save_grid, square_columns, strip};
 pub use image_source::ImageSource;
 pub use loader::Loader;
 pub use loader_config::LoaderConfig;

@@ -40,7 +40,7 @@ pub struct Loader {
 /// The number of batches that each worker keeps ready.
 const READY_BATCHES: usize = 2;
 
-/// How long the loader waits for a batch before it calls the `cancelled` function again.
+/// How long the loader waits for a batch before it calls the `canceled` function again.
 const CANCELLATION_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Loader {
@@ -77,9 +77,9 @@ impl Loader {
         self.builder.undecodable_count()
     }
 
-    /// The next batch. `None` after a failure, and when `cancelled` returns true while the batch is not ready: it is
+    /// The next batch. `None` after a failure, and when `canceled` returns true while the batch is not ready: it is
     /// called ten times a second.
-    pub fn next_unless(&mut self, cancelled: &dyn Fn() -> bool) -> Option<Result<Batch, DataError>> {
+    pub fn next_unless(&mut self, canceled: &dyn Fn() -> bool) -> Option<Result<Batch, DataError>> {
         if self.failed {
             return None;
         }
@@ -87,7 +87,7 @@ impl Loader {
             match self.workers[self.next_worker].recv_timeout(CANCELLATION_INTERVAL) {
                 Ok(batch) => break batch,
                 Err(RecvTimeoutError::Disconnected) => break Err(DataError::Thread),
-                Err(RecvTimeoutError::Timeout) if cancelled() => return None,
+                Err(RecvTimeoutError::Timeout) if canceled() => return None,
                 Err(RecvTimeoutError::Timeout) => {}
             }
         };

@@ -13,7 +13,7 @@ pub struct LoaderConfig {
     pub seed: u64,
     /// The format that every image is converted to.
     pub conversion: Conversion,
-    /// Whether [`Fit::Crop`] crops at a random position instead of the centre.
+    /// Whether [`Fit::Crop`] crops at a random position instead of the center.
     pub random_crop: bool,
     /// Whether each image is flipped horizontally with probability 1/2.
     pub horizontal_flip: bool,

@@ -11,7 +11,7 @@ use crate::log_ticks::log_ticks;
 /// The largest number of points per line: more points than pixels are not visible.
 const MAX_POINTS: usize = 1000;
 
-/// Plots pairs of (step, loss) with a logarithmic loss axis: the single values in a pale colour, their running mean in
+/// Plots pairs of (step, loss) with a logarithmic loss axis: the single values in a pale color, their running mean in
 /// a dark one. Values that are not finite or not positive are left out.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ pub fn pixel_to_value(pixel: u8) -> f32 {
 /// The 8-bit sample of a value x: (x + 1) · 127.5, rounded half up and clamped to [0, 255]. NaN becomes 0.
 ///
 /// DIFFERENCE: the article *Introduction to Generative AI: Vision Series (3/3) – DDPM* stretches each channel of each
-/// image to its own minimum and maximum, which changes colours and divides by zero if an image is flat.
+/// image to its own minimum and maximum, which changes colors and divides by zero if an image is flat.
 pub fn value_to_pixel(value: f32) -> u8 {
     // `as` saturates, and converts NaN to 0.
     ((value + 1.0) * 127.5 + 0.5).floor() as u8

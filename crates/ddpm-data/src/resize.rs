@@ -33,7 +33,7 @@ pub(crate) fn resized(image: &Image, width: usize, height: usize) -> Image {
     Image { width, height, channels: image.channels, samples }
 }
 
-/// Resizes with colours weighted by their alpha, so that the colours of transparent pixels do not bleed into visible
+/// Resizes with colors weighted by their alpha, so that the colors of transparent pixels do not bleed into visible
 /// ones.
 fn resize_rgba(image: &RgbaImage, (width, height, filter): (u32, u32, FilterType)) -> Vec<u8> {
     let mut weighted: ImageBuffer<image::Rgba<f32>, Vec<f32>> = ImageBuffer::new(image.width(), image.height());
@@ -45,8 +45,8 @@ fn resize_rgba(image: &RgbaImage, (width, height, filter): (u32, u32, FilterType
     let back = |pixel: &image::Rgba<f32>| {
         let [r, g, b, a] = pixel.0;
         let alpha = a.clamp(0.0, 1.0);
-        let colour = |v: f32| if alpha > 0.0 { (v / alpha).clamp(0.0, 1.0) } else { 0.0 };
-        [colour(r), colour(g), colour(b), alpha].map(|v| (v * 255.0 + 0.5) as u8)
+        let color = |v: f32| if alpha > 0.0 { (v / alpha).clamp(0.0, 1.0) } else { 0.0 };
+        [color(r), color(g), color(b), alpha].map(|v| (v * 255.0 + 0.5) as u8)
     };
     resized.pixels().flat_map(back).collect()
 }

@@ -49,7 +49,7 @@ fn assert_upright(image: &Image, channels: usize) {
 }
 
 #[test]
-fn colour_images_keep_their_orientation_and_their_channels() {
+fn color_images_keep_their_orientation_and_their_channels() {
     let bytes = Tensor::from_vec(planes(3, 2, 3), (1, 3, 2, 3), &Device::Cpu).unwrap();
     let floats = (bytes.to_dtype(DType::F32).unwrap() / 255.0).unwrap();
     for images in [bytes, floats] {
@@ -191,10 +191,10 @@ fn corrupt_parquet_files_end_with_an_error_or_with_undecodable_images() {
 #[test]
 fn names_are_read_as_they_are_written() {
     for dataset in CandleDataset::ALL {
-        assert_eq!(dataset.to_string().parse::<CandleDataset>().unwrap(), dataset);
+        assert_eq!(dataset.to_string().parse::<CandleDataset>().unwrap(), *dataset);
     }
     for split in CandleSplit::ALL {
-        assert_eq!(split.to_string().parse::<CandleSplit>().unwrap(), split);
+        assert_eq!(split.to_string().parse::<CandleSplit>().unwrap(), *split);
     }
     let error = "cifar100".parse::<CandleDataset>().unwrap_err().to_string();
     assert!(error.contains("found candle:cifar100"), "{error}");

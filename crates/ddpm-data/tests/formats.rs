@@ -337,7 +337,7 @@ fn errors_of_corrupt_images_name_them() {
             if let Err(error) = source.decode(0) {
                 assert!(error.to_string().contains(&path.display().to_string()), "{error}");
             } else {
-                // A decoder may accept a missing trailer, but a JPEG must not pass with half of its image grey.
+                // A decoder may accept a missing trailer, but a JPEG must not pass with half of its image gray.
                 assert_ne!(format, ImageFormat::Jpeg, "{end} of {} bytes", whole.len());
             }
         }

@@ -5,7 +5,7 @@
 use std::fs;
 
 use candle_core::{Device, Tensor};
-use ddpm_data::{Image, grid, save_evolution_gif, save_gif, save_grid, save_loss_curve, save_strip};
+use ddpm_data::{Image, ImageFormat, grid, save_evolution_gif, save_gif, save_grid, save_loss_curve, strip};
 
 /// `images` flat images of 8 × 8 pixels. Image i has the value i / images.
 fn flat(images: usize, channels: usize) -> Tensor {
@@ -18,10 +18,10 @@ fn a_grid_enlarges_small_images_and_keeps_their_values() {
     let image = grid(&flat(3, 1), 2).unwrap();
     // Tiles of 64 pixels, gaps of 2, two columns and two rows.
     assert_eq!((image.width, image.height), (134, 134));
-    assert_eq!(image.pixel(0, 0), [255]);
+    assert_eq!(image.pixel(0, 0), [128]);
     // (0 + 1) · 127.5 is rounded half up to 128; 1/3 gives 170; 2/3 gives 213.
     assert_eq!([image.pixel(2, 2), image.pixel(131, 65), image.pixel(65, 131)], [[128], [170], [213]]);
-    assert_eq!(image.pixel(131, 131), [255], "the empty place is white");
+    assert_eq!(image.pixel(131, 131), [128], "the empty place is gray");
 }
 
 #[test]
@@ -30,13 +30,48 @@ fn grids_of_every_shape_can_be_saved_and_others_are_errors() {
     let path = root.path().join("g.png");
     for channels in [1, 3, 4] {
         save_grid(&path, &flat(5, channels)).unwrap();
-        save_strip(&path, &[flat(2, channels), flat(2, channels)]).unwrap();
-        assert_eq!(image::open(&path).unwrap().width(), 134);
+        assert_eq!(image::open(&path).unwrap().width(), 200);
+        let strip = strip(&[flat(2, channels), flat(2, channels)]).unwrap();
+        assert_eq!((strip.width, strip.height), (134, 134));
     }
     assert!(save_grid(&path, &flat(2, 2)).is_err());
     assert!(save_grid(&path, &Tensor::zeros((0, 1, 8, 8), candle_core::DType::F32, &Device::Cpu).unwrap()).is_err());
-    assert!(save_strip(&path, &[]).is_err());
+    assert!(strip(&[]).is_err());
     assert!(save_grid(&root.path().join("g.png/h.png"), &flat(1, 1)).unwrap_err().to_string().contains("h.png"));
+}
+
+#[test]
+fn every_format_is_read_back_and_png_holds_texts() {
+    let root = tempfile::tempdir().unwrap();
+    for channels in [1, 3, 4] {
+        let samples = (0..64 * channels).map(|i| (i * 3 % 256) as u8).collect();
+        let image = Image { width: 8, height: 8, channels, samples };
+        for (name, most) in [("png", 0), ("webp", 0), ("jpeg:100", 24)] {
+            let format: ImageFormat = name.parse().unwrap();
+            let path = root.path().join("image").with_extension(format.extension());
+            if !format.supports(channels) {
+                assert!(format.save(&path, &image, &[]).is_err());
+                continue;
+            }
+            format.save(&path, &image, &[("Software", "a test"), ("ddpm", "{\"seed\": \"é\"}")]).unwrap();
+            let found = image::open(&path).unwrap();
+            let found = if channels == 1 {
+                found.into_luma8().into_raw()
+            } else if channels == 3 {
+                found.into_rgb8().into_raw()
+            } else {
+                found.into_rgba8().into_raw()
+            };
+            let apart = found.iter().zip(&image.samples).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            assert!(found.len() == image.samples.len() && apart <= most, "{name}, {channels} channels: {apart}");
+        }
+    }
+    let file = std::io::BufReader::new(fs::File::open(root.path().join("image.png")).unwrap());
+    let reader = png::Decoder::new(file).read_info().unwrap();
+    let texts: Vec<_> =
+        reader.info().utf8_text.iter().map(|chunk| (chunk.keyword.clone(), chunk.get_text().unwrap())).collect();
+    let expected = [("Software", "a test"), ("ddpm", "{\"seed\": \"é\"}")];
+    assert_eq!(texts, expected.map(|(keyword, text)| (keyword.to_owned(), text.to_owned())));
 }
 
 fn frames(path: &std::path::Path) -> Vec<image::RgbaImage> {
@@ -47,7 +82,7 @@ fn frames(path: &std::path::Path) -> Vec<image::RgbaImage> {
 }
 
 #[test]
-fn a_grey_animation_keeps_every_value() {
+fn a_gray_animation_keeps_every_value() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("a.gif");
     let ramp = Image { width: 16, height: 16, channels: 1, samples: (0..=255).collect() };
@@ -59,13 +94,13 @@ fn a_grey_animation_keeps_every_value() {
 }
 
 #[test]
-fn a_coloured_animation_keeps_its_colours() {
+fn a_colored_animation_keeps_its_colors() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("a.gif");
     let red = Image { width: 2, height: 1, channels: 3, samples: vec![200, 10, 20, 10, 20, 200] };
     save_gif(&path, &[red], 100).unwrap();
     let frame = &frames(&path)[0];
-    // The palette is computed from the frame; two colours fit it except for rounding.
+    // The palette is computed from the frame; two colors fit it except for rounding.
     let near = |a: &image::Rgba<u8>, b: [u8; 3]| a.0.iter().zip(b).all(|(a, b)| a.abs_diff(b) < 8);
     assert!(near(frame.get_pixel(0, 0), [200, 10, 20]) && near(frame.get_pixel(1, 0), [10, 20, 200]), "{frame:?}");
 }

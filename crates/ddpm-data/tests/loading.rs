@@ -100,7 +100,7 @@ fn crops(random_crop: bool, horizontal_flip: bool) -> Vec<(i32, bool)> {
 
 #[test]
 fn random_crops_and_flips_reach_everything_evenly() {
-    assert!(crops(false, false).iter().all(|crop| *crop == (3, false)), "the centre, as it is");
+    assert!(crops(false, false).iter().all(|crop| *crop == (3, false)), "the center, as it is");
     let count =
         |crops: &[(i32, bool)], wanted: &dyn Fn(&(i32, bool)) -> bool| crops.iter().filter(|c| wanted(c)).count();
     // 200 fair coins: 100 heads with a standard deviation of 7.

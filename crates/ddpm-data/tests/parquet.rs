@@ -21,7 +21,7 @@ fn opened(path: &Path) -> Result<Arc<dyn ImageSource>, DataError> {
     open(&config)
 }
 
-/// An encoded image of one colour.
+/// An encoded image of one color.
 fn png(red: u8) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     let image = RgbImage::from_pixel(5, 4, image::Rgb([red, 2, 3]));

@@ -13,7 +13,10 @@ use crate::error::{DiffusersError, Result};
 /// [`CheckpointError::WrongField`](ddpm_checkpoint::CheckpointError::WrongField) if the description does not hold a
 /// [`NetworkConfig`].
 pub fn check_unconditional(model: &SavedModel) -> Result<()> {
-    let NetworkConfig::UNet2d(network) = model.network()? else { return Ok(()) };
+    let network = match model.network()? {
+        NetworkConfig::NoiseNet(_) => return Ok(()),
+        NetworkConfig::UNet2d(network) => network,
+    };
     for (field, value) in
         [("num_class_embeds", json!(network.num_class_embeds)), ("class_embed_type", json!(network.class_embed_type))]
     {

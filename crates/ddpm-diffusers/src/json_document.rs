@@ -44,6 +44,11 @@ impl JsonDocument {
         Self { path: path.to_owned(), fields: Map::new() }
     }
 
+    /// The file of the document.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The fields that describe the object. Names with a leading underscore describe the file and are left out.
     pub(crate) fn own_fields(&self) -> impl Iterator<Item = (&String, &Value)> {
         self.fields.iter().filter(|(name, _)| !name.starts_with('_'))

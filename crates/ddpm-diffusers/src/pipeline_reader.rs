@@ -74,7 +74,7 @@ fn scheduler_of_unet(directory: &Path) -> Result<Scheduler> {
 /// The scheduler of Ho et al. 2020, in place of the file `path`, which does not exist.
 fn default_scheduler(path: &Path) -> Result<Scheduler> {
     tracing::warn!(
-        "{} is not there: assumed are beta linear from 1e-4 to 0.02 in 1000 steps, a network that predicts epsilon, \
+        "{} is missing; assuming linear beta from 1e-4 to 0.02 in 1000 steps, a network that predicts epsilon, \
          and ddpm sampling with clipping, as of Ho et al. 2020",
         path.display()
     );
@@ -86,6 +86,6 @@ fn exists(path: &Path) -> Result<bool> {
     match fs::metadata(path) {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
-        Err(error) => Err(error).on("look at", path),
+        Err(error) => Err(error).on("access", path),
     }
 }

@@ -27,13 +27,12 @@ pub(crate) struct Scheduler {
 /// # Errors
 /// [`DiffusersError::Field`](crate::DiffusersError::Field) naming the first field whose value is not supported.
 pub(crate) fn read_scheduler(document: &JsonDocument, index_class: Option<&str>) -> Result<Scheduler> {
-    let classes = SchedulerClass::ALL.map(|class| (class.name(), class));
+    let classes: Vec<_> = SchedulerClass::ALL.iter().map(|&class| (class.name(), class)).collect();
     let class = document.choice("_class_name", index_class.unwrap_or("DDPMScheduler"), &classes)?;
     if let (Some(expected), Some(found)) = (index_class, document.get("_class_name").and_then(Value::as_str))
         && expected != found
     {
-        let expected = format!("{expected}, the scheduler that {INDEX_NAME} names");
-        return Err(document.unexpected("_class_name", &expected));
+        tracing::warn!("{}: {found} is used, although {INDEX_NAME} names {expected}", document.path().display());
     }
     let schedule = read_schedule(document, class)?;
     let prediction = read_prediction(document)?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ddpm_diffusion::{Clipping, SamplerConfig};
-use ddpm_schedule::{BetaScheduleName, Prediction, ScheduleConfig};
+use ddpm_schedule::{BetaSchedule, BetaScheduleName, Prediction, ScheduleConfig, ScheduleError};
 use serde_json::{Value, json};
 
 use crate::error::{DiffusersError, Result};
@@ -23,7 +23,21 @@ pub(crate) fn scheduler_config(
     sampler: &SamplerConfig,
     path: &Path,
 ) -> Result<Value> {
-    let (clip_sample, thresholding) = match sampler.clip {
+    // Both are taken apart in full, so that a new field does not compile before it is written or known to be left out.
+    let SamplerConfig {
+        method: _,
+        eta: _,
+        order: _,
+        steps: _,
+        eps_after_clip: _,
+        clip,
+        clip_range,
+        threshold_quantile,
+        threshold_max,
+        variance,
+        spacing,
+    } = *sampler;
+    let (clip_sample, thresholding) = match clip {
         Clipping::None => (false, false),
         Clipping::Fixed => (true, false),
         Clipping::Dynamic => (false, true),
@@ -34,35 +48,47 @@ pub(crate) fn scheduler_config(
         "num_train_timesteps": schedule.timesteps,
         "prediction_type": prediction_type(prediction),
         "clip_sample": clip_sample,
-        "clip_sample_range": sampler.clip_range,
-        "variance_type": variance_type(sampler.variance),
-        "timestep_spacing": timestep_spacing(sampler.spacing),
+        "clip_sample_range": clip_range,
+        "variance_type": variance_type(variance),
+        "timestep_spacing": timestep_spacing(spacing),
         "rescale_betas_zero_snr": false,
         "steps_offset": 0,
         "thresholding": thresholding,
-        "dynamic_thresholding_ratio": sampler.threshold_quantile,
-        "sample_max_value": sampler.threshold_max,
+        "dynamic_thresholding_ratio": threshold_quantile,
+        "sample_max_value": threshold_max,
         "trained_betas": Value::Null,
     });
-    match named_rule(schedule) {
-        Some(name) => {
+    let invalid = |error: ScheduleError| DiffusersError::field(path, "diffusion", error.to_string());
+    let rule = schedule.rule().map_err(invalid)?;
+    match named_rule(&rule).filter(|_| !schedule.rescale_timesteps) {
+        Some(NamedRule { name, beta_start, beta_end }) => {
             config["beta_schedule"] = name.into();
-            config["beta_start"] = schedule.beta_start.unwrap_or(1e-4).into();
-            config["beta_end"] = schedule.beta_end.unwrap_or(0.02).into();
+            config["beta_start"] = beta_start.into();
+            config["beta_end"] = beta_end.into();
             config["rescale_betas_zero_snr"] = schedule.zero_terminal_snr.into();
         }
-        None => {
-            let built = schedule.build().map_err(|e| DiffusersError::field(path, "diffusion", e.to_string()))?;
-            config["trained_betas"] = built.betas().into();
-        }
+        None => config["trained_betas"] = schedule.build().map_err(invalid)?.betas().into(),
     }
     Ok(config)
 }
 
-/// The name of the rule for β, or `None` if diffusers cannot compute these betas from a name.
-fn named_rule(schedule: &ScheduleConfig) -> Option<&'static str> {
-    // diffusers has one cosine schedule, without parameters.
-    let cosine = (schedule.cosine_offset.unwrap_or(0.008), schedule.max_beta.unwrap_or(0.999));
-    let other_cosine = schedule.beta_schedule == BetaScheduleName::Cosine && cosine != (0.008, 0.999);
-    beta_schedule(schedule.beta_schedule).filter(|_| !schedule.rescale_timesteps && !other_cosine)
+/// A rule for β by its name in diffusers, with the parameters of the configuration.
+struct NamedRule {
+    name: &'static str,
+    beta_start: f64,
+    beta_end: f64,
+}
+
+/// The rule in diffusers' terms, or `None` if diffusers cannot compute these betas from a name.
+fn named_rule(rule: &BetaSchedule) -> Option<NamedRule> {
+    let (name, beta_start, beta_end) = match *rule {
+        BetaSchedule::Linear { start, end } => (BetaScheduleName::Linear, start, end),
+        BetaSchedule::ScaledLinear { start, end } => (BetaScheduleName::ScaledLinear, start, end),
+        BetaSchedule::Quadratic { start, end } => (BetaScheduleName::Quadratic, start, end),
+        BetaSchedule::Sigmoid { start, end } => (BetaScheduleName::Sigmoid, start, end),
+        // diffusers has one cosine schedule, without parameters. It ignores the two limits, which have its defaults.
+        BetaSchedule::Cosine { offset: 0.008, max_beta: 0.999 } => (BetaScheduleName::Cosine, 1e-4, 0.02),
+        BetaSchedule::Cosine { .. } | BetaSchedule::Given { .. } => return None,
+    };
+    Some(NamedRule { name: beta_schedule(name)?, beta_start, beta_end })
 }

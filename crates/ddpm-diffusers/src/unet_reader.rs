@@ -18,6 +18,7 @@ pub(crate) fn read_unet(path: &Path) -> Result<UNet2dConfig> {
     document.choice("_class_name", "UNet2DModel", &[("UNet2DModel", ())])?;
     let mut fields: Map<String, Value> =
         document.own_fields().map(|(name, value)| (name.clone(), value.clone())).collect();
+    leave_out_unknown(&document, &mut fields);
     // The default of diffusers for an absent field. Null is another value: all channels in one head.
     fields.entry("attention_head_dim").or_insert_with(|| 8.into());
     if !fields.get("sample_size").is_some_and(is_size) {
@@ -37,6 +38,21 @@ pub(crate) fn read_unet(path: &Path) -> Result<UNet2dConfig> {
         }
         Err(error) => Err(DiffusersError::damaged(path, error.to_string())),
     }
+}
+
+/// Removes the fields that a `UNet2DModel` does not have, and warns of them, as diffusers does. `EMAModel`, for
+/// example, saves its own fields with those of the network.
+fn leave_out_unknown(document: &JsonDocument, fields: &mut Map<String, Value>) {
+    let is_unknown = |name: &str| {
+        let single = Map::from_iter([("sample_size".to_owned(), json!(1)), (name.to_owned(), Value::Null)]);
+        parse(single).is_err_and(|error| error.to_string().starts_with("unknown field"))
+    };
+    let unknown: Vec<String> = fields.keys().filter(|name| is_unknown(name)).cloned().collect();
+    if !unknown.is_empty() {
+        let file = document.path().display();
+        tracing::warn!("{file}: fields that a UNet2DModel does not have are ignored: {}", unknown.join(", "));
+    }
+    fields.retain(|name, _| !unknown.contains(name));
 }
 
 fn parse(fields: Map<String, Value>) -> serde_json::Result<UNet2dConfig> {

@@ -24,3 +24,20 @@ pub(crate) fn unet_config(network: &UNet2dConfig, path: &Path) -> Result<Value> 
     }
     Ok(config)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fields of the file are those of [`UNet2dConfig`], under diffusers' names; a new field changes the file.
+    #[test]
+    fn the_file_has_the_fields_of_diffusers() {
+        let config = unet_config(&UNet2dConfig::cifar10(), Path::new("config.json")).expect("a configuration");
+        let keys: Vec<&str> = config.as_object().expect("an object").keys().map(String::as_str).collect();
+        let expected = "_class_name _diffusers_version act_fn add_attention attention_head_dim block_out_channels \
+            center_input_sample down_block_types downsample_padding downsample_type dropout flip_sin_to_cos freq_shift \
+            in_channels layers_per_block mid_block_scale_factor mid_block_type norm_eps norm_num_groups out_channels \
+            resnet_time_scale_shift sample_size time_embedding_type up_block_types upsample_type";
+        assert_eq!(keys.join(" "), expected);
+    }
+}

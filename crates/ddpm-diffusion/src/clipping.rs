@@ -63,7 +63,6 @@ impl FromStr for Clipping {
 /// With serde: `"rederived"`, `"predicted"`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
 pub enum EpsAfterClip {
     /// ε is computed again from x_t and the clipped x_0 (the code of Nichol & Dhariwal 2021).
     ///

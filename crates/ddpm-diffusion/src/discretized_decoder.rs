@@ -6,7 +6,7 @@ use crate::DiffusionError;
 use crate::error::{batch_axis, check_shape};
 
 /// ln p(x_0) of each image under the discretized decoder (Ho et al. 2020, eq. 13): the density of N(mean, σ²),
-/// integrated over the bin of each element's value. There are 256 bins on [−1, 1], with centres k / 127.5 − 1; the
+/// integrated over the bin of each element's value. There are 256 bins on [−1, 1], with centers k / 127.5 − 1; the
 /// first and the last bin extend to infinity.
 ///
 /// # Shapes

@@ -4,6 +4,8 @@ use std::fmt::Debug;
 
 use candle_core::Tensor;
 
+use crate::loss_and_gradient::LossAndGradient;
+use crate::squared_error_target::SquaredErrorTarget;
 use crate::{DiffusionError, GaussianDiffusion};
 
 /// A batch of images at random timesteps, with the noise that was added to them (Ho et al. 2020, algorithm 1, lines 2
@@ -20,15 +22,6 @@ pub struct NoisyBatch<'a> {
     pub eps: &'a Tensor,
     /// The noisy images, which the network was given.
     pub x_t: &'a Tensor,
-}
-
-/// A loss and its gradient.
-#[derive(Debug, Clone)]
-pub struct LossAndGradient {
-    /// The loss of the batch: a scalar, in f32 or f64, on the device of the network's output.
-    pub loss: Tensor,
-    /// ∂loss/∂output, with the shape and dtype of the network's output.
-    pub gradient: Tensor,
 }
 
 /// The loss that the network is trained to minimize.
@@ -51,4 +44,19 @@ pub trait Objective: Debug {
         batch: &NoisyBatch<'_>,
         output: &Tensor,
     ) -> Result<LossAndGradient, DiffusionError>;
+
+    /// The target and the weights of an objective that is a weighted squared error of the output; None for any other
+    /// one, whose steps cannot be captured as a CUDA graph.
+    ///
+    /// If it is Some, [`SquaredErrorTarget::loss_and_gradient`] returns the same as [`Self::loss_and_gradient`].
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    fn squared_error_target(
+        &self,
+        _diffusion: &GaussianDiffusion,
+        _batch: &NoisyBatch<'_>,
+    ) -> Result<Option<SquaredErrorTarget>, DiffusionError> {
+        Ok(None)
+    }
 }

@@ -23,8 +23,8 @@ fn denoiser(
         let i = t.to_vec1::<f32>()?[0] as usize;
         let x = x_t.to_dtype(network_dtype)?;
         let total_variance = schedule.alpha_bar(i) * variance + schedule.one_minus_alpha_bar(i);
-        let centred = (&x - schedule.sqrt_alpha_bar(i) * mean)?;
-        let optimal = (centred * (schedule.sqrt_one_minus_alpha_bar(i) / total_variance))?;
+        let centered = (&x - schedule.sqrt_alpha_bar(i) * mean)?;
+        let optimal = (centered * (schedule.sqrt_one_minus_alpha_bar(i) / total_variance))?;
         (optimal + ((x * 3.0)?.sin()? * 0.05)?)?.to_dtype(x_t.dtype())
     }
 }

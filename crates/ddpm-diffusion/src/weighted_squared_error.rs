@@ -2,8 +2,9 @@
 
 use candle_core::{DType, Tensor};
 
-use crate::error::check_shape;
-use crate::objective::{LossAndGradient, NoisyBatch, Objective};
+use crate::loss_and_gradient::LossAndGradient;
+use crate::objective::{NoisyBatch, Objective};
+use crate::squared_error_target::SquaredErrorTarget;
 use crate::{DiffusionError, GaussianDiffusion, LossWeighting, UniformWeighting};
 
 /// The mean over all elements of a batch of w(t) (target − output)², where the target is what the network should
@@ -63,22 +64,37 @@ impl<W: LossWeighting> Objective for WeightedSquaredError<W> {
         batch: &NoisyBatch<'_>,
         output: &Tensor,
     ) -> Result<LossAndGradient, DiffusionError> {
-        let target = diffusion.target(batch.x_0, batch.eps, batch.t)?;
-        check_shape("the network's output", output.dims(), target.dims())?;
-        let difference = (output.detach() - target.detach())?;
-        let elements = difference.elem_count() as f64;
+        self.target(diffusion, batch)?.loss_and_gradient(output)
+    }
 
-        let wide = if difference.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-        // One sum per image first: a sum over all elements at once would be the work of a single block on a GPU.
-        let mut squares = difference.to_dtype(wide)?.sqr()?.flatten_from(1)?.sum(1)?;
-        let mut gradient = (difference * (2.0 / elements))?;
+    /// # Errors
+    /// When the shapes differ, an index is not in the schedule, or a weight is not finite.
+    fn squared_error_target(
+        &self,
+        diffusion: &GaussianDiffusion,
+        batch: &NoisyBatch<'_>,
+    ) -> Result<Option<SquaredErrorTarget>, DiffusionError> {
+        self.target(diffusion, batch).map(Some)
+    }
+}
+
+impl<W: LossWeighting> WeightedSquaredError<W> {
+    fn target(
+        &self,
+        diffusion: &GaussianDiffusion,
+        batch: &NoisyBatch<'_>,
+    ) -> Result<SquaredErrorTarget, DiffusionError> {
+        let target = diffusion.target(batch.x_0, batch.eps, batch.t)?;
         let weight = |t| self.weighting.weight(diffusion, t);
         // Weights of 1 change no bit, and skipping them saves a pass over the gradient.
-        if batch.t.iter().any(|t| weight(*t) != 1.0) {
-            squares = (&squares * diffusion.per_image(batch.t, &squares, weight)?)?;
-            gradient = gradient.broadcast_mul(&diffusion.per_image(batch.t, &gradient, weight)?)?;
-        }
-        Ok(LossAndGradient { loss: (squares.sum(0)? / elements)?, gradient })
+        let weights = if batch.t.iter().all(|t| weight(*t) == 1.0) {
+            None
+        } else {
+            let wide = if target.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+            let like = Tensor::zeros(target.dim(0)?, wide, target.device())?;
+            Some(diffusion.per_image(batch.t, &like, weight)?)
+        };
+        Ok(SquaredErrorTarget { target, weights })
     }
 }
 

@@ -29,8 +29,8 @@ fn optimal(diffusion: &GaussianDiffusion) -> impl Fn(&Tensor, &Tensor) -> Result
     move |x_t, t| {
         let i = t.to_vec1::<f32>()?[0] as usize;
         let variance = schedule.alpha_bar(i) * S * S + schedule.one_minus_alpha_bar(i);
-        let centred = (x_t - schedule.sqrt_alpha_bar(i) * M)?;
-        centred * (schedule.sqrt_one_minus_alpha_bar(i) / variance)
+        let centered = (x_t - schedule.sqrt_alpha_bar(i) * M)?;
+        centered * (schedule.sqrt_one_minus_alpha_bar(i) / variance)
     }
 }
 

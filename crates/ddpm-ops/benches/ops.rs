@@ -63,16 +63,16 @@ fn convolution_and_gradients(bencher: Bencher, shape: Shape) {
 }
 
 /// Batch, channels, height and width in `mnist` and `cifar10`, with four groups.
-const NORMALISATIONS: [(usize, usize, usize); 3] = [(64, 32, 32), (32, 64, 32), (32, 512, 4)];
+const NORMALIZATIONS: [(usize, usize, usize); 3] = [(64, 32, 32), (32, 64, 32), (32, 512, 4)];
 
-#[divan::bench(args = NORMALISATIONS)]
+#[divan::bench(args = NORMALIZATIONS)]
 fn group_norm_silu(bencher: Bencher, (batch, channels, size): (usize, usize, usize)) {
     let x = values(&[batch, channels, size, size]);
     let (weight, bias) = (values(&[channels]), values(&[channels]));
     bencher.counter(ItemsCount::new(x.elem_count())).bench(|| ddpm_ops::group_norm_silu(&x, 4, &weight, &bias, 1e-5));
 }
 
-#[divan::bench(args = NORMALISATIONS)]
+#[divan::bench(args = NORMALIZATIONS)]
 fn group_norm_silu_and_gradients(bencher: Bencher, (batch, channels, size): (usize, usize, usize)) {
     let x = variable(&[batch, channels, size, size]);
     let (weight, bias) = (variable(&[channels]), variable(&[channels]));

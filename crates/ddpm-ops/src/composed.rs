@@ -23,12 +23,12 @@ pub fn group_norm(x: &Tensor, groups: usize, weight: &Tensor, bias: &Tensor, eps
     let (shape, dtype) = (x.dims().to_vec(), x.dtype());
     let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
     let x = x.to_dtype(wide)?.reshape((shape[0], groups, ()))?;
-    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-    let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
-    let normalised = centred.broadcast_div(&deviation)?.to_dtype(dtype)?.reshape(shape.as_slice())?;
+    let centered = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let deviation = (centered.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
+    let normalized = centered.broadcast_div(&deviation)?.to_dtype(dtype)?.reshape(shape.as_slice())?;
     let mut affine = vec![1; shape.len()];
     affine[1] = shape[1];
-    normalised.broadcast_mul(&weight.reshape(affine.as_slice())?)?.broadcast_add(&bias.reshape(affine.as_slice())?)
+    normalized.broadcast_mul(&weight.reshape(affine.as_slice())?)?.broadcast_add(&bias.reshape(affine.as_slice())?)
 }
 
 /// The reference for [`crate::attention`], with its shapes.
@@ -96,7 +96,7 @@ pub fn mean_2x(x: &Tensor) -> Result<Tensor> {
     x.reshape((batch, channels, height / 2, 2, width / 2, 2))?.mean(5)?.mean(3)
 }
 
-/// Nearest-neighbour upsampling: every pixel becomes a 2 × 2 block.
+/// Nearest-neighbor upsampling: every pixel becomes a 2 × 2 block.
 ///
 /// # Shapes
 /// [batch, channel, height, width] to [batch, channel, 2 height, 2 width].

@@ -6,7 +6,7 @@ use crate::backend::Backend;
 use crate::backend::update::UpdateBackend;
 use crate::compute_options::ComputeOptions;
 use crate::cpu::backend::CpuBackend;
-use crate::cpu::update::CpuUpdate;
+use crate::cpu::slice_update::SliceUpdate;
 use crate::device;
 use crate::device::backend::DeviceBackend;
 use crate::device::tensor_update::TensorUpdate;
@@ -24,18 +24,16 @@ fn on_cpu_backend(tensors: &[&Tensor]) -> bool {
 /// # Errors
 /// When the device fails.
 pub(crate) fn backend(options: &ComputeOptions, first: &Tensor, inputs: &[&Tensor]) -> Result<Box<dyn Backend>> {
-    let packed_weights = options.packed_weights.as_ref();
     if options.precision != Precision::Bf16 && on_cpu_backend(inputs) {
-        return Ok(Box::new(CpuBackend::new(packed_weights)));
+        return Ok(Box::new(CpuBackend::new(options.packed_weights.as_ref())));
     }
     let dtype = options.precision.dtype(first.dtype());
-    let tf32 = options.precision == Precision::Tf32;
-    Ok(Box::new(DeviceBackend::new(first.device(), dtype, tf32, packed_weights)))
+    Ok(Box::new(DeviceBackend::new(first.device(), dtype, options)))
 }
 
 /// The update backend for parameters and moments of this type and device.
 pub(crate) fn update_backend(tensors: &[&Tensor]) -> &'static dyn UpdateBackend {
-    if on_cpu_backend(tensors) { &CpuUpdate } else { &TensorUpdate }
+    if on_cpu_backend(tensors) { &SliceUpdate } else { &TensorUpdate }
 }
 
 /// The update backend that can read this gradient.
@@ -43,6 +41,6 @@ pub(crate) fn gradient_backend(gradient: &Gradient) -> &'static dyn UpdateBacken
     match gradient.as_tensor() {
         Some(tensor) => update_backend(&[tensor]),
         // Only the CPU backend stores gradients in another form than tensors.
-        None => &CpuUpdate,
+        None => &SliceUpdate,
     }
 }

@@ -20,7 +20,7 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     fused(&[x], |tape, values| tape.conv2d(&FusedConv2d::new(&values[0], weight, bias)))
 }
 
-/// Normalises each group of channels of each image to mean 0 and variance 1 (biased, plus `eps`), then scales and
+/// Normalizes each group of channels of each image to mean 0 and variance 1 (biased, plus `eps`), then scales and
 /// shifts each channel (Wu & He 2018): [`crate::Tape::group_norm`] as one operation of candle.
 ///
 /// # Shapes

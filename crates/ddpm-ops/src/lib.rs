@@ -1,7 +1,7 @@
 //! Fused, differentiable tensor operations for diffusion networks on candle.
 //!
 //! This crate owns every tensor operation that a network of this workspace calls in its hot path: convolution with the
-//! operations around it ([`FusedConv2d`]), group normalisation, attention, linear layers, activations, and the updates
+//! operations around it ([`FusedConv2d`]), group normalization, attention, linear layers, activations, and the updates
 //! of parameters ([`adam_step`], [`ema_step`], [`DeviceUpdate`]). It leaves out parameters, configuration, and
 //! everything that depends on a network. It is the only crate of the workspace with `unsafe` code.
 //!
@@ -91,9 +91,11 @@ pub use backend::rearrange::Rearrange;
 pub use backend::resample::Resample;
 pub use backend::update::{AdamStep, AdamUpdate};
 pub use compute_options::ComputeOptions;
-#[cfg(feature = "cuda")]
-pub use device::open_gpu;
-pub use device::{DeviceUpdate, UpdateRecord, UpdateStep, Updated};
+pub use device::{
+    ConvolutionMethod, ConvolutionShape, ConvolutionUse, DeviceUpdate, Fallback, GpuMemory, Pass, StepGraph,
+    TrainingCache, UpdateHyperparameters, UpdateRecord, Updated, convolution_report, fallbacks, gpu_memory, open_gpu,
+    upload,
+};
 pub use forward_pass::{ParameterGradients, Recorded, fused, recorded};
 pub use functional::{attention, conv2d, group_norm, group_norm_silu};
 pub use ops::tape::Tape;

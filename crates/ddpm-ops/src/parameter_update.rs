@@ -18,11 +18,15 @@ use crate::tape::gradient::Gradient;
 /// When the shapes differ.
 pub fn adam_step(updates: &[AdamUpdate<'_>], step: AdamStep) -> Result<()> {
     updates.par_iter().try_for_each(|update| {
-        let AdamUpdate { parameter, moment1, moment2, .. } = update;
+        let AdamUpdate { parameter, moment1, moment2, gradient } = update;
         for (name, dims) in [("first moment", moment1.dims()), ("second moment", moment2.dims())] {
             if dims != parameter.dims() {
                 bail!("adam_step: a parameter of shape {:?} and a {name} of shape {dims:?}", parameter.dims());
             }
+        }
+        if gradient.elem_count() != parameter.elem_count() {
+            let found = gradient.elem_count();
+            bail!("adam_step: a parameter of shape {:?} and a gradient of {found} elements", parameter.dims());
         }
         dispatch::update_backend(&[parameter, moment1, moment2]).adam_step(update, &step)
     })

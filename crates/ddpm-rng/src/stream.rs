@@ -58,6 +58,11 @@ impl Stream {
         if n == 0 { 0 } else { self.generator.random_range(0..n) }
     }
 
+    /// The next draw, uniform over all u64 but the largest: a seed for another generator.
+    pub fn seed(&mut self) -> u64 {
+        self.below(u64::MAX)
+    }
+
     /// The next draw, uniform over [0, 1), with a resolution of 53 bits.
     pub fn uniform(&mut self) -> f64 {
         (self.generator.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)

@@ -133,7 +133,7 @@ impl FakeHub {
         lock(&self.state).repositories[repository].commit.clone()
     }
 
-    /// Misbehaves in this way, and in no other, from now on. `None` ends all misbehaviour.
+    /// Misbehaves in this way, and in no other, from now on. `None` ends all misbehavior.
     pub fn inject(&self, fault: Option<Fault>) {
         lock(&self.state).faults = fault.into_iter().collect();
     }

@@ -53,7 +53,7 @@ impl Golden {
 }
 
 /// The device for the tests: the one that the environment variable `DDPM_TEST_DEVICE` names (`cpu` or `cuda:N`), by
-/// default the CPU.
+/// default the CPU. A GPU is opened as the programs open it.
 ///
 /// # Panics
 /// If the device does not exist.
@@ -64,7 +64,7 @@ pub fn device() -> Device {
         Some(name) => {
             let number = name.strip_prefix("cuda:").and_then(|number| number.parse().ok());
             let number = number.unwrap_or_else(|| panic!("DDPM_TEST_DEVICE: expected cpu or cuda:N, found {name}"));
-            Device::new_cuda_with_stream(number).unwrap_or_else(|error| panic!("DDPM_TEST_DEVICE={name}: {error}"))
+            ddpm_ops::open_gpu(number).unwrap_or_else(|error| panic!("DDPM_TEST_DEVICE={name}: {error}"))
         }
     };
     DEVICE.get_or_init(open).clone()
@@ -85,7 +85,11 @@ pub fn golden_names(folder: &str) -> Vec<String> {
     names
 }
 
+/// `tests/golden`, or the directory that `DDPM_TEST_GOLDEN` names, for tests that were built on another machine.
 fn directory() -> PathBuf {
+    if let Some(directory) = std::env::var_os("DDPM_TEST_GOLDEN") {
+        return directory.into();
+    }
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden")
 }
 

@@ -13,6 +13,19 @@ pub fn ema_decay(updates: u64, decay: f64, warmup: bool) -> f64 {
     if warmup { decay.min(1.0 - (1.0 + updates as f64).powf(-2.0 / 3.0)) } else { decay }
 }
 
+/// The share of the initial weights in the EMA after `updates` updates: the product of their decays. It is 0 with
+/// warm-up, whose first decay is 0.
+///
+/// # Examples
+/// ```
+/// // After 1,000 updates with decay 0.9999, 90% of the EMA are still the initial weights.
+/// assert!((ddpm_trainer::initial_weight_share(1000, 0.9999, false) - 0.905).abs() < 1e-3);
+/// assert_eq!(ddpm_trainer::initial_weight_share(1000, 0.9999, true), 0.0);
+/// ```
+pub fn initial_weight_share(updates: u64, decay: f64, warmup: bool) -> f64 {
+    if warmup && updates > 0 { 0.0 } else { decay.powf(updates as f64) }
+}
+
 /// The averaged weights: variables with the names and shapes of the parameters.
 #[derive(Debug)]
 pub struct Ema {

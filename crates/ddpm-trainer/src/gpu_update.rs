@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Tensor, Var};
-use ddpm_ops::{DeviceUpdate, Gradient, UpdateRecord, UpdateStep, Updated};
+use ddpm_ops::{DeviceUpdate, Gradient, TrainingCache, UpdateHyperparameters, UpdateRecord, Updated};
 
 use crate::adam_moments::AdamMoments;
 use crate::error::TrainerError;
-use crate::parameter_update::{ParameterUpdate, UpdateConfig};
+use crate::parameter_update::{CapturedUpdate, ParameterUpdate, UpdateConfig};
 
 /// The update of parameters on a GPU, in three kernel launches for all parameters. Loss and gradient norm stay on the
 /// GPU, which decides itself whether a step is skipped; the CPU reads them many steps at a time.
@@ -23,7 +23,7 @@ pub struct GpuUpdate {
 impl GpuUpdate {
     /// Whether there are kernels for all of these parameters: f32 tensors on a GPU.
     pub fn supports(parameters: &BTreeMap<String, Var>) -> bool {
-        !parameters.is_empty() && parameters.values().all(|parameter| DeviceUpdate::takes(parameter))
+        !parameters.is_empty() && parameters.values().all(|parameter| DeviceUpdate::supports(parameter))
     }
 
     /// Updates `parameters` and their EMA, `ema_parameters`, in place.
@@ -47,18 +47,21 @@ impl GpuUpdate {
         let kernels = DeviceUpdate::new(variables)?;
         Ok(Self { config, names: parameters.keys().cloned().collect(), moments, kernels })
     }
+
+    /// The same updates, which keep the convolution weights in `cache` current.
+    pub fn with_cache(self, cache: TrainingCache) -> Self {
+        Self { kernels: self.kernels.with_cache(cache), ..self }
+    }
 }
 
-impl ParameterUpdate for GpuUpdate {
-    fn step(
-        &mut self,
-        loss: &Tensor,
-        mut gradients: BTreeMap<String, Gradient>,
-        learning_rate: f64,
-    ) -> Result<(), TrainerError> {
+impl CapturedUpdate for GpuUpdate {
+    fn begin(&mut self, learning_rate: f64) -> candle_core::Result<()> {
+        self.kernels.begin(learning_rate)
+    }
+
+    fn launch(&mut self, loss: &Tensor, mut gradients: BTreeMap<String, Gradient>) -> candle_core::Result<()> {
         let UpdateConfig { adam, max_gradient_norm, ema_decay, ema_warmup } = self.config;
-        let step = UpdateStep {
-            learning_rate,
+        let hyperparameters = UpdateHyperparameters {
             beta1: adam.beta1,
             beta2: adam.beta2,
             epsilon: adam.epsilon,
@@ -69,7 +72,27 @@ impl ParameterUpdate for GpuUpdate {
             ema_warmup,
         };
         let gradients: Vec<Option<Gradient>> = self.names.iter().map(|name| gradients.remove(name)).collect();
-        Ok(self.kernels.step(&gradients, loss, &step)?)
+        self.kernels.launch(&gradients, loss, &hyperparameters)
+    }
+
+    fn prepare_replay(&mut self) -> candle_core::Result<()> {
+        self.kernels.prepare_replay()
+    }
+}
+
+impl ParameterUpdate for GpuUpdate {
+    fn step(
+        &mut self,
+        loss: &Tensor,
+        gradients: BTreeMap<String, Gradient>,
+        learning_rate: f64,
+    ) -> Result<(), TrainerError> {
+        self.begin(learning_rate)?;
+        Ok(self.launch(loss, gradients)?)
+    }
+
+    fn as_captured(&mut self) -> Option<&mut dyn CapturedUpdate> {
+        Some(self)
     }
 
     fn take_records(&mut self) -> Result<Vec<UpdateRecord>, TrainerError> {
@@ -77,7 +100,7 @@ impl ParameterUpdate for GpuUpdate {
     }
 
     fn max_steps_in_flight(&self) -> usize {
-        DeviceUpdate::MOST_PENDING
+        DeviceUpdate::MAX_STEPS_IN_FLIGHT
     }
 
     fn moments(&self) -> BTreeMap<String, Tensor> {

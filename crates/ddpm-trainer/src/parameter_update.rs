@@ -47,6 +47,11 @@ pub trait ParameterUpdate: Debug {
         learning_rate: f64,
     ) -> Result<(), TrainerError>;
 
+    /// The update in two parts, for a step that is captured as a CUDA graph; None if it cannot be captured.
+    fn as_captured(&mut self) -> Option<&mut dyn CapturedUpdate> {
+        None
+    }
+
     /// The results of the steps since the last call, in their order. Waits until they are complete.
     ///
     /// # Errors
@@ -73,4 +78,25 @@ pub trait ParameterUpdate: Debug {
         optimizer_steps: u64,
         ema_updates: u64,
     ) -> Result<(), TrainerError>;
+}
+
+/// An update whose operations can be captured as a part of a CUDA graph.
+pub trait CapturedUpdate {
+    /// Begins an update with this learning rate, which [`Self::launch`] or the replay of a captured launch completes.
+    ///
+    /// # Errors
+    /// When too many updates are in flight, or the device fails.
+    fn begin(&mut self, learning_rate: f64) -> candle_core::Result<()>;
+
+    /// Launches the operations of the update, with the loss and the gradients by the names of their parameters.
+    ///
+    /// # Errors
+    /// When a gradient has another size than its parameter, or the device fails.
+    fn launch(&mut self, loss: &Tensor, gradients: BTreeMap<String, Gradient>) -> candle_core::Result<()>;
+
+    /// Prepares the replay of a captured launch.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn prepare_replay(&mut self) -> candle_core::Result<()>;
 }

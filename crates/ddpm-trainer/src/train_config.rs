@@ -52,6 +52,10 @@ pub struct TrainConfig {
     /// takes less memory and more time. False if left out.
     #[serde(default)]
     pub recompute: bool,
+    /// Whether a GPU captures the operations of a step as a CUDA graph and replays them, which takes the CPU less time.
+    /// Has no effect on the CPU, and requires `gradient_accumulation_steps = 1`. False if left out.
+    #[serde(default)]
+    pub cuda_graph: bool,
     /// Decay of the EMA of the weights, in [0, 1).
     pub ema_decay: f64,
     /// Whether the EMA follows the weights more closely at first: see [`ema_decay`](crate::ema_decay).
@@ -85,6 +89,9 @@ impl TrainConfig {
         // A step of more batches would practically never end.
         let expected = "a number from 1 to 1000000";
         check("train.gradient_accumulation_steps", expected, accumulation, (1..=1_000_000).contains(&accumulation))?;
+        let holds = !self.cuda_graph || accumulation == 1;
+        let expected = "false with train.gradient_accumulation_steps above 1";
+        check("train.cuda_graph", expected, self.cuda_graph, holds)?;
         check("train.keep_last_checkpoints", positive, self.keep_last_checkpoints, self.keep_last_checkpoints > 0)?;
         for (field, value) in [
             ("train.checkpoint_every_steps", self.checkpoint_every_steps),

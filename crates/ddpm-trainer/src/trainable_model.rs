@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, Var};
 use ddpm_diffusion::Denoiser;
-use ddpm_ops::Recorded;
+use ddpm_ops::{Gradient, ParameterGradients, Recorded, TrainingCache};
 use ddpm_rng::Stream;
 
 use crate::error::TrainerError;
@@ -43,9 +43,18 @@ pub struct TrainableModel {
     pub ema_denoiser: Box<dyn Denoiser>,
     /// The EMA of the parameters, by the same names. The trainer changes it in place.
     pub ema_parameters: BTreeMap<String, Var>,
+    /// What the passes of `denoiser` and the updates of `parameters` share on a GPU: the cache that the network was
+    /// given. A new one has no effect.
+    pub training_cache: TrainingCache,
 }
 
 impl TrainableModel {
+    /// The gradients of the parameters, by name.
+    pub(crate) fn gradients(&self, mut by_parameter: ParameterGradients) -> BTreeMap<String, Gradient> {
+        let gradient = |(name, var): (&String, &Var)| Some((name.clone(), by_parameter.take(var)?));
+        self.parameters.iter().filter_map(gradient).collect()
+    }
+
     /// Checks that every parameter has an EMA of its shape.
     ///
     /// # Errors

@@ -4,9 +4,13 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use ddpm_diffusion::{Denoiser, GaussianDiffusion, LossAndGradient, NoisyBatch, Objective, WeightedSquaredError};
+use ddpm_ops::{StepGraph, upload};
 use ddpm_rng::{Purpose, Stream};
+use tracing::warn;
 
 use crate::batch_gradients::BatchGradients;
+use crate::batch_noise::{BatchNoise, NoiseAhead, NoiseRequest};
+use crate::captured_step::{CapturedStep, StepInputs};
 use crate::cpu_update::CpuUpdate;
 use crate::error::TrainerError;
 use crate::gpu_update::GpuUpdate;
@@ -37,9 +41,12 @@ pub struct Trainer {
     model: TrainableModel,
     /// Clipping, Adam and EMA.
     update: Box<dyn ParameterUpdate>,
+    /// Replays steps, if `train.cuda_graph` is set.
+    captured: Option<CapturedStep>,
     /// The steps whose results have not been requested from `update`.
     in_flight: Vec<StepInFlight>,
     state: TrainingState,
+    noise: NoiseAhead,
 }
 
 impl Trainer {
@@ -60,13 +67,16 @@ impl Trainer {
         model.validate()?;
         let (parameters, ema_parameters) = (&model.parameters, &model.ema_parameters);
         let update: Box<dyn ParameterUpdate> = if GpuUpdate::supports(parameters) {
-            Box::new(GpuUpdate::new(config.update(), parameters, ema_parameters)?)
+            let update = GpuUpdate::new(config.update(), parameters, ema_parameters)?;
+            Box::new(update.with_cache(model.training_cache.clone()))
         } else {
             Box::new(CpuUpdate::new(config.update(), parameters, ema_parameters)?)
         };
         let objective = Box::new(WeightedSquaredError::l_simple());
         let state = TrainingState::new(config.seed, config.batch_size);
-        Ok(Self { config, total_steps, diffusion, objective, device, model, update, in_flight: Vec::new(), state })
+        let captured = config.cuda_graph.then(|| captured_step(&device, &model)).flatten();
+        let (in_flight, noise) = (Vec::new(), NoiseAhead::new(&device));
+        Ok(Self { config, total_steps, diffusion, objective, device, model, update, captured, in_flight, state, noise })
     }
 
     /// The same run, minimizing another objective.
@@ -75,7 +85,11 @@ impl Trainer {
     }
 
     /// The same run with another implementation of clipping, optimizer and EMA. It updates the variables of the model.
+    ///
+    /// # Panics
+    /// When a step has been taken or a snapshot restored: the new implementation would not have its moments.
     pub fn with_update(self, update: impl ParameterUpdate + 'static) -> Self {
+        assert!(self.state.step == 0, "with_update after step {}: call it on a new trainer", self.state.step);
         Self { update: Box::new(update), ..self }
     }
 
@@ -103,28 +117,37 @@ impl Trainer {
         let (start, mut data_wait) = (Instant::now(), Duration::ZERO);
         let accumulation_steps = self.config.gradient_accumulation_steps;
 
+        let learning_rate = self.config.learning_rate_at(self.state.step, self.total_steps);
+
         // Forward, loss, backward for every batch of the step; the gradients are those of the mean loss.
         let mut sum: Option<BatchGradients> = None;
+        let mut replayed = false;
         for position in self.state.batches..self.state.batches + accumulation_steps as u64 {
             if sum.is_some() && should_stop() {
                 return Ok(StepOutcome::Interrupted);
             }
             let waiting = Instant::now();
             let Some(x_0) = next_batch(batches, position, should_stop)? else { return Ok(StepOutcome::Interrupted) };
-            let x_0 = x_0.to_device(&self.device)?;
+            let x_0 = upload(&x_0, &self.device)?;
             data_wait += waiting.elapsed();
-            let batch = self.forward_backward(&x_0, position, accumulation_steps)?;
+            let noise = self.noise.take(self.noise_request(&x_0, position)?)?;
+            if self.replay(&x_0, &noise, position, learning_rate)? {
+                replayed = true;
+                break;
+            }
+            let batch = self.forward_backward(&x_0, &noise, position, accumulation_steps)?;
             sum = Some(match sum {
                 Some(sum) => sum.add(batch)?,
                 None => batch,
             });
         }
-        let BatchGradients { loss, gradients } = sum.expect("validate() requires at least one batch per step");
 
         // Clip the gradients, take the optimizer step, update the EMA; `CpuUpdate::step` shows the three lines. All of
-        // them are skipped if the loss or the gradient is not finite.
-        let learning_rate = self.config.learning_rate_at(self.state.step, self.total_steps);
-        self.update.step(&loss, gradients, learning_rate)?;
+        // them are skipped if the loss or the gradient is not finite. A replayed step contains them.
+        if !replayed {
+            let BatchGradients { loss, gradients } = sum.expect("validate() requires at least one batch per step");
+            self.update.step(&loss, gradients, learning_rate)?;
+        }
 
         self.state.batches += accumulation_steps as u64;
         self.state.step += 1;
@@ -132,37 +155,81 @@ impl Trainer {
         Ok(StepOutcome::Taken)
     }
 
+    /// The request of the timesteps and the noise of the images `x_0`, the batch at `position` in the data.
+    fn noise_request(&self, x_0: &Tensor, position: u64) -> Result<NoiseRequest, TrainerError> {
+        let (seed, schedule_len) = (self.state.seed, self.diffusion.schedule().len());
+        Ok(NoiseRequest { seed, position, shape: x_0.dims4()?, schedule_len })
+    }
+
     /// The loss of the batch at `position` in the data and the gradients of all parameters, both divided by
-    /// `accumulation_steps`: algorithm 1 of Ho et al. 2020, lines 2 to 5. Every random draw comes from the stream of
-    /// that position.
+    /// `accumulation_steps`: algorithm 1 of Ho et al. 2020, lines 2 to 5. `noise` holds its
+    /// timesteps and ε.
     fn forward_backward(
         &self,
         x_0: &Tensor,
+        noise: &BatchNoise,
         position: u64,
         accumulation_steps: usize,
     ) -> Result<BatchGradients, TrainerError> {
-        let stream = |purpose| Stream::new(self.state.seed, purpose, position);
-
-        // Noisy images: t uniform over the timesteps, ε ~ N(0, I), x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε.
-        let (mut timesteps, len) = (stream(Purpose::Timesteps), self.diffusion.schedule().len() as u64);
-        let t: Vec<usize> = (0..x_0.dim(0)?).map(|_| timesteps.below(len) as usize).collect();
-        let eps = stream(Purpose::TrainingNoise).normal(x_0.shape(), &self.device)?.to_dtype(x_0.dtype())?;
-        let x_t = self.diffusion.q_sample(x_0, &t, &eps)?.detach();
+        // Noisy images: x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε.
+        let t = &noise.timesteps;
+        let (eps, x_t) = self.noisy_images(x_0, noise)?;
 
         // Forward.
-        let network_timesteps = self.diffusion.network_timesteps(&t)?;
-        let prediction = self.model.denoiser.predict_train(&x_t, &network_timesteps, &mut stream(Purpose::Dropout))?;
+        let network_timesteps = self.diffusion.network_timesteps(t)?;
+        let mut dropout = Stream::new(self.state.seed, Purpose::Dropout, position);
+        let prediction = self.model.denoiser.predict_train(&x_t, &network_timesteps, &mut dropout)?;
 
         // Loss, and its gradient with respect to the output of the network.
-        let batch = NoisyBatch { x_0, t: &t, eps: &eps, x_t: &x_t };
+        let batch = NoisyBatch { x_0, t, eps: &eps, x_t: &x_t };
         let LossAndGradient { loss, gradient } =
             self.objective.loss_and_gradient(&self.diffusion, &batch, &prediction.output())?;
 
         // Backward.
-        let mut by_parameter = prediction.backward(&(gradient * (1.0 / accumulation_steps as f64))?)?;
-        let parameters = self.model.parameters.iter();
-        let gradients = parameters.filter_map(|(name, var)| Some((name.clone(), by_parameter.take(var)?))).collect();
+        let by_parameter = prediction.backward(&(gradient * (1.0 / accumulation_steps as f64))?)?;
+        let gradients = self.model.gradients(by_parameter);
         Ok(BatchGradients { loss: (loss / accumulation_steps as f64)?, gradients })
+    }
+
+    /// ε and x_t on the device of the images `x_0`.
+    fn noisy_images(&self, x_0: &Tensor, noise: &BatchNoise) -> Result<(Tensor, Tensor), TrainerError> {
+        let eps = upload(&noise.eps, &self.device)?.to_dtype(x_0.dtype())?;
+        let x_t = self.diffusion.q_sample(x_0, &noise.timesteps, &eps)?.detach();
+        Ok((eps, x_t))
+    }
+
+    /// Takes the whole step of the batch at `position` with [`CapturedStep`]. Returns false if the run or its objective
+    /// does not use it.
+    fn replay(
+        &mut self,
+        x_0: &Tensor,
+        noise: &BatchNoise,
+        position: u64,
+        learning_rate: f64,
+    ) -> Result<bool, TrainerError> {
+        if self.captured.is_none() {
+            return Ok(false);
+        }
+        let t = &noise.timesteps;
+        let (eps, x_t) = self.noisy_images(x_0, noise)?;
+        let batch = NoisyBatch { x_0, t, eps: &eps, x_t: &x_t };
+        let target = self.objective.squared_error_target(&self.diffusion, &batch)?;
+        let (Some(target), Some(captured), Some(update)) = (target, &mut self.captured, self.update.as_captured())
+        else {
+            warn!("train.cuda_graph has no effect: this objective or update cannot be captured");
+            self.captured = None;
+            return Ok(false);
+        };
+        let timesteps = upload(&self.diffusion.network_timesteps(t)?, &self.device)?;
+        let inputs = StepInputs { x_t, timesteps, target };
+        let dropout = Stream::new(self.state.seed, Purpose::Dropout, position);
+        captured.step(&self.model, update, &inputs, learning_rate, &dropout)?;
+        Ok(true)
+    }
+
+    /// Whether steps are replays of a captured one.
+    pub fn replays_steps(&self) -> bool {
+        self.captured.as_ref().is_some_and(CapturedStep::is_captured)
     }
 
     /// The results of the steps since the last call, in their order. Waits until they are complete.
@@ -204,7 +271,9 @@ impl Trainer {
     /// The device's own error if it has too little memory, or any other error of the passes.
     pub fn try_forward_backward(&self, accumulation_steps: usize, shape: [usize; 4]) -> Result<(), TrainerError> {
         let x_0 = Tensor::zeros(&shape, DType::F32, &self.device)?;
-        let pass = || self.forward_backward(&x_0, self.state.batches, accumulation_steps);
+        let position = self.state.batches;
+        let noise = self.noise_request(&x_0, position)?.draw()?;
+        let pass = || self.forward_backward(&x_0, &noise, position, accumulation_steps);
         let mut sum = pass()?;
         // With accumulation the gradients of a batch are in memory beside their sum. A third batch needs no more than
         // the second.
@@ -274,10 +343,22 @@ impl Trainer {
         restore_variables(&self.model.parameters, PARAMETER, training)?;
         restore_variables(&self.model.ema_parameters, "", ema_parameters)?;
         self.update.restore(training, state.optimizer_steps, state.ema_updates)?;
+        if let Some(captured) = &mut self.captured {
+            captured.reset();
+        }
         self.in_flight.clear();
         self.state = state.clone();
         Ok(())
     }
+}
+
+/// The steps of a run with `train.cuda_graph`; None on a device that cannot capture steps.
+fn captured_step(device: &Device, model: &TrainableModel) -> Option<CapturedStep> {
+    if !StepGraph::supports(device) {
+        warn!("train.cuda_graph has no effect: it needs an NVIDIA GPU");
+        return None;
+    }
+    Some(CapturedStep::new(device, &model.training_cache))
 }
 
 /// The prefix of the names of the weights in [`Snapshot::training`].

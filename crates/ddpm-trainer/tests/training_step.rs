@@ -13,7 +13,7 @@ use ddpm_diffusion::{
     Clipping, DiffusionError, GaussianDiffusion, LossAndGradient, LossWeighting, Method, NoisyBatch, Objective,
     SamplerConfig, WeightedSquaredError,
 };
-use ddpm_ops::{DeviceUpdate, Gradient, Precision};
+use ddpm_ops::{DeviceUpdate, Gradient, Precision, TrainingCache};
 use ddpm_rng::{Purpose, Stream};
 use ddpm_schedule::{BetaSchedule, Prediction, Schedule, Spacing, VarianceKind};
 use ddpm_trainer::{
@@ -39,6 +39,7 @@ fn config() -> TrainConfig {
         gradient_accumulation_steps: 1,
         precision: Precision::F32,
         recompute: false,
+        cuda_graph: false,
         ema_decay: 0.9,
         ema_warmup: true,
         checkpoint_every_steps: 5,
@@ -70,6 +71,7 @@ fn model() -> TrainableModel {
         parameters,
         ema_denoiser: Box::new(move |x_t: &Tensor, t: &Tensor| predict(&averaged, x_t, t)),
         ema_parameters,
+        training_cache: TrainingCache::default(),
     }
 }
 
@@ -214,7 +216,7 @@ fn steps_that_run_ahead_of_their_reports_are_the_same_steps() {
     assert_eq!(at_once, (1..=12).collect::<Vec<_>>());
     // Steps 7 and 12 write checkpoints, which wait for all steps before them.
     let ahead = [1, 5, 5, 5, 5, 7, 7, 10, 10, 10, 12, 12];
-    let runs_ahead = DeviceUpdate::takes(model().parameters["a"].as_tensor());
+    let runs_ahead = DeviceUpdate::supports(model().parameters["a"].as_tensor());
     assert_eq!(later, if runs_ahead { ahead.to_vec() } else { at_once });
 }
 
@@ -234,7 +236,7 @@ fn accumulating_two_batches_is_a_step_on_both() {
     assert_eq!(parts.state().batches, 2);
 }
 
-/// For images of one colour c, x_t determines every target, so a network that predicts it has a loss of 0 for any
+/// For images of one color c, x_t determines every target, so a network that predicts it has a loss of 0 for any
 /// noise.
 #[test]
 fn the_target_is_what_the_network_is_to_predict() {
@@ -294,15 +296,15 @@ impl Objective for AbsoluteError {
     }
 }
 
-/// Weightings and objectives need no change of the trainer: each of them decreases on grey images, x_0 = 0, whose
+/// Weightings and objectives need no change of the trainer: each of them decreases on gray images, x_0 = 0, whose
 /// noise follows from x_t.
 #[test]
 fn objectives_of_other_crates_train() {
     let config = TrainConfig { steps: Some(200), learning_rate_schedule: LearningRateSchedule::Constant, ..config() };
     let losses = |trainer: Trainer| -> Vec<f64> {
-        let (mut trainer, mut grey) =
+        let (mut trainer, mut gray) =
             (trainer, std::iter::repeat_with(|| Tensor::zeros((4, 1, 2, 2), DType::F32, &Device::Cpu)));
-        (0..200).map(|_| one_step(&mut trainer, &mut grey).loss).collect()
+        (0..200).map(|_| one_step(&mut trainer, &mut gray).loss).collect()
     };
     // With a learning rate of nearly 0 the weights do not change: the losses of the same timesteps and noise before
     // training.
@@ -394,14 +396,14 @@ fn a_parameter_without_ema_is_named() {
 #[test]
 fn a_step_that_is_only_tried_says_whether_it_fits_and_changes_nothing() {
     const MOST: usize = 3;
-    let TrainableModel { denoiser, parameters, ema_denoiser, ema_parameters } = model();
+    let TrainableModel { denoiser, parameters, ema_denoiser, ema_parameters, training_cache } = model();
     let full = move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| -> Result<_> {
         if x_t.dim(0)? > MOST {
             candle_core::bail!("out of memory");
         }
         denoiser.predict_train(x_t, t, dropout)
     };
-    let model = TrainableModel { denoiser: Box::new(full), parameters, ema_denoiser, ema_parameters };
+    let model = TrainableModel { denoiser: Box::new(full), parameters, ema_denoiser, ema_parameters, training_cache };
     let diffusion = GaussianDiffusion::new(Schedule::new(&BetaSchedule::Linear { start: 1e-3, end: 0.2 }, 50).unwrap());
     let trainer = Trainer::new(config(), 12, diffusion, model, Device::Cpu).unwrap();
     let before = (values(&trainer), trainer.state().clone());

@@ -141,6 +141,6 @@ impl DropoutSource for StreamSource<'_> {
     }
 
     fn seed(&mut self) -> u64 {
-        self.0.below(u64::MAX)
+        self.0.seed()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
-use ddpm_ops::{ComputeOptions, PackedWeights, Precision, Recorded};
+use ddpm_ops::{ComputeOptions, PackedWeights, Precision, Recorded, TrainingCache};
 use ddpm_rng::Stream;
 
 use crate::architecture::{Architecture, Conditioning};
@@ -66,6 +66,12 @@ impl<A: Architecture> DenoisingNetwork<A> {
     pub fn with_packed_weights(self) -> Self {
         let packed_weights = Some(PackedWeights::default());
         Self { compute: ComputeOptions { packed_weights, ..self.compute }, ..self }
+    }
+
+    /// The network with what its passes share with the updates of its parameters on a GPU; see
+    /// [`ddpm_ops::TrainingCache`].
+    pub fn with_training_cache(self, cache: TrainingCache) -> Self {
+        Self { compute: ComputeOptions { training_cache: Some(cache), ..self.compute }, ..self }
     }
 
     /// The network with the activations of its residual blocks recomputed in the backward pass rather than saved

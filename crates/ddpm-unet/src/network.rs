@@ -29,7 +29,6 @@ pub type Network = DenoisingNetwork<NetworkArchitecture>;
 
 /// The layers of a [`Network`].
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum NetworkArchitecture {
     /// The layers of a [`crate::NoiseNet`].
     NoiseNet(NoiseNetArchitecture),

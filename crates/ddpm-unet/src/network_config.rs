@@ -11,7 +11,6 @@ use crate::unet2d::UNet2dConfig;
 /// The configuration of a network, with the network's name in the field `kind`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-#[non_exhaustive]
 pub enum NetworkConfig {
     /// `kind = "noise-net"`: a [`crate::NoiseNet`].
     NoiseNet(NoiseNetConfig),

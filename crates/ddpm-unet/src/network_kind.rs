@@ -4,7 +4,6 @@ use crate::enum_names::enum_names;
 
 /// The networks that a configuration can choose, by the names of its field `kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum NetworkKind {
     /// `noise-net`: [`crate::NoiseNet`].
     NoiseNet,

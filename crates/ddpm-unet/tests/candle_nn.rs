@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use candle_core::{DType, Device, Shape, Tensor};
+use candle_core::{DType, Device, Shape, Tensor, Var};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{AdamW, Init, Optimizer, VarBuilder, VarMap, loss::mse};
 use ddpm_rng::{Purpose, Stream};
@@ -150,7 +150,7 @@ fn a_network_learns_one_batch_with_adamw() {
 }
 
 #[test]
-fn images_may_have_any_floating_point_dtype() {
+fn images_and_weights_may_have_any_floating_point_dtype() {
     for config in configs() {
         let weights: HashMap<String, Tensor> = config.initial_weights(1).unwrap().into_iter().collect();
         let network = |dtype| {
@@ -159,18 +159,44 @@ fn images_may_have_any_floating_point_dtype() {
         };
         let reference = network(DType::F64).forward(&to(&normal(0), DType::F64), &timesteps(), None).unwrap();
         assert_eq!(reference.dtype(), DType::F64);
-        // f32 as in the golden tests; f64 is exact, because the weights were drawn in f32; a rounding of input and
-        // output has a relative error of up to 2⁻¹¹ in f16 and 2⁻⁸ in bf16, which the network may amplify a few
-        // times.
+        // f32 as in the golden tests; f64 is exact, because the weights were drawn in f32; a rounding has a relative
+        // error of up to 2⁻¹¹ in f16 and 2⁻⁸ in bf16, which the network may amplify a few times.
         for (images, weights, tolerance) in [
             (DType::F32, DType::F32, 1e-4),
             (DType::F64, DType::F32, 1e-6),
             (DType::F16, DType::F32, 5e-3),
             (DType::BF16, DType::F32, 4e-2),
+            (DType::F32, DType::F64, 1e-4),
+            (DType::F32, DType::F16, 5e-3),
+            (DType::F32, DType::BF16, 4e-2),
+            (DType::F64, DType::BF16, 4e-2),
+            (DType::BF16, DType::BF16, 4e-2),
         ] {
             let out = network(weights).forward(&to(&normal(0), images), &timesteps(), None).unwrap();
             assert_eq!(out.dtype(), images);
             assert_close(&format!("{images:?} images, {weights:?} weights"), &out, &reference, tolerance);
+        }
+    }
+}
+
+/// candle's optimizers need the gradient of a variable in the dtype of the variable.
+#[test]
+fn gradients_have_the_dtype_of_their_variables() {
+    for (images, weights) in [(DType::F32, DType::BF16), (DType::F64, DType::F32), (DType::F64, DType::BF16)] {
+        for config in configs() {
+            let variables = VarMap::new();
+            let vb = VarBuilder::from_varmap(&variables, weights, &Device::Cpu);
+            let network = Network::new(&config, vb).unwrap();
+            let x_t = Var::from_tensor(&to(&normal(0), images)).unwrap();
+            let loss = network.forward(&x_t, &timesteps(), None).unwrap().sqr().unwrap().sum_all().unwrap();
+            let mut gradients = loss.backward().unwrap();
+            assert_eq!(gradients.get(&x_t).unwrap().dtype(), images);
+            for variable in variables.all_vars() {
+                assert_eq!(gradients.get(&variable).unwrap().dtype(), weights);
+            }
+            let mut optimizer = AdamW::new_lr(variables.all_vars(), 1e-3).unwrap();
+            gradients.remove(&x_t);
+            optimizer.step(&gradients).unwrap();
         }
     }
 }

@@ -28,7 +28,7 @@ pub struct FusedConv2d<'a> {
     /// A bias that differs from image to image, [batch, channel_out]: a time embedding that is added after the
     /// convolution.
     pub image_bias: Option<&'a Value>,
-    /// Group normalisation of the result, followed by SiLU.
+    /// Group normalization of the result, followed by SiLU.
     pub norm: Option<Norm<'a>>,
     /// Added last, [batch, channel_out, height, width] of the result: the shortcut of a residual block.
     pub residual: Option<&'a Value>,

@@ -85,7 +85,7 @@ pub(crate) trait Backend: Debug + Send {
     /// The given rows of `table` [row, feature].
     fn embedding(&self, table: &Tensor, rows: &[usize]) -> Result<Value>;
 
-    /// Group normalisation, followed by SiLU if `silu`.
+    /// Group normalization, followed by SiLU if `silu`.
     fn group_norm(&self, x: &Value, norm: &Norm<'_>, silu: bool) -> Result<Value>;
 
     /// x Wᵀ + b

@@ -1,8 +1,8 @@
-//! The description of a group normalisation.
+//! The description of a group normalization.
 
 use candle_core::{Result, Tensor, bail};
 
-/// A group normalisation (Wu & He 2018): each group of channels of each image gets mean 0 and variance 1, then each
+/// A group normalization (Wu & He 2018): each group of channels of each image gets mean 0 and variance 1, then each
 /// channel is scaled and shifted.
 #[derive(Debug, Clone, Copy)]
 pub struct Norm<'a> {
@@ -17,7 +17,7 @@ pub struct Norm<'a> {
 }
 
 impl Norm<'_> {
-    /// Checks that the normalisation fits that many channels.
+    /// Checks that the normalization fits that many channels.
     pub(crate) fn check(&self, channels: usize) -> Result<()> {
         if self.groups == 0 || !channels.is_multiple_of(self.groups) {
             bail!("group_norm: {channels} channels do not divide into {} groups", self.groups);

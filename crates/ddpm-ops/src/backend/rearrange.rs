@@ -8,7 +8,7 @@ pub enum Rearrange {
     /// The planes are not rearranged.
     #[default]
     AsIs,
-    /// Nearest-neighbour upsampling: every pixel becomes a 2 × 2 block, and height and width double.
+    /// Nearest-neighbor upsampling: every pixel becomes a 2 × 2 block, and height and width double.
     UpsampleNearest2x,
     /// Pixel unshuffle: every 2 × 2 block of pixels becomes four channels, and height and width halve. Channel
     /// 4c + 2i + j holds row i, column j of the blocks of channel c. In einops notation:

@@ -11,7 +11,7 @@ pub enum Resample {
     Odd,
     /// The mean of every 2 × 2 block of pixels.
     Mean,
-    /// Nearest-neighbour upsampling: every pixel becomes a 2 × 2 block.
+    /// Nearest-neighbor upsampling: every pixel becomes a 2 × 2 block.
     Nearest,
 }
 

@@ -1,6 +1,6 @@
-//! The exponential and the logistic function of f32, written so that compilers vectorise loops over them.
+//! The exponential and the logistic function of f32, written so that compilers vectorize loops over them.
 
-use crate::cpu::vectorise::Fma;
+use crate::cpu::vectorize::Fma;
 
 /// e^x with a relative error below 2e-7 for x in [−87, 88]. Arguments outside of this range are clamped to it; NaN
 /// gives NaN.

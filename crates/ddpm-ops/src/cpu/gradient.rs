@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::cpu::buffer::Buffer;
 use crate::cpu::tensor_slice::with_slice;
-use crate::cpu::vectorise::vectorise;
+use crate::cpu::vectorize::vectorize;
 use crate::tape::gradient::{Gradient, GradientStorage};
 use crate::tape::gradients::{Accumulate, Gradients};
 use crate::tape::pass::{BackwardPass, PassGradients};
@@ -23,7 +23,7 @@ pub(in crate::cpu) fn add_to(sum: &mut [f32], more: &[f32]) {
     /// Number of elements that a thread processes at a time.
     const CHUNK: usize = 1 << 15;
     sum.par_chunks_mut(CHUNK).zip(more.par_chunks(CHUNK)).for_each(|(sum, more)| {
-        vectorise(
+        vectorize(
             #[inline(always)]
             |_| sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more),
         );
@@ -32,15 +32,19 @@ pub(in crate::cpu) fn add_to(sum: &mut [f32], more: &[f32]) {
 
 impl GradientStorage for Buffer {
     fn to_tensor(&self, parameter: &Tensor) -> Result<Tensor> {
-        Tensor::from_slice(self, parameter.shape(), parameter.device())
+        Tensor::from_slice(self, parameter.shape(), parameter.device())?.to_dtype(parameter.dtype())
     }
 
     fn into_tensor(self: Box<Self>, parameter: &Tensor) -> Result<Tensor> {
-        Tensor::from_vec(self.into_vec(), parameter.shape(), parameter.device())
+        Tensor::from_vec(self.into_vec(), parameter.shape(), parameter.device())?.to_dtype(parameter.dtype())
     }
 
     fn as_tensor(&self) -> Option<&Tensor> {
         None
+    }
+
+    fn elem_count(&self) -> usize {
+        self.len()
     }
 
     fn add(&mut self, other: &dyn GradientStorage) -> Result<()> {

@@ -1,12 +1,12 @@
-//! Group normalisation of slices, in one pass forward and one backward.
+//! Group normalization of slices, in one pass forward and one backward.
 
 use crate::backend::norm::Norm;
 use crate::cpu::buffer::Buffer;
 use crate::cpu::exp::sigmoid;
 use crate::cpu::reduce::{sum_of, sum_of_pairs};
-use crate::cpu::vectorise::{Fma, vectorise};
+use crate::cpu::vectorize::{Fma, vectorize};
 
-/// A group normalisation of images of one shape.
+/// A group normalization of images of one shape.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::cpu) struct GroupNormKernel {
     groups: usize,
@@ -86,7 +86,7 @@ impl GroupNormKernel {
         statistics: &mut [Statistics],
     ) {
         let size = self.group_size().max(1);
-        vectorise(
+        vectorize(
             #[inline(always)]
             |fma| {
                 for (i, statistics) in statistics.iter_mut().enumerate() {
@@ -99,7 +99,7 @@ impl GroupNormKernel {
         );
     }
 
-    /// Normalises one group and returns its statistics.
+    /// Normalizes one group and returns its statistics.
     #[inline(always)]
     fn forward_group(
         &self,
@@ -114,7 +114,7 @@ impl GroupNormKernel {
         let first = group * self.channels_per_group();
         let planes = x.chunks_exact(self.plane).zip(out.chunks_exact_mut(self.plane));
         for (channel, (x, out)) in planes.enumerate() {
-            // y = x · scale + shift is the whole normalisation of a channel.
+            // y = x · scale + shift is the whole normalization of a channel.
             let scale = weight[first + channel] * stats.inverse_deviation;
             let shift = bias[first + channel] - stats.mean * scale;
             // Loops instead of closures given to iterators: such closures are functions of their own, which the
@@ -144,7 +144,7 @@ impl GroupNormKernel {
         sums: &mut NormGradient,
     ) {
         let (size, channels) = (self.group_size().max(1), self.channels_per_group());
-        vectorise(
+        vectorize(
             #[inline(always)]
             |fma| {
                 for (i, out) in out.chunks_exact_mut(size).enumerate() {
@@ -166,7 +166,7 @@ impl GroupNormKernel {
 
     /// The gradient of one group's input, with the gradients of its channels' weight and bias.
     ///
-    /// With x̂ the normalised input, w the weight and d = ∂L/∂z w: ∂L/∂x = (d − mean(d) − x̂ mean(d x̂)) / σ.
+    /// With x̂ the normalized input, w the weight and d = ∂L/∂z w: ∂L/∂x = (d − mean(d) − x̂ mean(d x̂)) / σ.
     #[inline(always)]
     fn backward_group(
         &self,

@@ -1,4 +1,4 @@
-//! Sums in a fixed order, written so that compilers vectorise them.
+//! Sums in a fixed order, written so that compilers vectorize them.
 
 /// The number of elements that are summed in f32 before the partial sum is added in f64, so that long sums keep their
 /// precision.

@@ -5,10 +5,17 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
+use crate::compute_options::ComputeOptions;
 use crate::device::layout::{channels_last, on_tape, wide};
+use crate::device::math_mode::set_tf32;
 use crate::device::primitives;
+use crate::device::seed::Seed;
+use crate::device::shape_cache::ShapeCache;
+use crate::device::training_cache::TrainingCache;
+use crate::device::upload::upload;
 use crate::device::weight_cache::WeightCache;
 use crate::packed_weights::PackedWeights;
+use crate::precision::Precision;
 use crate::tape::gradients::Gradients;
 use crate::tape::record::{Backward, Record};
 use crate::tape::value::{Storage, Value};
@@ -20,8 +27,13 @@ pub(crate) struct DeviceBackend {
     pub(in crate::device) device: Device,
     /// The type that images are computed in.
     pub(in crate::device) dtype: DType,
+    /// Whether a GPU may round the factors of f32 products to TF32.
+    pub(in crate::device) tf32: bool,
     /// The weights in the layout and type that convolutions read, made once per pass, or once if they are cached.
     weight_cache: Arc<WeightCache>,
+    /// What the passes of one training share.
+    training: Option<TrainingCache>,
+    _shapes: ShapeCache,
 }
 
 /// A value of this backend: a contiguous tensor that candle does not track, with the channels on the last axis.
@@ -56,30 +68,48 @@ impl Storage for Tensor {
 }
 
 impl DeviceBackend {
-    /// An empty backend that computes images of type `dtype` on `device`, and reads and fills the device part of
-    /// `packed_weights`. `tf32` lets a GPU round the factors of f32 products to TF32.
-    pub(crate) fn new(device: &Device, dtype: DType, tf32: bool, packed_weights: Option<&PackedWeights>) -> Self {
-        #[cfg(feature = "cuda")]
-        if device.is_cuda() {
-            // This sets the mode of matrix products. Convolutions read it in `cudnn.rs`.
-            candle_core::cuda_backend::set_gemm_reduced_precision_f32(tf32);
+    /// An empty backend that computes images of type `dtype` on `device`.
+    pub(crate) fn new(device: &Device, dtype: DType, options: &ComputeOptions) -> Self {
+        let tf32 = options.precision == Precision::Tf32;
+        set_tf32(tf32);
+        if let Some(training) = &options.training_cache {
+            training.begin_pass();
         }
-        #[cfg(not(feature = "cuda"))]
-        let _ = tf32;
-        let weight_cache = packed_weights.map(PackedWeights::cache).unwrap_or_default();
-        Self { record: RefCell::new(Record::new(true)), device: device.clone(), dtype, weight_cache }
+        Self {
+            record: RefCell::new(Record::new(true)),
+            device: device.clone(),
+            dtype,
+            tf32,
+            weight_cache: options.packed_weights.as_ref().map(PackedWeights::cache).unwrap_or_default(),
+            training: options.training_cache.clone(),
+            _shapes: ShapeCache::enable(device),
+        }
     }
 
     /// An empty backend of the same kind for a part of the pass.
     pub(in crate::device) fn part(&self, recording: bool) -> Self {
         let record = RefCell::new(Record::new(recording));
-        Self { record, device: self.device.clone(), dtype: self.dtype, weight_cache: self.weight_cache.clone() }
+        let Self { device, dtype, tf32, weight_cache, training, .. } = self;
+        Self {
+            record,
+            device: device.clone(),
+            dtype: *dtype,
+            tf32: *tf32,
+            weight_cache: weight_cache.clone(),
+            training: training.clone(),
+            _shapes: ShapeCache::inherited(),
+        }
     }
 
     /// The value of a tensor [batch, channel, …] that no operation computed; its gradient is kept if `tracked`.
     pub(in crate::device) fn new_leaf(&self, tensor: &Tensor, tracked: bool) -> Result<Value> {
         let node = tracked.then(|| self.record.borrow_mut().new_node());
-        let own = on_tape(&tensor.to_device(&self.device)?, self.dtype)?;
+        let here = if tensor.device().same_device(&self.device) {
+            tensor.clone()
+        } else {
+            upload(&tensor.detach().to_dtype(wide(self.dtype))?, &self.device)?
+        };
+        let own = on_tape(&here, self.dtype)?;
         Ok(Value::new(Arc::new(own), tensor.dims().to_vec(), node))
     }
 
@@ -129,7 +159,15 @@ impl DeviceBackend {
 
     /// A convolution's weight [channel_out, channel_in, k, k] as [channel_out, k, k, channel_in] of the pass's type.
     pub(in crate::device) fn kernel(&self, weight: &Tensor) -> Result<Tensor> {
-        let dtype = self.dtype;
-        self.weight_cache.get_or_insert(weight, dtype, || primitives::kernel(&weight.detach(), dtype))
+        let make = || primitives::kernel(&weight.detach(), self.dtype);
+        match &self.training {
+            Some(training) if training.keeps_weights() => training.kernel(weight, self.dtype, make),
+            _ => self.weight_cache.get_or_insert(weight, self.dtype, make),
+        }
+    }
+
+    /// The seed of an operation of the pass, as a kernel receives it.
+    pub(in crate::device) fn seed(&self, seed: u64) -> Result<Seed> {
+        self.training.as_ref().map_or(Ok(Seed::Value(seed)), |training| training.seed(seed))
     }
 }

@@ -1,20 +1,21 @@
-//! The description of a group normalisation together with the operations around it.
+//! The description of a group normalization together with the operations around it.
 
 use candle_core::Tensor;
 
-/// silu(norm(y + offset)) + residual: a group normalisation and the operations around it, for images of any type with
+/// silu(norm(y + offset)) + residual: a group normalization and the operations around it, for images of any type with
 /// the channels last.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FusedNorm<'a> {
     pub(super) groups: usize,
     pub(super) eps: f64,
-    /// True if SiLU follows the normalisation.
+    /// True if SiLU follows the normalization.
     pub(super) silu: bool,
     /// Scale of each channel, `[channel]`, in the wide type.
     pub(super) weight: &'a Tensor,
     /// Shift of each channel, `[channel]`, in the wide type.
     pub(super) bias: &'a Tensor,
-    /// [batch, channel] in the wide type: the biases of the convolution before the normalisation.
+    /// The biases of the convolution before the normalization, in the wide type: [batch, channel], or [1, channel] for
+    /// the same ones for all images.
     pub(super) offset: Option<&'a Tensor>,
     /// Added last, of the shape of y.
     pub(super) residual: Option<&'a Tensor>,

@@ -3,6 +3,8 @@
 use candle_core::{DType, Result, Tensor};
 
 use crate::device::layout::{as_given, on_tape};
+use crate::device::math_mode::set_tf32;
+use crate::device::shape_cache::ShapeCache;
 use crate::tape::gradient::Gradient;
 use crate::tape::gradients::{Accumulate, Gradients};
 use crate::tape::pass::{BackwardPass, PassGradients};
@@ -24,6 +26,8 @@ pub(super) struct DeviceBackwardPass {
     pub(super) output: usize,
     /// The type that images are computed in.
     pub(super) dtype: DType,
+    /// Whether a GPU may round the factors of f32 products to TF32.
+    pub(super) tf32: bool,
 }
 
 impl BackwardPass for DeviceBackwardPass {
@@ -32,6 +36,8 @@ impl BackwardPass for DeviceBackwardPass {
     }
 
     fn run(self: Box<Self>, gradient: &Tensor) -> Result<Box<dyn PassGradients>> {
+        set_tf32(self.tf32);
+        let _shapes = ShapeCache::enable(gradient.device());
         let gradient = on_tape(gradient, self.dtype)?;
         Ok(Box::new(self.record.backward(self.output, gradient)?))
     }
@@ -44,5 +50,30 @@ impl PassGradients for Gradients<Tensor> {
 
     fn take_parameter(&mut self, parameter: &Tensor) -> Option<Gradient> {
         Gradients::take_parameter(self, parameter).map(Gradient::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::device::math_mode::tf32;
+    use crate::{ComputeOptions, Precision, recorded};
+
+    /// Two passes of different precision take turns, and each gradient is computed in the precision of its pass.
+    #[test]
+    fn the_gradient_has_the_precision_of_its_pass() {
+        let x = candle_core::Var::zeros((1, 1), DType::F64, &Device::Cpu).expect("a variable");
+        let begin = |precision| {
+            let options = ComputeOptions { precision, ..ComputeOptions::default() };
+            recorded(&options, &[x.as_tensor()], |tape, x| tape.silu(&x[0])).expect("a pass")
+        };
+        let (first, second) = (begin(Precision::Tf32), begin(Precision::F32));
+        assert!(!tf32());
+        first.backward(&x).expect("a gradient");
+        assert!(tf32());
+        second.backward(&x).expect("a gradient");
+        assert!(!tf32());
     }
 }

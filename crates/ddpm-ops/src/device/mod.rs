@@ -9,21 +9,43 @@
 //! (`kernels/update.rs`) updates parameters on a GPU.
 
 pub(crate) mod backend;
-#[cfg_attr(not(feature = "cuda"), path = "no_cudnn.rs")]
+mod convolution_report;
+mod convolution_shape;
+#[cfg(feature = "cuda")]
+mod cuda_graph;
 mod cudnn;
 mod emulation;
+mod fallbacks;
 mod fused_norm;
+mod gpu_memory;
 mod gradient;
 mod kernels;
 mod layout;
+mod math_mode;
+#[cfg(not(feature = "cuda"))]
+mod no_gpu;
 mod ops;
 mod primitives;
 mod rearrange;
 mod reference;
+mod seed;
+mod shape_cache;
+mod step_graph;
 pub(crate) mod tensor_update;
+mod training_cache;
+mod upload;
 mod weight_cache;
 
+pub use self::convolution_report::{ConvolutionMethod, ConvolutionUse, convolution_report};
+pub use self::convolution_shape::{ConvolutionShape, Pass};
 pub(crate) use self::emulation::emulated;
+pub use self::fallbacks::{Fallback, fallbacks};
+pub use self::gpu_memory::GpuMemory;
+pub use self::kernels::{DeviceUpdate, UpdateHyperparameters, UpdateRecord, Updated};
 #[cfg(feature = "cuda")]
-pub use self::kernels::open_gpu;
-pub use self::kernels::{DeviceUpdate, UpdateRecord, UpdateStep, Updated};
+pub use self::kernels::{gpu_memory, open_gpu};
+#[cfg(not(feature = "cuda"))]
+pub use self::no_gpu::{gpu_memory, open_gpu};
+pub use self::step_graph::StepGraph;
+pub use self::training_cache::TrainingCache;
+pub use self::upload::upload;

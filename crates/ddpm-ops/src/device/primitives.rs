@@ -7,7 +7,11 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use crate::backend::activation::Activation;
 use crate::backend::rearrange::Rearrange;
+use crate::device::convolution_report::{ConvolutionMethod, record_convolution};
+use crate::device::convolution_shape::{ConvolutionShape, Pass};
+use crate::device::fallbacks::{record_fallback, record_missing_kernel};
 use crate::device::fused_norm::{FusedNorm, FusedNormGradient};
+use crate::device::seed::Seed;
 use crate::device::{cudnn, kernels, reference};
 
 /// A convolution's weight [out, in, k, k], or [out, in] for k = 1, as a kernel [out, k, k, in] of type `dtype`.
@@ -37,8 +41,11 @@ pub(super) fn convolution(x: &Tensor, kernel: &Tensor) -> Result<Tensor> {
     let (batch, height, width, channels) = x.dims4()?;
     if kernel.dim(1)? > 1 {
         return match cudnn::convolution(x, kernel)? {
-            Some(out) => Ok(out),
-            None => reference::convolution(x, kernel),
+            Ok(out) => Ok(out),
+            Err(reason) => {
+                record_composed(Pass::Forward, x, ConvolutionShape::of(x, kernel.dim(0)?, kernel.dim(1)?)?, reason);
+                reference::convolution(x, kernel)
+            }
         };
     }
     let out = kernel.dim(0)?;
@@ -51,8 +58,13 @@ pub(super) fn convolution_input_backward(grad: &Tensor, kernel: &Tensor) -> Resu
     let (batch, height, width, out) = grad.dims4()?;
     if kernel.dim(1)? > 1 {
         return match cudnn::convolution_input_backward(grad, kernel)? {
-            Some(out) => Ok(out),
-            None => reference::convolution_input_backward(grad, kernel),
+            Ok(out) => Ok(out),
+            Err(reason) => {
+                let channels_in = kernel.dim(3)?;
+                let shape = ConvolutionShape { channels_in, ..ConvolutionShape::of(grad, out, kernel.dim(1)?)? };
+                record_composed(Pass::InputGradient, grad, shape, reason);
+                reference::convolution_input_backward(grad, kernel)
+            }
         };
     }
     let channels = kernel.dim(3)?;
@@ -65,13 +77,34 @@ pub(super) fn convolution_kernel_backward(x: &Tensor, grad: &Tensor, side: usize
     let (batch, height, width, channels) = x.dims4()?;
     if side > 1 {
         return match cudnn::convolution_kernel_backward(x, grad, side)? {
-            Some(out) => Ok(out),
-            None => reference::convolution_kernel_backward(x, grad, side),
+            Ok(out) => Ok(out),
+            Err(reason) => {
+                record_composed(Pass::KernelGradient, x, ConvolutionShape::of(x, grad.dim(3)?, side)?, reason);
+                reference::convolution_kernel_backward(x, grad, side)
+            }
         };
     }
     let (positions, out) = (batch * height * width, grad.dim(3)?);
     let (x, grad) = (x.reshape((positions, channels))?, grad.reshape((positions, out))?);
     matmul(&grad.t()?, &x)?.reshape((out, 1, 1, channels))
+}
+
+/// Records that a convolution of images like `like` is composed of candle's operations.
+fn record_composed(pass: Pass, like: &Tensor, shape: ConvolutionShape, reason: String) {
+    let operation = || format!("the {pass} pass of a convolution of {shape} in {}", like.dtype().as_str());
+    record_fallback(like.device(), operation, &reason);
+    if like.device().is_cuda() {
+        record_convolution(pass, shape, &ConvolutionMethod::Composed(reason));
+    }
+}
+
+/// Whether a kernel of this crate computes the operation of this name on `x`.
+fn has_kernel(name: &str, x: &Tensor) -> bool {
+    let supported = kernels::supports(x);
+    if !supported {
+        record_missing_kernel(name, x);
+    }
+    supported
 }
 
 /// The product a b of matrices, or of batches of matrices.
@@ -81,21 +114,26 @@ pub(super) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// The sums over the positions of each channel of each image, [batch, channel] in the wide type.
 pub(super) fn sums_over_positions(x: &Tensor) -> Result<Tensor> {
-    if kernels::supports(x) { kernels::sums_over_positions(x) } else { reference::sums_over_positions(x) }
+    if has_kernel("sum over positions", x) {
+        kernels::sums_over_positions(x)
+    } else {
+        reference::sums_over_positions(x)
+    }
 }
 
-/// `y` + offset + residual. The offset [batch, channel], in the wide type, is broadcast over the positions.
+/// `y` + offset + residual. The offset, [batch, channel] or [1, channel] in the wide type, is broadcast over the
+/// positions.
 pub(super) fn add_offset_and_residual(y: Tensor, offset: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
     if offset.is_none() && residual.is_none() {
         Ok(y)
-    } else if kernels::supports(&y) {
+    } else if has_kernel("offset and residual", &y) {
         kernels::add_offset_and_residual(&y, offset, residual)
     } else {
         reference::add_offset_and_residual(&y, offset, residual)
     }
 }
 
-/// The data that the gradient of a normalisation needs besides its input.
+/// The data that the gradient of a normalization needs besides its input.
 #[derive(Debug)]
 pub(super) enum Statistics {
     /// The statistics that the kernels saved.
@@ -106,7 +144,7 @@ pub(super) enum Statistics {
 
 /// silu(norm(y + offset)) + residual
 pub(super) fn group_norm(y: &Tensor, norm: &FusedNorm<'_>) -> Result<(Tensor, Statistics)> {
-    if kernels::supports(y) {
+    if has_kernel("group normalization", y) {
         let (out, statistics) = kernels::group_norm(y, norm)?;
         Ok((out, Statistics::Saved(statistics)))
     } else {
@@ -129,12 +167,12 @@ pub(super) fn group_norm_backward(
 
 /// softmax(scale · s) over the last axis.
 pub(super) fn softmax(s: &Tensor, scale: f64) -> Result<Tensor> {
-    if kernels::supports(s) { kernels::softmax(s, scale) } else { reference::softmax(s, scale) }
+    if has_kernel("softmax", s) { kernels::softmax(s, scale) } else { reference::softmax(s, scale) }
 }
 
 /// The gradient of s in [`softmax`], given its result p.
 pub(super) fn softmax_backward(p: &Tensor, grad: &Tensor, scale: f64) -> Result<Tensor> {
-    if kernels::supports(p) {
+    if has_kernel("softmax gradient", p) {
         kernels::softmax_backward(p, grad, scale)
     } else {
         reference::softmax_backward(p, grad, scale)
@@ -143,12 +181,12 @@ pub(super) fn softmax_backward(p: &Tensor, grad: &Tensor, scale: f64) -> Result<
 
 /// The activation function of every element.
 pub(super) fn activation(activation: Activation, x: &Tensor) -> Result<Tensor> {
-    if kernels::supports(x) { kernels::activation(activation, x) } else { reference::activation(activation, x) }
+    if has_kernel("activation", x) { kernels::activation(activation, x) } else { reference::activation(activation, x) }
 }
 
 /// The gradient of x in [`activation`].
 pub(super) fn activation_backward(activation: Activation, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
-    if kernels::supports(x) {
+    if has_kernel("activation gradient", x) {
         kernels::activation_backward(activation, x, grad)
     } else {
         reference::activation_backward(activation, x, grad)
@@ -157,8 +195,8 @@ pub(super) fn activation_backward(activation: Activation, x: &Tensor, grad: &Ten
 
 /// Each element zeroed with probability `rate`, or else multiplied by 1 / (1 − rate). Which elements are zeroed is a
 /// function of `seed` and the shape.
-pub(super) fn dropout(x: &Tensor, rate: f64, seed: u64) -> Result<Tensor> {
-    if kernels::supports(x) { kernels::dropout(x, rate, seed) } else { reference::dropout(x, rate, seed) }
+pub(super) fn dropout(x: &Tensor, rate: f64, seed: &Seed) -> Result<Tensor> {
+    if has_kernel("dropout", x) { kernels::dropout(x, rate, seed) } else { reference::dropout(x, rate, seed.value()?) }
 }
 
 /// The input of a convolution: the channels of one or two tensors, plus values [batch, channel] broadcast over the
@@ -169,7 +207,7 @@ pub(super) fn join(
     added: Option<&Tensor>,
     arrange: Rearrange,
 ) -> Result<Tensor> {
-    if kernels::supports(first) {
+    if has_kernel("concatenation and rearrangement", first) {
         kernels::join(first, second, added, arrange)
     } else {
         reference::join(first, second, added, arrange)
@@ -184,7 +222,7 @@ pub(super) fn join_backward(
     from: usize,
     channels: usize,
 ) -> Result<Tensor> {
-    if kernels::supports(grad) {
+    if has_kernel("concatenation gradient", grad) {
         kernels::join_backward(grad, arrange, total, from, channels)
     } else {
         reference::join_backward(grad, arrange, from, channels)

@@ -60,7 +60,7 @@ fn flat_lengths(x: &Tensor) -> Result<(usize, usize, usize)> {
     Ok((batch, x.dims()[1..x.rank() - 1].iter().product(), channels))
 }
 
-/// `y` [batch, …, channel] + offset [batch, channel] + residual.
+/// `y` [batch, …, channel] + offset [batch, channel] or [1, channel] + residual.
 pub(super) fn add_offset_and_residual(
     y: &Tensor,
     offset: Option<&Tensor>,
@@ -76,7 +76,7 @@ pub(super) fn add_offset_and_residual(
     sum.to_dtype(y.dtype())
 }
 
-/// Values [batch, channel] as [batch, 1, …, 1, channel], to be broadcast over the positions of `like`.
+/// Values [n, channel] as [n, 1, …, 1, channel], to be broadcast over the positions of `like`.
 fn over_positions(values: &Tensor, like: &Tensor) -> Result<Tensor> {
     let mut dims = vec![1; like.rank()];
     dims[0] = values.dim(0)?;
@@ -84,30 +84,30 @@ fn over_positions(values: &Tensor, like: &Tensor) -> Result<Tensor> {
     values.reshape(dims)
 }
 
-/// The normalised values [batch, position, group, channel of the group], and 1/σ [batch, 1, group, 1].
-fn normalised(y: &Tensor, norm: &FusedNorm<'_>) -> Result<(Tensor, Tensor)> {
+/// The normalized values [batch, position, group, channel of the group], and 1/σ [batch, 1, group, 1].
+fn normalized(y: &Tensor, norm: &FusedNorm<'_>) -> Result<(Tensor, Tensor)> {
     let (batch, positions, channels) = flat_lengths(y)?;
     let y = add_offset_and_residual(&widened(y)?, norm.offset, None)?;
     let grouped = y.reshape((batch, positions, norm.groups, channels / norm.groups))?;
     let mean = grouped.mean_keepdim(3)?.mean_keepdim(1)?;
-    let centred = grouped.broadcast_sub(&mean)?;
-    let variance = centred.sqr()?.mean_keepdim(3)?.mean_keepdim(1)?;
+    let centered = grouped.broadcast_sub(&mean)?;
+    let variance = centered.sqr()?.mean_keepdim(3)?.mean_keepdim(1)?;
     let inverse = (variance + norm.eps)?.sqrt()?.recip()?;
-    Ok((centred.broadcast_mul(&inverse)?, inverse))
+    Ok((centered.broadcast_mul(&inverse)?, inverse))
 }
 
 /// silu(norm(y + offset)) + residual
 pub(super) fn group_norm(y: &Tensor, norm: &FusedNorm<'_>) -> Result<Tensor> {
-    let (normal, _) = normalised(y, norm)?;
+    let (normal, _) = normalized(y, norm)?;
     let scaled = normal.reshape(y.dims())?.broadcast_mul(norm.weight)?.broadcast_add(norm.bias)?;
     let out = if norm.silu { scaled.silu()? } else { scaled };
     add_offset_and_residual(&out, None, norm.residual)?.to_dtype(y.dtype())
 }
 
-/// The gradients of [`group_norm`]. With ẑ the normalised values and g their gradient, ∂y = (g − mean(g) − ẑ mean(g ẑ))
+/// The gradients of [`group_norm`]. With ẑ the normalized values and g their gradient, ∂y = (g − mean(g) − ẑ mean(g ẑ))
 /// / σ, with means over a group.
 pub(super) fn group_norm_backward(y: &Tensor, norm: &FusedNorm<'_>, grad: &Tensor) -> Result<FusedNormGradient> {
-    let (normal, inverse) = normalised(y, norm)?;
+    let (normal, inverse) = normalized(y, norm)?;
     let flat = normal.reshape(y.dims())?;
     let mut by_scaled = widened(grad)?;
     if norm.silu {

@@ -13,7 +13,7 @@ pub(crate) struct TensorUpdate;
 impl UpdateBackend for TensorUpdate {
     fn adam_step(&self, update: &AdamUpdate<'_>, step: &AdamStep) -> Result<()> {
         let AdamUpdate { parameter, moment1, moment2, gradient } = update;
-        let gradient = tensor(gradient)?;
+        let gradient = gradient.to_tensor(parameter)?;
         // θ − lr (m / c₁) / (√(v / c₂) + ε) = θ (1 − lr λ) − size m / (√v + ε √c₂)
         let size = step.learning_rate / step.bias_correction1 * step.bias_correction2.sqrt();
         let epsilon = step.epsilon * step.bias_correction2.sqrt();

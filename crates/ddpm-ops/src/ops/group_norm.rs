@@ -1,4 +1,4 @@
-//! Group normalisation, alone or followed by SiLU.
+//! Group normalization, alone or followed by SiLU.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -7,7 +7,7 @@ use crate::ops::tape::Tape;
 use crate::tape::value::Value;
 
 impl Tape {
-    /// Normalises each group of channels of each image to mean 0 and variance 1 (biased, plus `eps`), then scales and
+    /// Normalizes each group of channels of each image to mean 0 and variance 1 (biased, plus `eps`), then scales and
     /// shifts each channel (Wu & He 2018). If `silu`, SiLU follows, without a tensor between the two.
     ///
     /// # Shapes

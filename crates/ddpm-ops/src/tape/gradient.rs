@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor, bail};
 
 /// The elements of a [`Gradient`], as the backend that computed it stores them.
 pub(crate) trait GradientStorage: Any + Debug + Send + Sync {
-    /// A tensor of the parameter's shape and device.
+    /// A tensor of the parameter's shape, dtype and device.
     fn to_tensor(&self, parameter: &Tensor) -> Result<Tensor>;
 
     /// Like [`Self::to_tensor`], without a copy if possible.
@@ -15,6 +15,9 @@ pub(crate) trait GradientStorage: Any + Debug + Send + Sync {
 
     /// The tensor that holds the elements, if it is one of candle's.
     fn as_tensor(&self) -> Option<&Tensor>;
+
+    /// The number of elements.
+    fn elem_count(&self) -> usize;
 
     /// `self += other`; fails if the two differ in type or size.
     fn add(&mut self, other: &dyn GradientStorage) -> Result<()>;
@@ -45,7 +48,12 @@ impl Gradient {
         self.0.as_tensor()
     }
 
-    /// A tensor of the shape and device of `parameter`.
+    /// The number of elements.
+    pub fn elem_count(&self) -> usize {
+        self.0.elem_count()
+    }
+
+    /// A tensor of the shape, dtype and device of `parameter`.
     ///
     /// # Errors
     /// When `parameter` has another number of elements.
@@ -68,15 +76,19 @@ impl Gradient {
 
 impl GradientStorage for Tensor {
     fn to_tensor(&self, parameter: &Tensor) -> Result<Tensor> {
-        self.reshape(parameter.shape())
+        self.reshape(parameter.shape())?.to_dtype(parameter.dtype())
     }
 
     fn into_tensor(self: Box<Self>, parameter: &Tensor) -> Result<Tensor> {
-        self.reshape(parameter.shape())
+        self.reshape(parameter.shape())?.to_dtype(parameter.dtype())
     }
 
     fn as_tensor(&self) -> Option<&Tensor> {
         Some(self)
+    }
+
+    fn elem_count(&self) -> usize {
+        Tensor::elem_count(self)
     }
 
     fn add(&mut self, other: &dyn GradientStorage) -> Result<()> {

@@ -20,7 +20,7 @@ use crate::cpu::conv2d::padded_planes::PaddedPlanes;
 use crate::cpu::geometry::Geometry;
 use crate::cpu::planes::{Input, Output};
 use crate::cpu::scratch::{with_bf16_pairs, with_scratch};
-use crate::cpu::vectorise::vectorise;
+use crate::cpu::vectorize::vectorize;
 
 /// Convolution on AMX, the matrix unit of Intel's server processors, with f32 numbers as sums of bf16 parts.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ fn forward(
     let offsets = StepOffsets::new(steps_of_taps, size_of::<u32>());
     with_bf16_pairs(EXACT_PARTS * rows * stride, |packed| {
         with_scratch(2 * planes.height * planes.width, |scratch| {
-            vectorise(
+            vectorize(
                 #[inline(always)]
                 |_| {
                     let to = parts::<_, EXACT_PARTS>(packed);

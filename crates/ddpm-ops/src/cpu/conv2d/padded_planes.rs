@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_tap_of_every_position_reads_its_neighbour_or_zero() {
+    fn every_tap_of_every_position_reads_its_neighbor_or_zero() {
         let planes = PaddedPlanes { images: 3, height: 2, width: 4, padding: 1 };
         let mut plane = vec![0; planes.len(0)];
         let value = |image: usize, y: usize, x: usize| 1 + (image * 2 + y) * 4 + x;

@@ -17,7 +17,7 @@ use crate::cpu::geometry::Geometry;
 use crate::cpu::micro_kernel::{LeftLayout, PANEL, PANEL_BLOCK, PanelProduct};
 use crate::cpu::planes::{Input, Output};
 use crate::cpu::scratch::with_scratch;
-use crate::cpu::vectorise::vectorise;
+use crate::cpu::vectorize::vectorize;
 use crate::cpu::work_division::for_each_item;
 
 /// The desired number of positions of one call. With so many, the weights, which every call reads once, are a small
@@ -128,7 +128,7 @@ fn forward(
         });
         let rows = &*rows;
         for_each_item(threads, out.images(images).into_par_iter().enumerate(), |(image, mut out)| {
-            vectorise(
+            vectorize(
                 #[inline(always)]
                 |_| {
                     for (channel, row) in rows.chunks_exact(padded.max(1)).enumerate() {

@@ -8,7 +8,7 @@ use crate::cpu::amx::{self, BLOCK, DEPTH, Factor, Initial, OutputBlock, StepOffs
 use crate::cpu::gemm::operands::{Strides, WriteMode};
 use crate::cpu::scratch::with_bf16_pairs;
 use crate::cpu::transpose_16x16::transpose_16x16;
-use crate::cpu::vectorise::vectorise;
+use crate::cpu::vectorize::vectorize;
 
 /// The number of bf16 parts of each number.
 const PARTS: usize = 3;
@@ -45,7 +45,7 @@ pub(crate) fn gemm(
     let b_offsets = StepOffsets::new((0..steps).map(|step| step * BLOCK_PAIRS), size_of::<u32>());
     with_bf16_pairs(PARTS * (a_pairs + b_pairs), |packed| {
         let (a_all, b_all) = packed.split_at_mut(PARTS * a_pairs);
-        vectorise(
+        vectorize(
             #[inline(always)]
             |_| {
                 for block in 0..row_blocks {

@@ -31,7 +31,7 @@ pub(crate) fn gemm(
     let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
     // SAFETY: the three assertions ensure that every element that the strides address lies within its slice. `out` is
     // borrowed mutably, so it overlaps neither `a` nor `b`. Strides fit isize because they address slices. All memory
-    // is initialised.
+    // is initialized.
     #[allow(unsafe_code, reason = "the `gemm` crate takes pointers")]
     unsafe {
         gemm::gemm(

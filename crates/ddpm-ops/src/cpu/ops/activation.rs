@@ -7,7 +7,7 @@ use crate::backend::activation::Activation;
 use crate::cpu::backend::{Array, CpuBackend};
 use crate::cpu::buffer::Buffer;
 use crate::cpu::exp::{exp, sigmoid};
-use crate::cpu::vectorise::{Fma, vectorise};
+use crate::cpu::vectorize::{Fma, vectorize};
 use crate::tape::gradients::Gradients;
 use crate::tape::value::Value;
 
@@ -59,7 +59,7 @@ fn elementwise(
     let array = Array::of(x)?;
     let mut out = Buffer::new(array.values.len());
     out.par_chunks_mut(CHUNK).zip(array.values.par_chunks(CHUNK)).for_each(|(out, x)| {
-        vectorise(
+        vectorize(
             #[inline(always)]
             |fma| {
                 for (out, x) in out.iter_mut().zip(x) {
@@ -71,7 +71,7 @@ fn elementwise(
     Ok(backend.push(out, x.dims(), &[array.node], &[], || {
         Box::new(move |mut grad: Buffer, gradients: &mut Gradients<Buffer>| {
             grad.par_chunks_mut(CHUNK).zip(array.values.par_chunks(CHUNK)).for_each(|(grad, x)| {
-                vectorise(
+                vectorize(
                     #[inline(always)]
                     |fma| {
                         for (grad, x) in grad.iter_mut().zip(x) {

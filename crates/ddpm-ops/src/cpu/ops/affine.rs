@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::cpu::backend::{Array, CpuBackend};
 use crate::cpu::buffer::Buffer;
-use crate::cpu::vectorise::vectorise;
+use crate::cpu::vectorize::vectorize;
 use crate::tape::gradients::Gradients;
 use crate::tape::value::Value;
 
@@ -17,7 +17,7 @@ pub(super) fn affine(backend: &CpuBackend, x: &Value, scale: f64, shift: f64) ->
     let (scale, shift) = (scale as f32, shift as f32);
     let mut out = Buffer::new(array.values.len());
     out.par_chunks_mut(CHUNK).zip(array.values.par_chunks(CHUNK)).for_each(|(out, x)| {
-        vectorise(
+        vectorize(
             #[inline(always)]
             |fma| {
                 for (out, x) in out.iter_mut().zip(x) {
@@ -30,7 +30,7 @@ pub(super) fn affine(backend: &CpuBackend, x: &Value, scale: f64, shift: f64) ->
     Ok(backend.push(out, x.dims(), &[node], &[], || {
         Box::new(move |mut grad: Buffer, gradients: &mut Gradients<Buffer>| {
             grad.par_chunks_mut(CHUNK).for_each(|grad| {
-                vectorise(
+                vectorize(
                     #[inline(always)]
                     |_| {
                         for grad in grad.iter_mut() {

@@ -9,7 +9,7 @@ use crate::cpu::buffer::Buffer;
 use crate::cpu::exp::exp;
 use crate::cpu::gemm::{Strides, WriteMode, gemm};
 use crate::cpu::scratch::{with_scratch, with_second_scratch};
-use crate::cpu::vectorise::vectorise;
+use crate::cpu::vectorize::vectorize;
 use crate::tape::gradients::Gradients;
 use crate::tape::value::Value;
 
@@ -70,7 +70,7 @@ impl Attention {
         );
         let scale = (d as f32).sqrt().recip();
         with_second_scratch(n, |sums| {
-            vectorise(
+            vectorize(
                 #[inline(always)]
                 |fma| {
                     // `inverse` holds the largest value of each query first.
@@ -137,7 +137,7 @@ impl Attention {
             let (inverse, sums) = scratch.split_at_mut(n);
             self.exponentials(&head, weights, inverse);
             gemm((n, n, d), grad_weights, row, WriteMode::Replace, head.v, transposed, grad, row, 1);
-            vectorise(
+            vectorize(
                 #[inline(always)]
                 |_| {
                     sums.fill(0.0);

@@ -10,11 +10,11 @@ use crate::cpu::backend::{Array, CpuBackend};
 use crate::cpu::buffer::Buffer;
 use crate::cpu::conv2d::ConvWeights;
 use crate::cpu::group_norm::{GroupNormKernel, Statistics};
-use crate::cpu::ops::conv2d_backward::{Normalised, backward};
+use crate::cpu::ops::conv2d_backward::{Normalized, backward};
 use crate::cpu::ops::conv2d_inputs::{Conv2dInputs, Division, split_off};
 use crate::cpu::planes::Output;
 use crate::cpu::tensor_slice::with_slices;
-use crate::cpu::vectorise::vectorise;
+use crate::cpu::vectorize::vectorize;
 use crate::tape::gradients::Gradients;
 use crate::tape::value::Value;
 
@@ -52,9 +52,9 @@ pub(super) fn conv2d(backend: &CpuBackend, op: &FusedConv2d<'_>, shape: &Conv2dS
     Ok(backend.push(out, &shape.output_dims(), &nodes, &parameters, || {
         let [weight, bias, scale, shift] = tensors.map(Clone::clone);
         Box::new(move |grad: Buffer, gradients: &mut Gradients<Buffer>| {
-            let normalised = norm.zip(before_norm).map(|(kernel, input)| Normalised { kernel, input, statistics });
+            let normalized = norm.zip(before_norm).map(|(kernel, input)| Normalized { kernel, input, statistics });
             let parameters = with_slices([&weight, &scale, &shift], |[weight, scale, shift]| {
-                Ok(backward(&inputs, weight, normalised.as_ref(), (scale, shift), &grad, gradients))
+                Ok(backward(&inputs, weight, normalized.as_ref(), (scale, shift), &grad, gradients))
             })?;
             gradients.add_parameter(&weight, parameters.weight);
             gradients.add_parameter(&bias, parameters.bias);
@@ -69,7 +69,7 @@ pub(super) fn conv2d(backend: &CpuBackend, op: &FusedConv2d<'_>, shape: &Conv2dS
 /// The operations after the convolution.
 #[derive(Debug)]
 struct Epilogue<'a> {
-    /// The normalisation, with its scale and its shift.
+    /// The normalization, with its scale and its shift.
     norm: Option<(&'a GroupNormKernel, &'a [f32], &'a [f32])>,
     residual: Option<&'a [f32]>,
 }
@@ -77,7 +77,7 @@ struct Epilogue<'a> {
 /// The result of the forward pass.
 struct Forward {
     out: Buffer,
-    /// The input of the normalisation, if there is one.
+    /// The input of the normalization, if there is one.
     before_norm: Option<Buffer>,
     /// Statistics of each group of each image.
     statistics: Vec<Statistics>,
@@ -156,7 +156,7 @@ fn run_call(
 
 /// Adds one value to each plane.
 fn add_to_planes(out: &mut [f32], plane: usize, values: &[f32]) {
-    vectorise(
+    vectorize(
         #[inline(always)]
         |_| {
             for (out, value) in out.chunks_exact_mut(plane.max(1)).zip(values) {

@@ -16,8 +16,8 @@ use crate::cpu::reduce::sum_of;
 use crate::cpu::work_division::even_ranges;
 use crate::tape::gradients::Gradients;
 
-/// A normalisation of the forward pass, with the tensors that its gradient reads.
-pub(super) struct Normalised {
+/// A normalization of the forward pass, with the tensors that its gradient reads.
+pub(super) struct Normalized {
     pub(super) kernel: GroupNormKernel,
     pub(super) input: Buffer,
     pub(super) statistics: Vec<Statistics>,
@@ -37,7 +37,7 @@ pub(super) struct ParameterGradients {
 pub(super) fn backward(
     inputs: &Conv2dInputs,
     weight: &[f32],
-    normalised: Option<&Normalised>,
+    normalized: Option<&Normalized>,
     affine: (&[f32], &[f32]),
     grad: &[f32],
     gradients: &mut Gradients<Buffer>,
@@ -60,9 +60,9 @@ pub(super) fn backward(
             tasks.push((share, own));
         }
     }
-    let pass = BackwardPass { inputs, division, weights, normalised, affine, grad };
+    let pass = BackwardPass { inputs, division, weights, normalized, affine, grad };
     let (sums, norms): (Vec<_>, Vec<_>) = tasks.into_par_iter().map(|(share, to)| pass.run(share, to)).collect();
-    let mut norm = NormGradient::new(normalised.map_or(0, |_| geometry.channels_out));
+    let mut norm = NormGradient::new(normalized.map_or(0, |_| geometry.channels_out));
     norms.iter().for_each(|more| norm.merge(more));
     let [to_input, to_skip, to_added, to_image_bias] = to;
     gradients.add(nodes[0], to_input);
@@ -91,8 +91,8 @@ struct BackwardPass<'a> {
     division: Division,
     /// The flipped weights; `None` if no gradient of an input is needed.
     weights: Option<ConvWeights<'static>>,
-    normalised: Option<&'a Normalised>,
-    /// Scale and shift of the normalisation.
+    normalized: Option<&'a Normalized>,
+    /// Scale and shift of the normalization.
     affine: (&'a [f32], &'a [f32]),
     /// The gradient of the result.
     grad: &'a [f32],
@@ -106,16 +106,16 @@ impl BackwardPass<'_> {
         let sizes = image_sizes(inputs, self.weights.is_some());
         let image = geometry.image_out();
         let mut sums = kernel.gradient_sums(&geometry);
-        let mut norm_sums = NormGradient::new(self.normalised.map_or(0, |_| geometry.channels_out));
+        let mut norm_sums = NormGradient::new(self.normalized.map_or(0, |_| geometry.channels_out));
         let mut through_norm = Buffer::default();
         for images in self.division.calls(share) {
             let n = images.len();
             let mut grad = &self.grad[images.start * image..images.end * image];
-            if let Some(normalised) = self.normalised {
+            if let Some(normalized) = self.normalized {
                 if through_norm.len() != n * image {
                     through_norm = Buffer::new(n * image);
                 }
-                normalised.backward(images.clone(), self.affine, grad, &mut through_norm, &mut norm_sums);
+                normalized.backward(images.clone(), self.affine, grad, &mut through_norm, &mut norm_sums);
                 grad = &through_norm;
             }
             let biases = split_off(&mut to_image_bias, n * sizes[3]);
@@ -161,8 +161,8 @@ impl BackwardPass<'_> {
     }
 }
 
-impl Normalised {
-    /// The gradient of the normalisation's input, of some images.
+impl Normalized {
+    /// The gradient of the normalization's input, of some images.
     fn backward(
         &self,
         images: Range<usize>,

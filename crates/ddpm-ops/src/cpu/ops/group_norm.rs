@@ -1,4 +1,4 @@
-//! Group normalisation.
+//! Group normalization.
 
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;

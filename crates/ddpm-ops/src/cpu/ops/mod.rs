@@ -39,8 +39,7 @@ use crate::tape::value::Value;
 
 impl Backend for CpuBackend {
     fn leaf(&self, tensor: &Tensor, tracked: bool) -> Result<Value> {
-        let tensor = tensor.to_dtype(candle_core::DType::F32)?;
-        let values = with_slice(&tensor, |values| Ok(Buffer::copy_of(values)))?;
+        let values = with_slice(tensor, |values| Ok(Buffer::copy_of(values)))?;
         let node = tracked.then(|| self.new_node());
         Ok(Value::new(Arc::new(values), tensor.dims().to_vec(), node))
     }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::cpu::backend::{Array, CpuBackend};
 use crate::cpu::buffer::Buffer;
 use crate::cpu::reduce::{sum_of, sum_of_pairs};
-use crate::cpu::vectorise::vectorise;
+use crate::cpu::vectorize::vectorize;
 use crate::tape::gradients::Gradients;
 use crate::tape::value::Value;
 
@@ -18,7 +18,7 @@ pub(super) fn modulate(backend: &CpuBackend, x: &Value, scale_and_shift: &Value)
     let mut out = Buffer::new(array.values.len());
     let images = out.par_chunks_exact_mut(image.max(1)).zip(array.values.par_chunks_exact(image.max(1)));
     images.zip(by.values.par_chunks_exact((2 * channels).max(1))).for_each(|((out, x), by)| {
-        vectorise(
+        vectorize(
             #[inline(always)]
             |fma| {
                 let planes = out.chunks_exact_mut(plane.max(1)).zip(x.chunks_exact(plane.max(1)));
@@ -50,7 +50,7 @@ pub(super) fn modulate(backend: &CpuBackend, x: &Value, scale_and_shift: &Value)
 
 /// Converts the gradient of one image of the result to that of the input, and sums those of its scales and shifts.
 fn image_backward((channels, plane): (usize, usize), grad: &mut [f32], x: &[f32], to_by: &mut [f32], by: &[f32]) {
-    vectorise(
+    vectorize(
         #[inline(always)]
         |_| {
             let planes = grad.chunks_exact_mut(plane.max(1)).zip(x.chunks_exact(plane.max(1)));

@@ -6,7 +6,7 @@ use crate::backend::activation::Activation;
 use crate::device::kernels::elements::Elements;
 use crate::device::kernels::launch::launch;
 use crate::device::kernels::launch_shape::thread_per_item;
-use crate::device::kernels::memory::{address, address_to_write, optional_address, uninitialised};
+use crate::device::kernels::memory::{address, address_to_write, optional_address, uninitialized};
 
 /// `Elementwise` in `kernels.cu`.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,7 @@ fn elementwise(kernel: &'static str, activation: Activation, x: &Tensor, grad: O
     let (device, count) = (x.device(), x.elem_count());
     let all: Vec<&Tensor> = [Some(x), grad].into_iter().flatten().collect();
     let elements = Elements::of(&all, count);
-    let out = uninitialised(x.shape(), x.dtype(), device)?;
+    let out = uninitialized(x.shape(), x.dtype(), device)?;
     let function = match activation {
         Activation::Silu => 0,
         Activation::Gelu => 1,

@@ -5,11 +5,15 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::cuda_backend::cudarc::driver::{CudaFunction, DevicePtr, DevicePtrMut, LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaFunction, DevicePtr, DevicePtrMut, LaunchConfig, PushKernelArg, result, sys,
+};
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use candle_core::cuda_backend::{CudaStorageSlice, DeviceId};
 use candle_core::{CudaDevice, CudaStorage, Device, Result, bail};
 
+use crate::device::gpu_memory::GpuMemory;
+use crate::device::kernels::compile_options::compile_options;
 use crate::device::kernels::elements::Elements;
 use crate::device::kernels::launch_shape::LaunchShape;
 
@@ -23,30 +27,85 @@ const PRELUDE: &str = "#define ALIGNED(bytes) __align__(bytes)\n\
 /// Opens the GPU of this number, counted from 0.
 ///
 /// # Errors
-/// When there is no such GPU, or CUDA cannot be initialised.
+/// When there is no such GPU, or CUDA cannot be initialized.
 pub fn open_gpu(number: usize) -> Result<Device> {
     // All threads share one stream. The operations of several streams would not be ordered among one another.
     let device = Device::new_cuda_with_stream(number)?;
     // SAFETY: nothing has been allocated on the device yet, and all work of this process is done in order on its one
     // stream, so there is no other stream that events would have to synchronise with.
     unsafe { device.as_cuda_device()?.disable_event_tracking() };
+    keep_freed_memory(device.as_cuda_device()?)?;
     Ok(device)
 }
 
-/// A kernel for these elements. The source is compiled once for each process, and a kernel is looked up once for each
-/// GPU.
+/// Makes the memory pool keep freed memory for later allocations. By default it returns memory to the system each time
+/// that the CPU waits for the GPU, and allocating it again takes longer than a kernel.
+fn keep_freed_memory(device: &CudaDevice) -> Result<()> {
+    let mut threshold = u64::MAX;
+    let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    // SAFETY: the attribute is a u64.
+    unsafe { result::mem_pool::set_attribute(memory_pool(device)?, attribute, (&raw mut threshold).cast()) }
+        .map_err(candle_core::Error::wrap)
+}
+
+/// Waits for the device, and returns the memory that is kept for later allocations to the system.
+pub(in crate::device) fn release_freed_memory(device: &CudaDevice) -> Result<()> {
+    device.cuda_stream().synchronize().map_err(candle_core::Error::wrap)?;
+    // SAFETY: the pool is that of an open device.
+    unsafe { result::mem_pool::trim_to(memory_pool(device)?, 0) }.map_err(candle_core::Error::wrap)
+}
+
+/// The memory that this process has taken from a GPU; None for the CPU, or if the driver does not say.
+pub fn gpu_memory(device: &Device) -> Option<GpuMemory> {
+    let device = device.as_cuda_device().ok()?;
+    let of_pool = |attribute: sys::CUmemPool_attribute| {
+        let mut bytes = 0u64;
+        // SAFETY: both attributes are u64.
+        unsafe { result::mem_pool::get_attribute(memory_pool(device).ok()?, attribute, (&raw mut bytes).cast()) }
+            .ok()?;
+        Some(bytes)
+    };
+    // Captured steps have memory of their own.
+    let of_graphs = |attribute: sys::CUgraphMem_attribute| {
+        let mut bytes = 0u64;
+        let number = device.cuda_stream().context().cu_device();
+        // SAFETY: both attributes are u64.
+        let status = unsafe { sys::cuDeviceGetGraphMemAttribute(number, attribute, (&raw mut bytes).cast()) };
+        status.result().ok().map(|()| bytes)
+    };
+    use sys::CUgraphMem_attribute::{CU_GRAPH_MEM_ATTR_RESERVED_MEM_HIGH, CU_GRAPH_MEM_ATTR_USED_MEM_HIGH};
+    use sys::CUmemPool_attribute::{CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH, CU_MEMPOOL_ATTR_USED_MEM_HIGH};
+    Some(GpuMemory {
+        allocated: of_pool(CU_MEMPOOL_ATTR_USED_MEM_HIGH)? + of_graphs(CU_GRAPH_MEM_ATTR_USED_MEM_HIGH)?,
+        reserved: of_pool(CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH)? + of_graphs(CU_GRAPH_MEM_ATTR_RESERVED_MEM_HIGH)?,
+    })
+}
+
+fn memory_pool(device: &CudaDevice) -> Result<sys::CUmemoryPool> {
+    // SAFETY: the device is open.
+    unsafe { result::device::get_mem_pool(device.cuda_stream().context().cu_device()) }
+        .map_err(candle_core::Error::wrap)
+}
+
+/// The major and the minor number of a compute capability.
+type ComputeCapability = (i32, i32);
+
+/// A kernel for these elements. The source is compiled once for each kind of GPU in a process, and a kernel is looked
+/// up once for each GPU.
 fn function(device: &CudaDevice, elements: Elements, kernel: &'static str) -> Result<CudaFunction> {
     type Functions = HashMap<(DeviceId, Elements, &'static str), CudaFunction>;
-    static CACHE: Mutex<Option<(Functions, HashMap<Elements, String>)>> = Mutex::new(None);
+    type Compiled = HashMap<(Elements, ComputeCapability), String>;
+    static CACHE: Mutex<Option<(Functions, Compiled)>> = Mutex::new(None);
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
     let (functions, compiled) = cache.get_or_insert_default();
     let key = (device.id(), elements, kernel);
     if let Some(function) = functions.get(&key) {
         return Ok(function.clone());
     }
-    let ptx = match compiled.entry(elements) {
+    let capability = device.cuda_stream().context().compute_capability().map_err(candle_core::Error::wrap)?;
+    let ptx = match compiled.entry((elements, capability)) {
         Entry::Occupied(ptx) => ptx.into_mut(),
-        Entry::Vacant(entry) => entry.insert(compile(elements)?),
+        Entry::Vacant(entry) => entry.insert(compile(elements, capability)?),
     };
     let module = format!("ddpm-{}-{}", if elements.bf16 { "bf16" } else { "f32" }, elements.pack);
     let function = device.get_or_load_custom_func(kernel, &module, ptx)?.into_cuda_function();
@@ -54,15 +113,16 @@ fn function(device: &CudaDevice, elements: Elements, kernel: &'static str) -> Re
     Ok(function)
 }
 
-/// The kernels for these elements, compiled to PTX.
-fn compile(elements: Elements) -> Result<String> {
-    let mut options = vec![format!("-DVEC={}", elements.pack)];
-    if elements.bf16 {
-        options.push("-DBF16".into());
-    }
+/// The kernels for these elements, compiled to PTX for a compute capability. The driver translates PTX for the GPU that
+/// loads it.
+fn compile(elements: Elements, (major, minor): ComputeCapability) -> Result<String> {
+    let architecture = format!("compute_{major}{minor}");
+    let options = compile_options(elements, &architecture);
     let options = CompileOptions { options, ..CompileOptions::default() };
-    let ptx = compile_ptx_with_opts(format!("{PRELUDE}{SOURCE}"), options).map_err(candle_core::Error::wrap)?;
-    Ok(ptx.to_src())
+    match compile_ptx_with_opts(format!("{PRELUDE}{SOURCE}"), options) {
+        Ok(ptx) => Ok(ptx.to_src()),
+        Err(error) => bail!("NVRTC cannot compile the kernels for {architecture}: {error}"),
+    }
 }
 
 /// Launches a kernel on a GPU; see `launch::launch`.

@@ -1,13 +1,13 @@
-//! Group normalisation with the operations around it.
+//! Group normalization with the operations around it.
 
 use candle_core::{DType, Result, Tensor};
 
 use crate::device::fused_norm::{FusedNorm, FusedNormGradient};
 use crate::device::kernels::launch::launch;
 use crate::device::kernels::launch_shape::{
-    ImageDivision, ImageShape, LaunchShape, block_per_row, thread_per_item, to_i32,
+    ImageDivision, ImageShape, LaunchShape, block_per_row, offset_stride, thread_per_item, to_i32,
 };
-use crate::device::kernels::memory::{address, address_to_write, optional_address, uninitialised};
+use crate::device::kernels::memory::{address, address_to_write, optional_address, uninitialized};
 
 /// `Norm` in `kernels.cu`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,6 +30,7 @@ struct Norm {
     group_channels: i32,
     blocks: i32,
     silu: i32,
+    offset_stride: i32,
     eps: f32,
 }
 
@@ -54,6 +55,7 @@ fn args(y: &Tensor, norm: &FusedNorm<'_>, division: &ImageDivision, partial: &Te
         group_channels: to_i32(division.channels() / norm.groups)?,
         blocks: to_i32(division.blocks)?,
         silu: i32::from(norm.silu),
+        offset_stride: offset_stride(norm.offset)?,
         eps: norm.eps as f32,
         ..Norm::default()
     })
@@ -69,11 +71,11 @@ fn block_per_group(division: &ImageDivision, groups: usize) -> Result<LaunchShap
 pub(crate) fn group_norm(y: &Tensor, norm: &FusedNorm<'_>) -> Result<(Tensor, Statistics)> {
     let (device, division) = (y.device(), ImageDivision::of(y, &[norm.residual])?);
     let (images, channels) = (division.images, division.channels());
-    let wide = |shape: &[usize]| uninitialised(shape, DType::F32, device);
+    let wide = |shape: &[usize]| uninitialized(shape, DType::F32, device);
     let partial = wide(&[images, division.blocks, channels, 2])?;
     let statistics =
         Statistics { channel_means: wide(&[images, channels])?, group_statistics: wide(&[images, norm.groups, 2])? };
-    let out = uninitialised(y.shape(), y.dtype(), device)?;
+    let out = uninitialized(y.shape(), y.dtype(), device)?;
     let args = Norm {
         residual: optional_address(norm.residual)?,
         out: address_to_write(&out)?,
@@ -96,10 +98,10 @@ pub(crate) fn group_norm_backward(
 ) -> Result<FusedNormGradient> {
     let (device, division) = (y.device(), ImageDivision::of(y, &[Some(grad)])?);
     let (images, channels) = (division.images, division.channels());
-    let wide = |shape: &[usize]| uninitialised(shape, DType::F32, device);
+    let wide = |shape: &[usize]| uninitialized(shape, DType::F32, device);
     let partial = wide(&[images, division.blocks, channels, 2])?;
     let (sums, group_means) = (wide(&[images, channels, 2])?, wide(&[images, norm.groups, 2])?);
-    let (offset, out) = (wide(&[images, channels])?, uninitialised(y.shape(), y.dtype(), device)?);
+    let (offset, out) = (wide(&[images, channels])?, uninitialized(y.shape(), y.dtype(), device)?);
     let args = Norm {
         grad: address(grad)?,
         out: address_to_write(&out)?,

@@ -5,8 +5,8 @@ use candle_core::{Result, Tensor};
 use crate::backend::rearrange::Rearrange;
 use crate::device::kernels::elements::Elements;
 use crate::device::kernels::launch::launch;
-use crate::device::kernels::launch_shape::{thread_per_item, to_i32};
-use crate::device::kernels::memory::{address, address_to_write, optional_address, uninitialised};
+use crate::device::kernels::launch_shape::{thread_per_item_of_image, to_i32};
+use crate::device::kernels::memory::{address, address_to_write, optional_address, uninitialized};
 
 /// `Join` in `kernels.cu`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,7 +24,8 @@ struct Join {
     rearrange: i32,
     part_from: i32,
     part_channels: i32,
-    count: i64,
+    count: i32,
+    packed: i32,
 }
 
 /// The number of a rearrangement in `kernels.cu`.
@@ -34,6 +35,14 @@ fn code(arrange: Rearrange) -> i32 {
         Rearrange::UpsampleNearest2x => 1,
         Rearrange::PixelUnshuffle2x => 2,
     }
+}
+
+/// Whether the elements that become a pack of the result are adjacent in one of the tensors that are read, and aligned:
+/// they are if `channels`, the numbers of channels after which a tensor or a part of it starts, are whole packs.
+fn packed(arrange: Rearrange, read: &[Option<&Tensor>], elements: Elements, channels: &[usize]) -> bool {
+    let whole = |channels: &usize| channels.is_multiple_of(elements.pack);
+    let aligned = |tensor: &&Tensor| whole(&tensor.layout().start_offset());
+    arrange != Rearrange::PixelUnshuffle2x && channels.iter().all(whole) && read.iter().flatten().all(aligned)
 }
 
 /// The concatenated channels of `first` and `second`, [image, row, column, channel], with the values `added` [image,
@@ -47,7 +56,9 @@ pub(crate) fn join(
     let (images, height, width, first_channels) = first.dims4()?;
     let second_channels = second.map_or(Ok(0), |second| second.dim(3))?;
     let (channels, height, width) = arrange.shape((first_channels + second_channels, height, width));
-    let out = uninitialised((images, height, width, channels), first.dtype(), first.device())?;
+    let out = uninitialized((images, height, width, channels), first.dtype(), first.device())?;
+    let (given, count) = ([Some(first), second], height * width * channels);
+    let elements = Elements::of(&[&out], channels);
     let args = Join {
         first: address(first)?,
         second: optional_address(second)?,
@@ -58,11 +69,11 @@ pub(crate) fn join(
         height: to_i32(height)?,
         width: to_i32(width)?,
         rearrange: code(arrange),
-        count: out.elem_count() as i64,
+        count: to_i32(count)?,
+        packed: i32::from(packed(arrange, &given, elements, &[first_channels, second_channels])),
         ..Join::default()
     };
-    let elements = Elements::of(&[&out], channels);
-    launch(out.device(), elements, "join", thread_per_item(out.elem_count() / elements.pack)?, &args)?;
+    launch(out.device(), elements, "join", thread_per_item_of_image(count / elements.pack, images)?, &args)?;
     Ok(out)
 }
 
@@ -81,7 +92,11 @@ pub(crate) fn join_backward(
         Rearrange::UpsampleNearest2x => (height / 2, width / 2),
         Rearrange::PixelUnshuffle2x => (2 * height, 2 * width),
     };
-    let out = uninitialised((images, rows, columns, channels), grad.dtype(), grad.device())?;
+    let out = uninitialized((images, rows, columns, channels), grad.dtype(), grad.device())?;
+    // Indices within an image of the gradient are ints too.
+    to_i32(grad.elem_count() / images.max(1))?;
+    let count = rows * columns * channels;
+    let elements = Elements::of(&[&out], channels);
     let args = Join {
         grad: address(grad)?,
         out: address_to_write(&out)?,
@@ -91,10 +106,10 @@ pub(crate) fn join_backward(
         rearrange: code(arrange),
         part_from: to_i32(from)?,
         part_channels: to_i32(channels)?,
-        count: out.elem_count() as i64,
+        count: to_i32(count)?,
+        packed: i32::from(packed(arrange, &[Some(grad)], elements, &[total, from])),
         ..Join::default()
     };
-    let elements = Elements::of(&[&out], channels);
-    launch(out.device(), elements, "join_grad", thread_per_item(out.elem_count() / elements.pack)?, &args)?;
+    launch(out.device(), elements, "join_grad", thread_per_item_of_image(count / elements.pack, images)?, &args)?;
     Ok(out)
 }

@@ -1,5 +1,5 @@
 // The project's GPU kernels, for images [image, position, channel] of element type T. T is `float`, or bf16 if BF16 is
-// defined. A thread processes VEC adjacent channels, a Pack, at a time.
+// 1. A thread processes VEC adjacent channels, a Pack, at a time.
 //
 // The file is valid C and valid CUDA C++. On a GPU it is compiled when a kernel is first called, by NVRTC and without
 // headers. The tests compile it for the CPU, where on_cpu.c runs the threads of a block in turns.
@@ -7,7 +7,7 @@
 // Every kernel takes one structure by value, whose twin in Rust has the same layout. All sums are computed in f32 (a
 // few in f64) and in an order that depends on the shapes alone, so equal inputs give equal bits.
 
-#ifdef BF16
+#if BF16
 typedef unsigned short T;
 __device__ static float to_float(T x) { return __uint_as_float((unsigned)x << 16); }
 __device__ static T from_float(float x) {
@@ -104,14 +104,14 @@ __device__ static float block_sum(float x) {
   return sums[0];
 }
 
-// ---- Group normalisation (Wu & He 2018) with the operations around it: out = silu(norm(y + offset)) + residual.
+// ---- Group normalization (Wu & He 2018) with the operations around it: out = silu(norm(y + offset)) + residual.
 
 // Below, z = weight normal + bias is the input of SiLU, with normal = (y + offset - mean) / deviation. In the backward
 // pass, g is the gradient with respect to z.
 typedef struct {
   const T *y, *residual, *grad;  // residual: null if there is none.
   T *out;
-  const float *offset;         // [image, channel], or null.
+  const float *offset;         // [image, channel], [1, channel] with offset_stride 0, or null.
   const float *weight, *bias;  // [channel]
   float *partial;              // [image, block, channel, 2]
   float *channel_means;        // [image, channel]: means of y + offset.
@@ -120,7 +120,7 @@ typedef struct {
   float *group_means;          // [image, group, 2]: means of weight g and of weight g normal.
   float *offset_grad;          // [image, channel]
   ImageShape image;
-  int group_channels, blocks, silu;
+  int group_channels, blocks, silu, offset_stride;
   float eps;
 } Norm;
 
@@ -156,7 +156,8 @@ KERNEL(norm_statistics, Norm) {
     const long long at = (long long)image * a.image.channels + channel;
     float sum, squares;
     add_over_blocks(a.image, a.partial, a.blocks, image, channel, &sum, &squares);
-    const float mean = to_float(first[channel]) + sum / n + (a.offset ? a.offset[at] : 0.0f);
+    const float offset = a.offset ? a.offset[(long long)image * a.offset_stride + channel] : 0.0f;
+    const float mean = to_float(first[channel]) + sum / n + offset;
     a.channel_means[at] = mean;
     sum_of_means += mean;
   }
@@ -177,11 +178,11 @@ KERNEL(norm_statistics, Norm) {
   }
 }
 
-// The coefficients of the normalisation of a channel of an image: normal = y * factor + shift.
-__device__ static void normalisation_of(Norm a, int image, int channel, float *factor, float *shift) {
+// The coefficients of the normalization of a channel of an image: normal = y * factor + shift.
+__device__ static void normalization_of(Norm a, int image, int channel, float *factor, float *shift) {
   const int groups = a.image.channels / a.group_channels;
   const float *statistics = a.group_statistics + ((long long)image * groups + channel / a.group_channels) * 2;
-  const float offset = a.offset ? a.offset[(long long)image * a.image.channels + channel] : 0.0f;
+  const float offset = a.offset ? a.offset[(long long)image * a.offset_stride + channel] : 0.0f;
   *factor = statistics[1];
   *shift = (offset - statistics[0]) * statistics[1];
 }
@@ -193,7 +194,7 @@ KERNEL(norm_apply, Norm) {
   float factor[VEC], shift[VEC];
   EACH_LANE(i) {
     const int channel = at.channel + i;
-    normalisation_of(a, blockIdx.z, channel, &factor[i], &shift[i]);
+    normalization_of(a, blockIdx.z, channel, &factor[i], &shift[i]);
     factor[i] *= a.weight[channel];
     shift[i] = shift[i] * a.weight[channel] + a.bias[channel];
   }
@@ -225,7 +226,7 @@ KERNEL(norm_grad_sums, Norm) {
   float sum_g[VEC], sum_g_normal[VEC], factor[VEC], shift[VEC];
   EACH_LANE(i) sum_g[i] = sum_g_normal[i] = 0.0f;
   if (at.active) {
-    EACH_LANE(i) normalisation_of(a, blockIdx.z, at.channel + i, &factor[i], &shift[i]);
+    EACH_LANE(i) normalization_of(a, blockIdx.z, at.channel + i, &factor[i], &shift[i]);
     for (int p = at.from + threadIdx.y; p < at.to; p += blockDim.y) {
       const long long index = at.base + (long long)p * a.image.channels + at.channel;
       const Pack y = *(const Pack *)(a.y + index), grad = *(const Pack *)(a.grad + index);
@@ -301,7 +302,7 @@ KERNEL(norm_grad_apply, Norm) {
   if (!at.active) return;
   const int groups = a.image.channels / a.group_channels;
   float factor[VEC], shift[VEC];
-  EACH_LANE(i) normalisation_of(a, blockIdx.z, at.channel + i, &factor[i], &shift[i]);
+  EACH_LANE(i) normalization_of(a, blockIdx.z, at.channel + i, &factor[i], &shift[i]);
   for (int p = at.from + threadIdx.y; p < at.to; p += blockDim.y) {
     const long long index = at.base + (long long)p * a.image.channels + at.channel;
     const Pack y = *(const Pack *)(a.y + index), grad = *(const Pack *)(a.grad + index);
@@ -322,11 +323,11 @@ KERNEL(norm_grad_apply, Norm) {
 typedef struct {
   const T *x, *residual;  // residual: null if there is none.
   T *out;
-  const float *offset;  // [image, channel], or null.
+  const float *offset;  // [image, channel], [1, channel] with offset_stride 0, or null.
   float *partial;       // [image, block, channel, 2]
   float *sums;          // [image, channel]
   ImageShape image;
-  int blocks, images;
+  int blocks, images, offset_stride;
 } Planes;
 
 // Sums of x over the positions of each block.
@@ -358,7 +359,7 @@ KERNEL(plane_add, Planes) {
   const ThreadRange at = thread_range(a.image);
   if (!at.active) return;
   float offset[VEC];
-  EACH_LANE(i) offset[i] = a.offset ? a.offset[(long long)blockIdx.z * a.image.channels + at.channel + i] : 0.0f;
+  EACH_LANE(i) offset[i] = a.offset ? a.offset[(long long)blockIdx.z * a.offset_stride + at.channel + i] : 0.0f;
   for (int p = at.from + threadIdx.y; p < at.to; p += blockDim.y) {
     const long long index = at.base + (long long)p * a.image.channels + at.channel;
     const Pack x = *(const Pack *)(a.x + index);
@@ -373,53 +374,78 @@ KERNEL(plane_add, Planes) {
   }
 }
 
-// ---- Softmax of scale * s over rows. Each block computes one row.
+// ---- Softmax of scale * s over rows. Each warp computes one row: threadIdx.x is the thread of the warp, and
+// threadIdx.y the warp of the block.
 
 typedef struct {
   const T *s, *p, *grad;
   T *out;
-  int columns;
+  long long rows;
+  int columns;  // A multiple of VEC.
   float scale;
 } Softmax;
 
-// The largest x of the threads of a block, returned to all of them.
-__device__ static float block_max(float x) {
-  __shared__ float largest[THREADS];
-  __syncthreads();
-  largest[threadIdx.x] = x;
-  for (int half = blockDim.x / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if ((int)threadIdx.x < half && largest[threadIdx.x + half] > largest[threadIdx.x])
-      largest[threadIdx.x] = largest[threadIdx.x + half];
+// The largest x of the threads of a warp, returned to all of them.
+__device__ static float warp_max(float x) {
+  for (int bits = 16; bits > 0; bits /= 2) {
+    const float other = __shfl_xor_sync(0xffffffffu, x, bits);
+    if (other > x) x = other;
   }
-  __syncthreads();
-  return largest[0];
+  return x;
+}
+
+// The sum of x over the threads of a warp, returned to all of them.
+__device__ static float warp_sum(float x) {
+  for (int bits = 16; bits > 0; bits /= 2) x += __shfl_xor_sync(0xffffffffu, x, bits);
+  return x;
 }
 
 // out = softmax(scale * s)
 KERNEL(softmax, Softmax) {
-  const long long row = (long long)blockIdx.x * a.columns;
-  float largest = to_float(a.s[row]);
-  for (int i = threadIdx.x; i < a.columns; i += blockDim.x) {
-    const float x = to_float(a.s[row + i]);
-    if (x > largest) largest = x;
+  const long long row = (long long)blockIdx.x * blockDim.y + threadIdx.y;
+  if (row >= a.rows) return;
+  const T *s = a.s + row * a.columns;
+  T *out = a.out + row * a.columns;
+  const int first = threadIdx.x * VEC, step = blockDim.x * VEC;
+  float largest = to_float(s[0]);
+  for (int c = first; c < a.columns; c += step) {
+    const Pack x = *(const Pack *)(s + c);
+    EACH_LANE(i) if (to_float(x.lane[i]) > largest) largest = to_float(x.lane[i]);
   }
-  largest = block_max(largest);
+  largest = warp_max(largest);
   float sum = 0.0f;
-  for (int i = threadIdx.x; i < a.columns; i += blockDim.x) sum += expf(a.scale * (to_float(a.s[row + i]) - largest));
-  const float inverse = 1.0f / block_sum(sum);
-  for (int i = threadIdx.x; i < a.columns; i += blockDim.x)
-    a.out[row + i] = from_float(expf(a.scale * (to_float(a.s[row + i]) - largest)) * inverse);
+  for (int c = first; c < a.columns; c += step) {
+    const Pack x = *(const Pack *)(s + c);
+    EACH_LANE(i) sum += expf(a.scale * (to_float(x.lane[i]) - largest));
+  }
+  const float inverse = 1.0f / warp_sum(sum);
+  for (int c = first; c < a.columns; c += step) {
+    const Pack x = *(const Pack *)(s + c);
+    Pack y;
+    EACH_LANE(i) y.lane[i] = from_float(expf(a.scale * (to_float(x.lane[i]) - largest)) * inverse);
+    *(Pack *)(out + c) = y;
+  }
 }
 
 // The gradient with respect to s, from p = softmax(scale * s): scale * p * (grad - sum of p * grad).
 KERNEL(softmax_grad, Softmax) {
-  const long long row = (long long)blockIdx.x * a.columns;
+  const long long row = (long long)blockIdx.x * blockDim.y + threadIdx.y;
+  if (row >= a.rows) return;
+  const T *p = a.p + row * a.columns, *grad = a.grad + row * a.columns;
+  T *out = a.out + row * a.columns;
+  const int first = threadIdx.x * VEC, step = blockDim.x * VEC;
   float sum = 0.0f;
-  for (int i = threadIdx.x; i < a.columns; i += blockDim.x) sum += to_float(a.p[row + i]) * to_float(a.grad[row + i]);
-  sum = block_sum(sum);
-  for (int i = threadIdx.x; i < a.columns; i += blockDim.x)
-    a.out[row + i] = from_float(a.scale * to_float(a.p[row + i]) * (to_float(a.grad[row + i]) - sum));
+  for (int c = first; c < a.columns; c += step) {
+    const Pack x = *(const Pack *)(p + c), g = *(const Pack *)(grad + c);
+    EACH_LANE(i) sum += to_float(x.lane[i]) * to_float(g.lane[i]);
+  }
+  sum = warp_sum(sum);
+  for (int c = first; c < a.columns; c += step) {
+    const Pack x = *(const Pack *)(p + c), g = *(const Pack *)(grad + c);
+    Pack y;
+    EACH_LANE(i) y.lane[i] = from_float(a.scale * to_float(x.lane[i]) * (to_float(g.lane[i]) - sum));
+    *(Pack *)(out + c) = y;
+  }
 }
 
 // ---- Activation functions: 0 SiLU, 1 GELU, 2 Mish, 3 ReLU.
@@ -510,6 +536,7 @@ KERNEL(weight_from_channels_last, WeightLayout) {
 typedef struct {
   const T *x;
   T *out;
+  const unsigned long long *stored_seed;  // Read in place of seed, or null.
   unsigned long long seed;
   long long count;
   float rate, scale;  // Elements that are not dropped are multiplied by scale.
@@ -528,8 +555,9 @@ KERNEL(dropout, Dropout) {
   if (at >= a.count) return;
   const Pack x = *(const Pack *)(a.x + at);
   Pack out;
+  const unsigned long long seed = a.stored_seed ? *a.stored_seed : a.seed;
   EACH_LANE(i) {
-    const int dropped = uniform(a.seed, at + i) < a.rate;
+    const int dropped = uniform(seed, at + i) < a.rate;
     out.lane[i] = dropped ? from_float(0.0f) : from_float(to_float(x.lane[i]) * a.scale);
   }
   *(Pack *)(a.out + at) = out;
@@ -543,6 +571,11 @@ typedef struct {
   float *parameter, *moment1, *moment2, *average;
   const float *gradient;
   long long count;
+  // The copy of the whole parameter, [channel_out, tap, channel_in], that convolutions read, or null; and the index of
+  // the first element of this part in the parameter, [channel_out, channel_in, tap].
+  T *channels_last;
+  long long from;
+  int channels, taps;  // channels: the number of input channels.
 } Chunk;
 
 // The factors of a step, which update_factors computes for update_apply.
@@ -555,13 +588,19 @@ typedef struct {
 } StepFactors;
 
 typedef struct {
+  double learning_rate;
+  long long record;  // The record that this step writes.
+} Inputs;
+
+typedef struct {
   const Chunk *chunks;
   float *partial;     // [chunk]
   const float *loss;  // A scalar.
   float *counts;      // The number of steps of Adam and of updates of the EMA so far.
   StepFactors *factors;
-  float *record;  // Written: the loss, the norm of the gradient, and 1 if the step was skipped.
-  double learning_rate, beta1, beta2, epsilon, coupled_decay, decoupled_decay, max_norm, ema_decay;
+  float *records;        // [record, 3]. Written: the loss, the norm of the gradient, and 1 if the step was skipped.
+  const Inputs *inputs;  // Numbers of the present step.
+  double beta1, beta2, epsilon, coupled_decay, decoupled_decay, max_norm, ema_decay;
   int count, warmup;
 } Update;
 
@@ -589,11 +628,13 @@ KERNEL(update_factors, Update) {
   for (int i = 0; i < (int)blockDim.x; i++) sum += sums[i];
   const double norm = sqrt(sum), loss = a.loss[0];
   const int taken = is_finite(norm) && is_finite(loss);
-  a.record[0] = (float)loss;
-  a.record[1] = (float)norm;
-  a.record[2] = taken ? 0.0f : 1.0f;
-  a.factors->skipped = a.record[2];
+  float *record = a.records + 3 * a.inputs->record;
+  record[0] = (float)loss;
+  record[1] = (float)norm;
+  record[2] = taken ? 0.0f : 1.0f;
+  a.factors->skipped = record[2];
   if (!taken) return;
+  const double learning_rate = a.inputs->learning_rate;
   const double steps = a.counts[0] + 1.0, updates = a.counts[1];
   a.counts[0] = (float)steps;
   a.counts[1] = (float)(updates + 1.0);
@@ -601,9 +642,9 @@ KERNEL(update_factors, Update) {
   const double warm = 1.0 - pow(1.0 + updates, -2.0 / 3.0);
   const double clipped = a.max_norm / (norm + 1e-6);
   a.factors->gradient_scale = (float)(a.max_norm > 0.0 && clipped < 1.0 ? clipped : 1.0);
-  a.factors->step_size = (float)(a.learning_rate / correction1 * correction2);
+  a.factors->step_size = (float)(learning_rate / correction1 * correction2);
   a.factors->epsilon = (float)(a.epsilon * correction2);
-  a.factors->decay_scale = (float)(1.0 - a.learning_rate * a.decoupled_decay);
+  a.factors->decay_scale = (float)(1.0 - learning_rate * a.decoupled_decay);
   a.factors->average_weight = (float)(1.0 - (a.warmup && warm < a.ema_decay ? warm : a.ema_decay));
 }
 
@@ -624,6 +665,11 @@ KERNEL(update_apply, Update) {
       chunk.moment2[i] = v;
       p = p * factors.decay_scale - factors.step_size * m / (sqrtf(v) + factors.epsilon);
       chunk.parameter[i] = p;
+      if (chunk.channels_last) {
+        const long long at = chunk.from + i, rest = at / chunk.taps;
+        const long long tap = at % chunk.taps, channel = rest % chunk.channels, out = rest / chunk.channels;
+        chunk.channels_last[(out * chunk.taps + tap) * chunk.channels + channel] = from_float(p);
+      }
     }
     // With weight 1 the EMA becomes the parameter, bit for bit.
     chunk.average[i] = chunk.average[i] * (1.0f - factors.average_weight) + p * factors.average_weight;
@@ -631,7 +677,8 @@ KERNEL(update_apply, Update) {
 }
 
 // ---- The input of a convolution: the channels of one or two tensors, with a value added to each channel of each
-// image, and rearranged: not at all (0), by nearest-neighbour upsampling (1), or by pixel unshuffle (2).
+// image, and rearranged: not at all (0), by nearest-neighbor upsampling (1), or by pixel unshuffle (2). Block (x, y)
+// processes a part of image y, so that indices within an image are ints.
 
 typedef struct {
   const T *first, *second;  // [image, row, column, channel]. second: null if there is none.
@@ -640,60 +687,78 @@ typedef struct {
   T *out;
   int first_channels, second_channels, height, width, rearrange;  // height, width: those of the rearranged tensor.
   int part_from, part_channels;                                   // The channels whose gradient join_grad computes.
-  long long count;                                                // The number of elements of out.
+  int count;                                                      // The number of elements of an image of out.
+  int packed;  // 1 if a Pack of out comes from adjacent elements of one tensor that can be read as a Pack.
 } Join;
 
 // The rearranged tensor.
 KERNEL(join, Join) {
-  const long long at = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * VEC;
+  const int at = (blockIdx.x * blockDim.x + threadIdx.x) * VEC;
   if (at >= a.count) return;
   const int both = a.first_channels + a.second_channels, channels = a.rearrange == 2 ? 4 * both : both;
-  const int channel = (int)(at % channels);
-  const long long pixel = at / channels;
-  const int x = (int)(pixel % a.width), y = (int)(pixel / a.width % a.height);
-  const long long image = pixel / a.width / a.height;
+  const int pixel = at / channels, channel = at - pixel * channels;
+  const int y = pixel / a.width, x = pixel - y * a.width;
   const int rows = a.rearrange == 1 ? a.height / 2 : a.rearrange == 2 ? 2 * a.height : a.height;
   const int columns = a.rearrange == 1 ? a.width / 2 : a.rearrange == 2 ? 2 * a.width : a.width;
+  const long long pixels_before = (long long)blockIdx.y * rows * columns;
+  const T *first = a.first + pixels_before * a.first_channels, *second = a.second + pixels_before * a.second_channels;
+  const float *added = a.added ? a.added + (long long)blockIdx.y * both : 0;
   Pack out;
-  EACH_LANE(i) {
-    // After pixel unshuffle, channel 4c + 2i + j holds row i, column j of the blocks of channel c.
-    const int source = a.rearrange == 2 ? (channel + i) / 4 : channel + i;
-    const int row = a.rearrange == 1 ? y / 2 : a.rearrange == 2 ? 2 * y + (channel + i) / 2 % 2 : y;
-    const int column = a.rearrange == 1 ? x / 2 : a.rearrange == 2 ? 2 * x + (channel + i) % 2 : x;
-    const long long pixel_in = (image * rows + row) * columns + column;
-    T value = source < a.first_channels ? a.first[pixel_in * a.first_channels + source]
-                                        : a.second[pixel_in * a.second_channels + source - a.first_channels];
-    if (a.added) value = from_float(to_float(value) + a.added[image * both + source]);
-    out.lane[i] = value;
+  if (a.packed) {
+    const int pixel_in = a.rearrange == 1 ? (y / 2) * columns + x / 2 : pixel;
+    const T *from = channel < a.first_channels ? first + pixel_in * a.first_channels + channel
+                                               : second + pixel_in * a.second_channels + channel - a.first_channels;
+    out = *(const Pack *)from;
+    if (added) EACH_LANE(i) out.lane[i] = from_float(to_float(out.lane[i]) + added[channel + i]);
+  } else {
+    EACH_LANE(i) {
+      // After pixel unshuffle, channel 4c + 2i + j holds row i, column j of the blocks of channel c.
+      const int source = a.rearrange == 2 ? (channel + i) / 4 : channel + i;
+      const int row = a.rearrange == 1 ? y / 2 : a.rearrange == 2 ? 2 * y + (channel + i) / 2 % 2 : y;
+      const int column = a.rearrange == 1 ? x / 2 : a.rearrange == 2 ? 2 * x + (channel + i) % 2 : x;
+      const int pixel_in = row * columns + column;
+      T value = source < a.first_channels ? first[pixel_in * a.first_channels + source]
+                                          : second[pixel_in * a.second_channels + source - a.first_channels];
+      if (added) value = from_float(to_float(value) + added[source]);
+      out.lane[i] = value;
+    }
   }
-  *(Pack *)(a.out + at) = out;
+  *(Pack *)(a.out + (long long)blockIdx.y * a.count + at) = out;
 }
 
 // The gradient of one of the two tensors: out is [image, row, column, channel of the part].
 KERNEL(join_grad, Join) {
-  const long long at = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * VEC;
+  const int at = (blockIdx.x * blockDim.x + threadIdx.x) * VEC;
   if (at >= a.count) return;
   const int both = a.first_channels + a.second_channels, channels = a.rearrange == 2 ? 4 * both : both;
-  const int rows = a.rearrange == 1 ? a.height / 2 : a.rearrange == 2 ? 2 * a.height : a.height;
   const int columns = a.rearrange == 1 ? a.width / 2 : a.rearrange == 2 ? 2 * a.width : a.width;
-  const long long pixel = at / a.part_channels;
-  const int column = (int)(pixel % columns), row = (int)(pixel / columns % rows);
-  const long long image = pixel / columns / rows;
-  const int first = a.part_from + (int)(at % a.part_channels);
+  const int pixel = at / a.part_channels, source = a.part_from + (at - pixel * a.part_channels);
+  const int row = pixel / columns, column = pixel - row * columns;
+  const T *grad = a.grad + (long long)blockIdx.y * a.height * a.width * channels;
   Pack out;
-  EACH_LANE(i) {
-    const int source = first + i;
-    if (a.rearrange == 1) {
-      const T *grad = a.grad + ((image * a.height + 2 * row) * a.width + 2 * column) * channels + source;
-      const long long below = (long long)a.width * channels;
-      out.lane[i] = from_float((to_float(grad[0]) + to_float(grad[channels])) +
-                               (to_float(grad[below]) + to_float(grad[below + channels])));
-    } else if (a.rearrange == 2) {
-      const long long pixel_in = (image * a.height + row / 2) * a.width + column / 2;
-      out.lane[i] = a.grad[pixel_in * channels + 4 * source + 2 * (row % 2) + column % 2];
-    } else {
-      out.lane[i] = a.grad[((image * a.height + row) * a.width + column) * channels + source];
+  if (a.packed && a.rearrange == 0) {
+    out = *(const Pack *)(grad + pixel * channels + source);
+  } else if (a.packed) {
+    const T *above = grad + (2 * row * a.width + 2 * column) * channels + source, *below = above + a.width * channels;
+    const Pack p = *(const Pack *)above, q = *(const Pack *)(above + channels);
+    const Pack r = *(const Pack *)below, s = *(const Pack *)(below + channels);
+    EACH_LANE(i)
+      out.lane[i] = from_float((to_float(p.lane[i]) + to_float(q.lane[i])) +
+                               (to_float(r.lane[i]) + to_float(s.lane[i])));
+  } else {
+    EACH_LANE(i) {
+      if (a.rearrange == 1) {
+        const T *above = grad + (2 * row * a.width + 2 * column) * channels + source + i;
+        const T *below = above + a.width * channels;
+        out.lane[i] = from_float((to_float(above[0]) + to_float(above[channels])) +
+                                 (to_float(below[0]) + to_float(below[channels])));
+      } else if (a.rearrange == 2) {
+        const int block = (row / 2) * a.width + column / 2;
+        out.lane[i] = grad[block * channels + 4 * (source + i) + 2 * (row % 2) + column % 2];
+      } else {
+        out.lane[i] = grad[pixel * channels + source + i];
+      }
     }
   }
-  *(Pack *)(a.out + at) = out;
+  *(Pack *)(a.out + (long long)blockIdx.y * a.count + at) = out;
 }

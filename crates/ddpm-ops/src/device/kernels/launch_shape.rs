@@ -86,9 +86,31 @@ pub(crate) fn to_i32(n: usize) -> Result<i32> {
         .map_err(|_| Error::msg(format!("expected a size of at most {} for a GPU kernel, found {n}", i32::MAX)))
 }
 
+/// The distance in elements between the offsets of two images: 0 for [1, channel], which all images share, and the
+/// number of channels for [image, channel].
+pub(super) fn offset_stride(offset: Option<&Tensor>) -> Result<i32> {
+    match offset {
+        Some(offset) if offset.dim(0)? > 1 => to_i32(offset.dim(1)?),
+        _ => Ok(0),
+    }
+}
+
 /// The launch shape with one thread for each of `count` items.
 pub(super) fn thread_per_item(count: usize) -> Result<LaunchShape> {
     Ok(([to_i32(count.div_ceil(THREADS))?.cast_unsigned(), 1, 1], [THREADS as u32, 1]))
+}
+
+/// The launch shape with one warp for each of `rows` rows: the threads of a row are adjacent along x.
+pub(super) fn warp_per_row(rows: usize) -> Result<LaunchShape> {
+    const WARP: usize = 32;
+    let warps = THREADS / WARP;
+    Ok(([to_i32(rows.div_ceil(warps))?.cast_unsigned(), 1, 1], [WARP as u32, warps as u32]))
+}
+
+/// The launch shape with one thread for each of `count` items of each image: blocks are [items, images].
+pub(super) fn thread_per_item_of_image(count: usize, images: usize) -> Result<LaunchShape> {
+    let ([blocks, ..], block) = thread_per_item(count)?;
+    Ok(([blocks, to_i32(images)?.cast_unsigned(), 1], block))
 }
 
 /// The launch shape with one block for each of `rows` rows, and at most as many threads as a row has elements.

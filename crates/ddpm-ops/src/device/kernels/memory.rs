@@ -8,7 +8,7 @@ use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Shape, 
 use crate::device::kernels::gpu;
 
 /// A tensor with arbitrary contents, for a kernel to fill.
-pub(crate) fn uninitialised(shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
+pub(crate) fn uninitialized(shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
     // SAFETY: every caller passes the tensor to a kernel that writes all of its elements before anything reads them.
     #[allow(unsafe_code, reason = "zeros would be written only to be overwritten")]
     unsafe {
@@ -42,7 +42,7 @@ pub(super) fn optional_address(tensor: Option<&Tensor>) -> Result<u64> {
     tensor.map_or(Ok(0), address)
 }
 
-/// The address of a tensor's first element, for writing. The tensor is [`uninitialised`] or is updated in place.
+/// The address of a tensor's first element, for writing. The tensor is [`uninitialized`] or is updated in place.
 ///
 /// # Errors
 /// When the tensor is not contiguous, or of a type or on a device that kernels do not support.

@@ -4,6 +4,8 @@
 //! `repr(C)`, in which addresses are u64, and 0 means null.
 
 mod activation;
+#[cfg(any(feature = "cuda", test))]
+mod compile_options;
 mod dropout;
 mod elements;
 #[cfg(feature = "emulated-kernels")]
@@ -19,20 +21,24 @@ mod planes;
 mod softmax;
 mod support;
 mod update;
+mod update_table;
 mod weight_layout;
 
 pub(super) use self::activation::{activation, activation_backward};
 pub(super) use self::dropout::dropout;
 #[cfg(feature = "cuda")]
-pub use self::gpu::open_gpu;
+pub(super) use self::gpu::release_freed_memory;
+#[cfg(feature = "cuda")]
+pub use self::gpu::{gpu_memory, open_gpu};
 pub(super) use self::group_norm::{Statistics, group_norm, group_norm_backward};
 pub(super) use self::join::{join, join_backward};
 #[cfg(feature = "cuda")]
 pub(super) use self::launch_shape::to_i32;
 #[cfg(feature = "cuda")]
-pub(super) use self::memory::{address, address_to_write, uninitialised};
+pub(super) use self::memory::{address, address_to_write, uninitialized};
 pub(super) use self::planes::{add_offset_and_residual, sums_over_positions};
 pub(super) use self::softmax::{softmax, softmax_backward};
 pub(super) use self::support::supports;
-pub use self::update::{DeviceUpdate, UpdateRecord, UpdateStep, Updated};
+pub use self::update::{DeviceUpdate, UpdateHyperparameters, UpdateRecord};
+pub use self::update_table::Updated;
 pub(super) use self::weight_layout::{weight_from_channels_last, weight_to_channels_last};

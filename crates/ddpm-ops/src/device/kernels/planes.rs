@@ -3,8 +3,8 @@
 use candle_core::{DType, Result, Tensor};
 
 use crate::device::kernels::launch::launch;
-use crate::device::kernels::launch_shape::{ImageDivision, ImageShape, thread_per_item, to_i32};
-use crate::device::kernels::memory::{address, address_to_write, optional_address, uninitialised};
+use crate::device::kernels::launch_shape::{ImageDivision, ImageShape, offset_stride, thread_per_item, to_i32};
+use crate::device::kernels::memory::{address, address_to_write, optional_address, uninitialized};
 
 /// `Planes` in `kernels.cu`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,6 +19,7 @@ struct Planes {
     image: ImageShape,
     blocks: i32,
     images: i32,
+    offset_stride: i32,
 }
 
 impl Planes {
@@ -32,8 +33,8 @@ impl Planes {
 /// The sums over the positions of each channel of each image of `x` [image, …, channel], in f32: [image, channel].
 pub(crate) fn sums_over_positions(x: &Tensor) -> Result<Tensor> {
     let (device, division) = (x.device(), ImageDivision::of(x, &[])?);
-    let partial = uninitialised((division.images, division.blocks, division.channels(), 2), DType::F32, device)?;
-    let sums = uninitialised((division.images, division.channels()), DType::F32, device)?;
+    let partial = uninitialized((division.images, division.blocks, division.channels(), 2), DType::F32, device)?;
+    let sums = uninitialized((division.images, division.channels()), DType::F32, device)?;
     let (to_partial, to_sums) = (address_to_write(&partial)?, address_to_write(&sums)?);
     let args = Planes { partial: to_partial, sums: to_sums, ..Planes::of(x, &division)? };
     launch(device, division.elements, "plane_sums", division.shape(), &args)?;
@@ -41,16 +42,18 @@ pub(crate) fn sums_over_positions(x: &Tensor) -> Result<Tensor> {
     Ok(sums)
 }
 
-/// `y` + offset + residual, each of them optional. `offset` [image, channel] is added at all positions.
+/// `y` + offset + residual, each of them optional. `offset`, [image, channel] or [1, channel], is added at all
+/// positions.
 pub(crate) fn add_offset_and_residual(
     y: &Tensor,
     offset: Option<&Tensor>,
     residual: Option<&Tensor>,
 ) -> Result<Tensor> {
     let (device, division) = (y.device(), ImageDivision::of(y, &[residual])?);
-    let out = uninitialised(y.shape(), y.dtype(), device)?;
+    let out = uninitialized(y.shape(), y.dtype(), device)?;
+    let offset_stride = offset_stride(offset)?;
     let (offset, residual) = (optional_address(offset)?, optional_address(residual)?);
-    let args = Planes { out: address_to_write(&out)?, offset, residual, ..Planes::of(y, &division)? };
+    let args = Planes { out: address_to_write(&out)?, offset, residual, offset_stride, ..Planes::of(y, &division)? };
     launch(device, division.elements, "plane_add", division.shape(), &args)?;
     Ok(out)
 }

@@ -4,8 +4,8 @@ use candle_core::{D, Result, Tensor};
 
 use crate::device::kernels::elements::Elements;
 use crate::device::kernels::launch::launch;
-use crate::device::kernels::launch_shape::{block_per_row, to_i32};
-use crate::device::kernels::memory::{address_to_write, optional_address, uninitialised};
+use crate::device::kernels::launch_shape::{to_i32, warp_per_row};
+use crate::device::kernels::memory::{address_to_write, optional_address, uninitialized};
 
 /// `Softmax` in `kernels.cu`.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +15,7 @@ struct Softmax {
     p: u64,
     grad: u64,
     out: u64,
+    rows: i64,
     columns: i32,
     scale: f32,
 }
@@ -26,17 +27,19 @@ fn softmax_kernel(
     scale: f64,
 ) -> Result<Tensor> {
     let columns = like.dim(D::Minus1)?;
-    let out = uninitialised(like.shape(), like.dtype(), like.device())?;
+    let rows = like.elem_count() / columns;
+    let out = uninitialized(like.shape(), like.dtype(), like.device())?;
     let args = Softmax {
         s: optional_address(s)?,
         p: optional_address(p)?,
         grad: optional_address(grad)?,
         out: address_to_write(&out)?,
+        rows: rows as i64,
         columns: to_i32(columns)?,
         scale: scale as f32,
     };
-    let elements = Elements::single(like.dtype());
-    launch(like.device(), elements, kernel, block_per_row(like.elem_count() / columns, columns)?, &args)?;
+    let given: Vec<&Tensor> = [s, p, grad].into_iter().flatten().collect();
+    launch(like.device(), Elements::of(&given, columns), kernel, warp_per_row(rows)?, &args)?;
     Ok(out)
 }
 

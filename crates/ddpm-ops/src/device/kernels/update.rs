@@ -1,21 +1,23 @@
 //! Gradient clipping, Adam and the EMA of the parameters, in three launches for all parameters. The loss and the
 //! norm of the gradient stay on the device.
 
-use candle_core::{DType, Result, Tensor, Var, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 use crate::device::kernels::elements::Elements;
 use crate::device::kernels::launch::launch;
 use crate::device::kernels::launch_shape::{block_per_row, to_i32};
-use crate::device::kernels::memory::{address, address_to_write, uninitialised};
-use crate::device::kernels::support::supports;
+use crate::device::kernels::memory::{address, address_to_write, uninitialized};
+use crate::device::kernels::support;
+use crate::device::kernels::update_table::{CHUNK, UpdateTable, Updated};
+use crate::device::training_cache::{Phase, TrainingCache};
+use crate::device::upload::upload;
 use crate::tape::gradient::Gradient;
 
-/// The hyperparameters of one update. The bias corrections of Adam, which [`crate::AdamStep`] contains, depend on the
-/// number of steps taken, which is stored on the device only; they are computed there.
+/// The hyperparameters of an update that do not change from step to step. The bias corrections of Adam, which
+/// [`crate::AdamStep`] contains, depend on the number of steps taken, which is stored on the device only; they are
+/// computed there.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct UpdateStep {
-    /// The learning rate of this step.
-    pub learning_rate: f64,
+pub struct UpdateHyperparameters {
     /// Decay β₁ of the first moment.
     pub beta1: f64,
     /// Decay β₂ of the second moment.
@@ -45,44 +47,23 @@ pub struct UpdateRecord {
     pub skipped: bool,
 }
 
-/// A parameter with the state that updates keep for it.
-#[derive(Debug, Clone)]
-pub struct Updated {
-    /// The parameter θ.
-    pub parameter: Var,
-    /// The first moment m.
-    pub moment1: Var,
-    /// The second moment v.
-    pub moment2: Var,
-    /// The EMA of θ.
-    pub average: Var,
-}
-
 /// Updates of parameters on a GPU: gradient clipping by the global norm, Adam or AdamW, and the EMA of the
 /// parameters.
 ///
 /// The results of several updates are read at once, so that the CPU can run ahead of the GPU.
 #[derive(Debug)]
 pub struct DeviceUpdate {
-    all: Vec<Addresses>,
-    /// The tensors whose addresses are in `all`, kept alive.
-    _owners: Vec<Updated>,
-    chunks: usize,
+    table: UpdateTable,
+    /// The learning rate and the index of the record of the present step, as bits, [2] in i64. Kernels read both from
+    /// here because those of a captured step receive the same arguments each time.
+    inputs: Tensor,
+    /// What the updates share with the passes.
+    cache: Option<TrainingCache>,
     /// The number of steps of Adam and of updates of the EMA, [2] in f32.
     counts: Tensor,
     /// Loss, gradient norm and whether it was skipped for each pending update, [update, 3].
     records: Tensor,
     pending: usize,
-}
-
-/// The addresses of a parameter and its state.
-#[derive(Debug, Clone, Copy)]
-struct Addresses {
-    parameter: u64,
-    moment1: u64,
-    moment2: u64,
-    average: u64,
-    elements: usize,
 }
 
 /// `Update` in `kernels.cu`.
@@ -94,8 +75,8 @@ struct Update {
     loss: u64,
     counts: u64,
     factors: u64,
-    record: u64,
-    learning_rate: f64,
+    records: u64,
+    inputs: u64,
     beta1: f64,
     beta2: f64,
     epsilon: f64,
@@ -107,18 +88,16 @@ struct Update {
     warmup: i32,
 }
 
-/// The number of elements of a parameter that a block processes.
-const CHUNK: usize = 1 << 16;
 /// The number of f32 in `StepFactors` in `kernels.cu`.
 const STEP_FACTORS: usize = 6;
 
 impl DeviceUpdate {
     /// The largest number of updates whose records have not been read.
-    pub const MOST_PENDING: usize = 64;
+    pub const MAX_STEPS_IN_FLIGHT: usize = 64;
 
     /// Whether this type supports a parameter of this type and device.
-    pub fn takes(parameter: &Tensor) -> bool {
-        supports(parameter) && parameter.dtype() == DType::F32
+    pub fn supports(parameter: &Tensor) -> bool {
+        support::supports(parameter) && parameter.dtype() == DType::F32
     }
 
     /// Updates of these parameters. All tensors are f32 on one device, and the four of a parameter have one shape.
@@ -128,8 +107,7 @@ impl DeviceUpdate {
     pub fn new(all: Vec<Updated>) -> Result<Self> {
         let Some(first) = all.first() else { bail!("device update: expected at least one parameter, found none") };
         let device = first.parameter.device().clone();
-        let addresses = |updated: &Updated| {
-            let Updated { parameter, moment1, moment2, average } = updated;
+        for Updated { parameter, moment1, moment2, average } in &all {
             for var in [moment1, moment2, average] {
                 if var.dims() != parameter.dims() {
                     bail!(
@@ -139,28 +117,34 @@ impl DeviceUpdate {
                     );
                 }
             }
-            Ok(Addresses {
-                parameter: address_to_write(parameter)?,
-                moment1: address_to_write(moment1)?,
-                moment2: address_to_write(moment2)?,
-                average: address_to_write(average)?,
-                elements: parameter.elem_count(),
-            })
-        };
-        let addresses = all.iter().map(addresses).collect::<Result<Vec<_>>>()?;
-        let chunks = addresses.iter().map(|of| of.elements.div_ceil(CHUNK)).sum();
+        }
+        let table = UpdateTable::new(all, &device)?;
         let counts = Tensor::zeros(2, DType::F32, &device)?;
-        let records = Tensor::zeros((Self::MOST_PENDING, 3), DType::F32, &device)?;
-        Ok(Self { all: addresses, _owners: all, chunks, counts, records, pending: 0 })
+        let records = Tensor::zeros((Self::MAX_STEPS_IN_FLIGHT, 3), DType::F32, &device)?;
+        let inputs = Tensor::zeros(2, DType::I64, &device)?;
+        Ok(Self { table, inputs, cache: None, counts, records, pending: 0 })
     }
 
-    /// Continues after `steps` steps of Adam and `updates` updates of the EMA.
+    /// The same updates, which also keep the convolution weights in `cache` current.
+    pub fn with_cache(mut self, cache: TrainingCache) -> Self {
+        cache.keep_weights(true);
+        self.cache = Some(cache);
+        self
+    }
+
+    /// Continues after `steps` steps of Adam and `updates` updates of the EMA. The parameters may have been changed, so
+    /// the weights in the cache are discarded. A [`StepGraph`](crate::StepGraph) of the former ones must not be
+    /// replayed.
     ///
     /// # Errors
     /// When the device reports an error.
     pub fn restore(&mut self, steps: u64, updates: u64) -> Result<()> {
-        self.counts = Tensor::new(&[steps as f32, updates as f32], self.counts.device())?;
+        let counts = Tensor::new(&[steps as f32, updates as f32], self.counts.device())?;
+        self.counts.slice_set(&counts, 0, 0)?;
         self.pending = 0;
+        if let Some(cache) = &self.cache {
+            cache.keep_weights(true);
+        }
         Ok(())
     }
 
@@ -169,44 +153,46 @@ impl DeviceUpdate {
         self.pending
     }
 
-    /// Performs one update. `gradients` are those of the parameters, in the same order, or None for a parameter without
-    /// one. `loss` is a scalar.
+    /// Begins an update with this learning rate, which [`Self::launch`] completes, or the replay of a captured launch.
     ///
     /// # Errors
-    /// When a gradient has another size than its parameter, or [`Self::MOST_PENDING`] records have not been read.
-    pub fn step(&mut self, gradients: &[Option<Gradient>], loss: &Tensor, step: &UpdateStep) -> Result<()> {
-        let device = self.counts.device().clone();
-        if self.pending == Self::MOST_PENDING {
+    /// When [`Self::MAX_STEPS_IN_FLIGHT`] records have not been read.
+    pub fn begin(&mut self, learning_rate: f64) -> Result<()> {
+        if self.pending == Self::MAX_STEPS_IN_FLIGHT {
             bail!("device update: {} updates are pending, and their records have to be read first", self.pending);
         }
-        let mut table: Vec<i64> = Vec::with_capacity(self.chunks * 6);
-        for (of, gradient) in self.all.iter().zip(gradients) {
-            let gradient = match gradient.as_ref().map(Gradient::as_tensor) {
-                Some(Some(tensor)) if tensor.elem_count() == of.elements => address(tensor)?,
-                None => 0,
-                Some(_) => {
-                    bail!("device update: expected a gradient of {} f32 on the device of its parameter", of.elements)
-                }
-            };
-            for from in (0..of.elements).step_by(CHUNK) {
-                let at = |base: u64| if base == 0 { 0 } else { (base + 4 * from as u64).cast_signed() };
-                let count = (of.elements - from).min(CHUNK) as i64;
-                table.extend([at(of.parameter), at(of.moment1), at(of.moment2), at(of.average), at(gradient), count]);
-            }
-        }
-        let chunks = table.len() / 6;
-        let table = Tensor::from_vec(table, (chunks, 6), &device)?;
+        let inputs = [learning_rate.to_bits().cast_signed(), self.pending as i64];
+        self.inputs.slice_set(&upload(&Tensor::new(&inputs, &Device::Cpu)?, self.inputs.device())?, 0, 0)?;
+        self.pending += 1;
+        Ok(())
+    }
+
+    /// Launches the kernels of the update that was begun. `gradients` are those of the parameters, in the same order,
+    /// or None for a parameter without one. `loss` is a scalar.
+    ///
+    /// # Errors
+    /// When a gradient has another size than its parameter.
+    pub fn launch(
+        &mut self,
+        gradients: &[Option<Gradient>],
+        loss: &Tensor,
+        step: &UpdateHyperparameters,
+    ) -> Result<()> {
+        let device = self.counts.device().clone();
+        let captured = self.cache.as_ref().is_some_and(|cache| cache.phase() == Phase::Capture);
+        let dtype = self.table.fill(gradients, self.cache.as_ref(), captured)?;
         let loss = loss.to_dtype(DType::F32)?.contiguous()?;
-        let partial = uninitialised(chunks, DType::F32, &device)?;
-        let factors = uninitialised(STEP_FACTORS, DType::F32, &device)?;
+        let chunks = self.table.chunks();
+        let partial = uninitialized(chunks, DType::F32, &device)?;
+        let factors = uninitialized(STEP_FACTORS, DType::F32, &device)?;
         let args = Update {
-            chunks: address(&table)?,
+            chunks: self.table.address()?,
             partial: address_to_write(&partial)?,
             loss: address(&loss)?,
             counts: address_to_write(&self.counts)?,
             factors: address_to_write(&factors)?,
-            record: address_to_write(&self.records)? + 12 * self.pending as u64,
-            learning_rate: step.learning_rate,
+            records: address_to_write(&self.records)?,
+            inputs: address(&self.inputs)?,
             beta1: step.beta1,
             beta2: step.beta2,
             epsilon: step.epsilon,
@@ -217,13 +203,20 @@ impl DeviceUpdate {
             count: to_i32(chunks)?,
             warmup: i32::from(step.ema_warmup),
         };
-        let elements = Elements::single(DType::F32);
+        let elements = Elements::single(dtype);
         let block_per_chunk = block_per_row(chunks, CHUNK)?;
         launch(&device, elements, "update_squares", block_per_chunk, &args)?;
         launch(&device, elements, "update_factors", block_per_row(1, CHUNK)?, &args)?;
-        launch(&device, elements, "update_apply", block_per_chunk, &args)?;
-        self.pending += 1;
-        Ok(())
+        launch(&device, elements, "update_apply", block_per_chunk, &args)
+    }
+
+    /// Prepares the replay of a captured [`Self::launch`]: copies its table of addresses to the device if an update
+    /// that was not captured has overwritten it.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn prepare_replay(&mut self) -> Result<()> {
+        self.table.upload_captured()
     }
 
     /// The records of the updates since the last call, in order. Waits for the device.
@@ -240,5 +233,14 @@ impl DeviceUpdate {
             Ok(UpdateRecord { loss: loss.into(), gradient_norm: norm.into(), skipped: skipped != 0.0 })
         };
         rows.into_iter().map(record).collect()
+    }
+}
+
+impl Drop for DeviceUpdate {
+    fn drop(&mut self) {
+        // Without updates the weights in the cache would no longer be current.
+        if let Some(cache) = &self.cache {
+            cache.keep_weights(false);
+        }
     }
 }

@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor};
 use crate::device::kernels::elements::Elements;
 use crate::device::kernels::launch::launch;
 use crate::device::kernels::launch_shape::{thread_per_item, to_i32};
-use crate::device::kernels::memory::{address, address_to_write, uninitialised};
+use crate::device::kernels::memory::{address, address_to_write, uninitialized};
 
 /// `WeightLayout` in `kernels.cu`.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +21,7 @@ struct WeightLayout {
 /// `weight` [channel_out, channel_in, k, k] in f32, copied to [channel_out, k, k, channel_in] in `dtype`.
 pub(crate) fn weight_to_channels_last(weight: &Tensor, dtype: DType) -> Result<Tensor> {
     let (out, channels, side, _) = weight.dims4()?;
-    let kernel = uninitialised((out, side, side, channels), dtype, weight.device())?;
+    let kernel = uninitialized((out, side, side, channels), dtype, weight.device())?;
     let args = WeightLayout {
         weight: address(weight)?,
         channels_last: address_to_write(&kernel)?,
@@ -37,7 +37,7 @@ pub(crate) fn weight_to_channels_last(weight: &Tensor, dtype: DType) -> Result<T
 /// `kernel` [channel_out, k, k, channel_in], copied to [channel_out, channel_in, k, k] in f32.
 pub(crate) fn weight_from_channels_last(kernel: &Tensor) -> Result<Tensor> {
     let (out, side, _, channels) = kernel.dims4()?;
-    let weight = uninitialised((out, channels, side, side), DType::F32, kernel.device())?;
+    let weight = uninitialized((out, channels, side, side), DType::F32, kernel.device())?;
     let args = WeightLayout {
         weight: address_to_write(&weight)?,
         channels_last: address(kernel)?,

@@ -32,13 +32,13 @@ pub(super) fn conv2d(backend: &DeviceBackend, op: &FusedConv2d<'_>, shape: &Conv
     };
     let kernel = backend.kernel(op.weight)?;
     let y = primitives::convolution(&x, &kernel)?;
-    let offset = offset(backend, op.bias, tensor(image_bias).as_ref(), shape.batch)?;
+    let offset = offset(backend, op.bias, tensor(image_bias).as_ref())?;
     let affine = op.norm.map(|norm| Affine::of(backend, &norm)).transpose()?;
-    let (out, normalised) = match affine {
+    let (out, normalized) = match affine {
         None => (primitives::add_offset_and_residual(y, offset.as_ref(), residual.as_ref())?, None),
         Some(affine) => {
             let (out, statistics) = primitives::group_norm(&y, &affine.fused(offset.as_ref(), residual.as_ref()))?;
-            (out, Some(Normalised { affine, y, offset, statistics }))
+            (out, Some(Normalized { affine, y, offset, statistics }))
         }
     };
     let norm = op.norm.map(|norm| [norm.weight, norm.bias]);
@@ -50,23 +50,18 @@ pub(super) fn conv2d(backend: &DeviceBackend, op: &FusedConv2d<'_>, shape: &Conv
             bias: op.bias.cloned(),
             norm: norm.map(|[weight, bias]| (weight.clone(), bias.clone())),
         };
-        let saved = Saved { nodes, shape: *shape, arrange: op.arrange, parameters, x, kernel, normalised };
+        let saved = Saved { nodes, shape: *shape, arrange: op.arrange, parameters, x, kernel, normalized };
         Box::new(move |grad: Tensor, gradients: &mut Gradients<Tensor>| saved.backward(grad, gradients))
     }))
 }
 
-/// The values added to each channel of each image after the convolution, [batch, channel]: the layer's bias and the
-/// image's.
-fn offset(
-    backend: &DeviceBackend,
-    bias: Option<&Tensor>,
-    image_bias: Option<&Tensor>,
-    batch: usize,
-) -> Result<Option<Tensor>> {
+/// The values added to each channel of each image after the convolution, the layer's bias and the image's: [batch,
+/// channel], or [1, channel] without a bias of the image.
+fn offset(backend: &DeviceBackend, bias: Option<&Tensor>, image_bias: Option<&Tensor>) -> Result<Option<Tensor>> {
     let bias = bias.map(|bias| backend.vector(bias)).transpose()?;
     Ok(match (bias, image_bias) {
         (Some(bias), Some(image_bias)) => Some(image_bias.broadcast_add(&bias)?),
-        (Some(bias), None) => Some(bias.broadcast_as((batch, bias.dim(0)?))?.contiguous()?),
+        (Some(bias), None) => Some(bias.unsqueeze(0)?),
         (None, image_bias) => image_bias.cloned(),
     })
 }
@@ -92,7 +87,7 @@ impl Nodes {
     }
 }
 
-/// The normalisation after the convolution, with scale and shift in the wide type.
+/// The normalization after the convolution, with scale and shift in the wide type.
 #[derive(Debug)]
 struct Affine {
     groups: usize,
@@ -113,9 +108,9 @@ impl Affine {
     }
 }
 
-/// The data that the gradient of the normalisation reads.
+/// The data that the gradient of the normalization reads.
 #[derive(Debug)]
-struct Normalised {
+struct Normalized {
     affine: Affine,
     /// The result of the convolution.
     y: Tensor,
@@ -140,15 +135,15 @@ struct Saved {
     /// The input that the kernel read.
     x: Tensor,
     kernel: Tensor,
-    normalised: Option<Normalised>,
+    normalized: Option<Normalized>,
 }
 
 impl Saved {
     fn backward(self, grad: Tensor, gradients: &mut Gradients<Tensor>) -> Result<()> {
-        let Self { nodes, shape, arrange, parameters: Parameters { weight, bias, norm }, x, kernel, normalised } = self;
+        let Self { nodes, shape, arrange, parameters: Parameters { weight, bias, norm }, x, kernel, normalized } = self;
         gradients.add(nodes.residual, grad.clone());
-        let (grad, offset_gradient) = match (&normalised, norm) {
-            (Some(Normalised { affine, y, offset, statistics }), Some((weight, bias))) => {
+        let (grad, offset_gradient) = match (&normalized, norm) {
+            (Some(Normalized { affine, y, offset, statistics }), Some((weight, bias))) => {
                 let fused = affine.fused(offset.as_ref(), None);
                 let by = primitives::group_norm_backward(y, &fused, statistics, &grad)?;
                 gradients.add_parameter(&weight, by.weight.to_dtype(weight.dtype())?);
@@ -162,7 +157,7 @@ impl Saved {
             _ => (grad, None),
         };
         // Saved tensors are freed as soon as they have been read: the largest of a step are alive here.
-        drop(normalised);
+        drop(normalized);
         if let (Some(bias), Some(offset_gradient)) = (&bias, &offset_gradient) {
             gradients.add_parameter(bias, offset_gradient.sum(0)?.to_dtype(bias.dtype())?);
         }

@@ -67,9 +67,9 @@ impl Backend for DeviceBackend {
 
     fn finish(self: Box<Self>, output: Value) -> Result<FinishedPass> {
         let DeviceArray { tensor, node, .. } = DeviceArray::of(&output)?;
-        let (record, dtype) = (self.record.into_inner(), self.dtype);
+        let (record, dtype, tf32) = (self.record.into_inner(), self.dtype, self.tf32);
         let backward =
-            node.map(|output| Box::new(DeviceBackwardPass { record, output, dtype }) as Box<dyn BackwardPass>);
+            node.map(|output| Box::new(DeviceBackwardPass { record, output, dtype, tf32 }) as Box<dyn BackwardPass>);
         Ok(FinishedPass { output: to_channels_first(&tensor)?, backward })
     }
 

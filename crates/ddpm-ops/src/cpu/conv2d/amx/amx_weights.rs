@@ -9,7 +9,7 @@ use crate::cpu::amx::{BLOCK, DEPTH, Factor, TILE};
 use crate::cpu::conv2d::amx::packing::parts;
 use crate::cpu::conv2d::conv_kernel::ConvWeights;
 use crate::cpu::geometry::Geometry;
-use crate::cpu::vectorise::vectorise;
+use crate::cpu::vectorize::vectorize;
 
 /// The number of bf16 parts of each number in the products of a forward pass and of an input gradient: as exact as f32.
 pub(super) const EXACT_PARTS: usize = 3;
@@ -88,7 +88,7 @@ impl AmxWeights {
                 if input + 1 == channels_in {
                     pairs.iter_mut().for_each(|pair| pair[1] = 0.0);
                 }
-                vectorise(
+                vectorize(
                     #[inline(always)]
                     |_| split.iter_mut().zip(&pairs).for_each(|(split, pair)| *split = pair_of(pair[0], pair[1])),
                 );

@@ -10,7 +10,7 @@ use crate::cpu::conv2d::padded_planes::PaddedPlanes;
 use crate::cpu::geometry::Geometry;
 use crate::cpu::planes::Input;
 use crate::cpu::scratch::{with_bf16_pairs, with_bf16s, with_scratch, with_second_bf16s};
-use crate::cpu::vectorise::vectorise;
+use crate::cpu::vectorize::vectorize;
 
 /// The number of bf16 parts of each number. Two suffice because nothing else is computed from this gradient; the error
 /// is a few 1e-6 of its values.
@@ -50,7 +50,7 @@ impl WeightGradient {
                 // Memory for half a block of channels in `pack_positions`, and for a plane in `pack_channels`.
                 with_second_bf16s(APPROXIMATE_PARTS * TILE * depth, |rows| {
                     with_scratch(planes.height * planes.width, |scratch| {
-                        vectorise(
+                        vectorize(
                             #[inline(always)]
                             |_| {
                                 let to = parts::<_, APPROXIMATE_PARTS>(packed_x);

@@ -6,7 +6,7 @@ use crate::cpu::micro_kernel::{PANEL, PANEL_BLOCK};
 use crate::cpu::planes::Input;
 use crate::cpu::scratch::with_second_scratch;
 use crate::cpu::transpose_8x8::{BLOCK_SIDE, Transpose8x8, WithTranspose};
-use crate::cpu::vectorise::vectorise;
+use crate::cpu::vectorize::vectorize;
 use crate::cpu::work_division::for_each_item;
 
 /// Packs the planes of some images in blocks of 16 × 16, [block of channels][block of positions][16 channels][16
@@ -24,7 +24,7 @@ pub(super) fn pack_blocks(
         let first = block * PANEL;
         let count = PANEL.min(channels - first);
         with_second_scratch(plane, |scratch| {
-            vectorise(
+            vectorize(
                 #[inline(always)]
                 |_| {
                     if count < PANEL {

@@ -10,7 +10,7 @@ use crate::cpu::micro_kernel::{LeftLayout, PANEL, PANEL_BLOCK, PanelProduct};
 use crate::cpu::planes::Input;
 use crate::cpu::scratch::with_scratch;
 use crate::cpu::transpose_8x8::dispatch;
-use crate::cpu::vectorise::vectorise;
+use crate::cpu::vectorize::vectorize;
 use crate::cpu::work_division::for_each_item;
 
 /// The gradients of weight and bias, summed over images.
@@ -48,7 +48,7 @@ impl WeightGradient {
             let (packed, packed_grad) = (&*packed, &*packed_grad);
             let blocks_of_bias = packed_grad.chunks_exact(block_stride.max(1)).zip(self.bias.chunks_mut(PANEL));
             for (blocks, bias) in blocks_of_bias {
-                vectorise(
+                vectorize(
                     #[inline(always)]
                     |_| add_channel_sums(blocks, bias),
                 );

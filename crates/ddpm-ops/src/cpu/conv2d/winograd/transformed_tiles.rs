@@ -11,7 +11,7 @@ use crate::cpu::conv2d::winograd::transforms::{TILE_SIDE, Transform, in_two_dime
 use crate::cpu::micro_kernel::PANEL;
 use crate::cpu::planes::Input;
 use crate::cpu::scratch::with_second_scratch;
-use crate::cpu::vectorise::vectorise;
+use crate::cpu::vectorize::vectorize;
 use crate::cpu::work_division::for_each_item;
 
 /// Transforms the tiles of `channels` channels of `input` by `T`: windows of 6 × 6 by `InputTransform`, or tiles of 4 ×
@@ -56,7 +56,7 @@ fn add_channel_sums(padded: &[f32], sums: &mut [f32]) {
         return;
     }
     let mut totals = [0.0f64; PANEL];
-    vectorise(
+    vectorize(
         #[inline(always)]
         |_| {
             for run in padded.chunks(RUN * PANEL) {

@@ -43,7 +43,7 @@ pub(crate) trait Transform<const I: usize, const O: usize> {
 /// Applies the matrix to the rows of the values `load(row, column)`, then to the columns of the result, and passes the
 /// final values to `store(row, column, values)`.
 ///
-/// `half` is memory for the result of the first step. The caller provides it because initialising it in every call
+/// `half` is memory for the result of the first step. The caller provides it because initializing it in every call
 /// would take as long as the transform.
 #[inline(always)]
 pub(crate) fn in_two_dimensions<T: Transform<I, O>, S: Simd, const I: usize, const O: usize>(

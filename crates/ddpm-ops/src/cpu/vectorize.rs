@@ -23,7 +23,7 @@ impl Fma {
 /// Only code that is inlined into `f` is compiled for these vectors. `f` itself and the functions that it calls
 /// therefore have to be marked `#[inline(always)]`, and scratch memory has to be taken before the call, not inside of
 /// it through another closure.
-pub(crate) fn vectorise<R>(f: impl FnMut(Fma) -> R) -> R {
+pub(crate) fn vectorize<R>(f: impl FnMut(Fma) -> R) -> R {
     struct Call<F>(F);
 
     // pulp implements `WithSimd` for `FnOnce` closures. A closure that is `FnMut` would be called there through a shim

@@ -9,24 +9,21 @@ use crate::backend::update::{AdamStep, AdamUpdate, UpdateBackend};
 use crate::cpu::gradient::with_elements;
 use crate::cpu::reduce::sum_of;
 use crate::cpu::tensor_slice::with_slice;
-use crate::cpu::vectorise::vectorise;
+use crate::cpu::vectorize::vectorize;
 use crate::tape::gradient::Gradient;
 
 /// Updates f32 parameters on the CPU.
 #[derive(Debug)]
-pub(crate) struct CpuUpdate;
+pub(crate) struct SliceUpdate;
 
 /// Number of elements that a thread processes at a time.
 const CHUNK: usize = 1 << 16;
 
-impl UpdateBackend for CpuUpdate {
+impl UpdateBackend for SliceUpdate {
     fn adam_step(&self, update: &AdamUpdate<'_>, step: &AdamStep) -> Result<()> {
         let AdamUpdate { parameter, moment1, moment2, gradient } = update;
         let coefficients = Coefficients::new(step);
         with_elements(gradient, |g| {
-            if g.len() != parameter.elem_count() {
-                bail!("adam_step: a parameter of {} elements and a gradient of {}", parameter.elem_count(), g.len());
-            }
             with_mut(parameter, |p| {
                 with_mut(moment1, |m| {
                     with_mut(moment2, |v| {
@@ -45,7 +42,7 @@ impl UpdateBackend for CpuUpdate {
         with_slice(value, |value| {
             with_mut(average, |average| {
                 average.par_chunks_mut(CHUNK).zip(value.par_chunks(CHUNK)).for_each(|(average, value)| {
-                    vectorise(
+                    vectorize(
                         #[inline(always)]
                         |_| {
                             // With weight 1 this is exactly the value, where a + (v − a) would round.
@@ -61,7 +58,7 @@ impl UpdateBackend for CpuUpdate {
     fn sum_of_squares(&self, gradient: &Gradient) -> Result<f64> {
         with_elements(gradient, |values| {
             let chunks = values.par_chunks(CHUNK);
-            let sums: Vec<f64> = chunks.map(|chunk| vectorise(|_| sum_of(chunk, |v| v * v))).collect();
+            let sums: Vec<f64> = chunks.map(|chunk| vectorize(|_| sum_of(chunk, |v| v * v))).collect();
             Ok(sums.iter().sum())
         })
     }
@@ -104,7 +101,7 @@ impl Coefficients {
     fn apply(self, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
         let Self { beta1, beta2, rest1, rest2, kept, size, epsilon, .. } = self;
         let (scale, decay) = (self.gradient_scale, self.coupled_weight_decay);
-        vectorise(
+        vectorize(
             #[inline(always)]
             |_| {
                 for ((p, g), (m, v)) in p.iter_mut().zip(g).zip(m.iter_mut().zip(&mut *v)) {

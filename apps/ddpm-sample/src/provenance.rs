@@ -1,0 +1,74 @@
+//! Where images come from: everything that is needed to sample them again.
+
+use std::path::PathBuf;
+
+use ddpm_checkpoint::SavedModel;
+use ddpm_diffusion::SamplerConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::args::Args;
+
+/// The model and the settings of a sampling. `samples.json` holds it once, and each PNG file with the index of its
+/// image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Provenance {
+    /// The program and its version.
+    pub(crate) software: String,
+    /// The command line.
+    pub(crate) command: Vec<String>,
+    /// The file of the weights.
+    pub(crate) model: PathBuf,
+    /// The SHA-256 of that file.
+    pub(crate) model_sha256: String,
+    /// Number of optimizer steps that the model was trained for.
+    pub(crate) step: u64,
+    pub(crate) seed: u64,
+    pub(crate) sampler: SamplerConfig,
+    pub(crate) precision: String,
+    /// The file of x_T; absent if x_T is drawn from the seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) latents: Option<PathBuf>,
+    /// Whether the images interpolate between two images.
+    pub(crate) interpolates: bool,
+    /// The format of the images, and how often their sides are enlarged.
+    pub(crate) format: String,
+    pub(crate) scale: usize,
+}
+
+/// The provenance of one image; of all images of a sampling if `index` is `None`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ImageProvenance<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) index: Option<u64>,
+    #[serde(flatten)]
+    pub(crate) sampling: &'a Provenance,
+}
+
+impl Provenance {
+    /// The provenance of a sampling of `model` with `sampler`.
+    ///
+    /// # Errors
+    /// When the file of the model cannot be read.
+    pub(crate) fn new(args: &Args, model: &SavedModel, sampler: &SamplerConfig) -> anyhow::Result<Self> {
+        Ok(Self {
+            software: format!("ddpm-sample {}", env!("CARGO_PKG_VERSION")),
+            command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+            model: model.path.clone(),
+            model_sha256: model.sha256()?,
+            step: model.step(),
+            seed: args.seed,
+            sampler: *sampler,
+            precision: args.precision.to_string(),
+            latents: args.latents.clone(),
+            interpolates: args.interpolate.is_some(),
+            format: args.format.to_string(),
+            scale: args.scale as usize,
+        })
+    }
+
+    /// Whether images of both may be in one directory: they differ in nothing but the command that selects them.
+    pub(crate) fn fits(&self, other: &Self) -> bool {
+        let comparable = |of: &Self| Self { command: Vec::new(), model: PathBuf::new(), ..of.clone() };
+        comparable(self) == comparable(other)
+    }
+}
