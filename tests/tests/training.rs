@@ -196,7 +196,8 @@ fn a_learning_rate_schedule_that_depends_on_the_length_gives_a_warning() {
     train(root.path()).args(SMALL).args(rate).args("--steps 2").succeed();
     let output = train(root.path()).args("--out run --steps 4").output();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && stderr.contains("had 2 steps and now has 4 steps"), "{stderr}");
+    assert!(output.status.success() && stderr.contains("had 2 steps and now has 4"), "{stderr}");
+    assert!(stderr.contains("its learning rate changes from 0.000e0 to 5.000e-4 at step 2"), "{stderr}");
 }
 
 #[test]
@@ -228,14 +229,21 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
 }
 
 #[test]
-fn another_configuration_is_refused_and_the_run_is_not_changed() {
+fn a_change_of_the_past_is_refused_and_the_run_is_not_changed() {
     let root = tempfile::tempdir().unwrap();
     let args = format!("{SMALL} --out run --set train.sample_every_steps=0");
     train(root.path()).args(&args).args("--steps 2").succeed();
     let before = bytes(root.path().join("run/config.toml"));
-    let error = train(root.path()).args(&args).args("--steps 4 --set train.learning_rate=2e-3").fail(2);
-    assert!(error.contains("train.learning_rate (was 0.001, is 0.002)"), "{error}");
-    assert_eq!(bytes(root.path().join("run/config.toml")), before);
+    for (change, expected) in [
+        ("--seed 1", "train.seed (was 0, is 1)"),
+        ("--batch-size 4", "train.batch_size (was 8, is 4)"),
+        ("--set model.attention_heads=2", "model.attention_heads (was 1, is 2)"),
+        ("--set diffusion.prediction=v", r#"diffusion.prediction (was "epsilon", is "v")"#),
+    ] {
+        let error = train(root.path()).args("--out run --steps 4").args(change).fail(2);
+        assert!(error.contains(expected) && error.contains("give another --out"), "{error}");
+        assert_eq!(bytes(root.path().join("run/config.toml")), before);
+    }
     // A larger number of steps continues the same run; the rest need not be given.
     train(root.path()).args("--out run --steps 4").succeed();
     assert!(root.path().join("run/checkpoints/step-000004").is_dir());
@@ -415,9 +423,9 @@ fn precision_and_recomputation_are_configurable() {
     assert!(text.contains("precision = \"f32\"\n") && text.contains("recompute = false\n"), "{text}");
     fs::write(&config, text.replace("precision = \"f32\"\n", "").replace("recompute = false\n", "")).unwrap();
     train(root.path()).args(SMALL).args(quiet).args("--steps 2 --out run").succeed();
-    let error =
-        train(root.path()).args(SMALL).args(quiet).args("--steps 3 --out run --set train.precision=bf16").fail(2);
-    assert!(error.contains("train.precision (was \"f32\", is \"bf16\")"), "{error}");
+    let stderr = train(root.path()).args("--steps 3 --out run --precision bf16").output().stderr;
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(stderr.contains("train.precision (was \"f32\", is \"bf16\") from step 2 on"), "{stderr}");
     let narrow = "--steps 1 --out narrow --set train.precision=bf16 --set train.recompute=true";
     train(root.path()).args(SMALL).args(quiet).args(narrow).succeed();
     let sampled = |out: &str, more: &str| {
@@ -644,4 +652,85 @@ fn a_run_without_checkpoint_is_no_start() {
     let error = train(root.path()).args("--resume old --out new").fail(2);
     assert!(error.contains("--resume old: expected a run with a checkpoint that new can start from"), "{error}");
     assert!(!root.path().join("new").exists());
+}
+
+/// What does not change the past may change, and config.toml tells when it did.
+#[test]
+fn changes_of_a_run_are_recorded() {
+    let root = tempfile::tempdir().unwrap();
+    let args = "--out run --set sample.preview_images=0 --set train.learning_rate_schedule=constant";
+    train(root.path()).args(SMALL).args("--steps 2").args(args).succeed();
+    let config = || String::from_utf8(bytes(root.path().join("run/config.toml"))).unwrap();
+    assert!(!config().contains("history"));
+    let changes = "--resume run --steps 4 --lr 2e-3 --workers 1";
+    let stderr = train(root.path()).args(changes).output().stderr;
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(stderr.contains("train.learning_rate (was 0.001, is 0.002) from step 2 on"), "{stderr}");
+    let entries = |text: &str| text.parse::<toml::Table>().unwrap()["history"].as_array().unwrap().clone();
+    let expected: Vec<toml::Value> = [
+        "step = 2\nkey = 'data.workers'\nold = 2\nnew = 1",
+        "step = 2\nkey = 'train.learning_rate'\nold = 1e-3\nnew = 2e-3",
+        "step = 2\nkey = 'train.steps'\nold = 2\nnew = 4",
+    ]
+    .map(|entry| entry.parse::<toml::Table>().unwrap().into())
+    .into();
+    assert_eq!(entries(&config()), expected);
+    // The record grows, and the document is still a configuration.
+    train(root.path()).args("--resume run --steps 5").succeed();
+    assert_eq!(entries(&config()).len(), 4);
+    let text = train(root.path()).args("--config run/config.toml --dry-run").succeed();
+    assert!(text.contains("learning_rate = 0.002") && !text.contains("history"), "{text}");
+}
+
+/// A run continues with the same images at any place, and with other images only if that is asked for.
+#[test]
+fn a_run_notices_other_images() {
+    let root = tempfile::tempdir().unwrap();
+    let images = |name: &str, values: &[u8]| {
+        fs::create_dir(root.path().join(name)).unwrap();
+        for (i, value) in values.iter().enumerate() {
+            let image = image::RgbImage::from_pixel(8, 8, image::Rgb([*value; 3]));
+            image.save(root.path().join(name).join(format!("{i}.png"))).unwrap();
+        }
+    };
+    images("images", &[0, 50, 100, 150]);
+    images("other", &[0, 50, 100]);
+    let args = "--preset pictures --set model.channel_multipliers=[1] --set model.image_size=8 --batch-size 2 --set \
+                model.base_channels=8 --set model.norm_groups=4 --set model.attention_heads=1 --set \
+                sample.preview_images=0 --set train.learning_rate_schedule=constant";
+    let run = |options: &str| train(root.path()).args(args).args(options);
+    run("--data images --steps 2 --out run").succeed();
+
+    // The run continues from another working directory, and with another spelling of the path.
+    train(&root.path().join("other")).args("--resume ../run --steps 3").succeed();
+    run("--data ./images/ --steps 4 --out run").succeed();
+
+    // The images are somewhere else.
+    fs::rename(root.path().join("images"), root.path().join("moved")).unwrap();
+    let error = train(root.path()).args("--resume run --steps 5").fail(2);
+    assert!(error.contains("give the present path of the run's images with --data"), "{error}");
+    train(root.path()).args("--resume run --steps 5 --data moved").succeed();
+    let config = String::from_utf8(bytes(root.path().join("run/config.toml"))).unwrap();
+    assert!(config.contains("key = \"data.path\""), "{config}");
+
+    // Other images, at another path and at the same path.
+    let error = train(root.path()).args("--resume run --steps 6 --data other").fail(2);
+    assert!(error.contains("found 3 images in 3 files of") && error.contains("instead of 4 images"), "{error}");
+    fs::rename(root.path().join("moved/3.png"), root.path().join("moved/4.png")).unwrap();
+    let error = train(root.path()).args("--resume run --steps 6").fail(2);
+    assert!(error.contains("with other names or sizes; --accept-new-data continues"), "{error}");
+    assert_eq!(String::from_utf8(bytes(root.path().join("run/config.toml"))).unwrap(), config);
+    train(root.path()).args("--resume run --steps 6 --accept-new-data").succeed();
+    let config = String::from_utf8(bytes(root.path().join("run/config.toml"))).unwrap();
+    assert!(config.contains("key = \"data\"\nold = \"4 images in 4 files"), "{config}");
+    train(root.path()).args("--resume run --steps 7").succeed();
+
+    // Without --out, another folder is another run.
+    run("--data moved --steps 2").succeed();
+    run("--data ./moved/ --steps 3").succeed();
+    assert!(root.path().join("runs/pictures/checkpoints/step-000003").is_dir());
+    let stderr = run("--data other --steps 4").output().stderr;
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(stderr.contains("runs/pictures has other images, data.path"), "{stderr}");
+    assert!(root.path().join("runs/pictures-2").is_dir());
 }

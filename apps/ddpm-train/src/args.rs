@@ -88,6 +88,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "auto|never|PATH", default_value = "auto")]
     pub(crate) resume: Resume,
 
+    /// Continue a run with other images than it was trained on so far
+    ///
+    /// A checkpoint records the names and sizes of the files of its images. Without this option a run whose images
+    /// have changed is not continued.
+    #[arg(long)]
+    pub(crate) accept_new_data: bool,
+
     /// Device to compute on: auto, cpu, cuda or cuda:N
     ///
     /// `auto` is the first NVIDIA GPU if the program was built with CUDA and the GPU can be used, and the CPU

@@ -12,7 +12,10 @@ use crate::renamed_keys::with_present_names;
 /// Largest size of a document. The betas of a schedule with a million timesteps fit in.
 const MAX_BYTES: u64 = 32 << 20;
 
-/// Reads a TOML document. Keys with names of earlier versions get their present names.
+/// The history of a run, which its `config.toml` holds besides the configuration.
+const HISTORY: &str = "history";
+
+/// Reads a TOML document without the history of a run. Keys with names of earlier versions get their present names.
 ///
 /// # Errors
 /// When the file cannot be read, is too large or is not TOML.
@@ -23,7 +26,11 @@ pub(crate) fn read_document(path: &Path) -> anyhow::Result<Table> {
     if length as u64 > MAX_BYTES {
         return Err(usage_error(format!("{}: expected at most {MAX_BYTES} bytes, found more", path.display())));
     }
-    text.parse().map(with_present_names).map_err(|error: toml::de::Error| {
+    let without_history = |mut document: Table| {
+        document.remove(HISTORY);
+        document
+    };
+    text.parse().map(without_history).map(with_present_names).map_err(|error: toml::de::Error| {
         let before = error.span().map_or(0, |span| span.start.min(text.len()));
         let line = 1 + text.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count();
         usage_error(format!("{}, line {line}: {}", path.display(), error.message()))

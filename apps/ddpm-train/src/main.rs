@@ -6,7 +6,7 @@
 //!   [`table_reader`]; [`config_resolution`] with [`presets`], [`config_document`], [`overrides`] and
 //!   [`renamed_keys`];
 //! - the run directory: [`run_request`], [`request_parser`] with [`run_paths`], [`opened_run`] with
-//!   [`config_comparison`] and [`origin`];
+//!   [`config_changes`], [`history`] with [`data_path`], [`training_data`] and [`origin`];
 //! - the training: [`start`], [`session`] with [`model`], [`model_description`], [`previews`] and [`run_observer`].
 //!
 //! Also: [`mod@benchmark`] with [`gpu_operations`], [`hub`] with [`dataset_prefix`] and `dataset_name`, and
@@ -14,15 +14,17 @@
 
 mod args;
 mod benchmark;
-mod config_comparison;
+mod config_changes;
 mod config_document;
 mod config_resolution;
 mod config_table;
+mod data_path;
 #[cfg(feature = "hub")]
 mod dataset_name;
 mod dataset_prefix;
 mod diffusion_config;
 mod gpu_operations;
+mod history;
 #[cfg(feature = "hub")]
 mod hub;
 #[cfg(not(feature = "hub"))]
@@ -48,6 +50,7 @@ mod session;
 mod slow_average;
 mod start;
 mod table_reader;
+mod training_data;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -55,6 +58,7 @@ use std::process::ExitCode;
 use ddpm_cli::{ExitReason, Progress, usage_error};
 
 use crate::args::Args;
+use crate::data_path::names_no_path;
 use crate::model::Init;
 use crate::session::Runtime;
 
@@ -99,22 +103,27 @@ fn train(args: &Args, progress: &Progress) -> anyhow::Result<ExitReason> {
         ddpm_cli::print(&config.to_toml()?)?;
         return Ok(ExitReason::Completed);
     }
-    check_data_exists(&config.data.path)?;
+    let is_saved_path = saved.is_some() && args.data.is_none();
+    check_data_exists(&config.data.path, is_saved_path)?;
     request.check_outside_data(Path::new(&config.data.path))?;
     hub::pin_dataset(&mut config.data, request.saved_data_path()?.as_deref())?;
     ddpm_cli::run_on_threads(args.threads, |threads| {
         let device = args.device.open()?;
         let runtime = Runtime { device: &device, threads, progress };
-        let trained = session::train(request, &config, init, upload.as_ref(), runtime);
+        let trained = session::train(request, &config, init, upload.as_ref(), args.accept_new_data, runtime);
         trained.map_err(|error| out_of_memory::advise_at_start(error, &device))
     })
 }
 
 /// A path that does not exist is wrong usage. Whether an existing path contains images is checked when it is opened.
-fn check_data_exists(data: &str) -> anyhow::Result<()> {
-    if data == "digits" || hub::is_dataset(data) || Path::new(data).exists() {
+/// `is_saved` is whether the path is the one that the run has saved.
+fn check_data_exists(data: &str, is_saved: bool) -> anyhow::Result<()> {
+    if names_no_path(data) || Path::new(data).exists() {
         return Ok(());
     }
-    let hint = hub::dataset_hint(data);
+    let hint = match is_saved {
+        true => "; give the present path of the run's images with --data".to_string(),
+        false => hub::dataset_hint(data),
+    };
     Err(usage_error(format!("data.path: expected images at {data}, found nothing there{hint}")))
 }

@@ -2,16 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use ddpm_checkpoint::{CheckpointError, RunDir};
+use ddpm_checkpoint::{CheckpointError, RunDir, read_state};
 use ddpm_cli::usage_error;
+use ddpm_data::DataFingerprint;
 
-use crate::config_comparison::differing_keys;
+use crate::config_changes::{ConfigChange, KeyEffect, config_changes};
 use crate::origin::Origin;
 use crate::previews::grid_path;
 use crate::results::results_are_complete;
 use crate::run_config::RunConfig;
 use crate::run_paths::{RUNS, newest_run_named};
 use crate::run_request::RunRequest;
+use crate::training_data::fingerprint_of;
 
 /// A run directory that this process has locked.
 #[derive(Debug)]
@@ -32,15 +34,20 @@ pub(crate) enum RunProgress {
 }
 
 impl OpenedRun {
-    /// Opens or creates the run directory for a run of `total_steps` steps.
+    /// Opens or creates the run directory for a run of `total_steps` steps on the images `data`.
     ///
     /// # Errors
-    /// When another process holds the run, or it was started with another configuration.
-    pub(crate) fn open(request: RunRequest, config: &RunConfig, total_steps: u64) -> anyhow::Result<Self> {
+    /// When another process holds the run, or a key is changed that the steps taken so far depend on.
+    pub(crate) fn open(
+        request: RunRequest,
+        config: &RunConfig,
+        total_steps: u64,
+        data: Option<&DataFingerprint>,
+    ) -> anyhow::Result<Self> {
         match request {
             RunRequest::Continue { run, checkpoint } => {
                 let run = RunDir::open(&run)?;
-                check_same_config(&run, config)?;
+                check_same_past(&run, config)?;
                 match checkpoint {
                     Some(_) => Ok(Self { run, progress: RunProgress::WithCheckpoint { checkpoint } }),
                     None => Self::continued(run),
@@ -51,11 +58,12 @@ impl OpenedRun {
                 created => Ok(Self { run: created?, progress: RunProgress::New { checkpoint } }),
             },
             RunRequest::Named { name, may_continue: false } => Self::create_next(&name),
-            RunRequest::Named { name, may_continue: true } => match unfinished_run(&name, config, total_steps)? {
-                Some(run) => Self::continued(run),
-                None => {
+            RunRequest::Named { name, may_continue: true } => match newest_run(&name, config, total_steps, data)? {
+                NewestRun::Unfinished(run) => Self::continued(run),
+                NewestRun::None => Self::create_next(&name),
+                NewestRun::NotContinued { run, reason } => {
                     let created = Self::create_next(&name)?;
-                    explain_new_name(&name, &created.run);
+                    tracing::info!("{} {reason}: {} is a new run", run.display(), created.run.path().display());
                     Ok(created)
                 }
             },
@@ -76,25 +84,25 @@ impl OpenedRun {
     }
 }
 
-/// Logs why the run `runs/NAME` was not continued, if a new run was created instead.
-fn explain_new_name(name: &str, run: &RunDir) {
-    let taken = Path::new(RUNS).join(name);
-    if run.path() != taken {
-        let (taken, run) = (taken.display(), run.path().display());
-        tracing::info!("{taken} is finished, in use or has another configuration: {run} is a new run");
-    }
-}
-
-fn check_same_config(run: &RunDir, config: &RunConfig) -> anyhow::Result<()> {
-    let differing = differing_keys(run, config)?;
-    if differing.is_empty() {
+/// Refuses to change what the steps taken so far depend on.
+fn check_same_past(run: &RunDir, config: &RunConfig) -> anyhow::Result<()> {
+    let changes = config_changes(run, config)?;
+    let changes: Vec<&ConfigChange> = changes.iter().filter(|change| change.effect() == KeyEffect::Past).collect();
+    if changes.is_empty() {
         return Ok(());
     }
+    let run = run.path().display();
+    let same_network = changes.iter().all(|change| !change.key.starts_with("model."));
+    let weights = if same_network { format!(", and --init {run} starts it from these weights") } else { String::new() };
     Err(usage_error(format!(
-        "{} was started with another configuration; give another --out, or set back {}",
-        run.path().display(),
-        differing.join(", ")
+        "{run} has taken steps with other values of {}; leave them out to continue it, or give another --out for a new \
+         run{weights}",
+        list(&changes)
     )))
+}
+
+fn list(changes: &[&ConfigChange]) -> String {
+    changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether a directory holds no more than that of a run whose session was killed before it wrote the configuration.
@@ -108,27 +116,60 @@ fn is_new(path: &Path) -> bool {
     std::fs::read_dir(path).is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| is_expected(&entry))))
 }
 
-/// The newest run `runs/NAME-N` if no other process holds it, it has the same configuration and it is not finished.
-fn unfinished_run(name: &str, config: &RunConfig, total_steps: u64) -> anyhow::Result<Option<RunDir>> {
-    let Some(path) = newest_run_named(name)? else { return Ok(None) };
+/// The newest run `runs/NAME-N`, and whether the present command continues it.
+enum NewestRun {
+    None,
+    Unfinished(RunDir),
+    NotContinued { run: PathBuf, reason: String },
+}
+
+/// Finds the newest run `runs/NAME-N`. It is continued if no other process holds it, it is not finished, and the
+/// session changes neither its images nor a key that the result depends on: such a change needs `--out` or `--resume`.
+fn newest_run(
+    name: &str,
+    config: &RunConfig,
+    total_steps: u64,
+    data: Option<&DataFingerprint>,
+) -> anyhow::Result<NewestRun> {
+    let Some(path) = newest_run_named(name)? else { return Ok(NewestRun::None) };
+    let not_continued = |reason: String| Ok(NewestRun::NotContinued { run: path.clone(), reason });
     let opened = if RunDir::is_run(&path) {
         RunDir::open(&path)
     } else if is_new(&path) {
         RunDir::create(&path)
     } else {
-        return Ok(None);
+        return not_continued("is no run".into());
     };
     let run = match opened {
-        Err(CheckpointError::Locked { .. }) => return Ok(None),
+        Err(CheckpointError::Locked { .. }) => return not_continued("is in use by another process".into()),
         opened => opened?,
     };
-    let step = run.latest_valid()?.map_or(0, |entry| entry.step);
-    // A run that was killed before its configuration was written has nothing that another one could contradict.
-    let is_empty = !run.config_path().is_file() && run.checkpoints()?.is_empty();
-    let same_config = is_empty || run.config_path().is_file() && differing_keys(&run, config)?.is_empty();
+    let newest = run.latest_valid()?;
+    if !run.config_path().is_file() {
+        // A run that was killed before its configuration was written has nothing that another one could contradict.
+        return match newest {
+            None => Ok(NewestRun::Unfinished(run)),
+            Some(_) => not_continued("has no config.toml".into()),
+        };
+    }
+    let step = newest.as_ref().map_or(0, |entry| entry.step);
+    let changes = config_changes(&run, config)?;
+    let relevant: Vec<&ConfigChange> = changes.iter().filter(|change| change.effect() != KeyEffect::None).collect();
+    if !relevant.is_empty() {
+        return not_continued(format!("has another configuration, {}", list(&relevant)));
+    }
+    // Other images at the same path are reported when the state is restored. At another path they are another data set.
+    if let Some(moved) = changes.iter().find(|change| change.key == "data.path") {
+        let state = newest.as_ref().map(|entry| read_state(&entry.path)).transpose()?;
+        if state.as_ref().and_then(fingerprint_of).as_ref() != data {
+            return not_continued(format!("has other images, {moved}"));
+        }
+    }
     // The run may have been stopped between its last step and its results.
     let has_preview = config.sample.preview_images == 0 || grid_path(&run.samples_path(), total_steps).exists();
     let is_complete = has_preview && results_are_complete(run.path(), config.has_pipeline())?;
-    let unfinished = step < total_steps || (step == total_steps && !is_complete);
-    Ok((same_config && unfinished).then_some(run))
+    if step < total_steps || (step == total_steps && !is_complete) {
+        return Ok(NewestRun::Unfinished(run));
+    }
+    not_continued(format!("is finished at step {step}"))
 }

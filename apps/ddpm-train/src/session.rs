@@ -11,7 +11,8 @@ use ddpm_diffusers::write_pipeline;
 use ddpm_trainer::{Outcome, Snapshot, Trainer, save_checkpoint};
 use tracing::{info, warn};
 
-use crate::config_comparison::warn_of_changed_length;
+use crate::config_changes::{ConfigChange, KeyEffect, config_changes, warn_of_changed_length};
+use crate::history::{HistoryEntry, save_config};
 use crate::hub::{self, Upload};
 use crate::model::{Init, new_model};
 use crate::model_description::describe_model;
@@ -25,6 +26,7 @@ use crate::run_observer::RunObserver;
 use crate::run_request::RunRequest;
 use crate::slow_average::warn_of_slow_average;
 use crate::start::Start;
+use crate::training_data::{check_data, stored};
 
 /// The device, the threads and the progress display of a session.
 #[derive(Debug, Clone, Copy)]
@@ -35,11 +37,13 @@ pub(crate) struct Runtime<'a> {
 }
 
 /// Trains the run that `request` specifies until its last step or a signal. A finished run is uploaded with `upload`.
+/// `accept_new_data` lets a run continue with other images than those of its checkpoint.
 pub(crate) fn train(
     request: RunRequest,
     config: &RunConfig,
     init: Option<Init>,
     upload: Option<&Upload>,
+    accept_new_data: bool,
     runtime: Runtime<'_>,
 ) -> anyhow::Result<ExitReason> {
     let stop = StopSignal::install()?;
@@ -48,13 +52,22 @@ pub(crate) fn train(
     if let Some(init) = &init {
         init.check(&config.model)?;
     }
-    let mut opened = OpenedRun::open(request, config, total_steps)?;
+    let fingerprint = source.fingerprint();
+    let mut opened = OpenedRun::open(request, config, total_steps, fingerprint.as_ref())?;
     log_summary(config, source.as_ref(), &opened.run, runtime)?;
     let start = Start::resolve(&opened, init)?;
-    let trainer = restore(config, &start, total_steps, runtime.device)?;
+    let new_data = match (&start, &fingerprint) {
+        (Start::Resume { checkpoint, .. }, Some(present)) => {
+            check_data(&checkpoint.state, present, &config.data.path, opened.run.path(), accept_new_data)?
+        }
+        _ => None,
+    };
+    let mut trainer = restore(config, &start, total_steps, runtime.device)?;
     check_length(&trainer, &opened.run)?;
+    trainer.set_data(fingerprint.as_ref().map(stored).transpose()?);
+    let history = changes_of_session(config, &opened, &trainer, new_data, source.len())?;
     // The directory becomes a run only here, so that a run that cannot start leaves nothing behind.
-    record_start(config, &mut opened, &start, &trainer)?;
+    record_start(config, &mut opened, &start, &trainer, history)?;
     drop(start);
     let mut session = Session { config, run: opened.run, source, trainer, stop, progress: runtime.progress };
     match session.is_finished()? {
@@ -124,19 +137,45 @@ fn check_length(trainer: &Trainer, run: &RunDir) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Logs what the session changes in the configuration of the run, and returns it. `new_data` is the change of its
+/// images, of which there are now `images`.
+fn changes_of_session(
+    config: &RunConfig,
+    opened: &OpenedRun,
+    trainer: &Trainer,
+    new_data: Option<ConfigChange>,
+    images: usize,
+) -> anyhow::Result<Vec<HistoryEntry>> {
+    let (run, step) = (&opened.run, trainer.state().step);
+    if matches!(opened.progress, RunProgress::New { .. }) {
+        return Ok(new_data.into_iter().map(|change| HistoryEntry::new(step, change)).collect());
+    }
+    let changes = config_changes(run, config)?;
+    for change in changes.iter().filter(|change| change.effect() == KeyEffect::Result) {
+        info!("the run continues with {change} from step {step} on");
+    }
+    if step > 0 {
+        warn_of_changed_length(run, &config.train, step, (images / config.train.batch_size) as u64)?;
+    }
+    Ok(changes.into_iter().chain(new_data).map(|change| HistoryEntry::new(step, change)).collect())
+}
+
 /// Writes down what the run starts from: its origin, its configuration and its first checkpoint. From then on the run
 /// directory is sufficient to continue the run.
 ///
 /// If the session is stopped before the first checkpoint is saved, the next one starts from the origin again.
-fn record_start(config: &RunConfig, opened: &mut OpenedRun, start: &Start, trainer: &Trainer) -> anyhow::Result<()> {
+fn record_start(
+    config: &RunConfig,
+    opened: &mut OpenedRun,
+    start: &Start,
+    trainer: &Trainer,
+    history: Vec<HistoryEntry>,
+) -> anyhow::Result<()> {
     let run = &mut opened.run;
-    match opened.progress {
-        RunProgress::New { .. } => Origin::record(start.origin().as_ref(), run)?,
-        RunProgress::WithoutCheckpoint { .. } | RunProgress::WithCheckpoint { .. } => {
-            warn_of_changed_length(run, config)?;
-        }
+    if let RunProgress::New { .. } = opened.progress {
+        Origin::record(start.origin().as_ref(), run)?;
     }
-    run.save_config(&config.to_toml()?)?;
+    save_config(run, config, history)?;
     match start {
         Start::Fresh => {}
         Start::FromModel(_) => drop(save_checkpoint(trainer, run, &|step| describe_model(config, step))?),

@@ -85,9 +85,7 @@ impl Checkpoint {
     pub fn load(directory: impl AsRef<Path>) -> Result<Self> {
         let directory = directory.as_ref();
         let manifest = read_manifest(directory)?;
-        let document: StateDocument<Value> = manifest.read_file(directory, STATE_NAME, |reader, _, path| {
-            versioned_json::read(reader, "state", MAX_STATE_BYTES, path)
-        })?;
+        let document = read_state_document(directory, &manifest)?;
         let model = load_checked_model(directory, &manifest)?;
         if document.step != model.step() {
             let problem = format!("it is of step {}, the model of step {}", document.step, model.step());
@@ -102,6 +100,15 @@ impl Checkpoint {
             state: document.state,
         })
     }
+}
+
+/// Reads [`Checkpoint::state`] of a checkpoint directory. Only the hash of `state.json` is checked.
+///
+/// # Errors
+/// The errors of [`Checkpoint::load`].
+pub fn read_state(directory: impl AsRef<Path>) -> Result<Value> {
+    let directory = directory.as_ref();
+    Ok(read_state_document(directory, &read_manifest(directory)?)?.state)
 }
 
 /// Checks the hash of every file of a checkpoint directory without keeping the files in memory.
@@ -126,6 +133,12 @@ pub fn is_checkpoint(path: impl AsRef<Path>) -> bool {
 /// The errors of [`Checkpoint::load`].
 pub(crate) fn load_checkpoint_model(directory: &Path) -> Result<SavedModel> {
     load_checked_model(directory, &read_manifest(directory)?)
+}
+
+fn read_state_document(directory: &Path, manifest: &Manifest) -> Result<StateDocument<Value>> {
+    manifest.read_file(directory, STATE_NAME, |reader, _, path| {
+        versioned_json::read(reader, "state", MAX_STATE_BYTES, path)
+    })
 }
 
 /// Reads the manifest and checks that it lists all files of a checkpoint.

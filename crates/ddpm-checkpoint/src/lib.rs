@@ -84,7 +84,7 @@ mod run_dir;
 mod model_path;
 
 pub use atomic_file::write_atomically;
-pub use checkpoint::{Checkpoint, is_checkpoint, verify_checkpoint};
+pub use checkpoint::{Checkpoint, is_checkpoint, read_state, verify_checkpoint};
 pub use checkpoint_list::{CheckpointEntry, list_checkpoints};
 pub use digest::sha256_of_files;
 pub use error::CheckpointError;

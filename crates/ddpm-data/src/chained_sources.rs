@@ -1,6 +1,7 @@
 //! The concatenation of several image sources.
 
 use crate::error::DataError;
+use crate::fingerprint::DataFingerprint;
 use crate::image::Image;
 use crate::image_source::ImageSource;
 
@@ -10,6 +11,7 @@ pub(crate) struct ChainedSources {
     /// Each source with the number of images before it.
     parts: Vec<(usize, Box<dyn ImageSource>)>,
     len: usize,
+    fingerprint: Option<DataFingerprint>,
 }
 
 impl ChainedSources {
@@ -21,7 +23,12 @@ impl ChainedSources {
             len += source.len();
             parts.push((offset, source));
         }
-        Self { parts, len }
+        Self { parts, len, fingerprint: None }
+    }
+
+    /// The same sources with their fingerprint.
+    pub(crate) fn identified(self, fingerprint: DataFingerprint) -> Self {
+        Self { fingerprint: Some(fingerprint), ..self }
     }
 
     /// The source that holds image `index`, and the index of the image in that source.
@@ -47,5 +54,9 @@ impl ImageSource for ChainedSources {
     fn decode(&self, index: usize) -> Result<Image, DataError> {
         let (source, index) = self.locate(index);
         source.decode(index)
+    }
+
+    fn fingerprint(&self) -> Option<DataFingerprint> {
+        self.fingerprint.clone()
     }
 }

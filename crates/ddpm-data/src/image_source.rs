@@ -1,6 +1,7 @@
 //! The trait of everything that provides images by index.
 
 use crate::error::DataError;
+use crate::fingerprint::DataFingerprint;
 use crate::image::Image;
 
 /// A set of images that are decoded one at a time, by index. Sources are shared between threads.
@@ -47,4 +48,10 @@ pub trait ImageSource: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`DataError`] when the image cannot be read or decoded.
     fn decode(&self, index: usize) -> Result<Image, DataError>;
+
+    /// Identifies the set, so that a training that continues can notice another one. `None` if the source cannot tell;
+    /// the sources of [`open`](crate::open) can.
+    fn fingerprint(&self) -> Option<DataFingerprint> {
+        None
+    }
 }

@@ -11,6 +11,7 @@ use crate::config::DataConfig;
 use crate::digits::digits;
 use crate::error::{DataError, one_line};
 use crate::file_kind::{FileKind, file_kind};
+use crate::fingerprint::DataFingerprint;
 use crate::folder::{ImageFiles, files_below};
 use crate::idx::read_idx;
 use crate::image_source::ImageSource;
@@ -38,7 +39,9 @@ use crate::zip_archive::read_zip;
 pub fn open(config: &DataConfig) -> Result<Arc<dyn ImageSource>, DataError> {
     config.validate()?;
     if config.path == "digits" {
-        return Ok(Arc::new(digits()?));
+        let digits = digits()?;
+        let fingerprint = DataFingerprint::of_embedded(digits.len(), "digits", digits.bytes.len());
+        return Ok(Arc::new(ChainedSources::new(vec![Box::new(digits)]).identified(fingerprint)));
     }
     let path = Path::new(&config.path);
     let metadata = std::fs::metadata(path).map_err(DataError::io(path))?;
@@ -46,7 +49,9 @@ pub fn open(config: &DataConfig) -> Result<Arc<dyn ImageSource>, DataError> {
         let problem = "expected a folder or a file, found a pipe, a socket or a device";
         return Err(DataError::invalid(path.display(), problem));
     }
-    open_files(config, if metadata.is_dir() { files_below(path)? } else { vec![path.to_path_buf()] })
+    let files = if metadata.is_dir() { files_below(path)? } else { vec![path.to_path_buf()] };
+    // A single file may have another name in another place: its name relative to itself is empty.
+    open_named(config, files, |file| file.strip_prefix(path).unwrap_or(file))
 }
 
 /// Opens the given files, in this order, as the images of the configuration. The path of the configuration only appears
@@ -55,19 +60,40 @@ pub fn open(config: &DataConfig) -> Result<Arc<dyn ImageSource>, DataError> {
 /// # Errors
 /// The errors of [`open`].
 pub fn open_files(config: &DataConfig, files: Vec<PathBuf>) -> Result<Arc<dyn ImageSource>, DataError> {
-    let source = ChainedSources::new(sources(files, config.column.as_deref())?);
+    // The directory of downloaded files depends on the machine.
+    open_named(config, files, |path| path.file_name().map_or(path, Path::new))
+}
+
+/// Opens files which `name_of` gives the names that identify the set.
+fn open_named(
+    config: &DataConfig,
+    files: Vec<PathBuf>,
+    name_of: impl Fn(&Path) -> &Path,
+) -> Result<Arc<dyn ImageSource>, DataError> {
+    let mut used = Vec::new();
+    let source = ChainedSources::new(sources(files, config.column.as_deref(), &mut used)?);
     if source.is_empty() {
         return Err(DataError::Empty { path: PathBuf::from(&config.path) });
     }
-    Ok(Arc::new(source))
+    let fingerprint = DataFingerprint::of_files(source.len(), &used, name_of)?;
+    Ok(Arc::new(source.identified(fingerprint)))
 }
 
-/// One source for each file of several images, and one for each sequence of single images between them.
-fn sources(files: Vec<PathBuf>, column: Option<&str>) -> Result<Vec<Box<dyn ImageSource>>, DataError> {
+/// One source for each file of several images, and one for each sequence of single images between them. `used` receives
+/// the files that hold images.
+fn sources(
+    files: Vec<PathBuf>,
+    column: Option<&str>,
+    used: &mut Vec<PathBuf>,
+) -> Result<Vec<Box<dyn ImageSource>>, DataError> {
     let mut sources: Vec<Box<dyn ImageSource>> = Vec::new();
     let (mut image_files, mut unsupported) = (Vec::new(), Vec::new());
     for path in files {
-        let source: Box<dyn ImageSource> = match file_kind(&path)? {
+        let kind = file_kind(&path)?;
+        if !matches!(kind, FileKind::Other) {
+            used.push(path.clone());
+        }
+        let source: Box<dyn ImageSource> = match kind {
             FileKind::Image => {
                 image_files.push(path);
                 continue;

@@ -350,6 +350,11 @@ impl Trainer {
         self.state = state.clone();
         Ok(())
     }
+
+    /// Sets what identifies the training data from here on: see [`TrainingState::data`].
+    pub fn set_data(&mut self, data: Option<serde_json::Value>) {
+        self.state.data = data;
+    }
 }
 
 /// The steps of a run with `train.cuda_graph`; None on a device that cannot capture steps.

@@ -27,6 +27,9 @@ pub struct TrainingState {
     pub seed: u64,
     /// Number of images of a batch, which gives `batches` its meaning.
     pub batch_size: usize,
+    /// What identifies the training data, in the caller's own form. The trainer stores it and does not interpret it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<serde_json::Value>,
 }
 
 impl TrainingState {
@@ -41,6 +44,7 @@ impl TrainingState {
             skipped: 0,
             seed,
             batch_size,
+            data: None,
         }
     }
 
