@@ -43,6 +43,7 @@ impl Program {
     fn new(name: &str, directory: &Path) -> Self {
         let mut command = Command::new(executable(name));
         command.current_dir(directory).args(["--threads", "2"]).stdin(Stdio::null()).env_remove("RUST_LOG");
+        command.env("DDPM_CACHE_DIR", directory.join(".cache"));
         Self { command }
     }
 

@@ -153,9 +153,10 @@ fn every_preset_is_as_documented() {
 }
 
 /// Keys that no preset has, because they have no default value.
-const OPTIONAL: [&str; 11] = [
+const OPTIONAL: [&str; 12] = [
     "attention_head_dim",
     "attn_norm_num_groups",
+    "background",
     "betas",
     "class_embed_type",
     "column",

@@ -744,3 +744,43 @@ fn a_run_notices_other_images() {
     assert!(stderr.contains("runs/pictures has other images, data.path"), "{stderr}");
     assert!(root.path().join("runs/pictures-2").is_dir());
 }
+
+/// The grid of `--show-data` has the images of the first batch; resized images are kept for later runs.
+#[test]
+fn training_images_are_shown_and_kept() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("photos")).unwrap();
+    for i in 0..12u8 {
+        let photo = image::RgbImage::from_fn(200, 160, |x, y| image::Rgb([20 * i, (x % 256) as u8, (y % 256) as u8]));
+        photo.save(root.path().join(format!("photos/{i}.jpg"))).unwrap();
+    }
+    train(root.path()).args("--data photos --image-size 16 --show-data 9 --out shown").succeed();
+    let grid = image::open(root.path().join("shown/training-images.png")).unwrap();
+    // Three images of 16 pixels, enlarged four times, and four gaps of two pixels.
+    assert_eq!((grid.width(), grid.height()), (3 * 64 + 8, 3 * 64 + 8));
+    assert!(!root.path().join("runs").exists() && !root.path().join("shown/config.toml").exists());
+
+    let args = "--preset pictures --data photos --set model.channel_multipliers=[1] --image-size 16 --batch-size 4 \
+                --set model.base_channels=8 --set model.norm_groups=4 --set model.attention_heads=1 --steps 4 --set \
+                sample.preview_images=0 --out";
+    let run = |out: &str, more: &str| {
+        let output = train(root.path()).args(args).args(out).args(more).output();
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let first = run("first", "");
+    assert!(first.contains("12 of 12 images are kept resized in"), "{first}");
+    let second = run("second", "");
+    assert!(second.contains("12 of 12 images are read resized from"), "{second}");
+    let without = run("without", "--set data.cache=false");
+    assert!(!without.contains("resized"), "{without}");
+    let last = |run: &str| root.path().join(run).join("checkpoints/step-000004");
+    same_checkpoint(&last("first"), &last("second"));
+    same_checkpoint(&last("first"), &last("without"));
+    // A cache that cannot be written is no error.
+    fs::remove_dir_all(root.path().join(".cache")).unwrap();
+    fs::write(root.path().join(".cache"), "").unwrap();
+    let blocked = run("blocked", "");
+    assert!(blocked.contains("images are decoded in every epoch"), "{blocked}");
+    same_checkpoint(&last("first"), &last("blocked"));
+}

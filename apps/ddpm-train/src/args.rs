@@ -14,7 +14,7 @@ use crate::presets;
 /// Without arguments, the program trains on 1,797 scans of handwritten digits that it contains. The run directory,
 /// runs/digits, will hold the configuration, the metrics, preview images and checkpoints. To continue a run that was
 /// stopped, give the same command again.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "ddpm-train", version, max_term_width = 100, allow_negative_numbers = true)]
 pub(crate) struct Args {
     /// Configuration to start from [default: digits, or pictures if --data names other images]
@@ -116,8 +116,16 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
+    /// Write a grid of the first N training images, as the network will see them, and exit
+    ///
+    /// The images are decoded, resized, cropped and flipped as in training. The file is training-images.png in the
+    /// directory of --out or in the working directory.
+    #[arg(long, value_name = "N", conflicts_with = "dry_run", value_parser = show_data_count)]
+    pub(crate) show_data: Option<usize>,
+
     /// Measure N training steps on synthetic images, print the timings as a JSON object and exit
-    #[arg(long, value_name = "N", conflicts_with = "dry_run", value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    #[arg(conflicts_with_all = ["dry_run", "show_data"])]
     pub(crate) benchmark: Option<u64>,
 
     /// Upload the trained pipeline to this model of the Hugging Face Hub
@@ -133,6 +141,12 @@ pub(crate) struct Args {
     /// Print the completions for a shell and exit
     #[arg(long, value_name = "SHELL")]
     pub(crate) completions: Option<clap_complete::Shell>,
+}
+
+fn show_data_count(text: &str) -> Result<usize, String> {
+    const MAX: usize = 10_000;
+    let count = text.parse().ok().filter(|count| (1..=MAX).contains(count));
+    count.ok_or_else(|| format!("expected a number from 1 to {MAX}"))
 }
 
 /// The value of `--resume`.

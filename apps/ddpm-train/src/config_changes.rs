@@ -40,6 +40,7 @@ impl ConfigChange {
             "train.seed" | "train.batch_size" => KeyEffect::Past,
             // The images themselves are compared by their fingerprint.
             "data.path" | "data.workers" | "data.max_bad_share" => KeyEffect::None,
+            "data.cache" | "data.cache_gb" | "data.max_image_pixels" => KeyEffect::None,
             "train.steps"
             | "train.epochs"
             | "train.checkpoint_every_steps"

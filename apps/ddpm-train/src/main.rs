@@ -7,13 +7,15 @@
 //!   [`renamed_keys`];
 //! - the run directory: [`run_request`], [`request_parser`] with [`run_paths`], [`opened_run`] with
 //!   [`config_changes`], [`history`] with [`data_path`], [`training_data`] and [`origin`];
-//! - the training: [`start`], [`session`] with [`model`], [`model_description`], [`previews`] and [`run_observer`].
+//! - the training: [`start`], [`session`] with [`model`], [`model_description`], [`previews`], and
+//!   [`run_observer`] with [`cache_progress`].
 //!
-//! Also: [`mod@benchmark`] with [`gpu_operations`], [`hub`] with [`dataset_prefix`] and `dataset_name`, and
-//! [`out_of_memory`].
+//! Also: [`mod@show_data`], [`mod@benchmark`] with [`gpu_operations`], [`hub`] with [`dataset_prefix`] and
+//! `dataset_name`, and [`out_of_memory`].
 
 mod args;
 mod benchmark;
+mod cache_progress;
 mod config_changes;
 mod config_document;
 mod config_resolution;
@@ -47,6 +49,7 @@ mod run_paths;
 mod run_request;
 mod sample_config;
 mod session;
+mod show_data;
 mod slow_average;
 mod start;
 mod table_reader;
@@ -82,7 +85,9 @@ fn run() -> anyhow::Result<ExitReason> {
 }
 
 fn benchmark(args: &Args, steps: u64) -> anyhow::Result<ExitReason> {
-    let config = config_resolution::resolve_config(args, None, None)?;
+    // The images are synthetic, so their path does not matter.
+    let data = args.data.clone().or_else(|| args.preset.as_ref().map(|_| "digits".to_string()));
+    let config = config_resolution::resolve_config(&Args { data, ..args.clone() }, None, None)?;
     ddpm_cli::run_on_threads(args.threads, |threads| {
         let device = args.device.open()?;
         let timed = benchmark::benchmark(&config, steps, &device, threads);
@@ -105,6 +110,10 @@ fn train(args: &Args, progress: &Progress) -> anyhow::Result<ExitReason> {
     }
     let is_saved_path = saved.is_some() && args.data.is_none();
     check_data_exists(&config.data.path, is_saved_path)?;
+    if let Some(count) = args.show_data {
+        hub::pin_dataset(&mut config.data, None)?;
+        return show_data::show_data(&config, count, args.out.as_deref(), progress);
+    }
     request.check_outside_data(Path::new(&config.data.path))?;
     hub::pin_dataset(&mut config.data, request.saved_data_path()?.as_deref())?;
     ddpm_cli::run_on_threads(args.threads, |threads| {

@@ -11,6 +11,7 @@ use indicatif::{HumanDuration, ProgressBar};
 use serde::Deserialize;
 use tracing::{info, warn};
 
+use crate::cache_progress::CacheProgress;
 use crate::previews::grid_path;
 use crate::slow_average::log_initial_share;
 
@@ -31,6 +32,8 @@ pub(crate) struct RunObserver {
     last_message: (Instant, u64),
     /// Time and step at the start of this session, until the duration of the run has been estimated.
     start: Option<(Instant, u64)>,
+    /// The cache of resized images, in the first epoch of the session.
+    cache: Option<CacheProgress>,
 }
 
 /// Time between two progress messages if the progress bar is hidden.
@@ -72,7 +75,13 @@ impl RunObserver {
             data_wait_share: 0.0,
             last_message: (Instant::now(), first_step),
             start: Some((Instant::now(), first_step)),
+            cache: None,
         })
+    }
+
+    /// Shows how the cache fills.
+    pub(crate) fn follow_cache(&mut self, cache: CacheProgress) {
+        self.cache = Some(cache);
     }
 
     fn show_step(&mut self, report: &StepReport) {
@@ -83,6 +92,7 @@ impl RunObserver {
         // Averaged over about fifty steps, because the share of a single step varies widely.
         self.data_wait_share += (report.data_wait_share - self.data_wait_share) / step.min(50) as f64;
         self.estimate_duration(step);
+        self.cache.take_if(|cache| !cache.update(step));
         self.bar.set_position(step);
         self.bar.set_message(format!("loss {loss:.4}  {images_per_sec:.0} images/s"));
         let (time, last_step) = self.last_message;

@@ -6,11 +6,12 @@ use anyhow::Context;
 use candle_core::Device;
 use ddpm_checkpoint::{Checkpoint, RunDir};
 use ddpm_cli::{ExitReason, Progress, StopSignal, describe_device, pluralize, usage_error};
-use ddpm_data::{ImageSource, Loader, LoaderConfig};
+use ddpm_data::{CacheConfig, ImageSource, Loader, LoaderConfig};
 use ddpm_diffusers::write_pipeline;
 use ddpm_trainer::{Outcome, Snapshot, Trainer, save_checkpoint};
 use tracing::{info, warn};
 
+use crate::cache_progress::CacheProgress;
 use crate::config_changes::{ConfigChange, KeyEffect, config_changes, warn_of_changed_length};
 use crate::history::{HistoryEntry, save_config};
 use crate::hub::{self, Upload};
@@ -223,10 +224,16 @@ impl Session<'_> {
         let stop = self.stop.clone();
         let stopped = || stop.received().is_some();
         let mut loader = self.loader()?;
+        let cache = loader.cache();
         let mut batches = std::iter::from_fn(|| Some(loader.next_unless(&stopped)?.map(|batch| batch.images)));
         let (first_step, total_steps) = (self.trainer.state().step, self.trainer.total_steps());
         let (train, progress) = (&self.config.train, self.progress);
         let mut observer = RunObserver::new(&self.run, train, first_step, total_steps, progress, stop.clone())?;
+        if let Some(cache) = cache {
+            let images = self.source.len();
+            let epoch_steps = images.div_ceil(train.batch_size * train.gradient_accumulation_steps) as u64;
+            observer.follow_cache(CacheProgress::new(cache, images, first_step + epoch_steps, progress));
+        }
         if self.preview_is_missing() && !self.draw_missing_preview(&mut observer, &stopped)? {
             return Ok(stop.received().map_or(ExitReason::Completed, ExitReason::Signal));
         }
@@ -257,7 +264,9 @@ impl Session<'_> {
     fn loader(&self) -> anyhow::Result<Loader> {
         let RunConfig { model, data, train, .. } = self.config;
         let size = model.image_size();
-        let config = LoaderConfig::new(data, train.batch_size, train.seed, model.channels(), [size.height, size.width]);
+        let mut config =
+            LoaderConfig::new(data, train.batch_size, train.seed, model.channels(), [size.height, size.width]);
+        config.cache = CacheConfig::new(data);
         Loader::new(self.source.clone(), config, self.trainer.state().batches).context("the training data")
     }
 

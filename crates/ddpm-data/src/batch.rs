@@ -8,8 +8,10 @@ use ddpm_rng::{Purpose, Stream};
 use tracing::warn;
 
 use crate::conversion::Conversion;
+use crate::decode_request::{DecodeRequest, PixelBudget};
 use crate::error::DataError;
 use crate::image::Image;
+use crate::image_cache::ImageCache;
 use crate::image_source::ImageSource;
 use crate::loader_config::LoaderConfig;
 use crate::pixels::pixel_to_value;
@@ -33,6 +35,8 @@ pub(crate) struct BatchBuilder {
     config: LoaderConfig,
     /// The images that were found to be undecodable, each with its problem.
     undecodable: Mutex<BTreeMap<usize, String>>,
+    budget: PixelBudget,
+    cache: Option<Arc<ImageCache>>,
 }
 
 /// The largest number of undecodable images that an error lists.
@@ -41,9 +45,28 @@ const MAX_LISTED_IMAGES: usize = 5;
 /// The number of images that are tried for one position of a batch.
 const MAX_TRIES: usize = 100;
 
+/// The position of a crop that is not random.
+const CENTER: (f64, f64) = (0.5, 0.5);
+
+/// Opens the cache of a set. Without it, images are decoded in every epoch.
+fn open_cache(source: &dyn ImageSource, config: &LoaderConfig) -> Option<Arc<ImageCache>> {
+    let LoaderConfig { conversion, random_crop, cache, .. } = config;
+    let (cache, set) = (cache.as_ref()?, source.cache_key()?);
+    let key = format!("{set} {conversion:?} random_crop {random_crop}");
+    match ImageCache::open(&cache.directory, &key, cache.max_bytes) {
+        Ok(opened) => Some(Arc::new(opened)),
+        Err(error) => {
+            warn!("{error}; images are decoded in every epoch");
+            None
+        }
+    }
+}
+
 impl BatchBuilder {
     pub(crate) fn new(source: Arc<dyn ImageSource>, config: LoaderConfig) -> Self {
-        Self { source, config, undecodable: Mutex::new(BTreeMap::new()) }
+        let budget = PixelBudget::new(config.max_image_pixels);
+        let cache = open_cache(source.as_ref(), &config);
+        Self { source, config, undecodable: Mutex::new(BTreeMap::new()), budget, cache }
     }
 
     /// The order in which batches visit the images.
@@ -64,7 +87,7 @@ impl BatchBuilder {
         let mut values = Vec::with_capacity(batch_size * channels * height * width);
         for (i, image) in order.batch(index).iter().enumerate() {
             let sample = index * batch_size as u64 + i as u64;
-            let image = self.augmented(&self.decoded(*image, sample)?, sample);
+            let image = self.flipped(self.converted(*image, sample)?, sample);
             // [height, width, channel] to [channel, height, width].
             for channel in 0..channels {
                 values.extend(image.samples.iter().skip(channel).step_by(channels).map(|p| pixel_to_value(*p)));
@@ -74,14 +97,15 @@ impl BatchBuilder {
         Ok(Batch { images, epoch, index })
     }
 
-    /// Decodes image `image`. If it is undecodable, decodes a replacement, which is a function of the set, the seed and
-    /// the number of the sample alone.
-    fn decoded(&self, image: usize, sample: u64) -> Result<Image, DataError> {
+    /// Decodes and converts image `image`. If it is undecodable, another image replaces it, which is a function of the
+    /// set, the seed and the number of the sample alone.
+    fn converted(&self, image: usize, sample: u64) -> Result<Image, DataError> {
         let mut replacements = Stream::new(self.config.seed, Purpose::Replacement, sample);
+        let position = self.augmentation(sample).0;
         let mut image = image;
         for _ in 0..MAX_TRIES {
-            match self.source.decode(image) {
-                Ok(image) => return Ok(image),
+            match self.resized(image) {
+                Ok(image) => return Ok(self.config.conversion.apply(&image, position)),
                 Err(error) => self.record_undecodable(image, &error)?,
             }
             image = replacements.below(self.source.len() as u64) as usize;
@@ -95,7 +119,9 @@ impl BatchBuilder {
         if undecodable.insert(image, error.to_string()).is_none() {
             warn!("{error}; it is replaced by another image");
         }
-        let allowed = (self.config.max_bad_share * self.source.len() as f64).max(1.0);
+        let share = self.config.max_bad_share;
+        // A small set may have one such image; with a share of zero, no set may.
+        let allowed = (share * self.source.len() as f64).max(if share > 0.0 { 1.0 } else { 0.0 });
         let count = undecodable.len();
         drop(undecodable);
         if count as f64 > allowed { Err(self.too_many_undecodable()) } else { Ok(()) }
@@ -103,7 +129,12 @@ impl BatchBuilder {
 
     fn too_many_undecodable(&self) -> DataError {
         let (undecodable, names) = self.listed_undecodable();
-        DataError::TooManyUndecodable { undecodable, total: self.source.len(), names }
+        DataError::TooManyUndecodable {
+            undecodable,
+            total: self.source.len(),
+            allowed_share: self.config.max_bad_share,
+            names,
+        }
     }
 
     /// The number of undecodable images so far, and the first of them with their problems.
@@ -112,13 +143,39 @@ impl BatchBuilder {
         (undecodable.len(), undecodable.values().take(MAX_LISTED_IMAGES).cloned().collect())
     }
 
-    /// Crops, converts and flips an image.
-    fn augmented(&self, image: &Image, sample: u64) -> Image {
+    /// Image `image`, from the cache or decoded. Without random crops it is converted already. With them it is as small
+    /// as the conversion allows.
+    fn resized(&self, index: usize) -> Result<Image, DataError> {
+        if let Some(image) = self.cache.as_ref().and_then(|cache| cache.get(index)) {
+            return Ok(image);
+        }
+        let conversion = &self.config.conversion;
+        let mut request = DecodeRequest::at_least(conversion.sufficient_side(), &self.budget);
+        let decoded = self.source.decode_as(index, &mut request)?;
+        let pixels = decoded.width * decoded.height;
+        let image = if self.config.random_crop { decoded } else { conversion.apply(&decoded, CENTER) };
+        // Smaller images are decoded about as fast as they are read from the cache.
+        if let Some(cache) = self.cache.as_ref().filter(|_| pixels >= 4 * conversion.width * conversion.height) {
+            cache.put(index, &image);
+        }
+        Ok(image)
+    }
+
+    /// The cache of resized images, if there is one.
+    pub(crate) fn cache(&self) -> Option<Arc<ImageCache>> {
+        self.cache.clone()
+    }
+
+    /// The position of the crop of a sample, and whether it is flipped.
+    fn augmentation(&self, sample: u64) -> ((f64, f64), bool) {
         let mut stream = Stream::new(self.config.seed, Purpose::Augmentation, sample);
         // All numbers are always drawn, so that switching one augmentation off does not change the other.
         let (position, flip) = ((stream.uniform(), stream.uniform()), stream.bernoulli(0.5));
-        let position = if self.config.random_crop { position } else { (0.5, 0.5) };
-        let converted = self.config.conversion.apply(image, position);
-        if flip && self.config.horizontal_flip { converted.flipped_horizontally() } else { converted }
+        let position = if self.config.random_crop { position } else { CENTER };
+        (position, flip && self.config.horizontal_flip)
+    }
+
+    fn flipped(&self, image: Image, sample: u64) -> Image {
+        if self.augmentation(sample).1 { image.flipped_horizontally() } else { image }
     }
 }

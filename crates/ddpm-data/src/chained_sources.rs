@@ -1,5 +1,6 @@
 //! The concatenation of several image sources.
 
+use crate::decode_request::DecodeRequest;
 use crate::error::DataError;
 use crate::fingerprint::DataFingerprint;
 use crate::image::Image;
@@ -12,6 +13,7 @@ pub(crate) struct ChainedSources {
     parts: Vec<(usize, Box<dyn ImageSource>)>,
     len: usize,
     fingerprint: Option<DataFingerprint>,
+    cache_key: Option<String>,
 }
 
 impl ChainedSources {
@@ -23,12 +25,12 @@ impl ChainedSources {
             len += source.len();
             parts.push((offset, source));
         }
-        Self { parts, len, fingerprint: None }
+        Self { parts, len, fingerprint: None, cache_key: None }
     }
 
-    /// The same sources with their fingerprint.
-    pub(crate) fn identified(self, fingerprint: DataFingerprint) -> Self {
-        Self { fingerprint: Some(fingerprint), ..self }
+    /// The same sources with what identifies their files and, if images of them may be kept, the contents of the files.
+    pub(crate) fn identified(self, fingerprint: DataFingerprint, cache_key: Option<String>) -> Self {
+        Self { fingerprint: Some(fingerprint), cache_key, ..self }
     }
 
     /// The source that holds image `index`, and the index of the image in that source.
@@ -56,7 +58,16 @@ impl ImageSource for ChainedSources {
         source.decode(index)
     }
 
+    fn decode_as(&self, index: usize, request: &mut DecodeRequest<'_>) -> Result<Image, DataError> {
+        let (source, index) = self.locate(index);
+        source.decode_as(index, request)
+    }
+
     fn fingerprint(&self) -> Option<DataFingerprint> {
         self.fingerprint.clone()
+    }
+
+    fn cache_key(&self) -> Option<String> {
+        self.cache_key.clone()
     }
 }

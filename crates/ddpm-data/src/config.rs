@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::color::Color;
 use crate::error::DataError;
 use crate::fit::Fit;
+use crate::resize_filter::ResizeFilter;
 
 /// The source of the images and their preparation for the network. Plain data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,15 +28,33 @@ pub struct DataConfig {
     /// How an image of another size is adapted to the size of the network; [`Fit::Crop`] if absent.
     #[serde(default)]
     pub fit: Fit,
+    /// The interpolation with which images are resized; [`ResizeFilter::Bicubic`] if absent.
+    #[serde(default)]
+    pub filter: ResizeFilter,
+    /// The color behind transparent pixels and beside padded images. If absent, transparent pixels are composited over
+    /// white, and [`Fit::Pad`] pads with black.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<Color>,
     /// Whether [`Fit::Crop`] crops at a random position instead of the center.
     #[serde(default)]
     pub random_crop: bool,
     /// Whether each image is flipped horizontally with probability 1/2.
     #[serde(default)]
     pub horizontal_flip: bool,
-    /// The largest fraction of the set that may turn out to be undecodable, in [0, 1]. One image is always allowed.
+    /// The largest fraction of the set that may turn out to be undecodable, in [0, 1]. One image is
+    /// always allowed, except with 0.
     #[serde(default = "default_max_bad_share")]
     pub max_bad_share: f64,
+    /// The number of pixels that all threads together may decode at a time, at least 1. An image with more of them
+    /// counts as undecodable. A reduced JPEG image counts with its reduced size.
+    #[serde(default = "default_max_image_pixels")]
+    pub max_image_pixels: u64,
+    /// Whether the programs keep resized images in the user's directory of caches.
+    #[serde(default = "default_cache")]
+    pub cache: bool,
+    /// The total size of the kept images of all runs in gigabytes (10⁹ bytes).
+    #[serde(default = "default_cache_gb")]
+    pub cache_gb: u64,
     /// The number of threads that prepare batches, from 1 to 64.
     #[serde(default = "default_workers")]
     pub workers: usize,
@@ -42,6 +62,18 @@ pub struct DataConfig {
 
 fn default_max_bad_share() -> f64 {
     0.05
+}
+
+fn default_max_image_pixels() -> u64 {
+    100_000_000
+}
+
+fn default_cache() -> bool {
+    true
+}
+
+fn default_cache_gb() -> u64 {
+    10
 }
 
 fn default_workers() -> usize {
@@ -61,6 +93,9 @@ impl DataConfig {
         }
         if !(0.0..=1.0).contains(&self.max_bad_share) {
             return invalid("max_bad_share", "a share in [0, 1]", self.max_bad_share.to_string());
+        }
+        if self.max_image_pixels == 0 {
+            return invalid("max_image_pixels", "a number from 1", "0".into());
         }
         if !(1..=64).contains(&self.workers) {
             return invalid("workers", "1 to 64", self.workers.to_string());

@@ -1,17 +1,21 @@
 //! Conversion of images to the size and the number of channels of the network.
 
-use crate::channels::with_channels;
+use crate::channels::{luma, with_channels};
+use crate::color::Color;
 use crate::fit::Fit;
 use crate::image::Image;
 use crate::resize::{resized, scaled};
+use crate::resize_filter::ResizeFilter;
 
 /// The format that every image is converted to. The channels are converted first, then the size. An image that has this
 /// format already is not changed.
 ///
 /// - RGB to gray: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601, as mode "L" of Pillow). Gray to RGB: the value is
 ///   repeated.
-/// - Alpha is removed by compositing over white. A missing alpha channel becomes opaque.
-/// - Sizes: Catmull-Rom interpolation, whose support grows with the downscaling factor, so that it does not alias.
+/// - Alpha is removed by compositing over `background`, in sRGB values as everyone does. A missing alpha channel
+///   becomes opaque.
+/// - Sizes: the pixels of an image are squares whose centers are at half-integers (`align_corners=False` in PyTorch).
+///   Colors are weighted by their alpha.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conversion {
     /// The number of channels: 1, 3 or 4.
@@ -22,28 +26,57 @@ pub struct Conversion {
     pub width: usize,
     /// How images of another size are adapted.
     pub fit: Fit,
+    /// The interpolation with which they are resized.
+    pub filter: ResizeFilter,
+    /// The color behind transparent pixels and beside an image that [`Fit::Pad`] centers. If absent, transparent pixels
+    /// are composited over white, and the sides are black.
+    pub background: Option<Color>,
 }
 
 impl Conversion {
+    /// The length of the shorter side from which an image may be decoded at a reduced size: twice the longer side of
+    /// the target, so that the interpolation still determines the result.
+    pub fn sufficient_side(&self) -> usize {
+        2 * self.width.max(self.height)
+    }
+
     /// Converts an image. `position` is the position (horizontal, vertical) of the rectangle that [`Fit::Crop`] cuts
     /// out, each coordinate in [0, 1]: 0 is left or top, 0.5 is the center, 1 is right or bottom.
     pub fn apply(&self, image: &Image, position: (f64, f64)) -> Image {
         let (width, height) = (self.width, self.height);
         if (image.width, image.height) == (width, height) {
-            return with_channels(image, self.channels);
+            return self.with_channels(image);
         }
         match self.fit {
-            Fit::Stretch => resized(&with_channels(image, self.channels), width, height),
+            Fit::Stretch => resized(&self.with_channels(image), width, height, self.filter),
             Fit::Crop => self.crop(image, position),
             Fit::Pad => {
-                let image = with_channels(image, self.channels);
+                let image = self.with_channels(image);
                 let scale = (width as f64 / image.width as f64).min(height as f64 / image.height as f64).min(1.0);
-                let scaled = scaled(&image, scale, |side, max| side.clamp(1, max), (width, height));
-                let mut canvas = Image::zeros(width, height, self.channels);
+                let scaled = scaled(&image, scale, |side, max| side.clamp(1, max), (width, height), self.filter);
+                let mut canvas = self.canvas();
                 canvas.paste(&scaled, (width - scaled.width) / 2, (height - scaled.height) / 2);
                 canvas
             }
         }
+    }
+
+    fn with_channels(&self, image: &Image) -> Image {
+        with_channels(image, self.channels, self.background.unwrap_or(Color::WHITE))
+    }
+
+    /// The background that [`Fit::Pad`] puts an image on. It is transparent if the network has an alpha channel, unless
+    /// a color is configured.
+    fn canvas(&self) -> Image {
+        let Some(color) = self.background else { return Image::zeros(self.width, self.height, self.channels) };
+        let [red, green, blue] = color.0;
+        let pixel = match self.channels {
+            1 => vec![luma(color.0)],
+            3 => vec![red, green, blue],
+            _ => vec![red, green, blue, 255],
+        };
+        let samples = pixel.repeat(self.width * self.height);
+        Image { width: self.width, height: self.height, channels: self.channels, samples }
     }
 
     /// Scales the image until it covers the target, and crops it. The pixels that contribute are cut out before
@@ -60,8 +93,8 @@ impl Conversion {
         };
         let (left, x, right) = overlap(image.width, width, position.0);
         let (top, y, bottom) = overlap(image.height, height, position.1);
-        let part = with_channels(&image.crop(x, y, right - x, bottom - y), self.channels);
-        let covering = scaled(&part, scale, |side, min| side.max(min), (width, height));
+        let part = self.with_channels(&image.crop(x, y, right - x, bottom - y));
+        let covering = scaled(&part, scale, |side, min| side.max(min), (width, height), self.filter);
         let offset = |start: f64, first: usize, larger: usize, size: usize| {
             (((start - first as f64) * scale).round() as usize).min(larger - size)
         };
@@ -79,8 +112,12 @@ mod tests {
         Image { width, height, channels, samples: samples.to_vec() }
     }
 
+    fn conversion(channels: usize, (width, height): (usize, usize), fit: Fit) -> Conversion {
+        Conversion { channels, height, width, fit, filter: ResizeFilter::Bicubic, background: None }
+    }
+
     fn convert(image: &Image, channels: usize, size: (usize, usize), fit: Fit) -> Image {
-        Conversion { channels, height: size.1, width: size.0, fit }.apply(image, (0.5, 0.5))
+        conversion(channels, size, fit).apply(image, (0.5, 0.5))
     }
 
     #[test]
@@ -92,6 +129,20 @@ mod tests {
         let gray = image(1, 1, 1, &[7]);
         assert_eq!(convert(&gray, 3, (1, 1), Fit::Crop).samples, [7, 7, 7]);
         assert_eq!(convert(&gray, 4, (1, 1), Fit::Crop).samples, [7, 7, 7, 255]);
+    }
+
+    #[test]
+    fn the_background_is_behind_and_beside_images() {
+        let red = Some(Color([200, 0, 0]));
+        let clear = image(1, 1, 4, &[0, 0, 0, 0]);
+        let over = |fit, channels| {
+            Conversion { background: red, ..conversion(channels, (3, 1), fit) }.apply(&clear, (0.5, 0.5))
+        };
+        assert_eq!(over(Fit::Pad, 3).samples, [200, 0, 0].repeat(3));
+        assert_eq!(over(Fit::Pad, 4).samples, [200, 0, 0, 255, 0, 0, 0, 0, 200, 0, 0, 255]);
+        // 0.299 · 200
+        assert_eq!(over(Fit::Pad, 1).samples, [60; 3]);
+        assert_eq!(over(Fit::Stretch, 3).samples, [200, 0, 0].repeat(3));
     }
 
     #[test]
@@ -117,12 +168,12 @@ mod tests {
         // Column x of a wide image is x · 10.
         let row: Vec<u8> = (0..12).map(|x| x * 10).collect();
         let wide = image(12, 4, 1, &row.repeat(4));
-        let crop = |x| Conversion { channels: 1, height: 4, width: 4, fit: Fit::Crop }.apply(&wide, (x, 0.0));
+        let crop = |x| conversion(1, (4, 4), Fit::Crop).apply(&wide, (x, 0.0));
         assert_eq!(crop(0.0).samples, [0, 10, 20, 30].repeat(4));
         assert_eq!(crop(0.5).samples, [40, 50, 60, 70].repeat(4));
         assert_eq!(crop(1.0).samples, [80, 90, 100, 110].repeat(4));
         // Upscaled by two: every new pixel lies a quarter of a pixel beside the center of an old one.
-        let twice = Conversion { channels: 1, height: 8, width: 8, fit: Fit::Crop }.apply(&wide, (0.5, 0.5));
+        let twice = conversion(1, (8, 8), Fit::Crop).apply(&wide, (0.5, 0.5));
         let near = |(x, value): (usize, &u8)| (f64::from(*value) - (37.5 + 5.0 * x as f64)).abs() < 2.5;
         assert!(twice.samples[..8].iter().enumerate().all(near), "{:?}", &twice.samples[..8]);
     }
@@ -132,8 +183,7 @@ mod tests {
         // Scaled as a whole, the image would have 256 × 8,388,608 pixels of four channels: 8.6 GB.
         let long = image(1, 32_768, 4, &[200; 4 * 32_768]);
         for position in [0.0, 0.3, 1.0] {
-            let out =
-                Conversion { channels: 4, height: 256, width: 256, fit: Fit::Crop }.apply(&long, (position, position));
+            let out = conversion(4, (256, 256), Fit::Crop).apply(&long, (position, position));
             assert!(out.samples.iter().all(|v| *v == 200) && out.samples.len() == 4 * 256 * 256);
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::byte_storage::ByteStorage;
 use crate::decode::decode;
+use crate::decode_request::DecodeRequest;
 use crate::error::{DataError, one_line};
 use crate::image::Image;
 use crate::image_source::ImageSource;
@@ -44,7 +45,11 @@ impl ImageSource for EncodedImages {
     }
 
     fn decode(&self, index: usize) -> Result<Image, DataError> {
+        self.decode_as(index, &mut DecodeRequest::full_size())
+    }
+
+    fn decode_as(&self, index: usize, request: &mut DecodeRequest<'_>) -> Result<Image, DataError> {
         let (name, offset, len) = &self.entries[index];
-        decode(&self.bytes.read(*offset, *len)?, name)
+        decode(&self.bytes.read(*offset, *len)?, name, request)
     }
 }

@@ -44,7 +44,8 @@ pub enum DataError {
     },
     /// More images cannot be decoded than the configuration allows.
     #[error(
-        "{undecodable} of {total} images cannot be decoded, more than data.max_bad_share allows: {}{}",
+        "{undecodable} of {total} images cannot be decoded, \
+         more than data.max_bad_share = {allowed_share} allows: {}{}",
         names.join("; "),
         if *undecodable > names.len() { "; …" } else { "" }
     )]
@@ -53,6 +54,8 @@ pub enum DataError {
         undecodable: usize,
         /// The number of images in the set.
         total: usize,
+        /// The share that the configuration allows.
+        allowed_share: f64,
         /// The first of the undecodable images, each with its problem.
         names: Vec<String>,
     },

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::decode::decode;
+use crate::decode_request::DecodeRequest;
 use crate::error::DataError;
 use crate::gif_file::save_gif;
 use crate::image::Image;
@@ -28,7 +29,11 @@ pub fn save_evolution_gif(folder: &Path) -> Result<(), DataError> {
     }
     grids.sort();
     let read = |(_, path): &(u64, PathBuf)| {
-        decode(&std::fs::read(path).map_err(DataError::io(path))?, &path.display().to_string())
+        decode(
+            &std::fs::read(path).map_err(DataError::io(path))?,
+            &path.display().to_string(),
+            &mut DecodeRequest::full_size(),
+        )
     };
     // An unreadable grid must not stop the training, nor prevent the animation of the others.
     let readable =

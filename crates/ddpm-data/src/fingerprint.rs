@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -47,6 +48,21 @@ impl DataFingerprint {
         listing.add(Path::new(name), bytes);
         listing.finish(images)
     }
+}
+
+/// Identifies the bytes of files, without reading them, by their names, sizes and times of modification.
+///
+/// # Errors
+/// [`DataError::Io`] when the properties of a file cannot be read.
+pub(crate) fn content_key(files: &[PathBuf], name_of: impl Fn(&Path) -> &Path) -> Result<String, DataError> {
+    let mut listing = Listing::new();
+    for path in files {
+        let metadata = std::fs::metadata(path).map_err(DataError::io(path))?;
+        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        listing.add(name_of(path), metadata.len());
+        listing.hasher.update(modified.map_or(0, |time| time.as_nanos()).to_le_bytes());
+    }
+    Ok(listing.finish(files.len()).names_sha256)
 }
 
 /// `1797 images in 1 file of 1234 bytes`

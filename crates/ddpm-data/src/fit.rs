@@ -27,7 +27,7 @@ pub enum Fit {
     /// `stretch`: scales width and height independently. The aspect ratio may change.
     Stretch,
     /// `pad`: scales the image down, keeping its aspect ratio, if it is larger than the size, and centers it on a black
-    /// background (a transparent one if the network has an alpha channel).
+    /// background (a transparent one if the network has an alpha channel), or on the configured color.
     Pad,
 }
 

@@ -1,9 +1,11 @@
 //! A folder of image files.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::decode::{MAX_ENCODED_BYTES, decode};
+use crate::decode_request::DecodeRequest;
 use crate::error::{DataError, one_line};
 use crate::image::Image;
 use crate::image_source::ImageSource;
@@ -22,14 +24,28 @@ impl ImageSource for ImageFiles {
     }
 
     fn decode(&self, index: usize) -> Result<Image, DataError> {
-        let path = &self.0[index];
-        let len = std::fs::metadata(path).map_err(DataError::io(path))?.len();
-        if len > MAX_ENCODED_BYTES {
-            let problem = format!("more than {} MiB for one image", MAX_ENCODED_BYTES >> 20);
-            return Err(DataError::invalid(path.display(), problem));
-        }
-        decode(&std::fs::read(path).map_err(DataError::io(path))?, &self.name(index))
+        self.decode_as(index, &mut DecodeRequest::full_size())
     }
+
+    fn decode_as(&self, index: usize, request: &mut DecodeRequest<'_>) -> Result<Image, DataError> {
+        decode(&read_image_file(&self.0[index])?, &self.name(index), request)
+    }
+}
+
+/// Reads a file that may have been replaced since the folder was listed, by something that never ends.
+fn read_image_file(path: &Path) -> Result<Vec<u8>, DataError> {
+    let metadata = std::fs::metadata(path).map_err(DataError::io(path))?;
+    if !metadata.is_file() {
+        return Err(DataError::invalid(path.display(), "expected a file, found a folder, a pipe or a device"));
+    }
+    let file = std::fs::File::open(path).map_err(DataError::io(path))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_ENCODED_BYTES + 1).read_to_end(&mut bytes).map_err(DataError::io(path))?;
+    if bytes.len() as u64 > MAX_ENCODED_BYTES {
+        let problem = format!("more than {} MiB for one image", MAX_ENCODED_BYTES >> 20);
+        return Err(DataError::invalid(path.display(), problem));
+    }
+    Ok(bytes)
 }
 
 /// Every file below a directory, sorted by path. Hidden files and directories are left out. Symbolic links are

@@ -1,5 +1,6 @@
 //! The trait of everything that provides images by index.
 
+use crate::decode_request::DecodeRequest;
 use crate::error::DataError;
 use crate::fingerprint::DataFingerprint;
 use crate::image::Image;
@@ -49,9 +50,25 @@ pub trait ImageSource: Send + Sync + std::fmt::Debug {
     /// [`DataError`] when the image cannot be read or decoded.
     fn decode(&self, index: usize) -> Result<Image, DataError>;
 
+    /// Decodes image `index` as `request` asks. A source may return a smaller image than [`ImageSource::decode`], and
+    /// should reserve the memory that it takes.
+    ///
+    /// # Errors
+    /// The errors of [`ImageSource::decode`]; [`DataError::Invalid`] when the image is larger than the budget.
+    fn decode_as(&self, index: usize, request: &mut DecodeRequest<'_>) -> Result<Image, DataError> {
+        let _ = request;
+        self.decode(index)
+    }
+
     /// Identifies the set, so that a training that continues can notice another one. `None` if the source cannot tell;
     /// the sources of [`open`](crate::open) can.
     fn fingerprint(&self) -> Option<DataFingerprint> {
+        None
+    }
+
+    /// Identifies the contents of the set, so that prepared images of it can be kept. `None` if they change or need not
+    /// be kept, because decoding them takes no time.
+    fn cache_key(&self) -> Option<String> {
         None
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::batch::{Batch, BatchBuilder};
 use crate::error::DataError;
+use crate::image_cache::ImageCache;
 use crate::image_source::ImageSource;
 use crate::loader_config::LoaderConfig;
 
@@ -75,6 +76,11 @@ impl Loader {
     /// The number of undecodable images found so far. A warning has named each of them.
     pub fn undecodable(&self) -> usize {
         self.builder.undecodable_count()
+    }
+
+    /// The cache of resized images. `None` if none are kept.
+    pub fn cache(&self) -> Option<Arc<ImageCache>> {
+        self.builder.cache()
     }
 
     /// The next batch. `None` after a failure, and when `canceled` returns true while the batch is not ready: it is

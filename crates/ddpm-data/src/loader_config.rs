@@ -1,8 +1,11 @@
 //! The configuration of a loader.
 
+use std::path::PathBuf;
+
 use crate::config::DataConfig;
 use crate::conversion::Conversion;
 use crate::fit::Fit;
+use crate::image_cache::GB;
 
 /// The size and the preparation of batches. Plain data.
 #[derive(Debug, Clone)]
@@ -19,21 +22,54 @@ pub struct LoaderConfig {
     pub horizontal_flip: bool,
     /// The largest fraction of the set that may turn out to be undecodable, in [0, 1].
     pub max_bad_share: f64,
+    /// The number of pixels that all threads together may decode at a time, at least 1.
+    pub max_image_pixels: u64,
     /// The number of threads that prepare batches, at least 1.
     pub workers: usize,
+    /// Where resized images are kept between epochs and runs. `None` keeps none.
+    pub cache: Option<CacheConfig>,
+}
+
+/// The place and the size of the cache of resized images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheConfig {
+    /// The directory of the cache files of all sets.
+    pub directory: PathBuf,
+    /// The total size of the files in bytes.
+    pub max_bytes: u64,
+}
+
+impl CacheConfig {
+    /// The cache of a configuration: in `DDPM_CACHE_DIR`, or in `ddpm` in the user's directory of caches. `None` if the
+    /// configuration wants none, or there is no such directory.
+    pub fn new(data: &DataConfig) -> Option<Self> {
+        let configured = std::env::var_os("DDPM_CACHE_DIR").map(PathBuf::from);
+        let directory = configured.or_else(|| dirs::cache_dir().map(|caches| caches.join("ddpm")))?;
+        data.cache.then(|| Self { directory: directory.join("images"), max_bytes: data.cache_gb.saturating_mul(GB) })
+    }
 }
 
 impl LoaderConfig {
-    /// The configuration for batches of `batch_size` images with `channels` channels and the size \[height, width\].
+    /// The configuration without a cache for batches of `batch_size` images with `channels` channels and the size
+    /// \[height, width\].
     pub fn new(data: &DataConfig, batch_size: usize, seed: u64, channels: usize, [height, width]: [usize; 2]) -> Self {
         Self {
             batch_size,
             seed,
-            conversion: Conversion { channels, height, width, fit: data.fit },
+            conversion: Conversion {
+                channels,
+                height,
+                width,
+                fit: data.fit,
+                filter: data.filter,
+                background: data.background,
+            },
             random_crop: data.random_crop && data.fit == Fit::Crop,
             horizontal_flip: data.horizontal_flip,
             max_bad_share: data.max_bad_share,
+            max_image_pixels: data.max_image_pixels,
             workers: data.workers,
+            cache: None,
         }
     }
 }

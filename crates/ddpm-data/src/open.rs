@@ -11,7 +11,7 @@ use crate::config::DataConfig;
 use crate::digits::digits;
 use crate::error::{DataError, one_line};
 use crate::file_kind::{FileKind, file_kind};
-use crate::fingerprint::DataFingerprint;
+use crate::fingerprint::{DataFingerprint, content_key};
 use crate::folder::{ImageFiles, files_below};
 use crate::idx::read_idx;
 use crate::image_source::ImageSource;
@@ -41,7 +41,7 @@ pub fn open(config: &DataConfig) -> Result<Arc<dyn ImageSource>, DataError> {
     if config.path == "digits" {
         let digits = digits()?;
         let fingerprint = DataFingerprint::of_embedded(digits.len(), "digits", digits.bytes.len());
-        return Ok(Arc::new(ChainedSources::new(vec![Box::new(digits)]).identified(fingerprint)));
+        return Ok(Arc::new(ChainedSources::new(vec![Box::new(digits)]).identified(fingerprint, None)));
     }
     let path = Path::new(&config.path);
     let metadata = std::fs::metadata(path).map_err(DataError::io(path))?;
@@ -75,8 +75,9 @@ fn open_named(
     if source.is_empty() {
         return Err(DataError::Empty { path: PathBuf::from(&config.path) });
     }
-    let fingerprint = DataFingerprint::of_files(source.len(), &used, name_of)?;
-    Ok(Arc::new(source.identified(fingerprint)))
+    let fingerprint = DataFingerprint::of_files(source.len(), &used, &name_of)?;
+    let cache_key = format!("{} {:?}", content_key(&used, &name_of)?, config.column);
+    Ok(Arc::new(source.identified(fingerprint, Some(cache_key))))
 }
 
 /// One source for each file of several images, and one for each sequence of single images between them. `used` receives

@@ -4,6 +4,7 @@ use image::imageops::{FilterType, resize};
 use image::{GrayImage, ImageBuffer, RgbImage, RgbaImage};
 
 use crate::image::Image;
+use crate::resize_filter::ResizeFilter;
 
 /// Scales an image by a factor. `bound` limits each rounded side by that of the target, because rounding must not make
 /// it a pixel too short or too long.
@@ -12,18 +13,19 @@ pub(crate) fn scaled(
     scale: f64,
     bound: impl Fn(usize, usize) -> usize,
     target: (usize, usize),
+    filter: ResizeFilter,
 ) -> Image {
     let side = |side: usize, target| bound((side as f64 * scale).round() as usize, target);
-    resized(image, side(image.width, target.0), side(image.height, target.1))
+    resized(image, side(image.width, target.0), side(image.height, target.1), filter)
 }
 
 /// Resizes an image to exactly this size.
-pub(crate) fn resized(image: &Image, width: usize, height: usize) -> Image {
+pub(crate) fn resized(image: &Image, width: usize, height: usize, filter: ResizeFilter) -> Image {
     if (image.width, image.height) == (width, height) {
         return image.clone();
     }
     let from = (image.width as u32, image.height as u32, image.samples.clone());
-    let to = (width as u32, height as u32, FilterType::CatmullRom);
+    let to = (width as u32, height as u32, filter.filter_type());
     let holds = "the samples of an image fill its size";
     let samples = match image.channels {
         1 => resize(&GrayImage::from_raw(from.0, from.1, from.2).expect(holds), to.0, to.1, to.2).into_raw(),

@@ -5,8 +5,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ddpm_data::{DataConfig, DataError, Image, ImageSource, Loader, LoaderConfig, open};
+use ddpm_data::{CacheConfig, DataConfig, DataError, Image, ImageSource, Loader, LoaderConfig, open};
 
 /// `images` images of 4 × 4 pixels, each of one value. Those in `bad` cannot be decoded.
 #[derive(Debug)]
@@ -124,14 +125,77 @@ fn random_crops_and_flips_reach_everything_evenly() {
 #[test]
 fn one_undecodable_image_is_replaced_and_too_many_are_an_error() {
     let source = Flat { images: 10, bad: vec![2] };
-    let mut loader_of_one = loader(source, 2, 0, 0.0).unwrap();
+    let mut loader_of_one = loader(source, 2, 0, 0.01).unwrap();
     (0..12).for_each(|_| drop(batch(&mut loader_of_one)));
+    // A share of zero allows none.
+    let source = Flat { images: 10, bad: vec![2] };
+    let error = loader(source, 2, 0, 0.0).unwrap().find_map(Result::err).unwrap().to_string();
+    assert!(error.contains("1 of 10 images cannot be decoded, more than data.max_bad_share = 0 allows"), "{error}");
     let source = Flat { images: 10, bad: vec![2, 5, 8] };
     let mut loader = loader(source, 2, 0, 0.2).unwrap();
     let error = loader.find_map(Result::err).unwrap().to_string();
     assert!(error.contains("3 of 10 images") && error.contains("image 2: torn; image 5: torn"), "{error}");
     assert!(!error.contains('\n'), "{error}");
     assert!(loader.next().is_none());
+}
+
+/// Squares of noise with a key, which count how often they are decoded.
+#[derive(Debug)]
+struct Counted {
+    decoded: AtomicUsize,
+}
+
+impl ImageSource for Counted {
+    fn len(&self) -> usize {
+        10
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("image {index}")
+    }
+
+    fn decode(&self, index: usize) -> Result<Image, DataError> {
+        self.decoded.fetch_add(1, Ordering::Relaxed);
+        // Image 3 is small.
+        let side = if index == 3 { 3 } else { 12 };
+        let samples = (0..3 * side * side).map(|i| ((i * i + 31 * index) % 251) as u8).collect();
+        Ok(Image { width: side, height: side, channels: 3, samples })
+    }
+
+    fn cache_key(&self) -> Option<String> {
+        Some("noise".into())
+    }
+}
+
+/// With a cache, batches are the same; images are decoded once, also by a later loader, but not with another
+/// conversion.
+#[test]
+fn a_cache_changes_nothing_but_the_time() {
+    for random_crop in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        let batches = |cache: bool, height: usize| {
+            let source = Arc::new(Counted { decoded: AtomicUsize::new(0) });
+            let data: DataConfig = serde_json::from_value(serde_json::json!({
+                "path": "x", "horizontal_flip": true, "random_crop": random_crop
+            }))
+            .unwrap();
+            let mut config = LoaderConfig::new(&data, 5, 7, 1, [height, 4]);
+            config.cache = cache.then(|| CacheConfig { directory: root.path().into(), max_bytes: 1_000_000 });
+            let mut loader = Loader::new(source.clone(), config, 0).unwrap();
+            let values: Vec<Vec<f32>> = (0..8)
+                .map(|_| loader.next().unwrap().unwrap().images.flatten_all().unwrap().to_vec1().unwrap())
+                .collect();
+            (values, source.decoded.load(Ordering::Relaxed), loader.cache().map(|cache| cache.len()))
+        };
+        let (expected, decoded, _) = batches(false, 4);
+        assert!(decoded >= 40);
+        let (values, decoded, cached) = batches(true, 4);
+        assert!(values == expected && (13..20).contains(&decoded) && cached == Some(9), "{decoded} {cached:?}");
+        let (values, decoded, _) = batches(true, 4);
+        assert!(values == expected && (4..8).contains(&decoded), "{decoded}");
+        let (_, decoded, cached) = batches(true, 5);
+        assert!(decoded >= 13 && cached == Some(9), "{decoded} {cached:?}");
+    }
 }
 
 #[test]
