@@ -269,6 +269,10 @@ fn a_change_of_the_past_is_refused_and_the_run_is_not_changed() {
 #[test]
 fn wrong_usage_is_explained_and_writes_nothing() {
     let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("typo.toml"), "[train]\nbach_size = 3\n").unwrap();
+    fs::write(root.path().join("range.toml"), "[train]\nbatch_size = 0\n").unwrap();
+    fs::create_dir(root.path().join("empty")).unwrap();
+    ["a.txt", "b.csv"].iter().for_each(|name| fs::write(root.path().join("empty").join(name), "text").unwrap());
     for (args, expected) in [
         ("--set train.batch_size=0", "train.batch_size"),
         ("--set train.bach_size=1", "bach_size"),
@@ -289,6 +293,12 @@ fn wrong_usage_is_explained_and_writes_nothing() {
         ("--config absent.toml", "absent.toml"),
         ("--device cuda", "expected auto or cpu"),
         ("--resume absent", "found nothing there"),
+        ("--init absent.safetensors", "--init absent.safetensors: expected a model, found nothing there"),
+        ("--weight-decay 0.1", "the configuration has such a key: --set train.weight_decay=VALUE"),
+        ("--config typo.toml", "typo.toml: [train]: unknown field `bach_size`"),
+        ("--config range.toml", "range.toml: train.batch_size: expected a number from 1, found 0"),
+        ("--private", "--push-to-hub"),
+        ("--data empty", "no images found in 2 files; expected PNG"),
         ("--resume .", "expected auto, never, or a run or checkpoint directory, found neither"),
         ("--set model.channels=2", "model.channels"),
         ("--set sample.threshold_max=inf", "sample.threshold_max: expected a finite number from 1, found inf"),
@@ -783,4 +793,52 @@ fn training_images_are_shown_and_kept() {
     let blocked = run("blocked", "");
     assert!(blocked.contains("images are decoded in every epoch"), "{blocked}");
     same_checkpoint(&last("first"), &last("blocked"));
+}
+
+/// `--version` says what the program is, `--help` starts with examples, and the man page is roff.
+#[test]
+fn the_program_describes_itself() {
+    let root = tempfile::tempdir().unwrap();
+    let version = train(root.path()).arg("--version").succeed();
+    let lines: Vec<&str> = version.lines().collect();
+    assert!(lines[0].starts_with("ddpm-train ") && lines[1].starts_with("commit: "), "{version}");
+    assert!(lines[2].starts_with("features: hub") && lines[3].starts_with("CPU kernels: "), "{version}");
+    assert_eq!(train(root.path()).arg("-V").succeed().lines().count(), 1);
+    for help in [train(root.path()).arg("--help").succeed(), sample(root.path()).arg("--help").succeed()] {
+        assert_eq!(help.lines().nth(2), Some("Examples:"), "{help}");
+        let examples = help.lines().skip(3).take_while(|line| !line.is_empty());
+        assert_eq!(examples.filter(|line| line.starts_with("  ddpm-")).count(), 5, "{help}");
+    }
+    for page in [train(root.path()).arg("--man-page").succeed(), sample(root.path()).arg("--man-page").succeed()] {
+        assert!(page.contains(".TH ddpm-") && page.contains(".SH OPTIONS"), "{page}");
+    }
+}
+
+/// The last line of a stopped run is the command that continues it; log lines and metrics have times.
+#[test]
+fn a_stopped_run_says_how_to_continue() {
+    let root = tempfile::tempdir().unwrap();
+    let args = "--steps 100000 --set train.log_every_steps=2 --set train.sample_every_steps=3 --out";
+    let child = train(root.path()).args(SMALL).args(args).arg("my run").without_env("CARGO_MANIFEST_DIR").spawn();
+    wait_for(&root.path().join("my run/samples/step-000003.png"));
+    signal(&child, 15);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(143));
+    let log = String::from_utf8(output.stderr).unwrap();
+    let last = log.lines().last().unwrap();
+    let state = newest_step(&root.path().join("my run"));
+    let expected = format!("stopped after step {state} of 100000 and saved the state; to continue: ");
+    assert!(last.contains(&expected) && last.ends_with("ddpm-train --resume 'my run'"), "{last}");
+    assert!(log.contains("preview of step 3: my run/samples/step-000003.png"), "{log}");
+    let is_time = |line: &str| line.len() > 20 && &line[4..5] == "-" && &line[19..20] == "Z";
+    assert!(log.lines().all(is_time), "{log}");
+    let metrics = String::from_utf8(bytes(root.path().join("my run/metrics.jsonl"))).unwrap();
+    let first: serde_json::Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
+    assert!(first["time"].as_f64().unwrap() > 1.7e9 && first["images_per_sec"].as_f64().unwrap() > 0.0, "{first}");
+}
+
+/// The step of the newest checkpoint of a run.
+fn newest_step(run: &Path) -> u64 {
+    let names = fs::read_dir(run.join("checkpoints")).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter_map(|name| name.to_str()?.strip_prefix("step-")?.parse().ok()).max().unwrap()
 }

@@ -2,25 +2,55 @@
 
 use std::io::IsTerminal;
 
+use anyhow::Context;
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::exit::usage_error;
 use crate::stdout::print;
+use crate::version::long_version;
 
 /// Parses the command line. The result is `None` if it contains `--help` or `--version`, whose output has then been
 /// printed.
 ///
+/// `features` are the optional features of the program, each with whether it is on, for `--version`. `hint` returns
+/// what a user may have meant by an unknown option, without its dashes.
+///
 /// # Errors
 /// A usage error, in one line, when the command line is not valid; an error when the help cannot be written to standard
 /// output.
-pub fn parse_arguments<A: Parser>() -> anyhow::Result<Option<A>> {
-    let error = match A::try_parse() {
-        Ok(arguments) => return Ok(Some(arguments)),
+pub fn parse_arguments<A: Parser>(
+    features: &[(&str, bool)],
+    hint: impl Fn(&str) -> Option<String>,
+) -> anyhow::Result<Option<A>> {
+    let command = A::command();
+    let version = command.get_version().unwrap_or_default().to_string();
+    let mut command = command.long_version(long_version(&version, features));
+    let parsed = command
+        .try_get_matches_from_mut(std::env::args_os())
+        .and_then(|matches| A::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
+    let error = match parsed {
+        Ok(arguments) => {
+            // Without it, every relative path would fail with a message of its own.
+            std::env::current_dir().context("the working directory does not exist any more")?;
+            return Ok(Some(arguments));
+        }
         Err(error) => error,
     };
+    if error.kind() == ErrorKind::InvalidUtf8 {
+        let invalid = std::env::args_os().find(|argument| argument.to_str().is_none()).unwrap_or_default();
+        return Err(usage_error(format!("expected UTF-8, found the argument {invalid:?}; see --help")));
+    }
     if !matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return Err(usage_error(join_lines(&error.render().to_string())));
+        let unknown = match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(option)) if error.kind() == ErrorKind::UnknownArgument => Some(option),
+            _ => None,
+        };
+        let hint = unknown.and_then(|option| hint(option.trim_start_matches('-')));
+        return Err(usage_error(match hint {
+            Some(hint) => format!("unexpected argument '{}' found; {hint}", unknown.map_or("", String::as_str)),
+            None => join_lines(&error.render().to_string()),
+        }));
     }
     let text = error.render();
     print(&if std::io::stdout().is_terminal() { text.ansi().to_string() } else { text.to_string() })?;

@@ -7,7 +7,8 @@
 //!
 //! Reading order: [`parse_arguments`], [`named_values`](crate::named_values()), [`exit_code`], [`DeviceChoice`],
 //! [`device_label`](crate::device_label()), [`is_out_of_memory`], [`run_on_threads`], [`Verbosity`], [`Progress`],
-//! [`StopSignal`], [`pluralize`](crate::pluralize()), [`print`](crate::print()), [`print_completions`].
+//! [`StopSignal`], [`pluralize`](crate::pluralize()), [`print`](crate::print()), [`print_completions`],
+//! [`print_man_page`], [`invocation`](crate::invocation()).
 
 mod arguments;
 mod completions;
@@ -25,7 +26,9 @@ mod hub_model;
 #[cfg(not(feature = "hub"))]
 #[path = "no_hub_model.rs"]
 mod hub_model;
+mod invocation;
 mod logging;
+mod man_page;
 mod named_values;
 mod out_of_memory;
 mod pluralize;
@@ -35,6 +38,7 @@ mod stop_signal;
 mod threads;
 #[cfg(feature = "hub")]
 mod transfer_bar;
+mod version;
 
 pub use arguments::parse_arguments;
 pub use completions::print_completions;
@@ -44,10 +48,12 @@ pub use exit::{ExitReason, UsageError, exit_code, usage_error};
 #[cfg(feature = "hub")]
 pub use hub_model::hub_error;
 pub use hub_model::resolve_model_path;
+pub use invocation::{invocation, shell_word};
 pub use logging::Verbosity;
+pub use man_page::print_man_page;
 pub use named_values::named_values;
 pub use out_of_memory::is_out_of_memory;
-pub use pluralize::pluralize;
+pub use pluralize::{grouped, pluralize};
 pub use progress::Progress;
 pub use stdout::print;
 pub use stop_signal::StopSignal;

@@ -1,10 +1,13 @@
 //! Log messages on standard error, written above the progress bars.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::SystemTime;
 
 use clap::Args;
 use indicatif::MultiProgress;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 use crate::exit::without_backtrace;
 
@@ -37,10 +40,19 @@ impl Verbosity {
             .with_writer(move || WriterAboveBars(bars.clone()))
             .with_ansi(io::stderr().is_terminal())
             .with_target(self.verbose > 0)
-            .without_time()
+            .with_timer(Seconds)
             .finish();
         // This only fails if logging was started before.
         let _ = tracing::subscriber::set_global_default(subscriber);
+    }
+}
+
+/// The time of a message in UTC, to the second: `2026-01-31T09:30:00Z`.
+struct Seconds;
+
+impl FormatTime for Seconds {
+    fn format_time(&self, out: &mut Writer<'_>) -> std::fmt::Result {
+        write!(out, "{}", humantime::format_rfc3339_seconds(SystemTime::now()))
     }
 }
 

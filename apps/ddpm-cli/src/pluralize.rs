@@ -2,10 +2,15 @@
 
 /// Formats a number with a noun in the singular or plural, such as `1 image` or `60,000 images`.
 pub fn pluralize(number: usize, noun: &str) -> String {
+    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
+/// Formats a number with its thousands separated, such as `60,000`.
+pub fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> =
         digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
-    format!("{} {noun}{}", groups.join(","), if number == 1 { "" } else { "s" })
+    groups.join(",")
 }
 
 #[cfg(test)]

@@ -12,12 +12,26 @@ use ddpm_unet::Precision;
 use crate::clip_choice::ClipChoice;
 use crate::sampler_choice::SamplerChoice;
 
+const LONG_ABOUT: &str = "\
+Generate images with a trained denoising diffusion model.
+
+Examples:
+  ddpm-sample
+      Sample 16 images from the newest run under runs/.
+  ddpm-sample runs/pictures -n 100 --sampler ddim --steps 50
+      Sample 100 images in fewer steps.
+  ddpm-sample runs/pictures --seed 7 --gif
+      Sample other images, and write an animation of the denoising.
+  ddpm-sample google/ddpm-cifar10-32 -n 64 --out samples/cifar10
+      Sample from a published model.
+  ddpm-sample runs/pictures --interpolate 9 --seed 3
+      Interpolate between two images.
+
+The images are written to a directory under samples/.";
+
 /// Generate images with a trained denoising diffusion model.
-///
-/// Without arguments, the program samples 16 images from the newest run under runs/ and writes them to a directory
-/// under samples/.
 #[derive(Debug, Parser)]
-#[command(name = "ddpm-sample", version, max_term_width = 100, allow_negative_numbers = true)]
+#[command(name = "ddpm-sample", version, long_about = LONG_ABOUT, max_term_width = 100, allow_negative_numbers = true)]
 pub(crate) struct Args {
     /// The model to sample from [default: the newest run under runs/]
     ///
@@ -178,6 +192,10 @@ pub(crate) struct Args {
     /// Print the completions for a shell and exit
     #[arg(long, value_name = "SHELL")]
     pub(crate) completions: Option<clap_complete::Shell>,
+
+    /// Print the man page in roff format and exit
+    #[arg(long)]
+    pub(crate) man_page: bool,
 }
 
 fn eps_after_clip_help(choice: EpsAfterClip) -> &'static str {

@@ -30,14 +30,23 @@ use crate::images::ImageWriter;
 use crate::plan::Plan;
 use crate::sampler_description::describe_sampler;
 
+/// The optional features of the program, for `--version`.
+const FEATURES: &[(&str, bool)] = &[("cuda", cfg!(feature = "cuda")), ("hub", cfg!(feature = "hub"))];
+
 fn main() -> ExitCode {
     ddpm_cli::exit_code(run())
 }
 
 fn run() -> anyhow::Result<ExitReason> {
-    let Some(args) = ddpm_cli::parse_arguments::<Args>()? else { return Ok(ExitReason::Completed) };
+    let Some(args) = ddpm_cli::parse_arguments::<Args>(FEATURES, |_| None)? else {
+        return Ok(ExitReason::Completed);
+    };
     if let Some(shell) = args.completions {
         ddpm_cli::print_completions::<Args>(shell)?;
+        return Ok(ExitReason::Completed);
+    }
+    if args.man_page {
+        ddpm_cli::print_man_page::<Args>()?;
         return Ok(ExitReason::Completed);
     }
     let progress = Progress::new(args.verbosity.quiet);

@@ -9,13 +9,26 @@ use ddpm_unet::Precision;
 
 use crate::presets;
 
+const LONG_ABOUT: &str = "\
+Train a denoising diffusion model on images.
+
+Examples:
+  ddpm-train
+      Train on 1,797 handwritten digits in about three minutes.
+  ddpm-train --data photos --show-data 64
+      Show how the network will see the images of a folder.
+  ddpm-train --data photos --image-size 64 --batch-size 32
+      Train on the folder. The same command continues a run that was stopped.
+  ddpm-train --resume runs/pictures --steps 20000 --lr 1e-4
+      Continue a run, with more steps and another learning rate.
+  ddpm-train --init google/ddpm-cifar10-32 --data photos --lr 2e-5
+      Fine-tune a published model.
+
+The run directory, runs/PRESET, will hold the configuration, the metrics, preview images and checkpoints.";
+
 /// Train a denoising diffusion model on images.
-///
-/// Without arguments, the program trains on 1,797 scans of handwritten digits that it contains. The run directory,
-/// runs/digits, will hold the configuration, the metrics, preview images and checkpoints. To continue a run that was
-/// stopped, give the same command again.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "ddpm-train", version, max_term_width = 100, allow_negative_numbers = true)]
+#[command(name = "ddpm-train", version, long_about = LONG_ABOUT, max_term_width = 100, allow_negative_numbers = true)]
 pub(crate) struct Args {
     /// Configuration to start from [default: digits, or pictures if --data names other images]
     #[arg(long, value_parser = PossibleValuesParser::new(presets::names()))]
@@ -130,10 +143,15 @@ pub(crate) struct Args {
 
     /// Upload the trained pipeline to this model of the Hugging Face Hub
     ///
-    /// The upload follows the last step. The model is created, public, if it does not exist. The network must have
+    /// The upload follows the last step. The model is created, public or --private, if it does not exist. The network
+    /// must have
     /// model.kind unet2d, and the environment variable HF_TOKEN a token with write access.
     #[arg(long, value_name = "OWNER/NAME", conflicts_with = "benchmark")]
     pub(crate) push_to_hub: Option<String>,
+
+    /// Create the model of --push-to-hub as a private one
+    #[arg(long, requires = "push_to_hub")]
+    pub(crate) private: bool,
 
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,
@@ -141,6 +159,10 @@ pub(crate) struct Args {
     /// Print the completions for a shell and exit
     #[arg(long, value_name = "SHELL")]
     pub(crate) completions: Option<clap_complete::Shell>,
+
+    /// Print the man page in roff format and exit
+    #[arg(long)]
+    pub(crate) man_page: bool,
 }
 
 fn show_data_count(text: &str) -> Result<usize, String> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ddpm_cli::{Progress, pluralize};
+use ddpm_cli::{Progress, grouped, pluralize};
 use ddpm_data::ImageCache;
 use indicatif::ProgressBar;
 use tracing::info;
@@ -24,7 +24,7 @@ impl CacheProgress {
         let at_start = cache.len();
         if at_start > 0 {
             let images = pluralize(images, "image");
-            info!("{at_start} of {images} are read resized from {}", cache.path().display());
+            info!("{} of {images} are read resized from {}", grouped(at_start), cache.path().display());
         }
         Self { cache, images, at_start, last_step, bar: None, progress: progress.clone() }
     }
@@ -53,6 +53,7 @@ impl CacheProgress {
         let cached = self.cache.len();
         if cached > self.at_start {
             let (images, path) = (pluralize(self.images, "image"), self.cache.path().display());
+            let cached = grouped(cached);
             info!("{cached} of {images} are kept resized in {path}: later epochs and runs read them from there");
         }
     }

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use tracing::warn;
 
 use crate::args::Args;
-use crate::config_document::merge;
+use crate::config_document::{merge, read_document};
 use crate::config_table::ConfigTable;
 use crate::diffusion_config::DiffusionConfig;
 use crate::overrides::overrides;
@@ -44,14 +44,37 @@ pub(crate) fn resolve_config(
     };
     merge(&mut document, overrides);
     name_image_size(&mut document);
-    let config = RunConfig::from_document(document)?;
-    config.validate()?;
+    let config = checked(document).map_err(|error| name_config_file(error, args))?;
     if let (Some(init), None) = (init, saved) {
         warn_of_other_diffusion(&config, init)?;
     }
     for field in config.diffusion.schedule.unused_fields() {
         warn!("diffusion.{field} has no effect with this value of diffusion.beta_schedule");
     }
+    Ok(config)
+}
+
+/// Puts the name of the configuration file before an error that the file alone causes.
+fn name_config_file(error: anyhow::Error, args: &Args) -> anyhow::Error {
+    let Some(path) = &args.config else { return error };
+    let alone = || -> anyhow::Result<RunConfig> {
+        let file = read_document(path)?;
+        let mut document = preset_document(args.preset.as_deref().unwrap_or_else(|| presets::default_name(&file)))?;
+        merge(&mut document, file);
+        name_image_size(&mut document);
+        checked(document)
+    };
+    match alone() {
+        Err(of_file) if of_file.to_string() == error.to_string() => {
+            usage_error(format!("{}: {of_file:#}", path.display()))
+        }
+        _ => error,
+    }
+}
+
+fn checked(document: Table) -> anyhow::Result<RunConfig> {
+    let config = RunConfig::from_document(document)?;
+    config.validate()?;
     Ok(config)
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context;
 use ddpm_cli::{Progress, TransferBar, hub_error, usage_error};
 use ddpm_data::{DataConfig, DataError, ImageSource};
-use ddpm_hub::{DatasetSelection, Hub, HubConfig, HubError, RepoId};
+use ddpm_hub::{DatasetSelection, Hub, HubConfig, HubError, RepoId, Visibility};
 use tracing::info;
 
 use crate::dataset_name::DatasetName;
@@ -43,7 +43,10 @@ pub(crate) fn pin_dataset(data: &mut DataConfig, saved: Option<&str>) -> anyhow:
 /// Opens the training images. A dataset of the Hub is downloaded first.
 pub(crate) fn open_images(config: &DataConfig, progress: &Progress) -> anyhow::Result<Arc<dyn ImageSource>> {
     let context = "the training data";
-    let failed = |error: DataError| anyhow::Error::new(error).context(context);
+    let failed = |error: DataError| match error {
+        DataError::Empty { .. } => usage_error(error),
+        _ => anyhow::Error::new(error).context(context),
+    };
     if !is_dataset(&config.path) {
         return ddpm_data::open(config).map_err(failed);
     }
@@ -105,11 +108,12 @@ pub(crate) fn dataset_hint(path: &str) -> String {
 pub(crate) struct Upload {
     hub: Hub,
     id: RepoId,
+    visibility: Visibility,
 }
 
 impl Upload {
     /// Checks, before the training, that the upload can be expected to succeed.
-    pub(crate) fn new(id: &str, config: &RunConfig) -> anyhow::Result<Self> {
+    pub(crate) fn new(id: &str, private: bool, config: &RunConfig) -> anyhow::Result<Self> {
         let failed = |error: HubError| hub_error(error).context("--push-to-hub");
         let id: RepoId = id.parse().map_err(failed)?;
         if !config.has_pipeline() {
@@ -120,14 +124,15 @@ impl Upload {
         }
         let hub = hub()?;
         hub.check_upload(&id).map_err(failed)?;
-        Ok(Self { hub, id })
+        let visibility = if private { Visibility::Private } else { Visibility::Public };
+        Ok(Self { hub, id, visibility })
     }
 
     /// Uploads the pipeline of the finished run in the directory `run`.
     pub(crate) fn send(&self, run: &Path, step: u64, progress: &Progress) -> anyhow::Result<()> {
         let (pipeline, id) = (run.join("pipeline"), &self.id);
         let summary = format!("After {step} steps of training");
-        let sent = self.hub.upload(id, &pipeline, &summary, &TransferBar::new(progress));
+        let sent = self.hub.upload(id, &pipeline, &summary, self.visibility, &TransferBar::new(progress));
         let url = sent.with_context(|| {
             let (pipeline, run) = (pipeline.display(), run.display());
             format!(

@@ -1,7 +1,7 @@
 //! `ddpm-train`: trains a model on images.
 //!
 //! Reading order:
-//! - the command line: [`args`];
+//! - the command line: [`args`] with [`key_suggestion`];
 //! - the configuration: [`run_config`] with [`config_table`], [`diffusion_config`], [`sample_config`] and
 //!   [`table_reader`]; [`config_resolution`] with [`presets`], [`config_document`], [`overrides`] and
 //!   [`renamed_keys`];
@@ -32,6 +32,7 @@ mod hub;
 #[cfg(not(feature = "hub"))]
 #[path = "no_hub.rs"]
 mod hub;
+mod key_suggestion;
 mod model;
 mod model_description;
 mod opened_run;
@@ -65,14 +66,27 @@ use crate::data_path::names_no_path;
 use crate::model::Init;
 use crate::session::Runtime;
 
+/// The optional features of the program, for `--version`.
+const FEATURES: &[(&str, bool)] = &[
+    ("cuda", cfg!(feature = "cuda")),
+    ("hub", cfg!(feature = "hub")),
+    ("candle-datasets", cfg!(feature = "candle-datasets")),
+];
+
 fn main() -> ExitCode {
     ddpm_cli::exit_code(run())
 }
 
 fn run() -> anyhow::Result<ExitReason> {
-    let Some(args) = ddpm_cli::parse_arguments::<Args>()? else { return Ok(ExitReason::Completed) };
+    let Some(args) = ddpm_cli::parse_arguments::<Args>(FEATURES, key_suggestion::suggest_key)? else {
+        return Ok(ExitReason::Completed);
+    };
     if let Some(shell) = args.completions {
         ddpm_cli::print_completions::<Args>(shell)?;
+        return Ok(ExitReason::Completed);
+    }
+    if args.man_page {
+        ddpm_cli::print_man_page::<Args>()?;
         return Ok(ExitReason::Completed);
     }
     let progress = Progress::new(args.verbosity.quiet);
@@ -103,7 +117,7 @@ fn train(args: &Args, progress: &Progress) -> anyhow::Result<ExitReason> {
     let init = init_path.map(Init::find).transpose()?;
     let saved = request.saved_config(args)?;
     let mut config = config_resolution::resolve_config(args, saved.as_ref(), init.as_ref().map(|init| &init.model))?;
-    let upload = args.push_to_hub.as_deref().map(|id| hub::Upload::new(id, &config)).transpose()?;
+    let upload = args.push_to_hub.as_deref().map(|id| hub::Upload::new(id, args.private, &config)).transpose()?;
     if args.dry_run {
         ddpm_cli::print(&config.to_toml()?)?;
         return Ok(ExitReason::Completed);

@@ -26,6 +26,9 @@ impl Init {
     /// # Errors
     /// When there is no model, or it needs class labels.
     pub(crate) fn find(path: PathBuf) -> anyhow::Result<Self> {
+        if !path.exists() {
+            return Err(usage_error(format!("--init {}: expected a model, found nothing there", path.display())));
+        }
         let model = find_model(&path)
             .and_then(|model| check_unconditional(&model).map(|()| model))
             .with_context(|| format!("--init {}", path.display()))?;

@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
 use ddpm_cli::{Progress, usage_error};
-use ddpm_data::{DataConfig, ImageSource};
+use ddpm_data::{DataConfig, DataError, ImageSource};
 
 use crate::dataset_prefix::{CANDLE, NO_CANDLE_DATASETS, is_dataset_name};
 use crate::run_config::RunConfig;
@@ -34,7 +33,10 @@ pub(crate) fn pin_dataset(data: &mut DataConfig, _: Option<&str>) -> anyhow::Res
 
 /// Opens the training images.
 pub(crate) fn open_images(config: &DataConfig, _: &Progress) -> anyhow::Result<Arc<dyn ImageSource>> {
-    ddpm_data::open(config).context("the training data")
+    ddpm_data::open(config).map_err(|error| match error {
+        DataError::Empty { .. } => usage_error(error),
+        _ => anyhow::Error::new(error).context("the training data"),
+    })
 }
 
 /// The upload that `--push-to-hub` requests. It cannot be created.
@@ -43,7 +45,7 @@ pub(crate) enum Upload {}
 
 impl Upload {
     /// Refuses the upload.
-    pub(crate) fn new(_: &str, _: &RunConfig) -> anyhow::Result<Self> {
+    pub(crate) fn new(_: &str, _: bool, _: &RunConfig) -> anyhow::Result<Self> {
         Err(usage_error(format!("--push-to-hub: {NO_HUB}")))
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 use ddpm_checkpoint::{RunDir, read_metrics};
-use ddpm_cli::{Progress, StopSignal, pluralize};
+use ddpm_cli::{Progress, StopSignal, invocation, pluralize, shell_word};
 use ddpm_trainer::{Event, Observer, Outcome, StepReport, TrainConfig};
 use indicatif::{HumanDuration, ProgressBar};
 use serde::Deserialize;
@@ -85,7 +85,7 @@ impl RunObserver {
     }
 
     fn show_step(&mut self, report: &StepReport) {
-        let StepReport { step, loss, images_per_sec, .. } = *report;
+        let StepReport { step, loss, .. } = *report;
         if report.skipped {
             warn!("step {step} was skipped: its loss or gradient is not finite");
         }
@@ -94,13 +94,22 @@ impl RunObserver {
         self.estimate_duration(step);
         self.cache.take_if(|cache| !cache.update(step));
         self.bar.set_position(step);
-        self.bar.set_message(format!("loss {loss:.4}  {images_per_sec:.0} images/s"));
+        // The speed is an average since the last message, as a single step varies.
         let (time, last_step) = self.last_message;
-        if self.bar.is_hidden() && (time.elapsed() > MESSAGE_INTERVAL || step == self.total_steps) {
-            let left = time_left(self.total_steps - step, step - last_step, time.elapsed().as_secs_f64());
-            info!("step {step}/{}  loss {loss:.4}  {images_per_sec:.0} images/s  {left} left", self.total_steps);
+        let (done, secs) = (step - last_step, time.elapsed().as_secs_f64().max(1e-9));
+        let images_per_sec = (done * self.images_per_step()) as f64 / secs;
+        self.bar.set_message(format!("loss {loss:.4}  {images_per_sec:.0} images/s"));
+        if time.elapsed() > MESSAGE_INTERVAL || step == self.total_steps {
+            if self.bar.is_hidden() {
+                let left = time_left(self.total_steps - step, done, secs);
+                info!("step {step}/{}  loss {loss:.4}  {images_per_sec:.0} images/s  {left} left", self.total_steps);
+            }
             self.last_message = (Instant::now(), step);
         }
+    }
+
+    fn images_per_step(&self) -> u64 {
+        (self.train.batch_size * self.train.gradient_accumulation_steps) as u64
     }
 
     /// Logs once how long a long run will take, as soon as that can be estimated.
@@ -126,9 +135,16 @@ impl RunObserver {
         ddpm_data::save_grid(&path, images)?;
         ddpm_data::save_evolution_gif(&self.samples)?;
         log_initial_share(&self.train, step);
+        if self.bar.is_hidden() {
+            info!("preview of step {step}: {}", path.display());
+        }
         self.newest_grid = Some(path);
-        // The time of the preview is not part of the next message's speed.
+        // The time of the preview is not part of the next message's speed, nor of the estimated duration.
         self.last_message = (Instant::now(), step);
+        if let Some(start) = &mut self.start {
+            *start = self.last_message;
+            self.bar.reset_elapsed();
+        }
         self.write_loss_curve()
     }
 
@@ -144,8 +160,8 @@ impl RunObserver {
         Ok(())
     }
 
-    /// Writes the loss curve a last time and logs how the session ended.
-    pub(crate) fn finish(self, outcome: Outcome) -> anyhow::Result<()> {
+    /// Writes the loss curve a last time and logs how the session ended, after `step` steps of the run.
+    pub(crate) fn finish(self, outcome: Outcome, step: u64) -> anyhow::Result<()> {
         self.write_loss_curve()?;
         self.bar.finish_and_clear();
         match outcome {
@@ -155,9 +171,15 @@ impl RunObserver {
                 if let Some(grid) = &self.newest_grid {
                     info!("sampled images: {}", grid.display());
                 }
-                info!("to sample more images: cargo run -p ddpm-sample -- {}", self.run.display());
+                info!("to sample more images: {} {}", invocation("ddpm-sample"), shell_word(&self.run));
             }
-            Outcome::Stopped => info!("stopped and saved the state; the same command continues the run"),
+            Outcome::Stopped => {
+                let (program, run) = (invocation("ddpm-train"), shell_word(&self.run));
+                info!(
+                    "stopped after step {step} of {} and saved the state; to continue: {program} --resume {run}",
+                    self.total_steps
+                );
+            }
         }
         Ok(())
     }
@@ -180,7 +202,7 @@ impl Observer for RunObserver {
             }
             Event::PreviewStarted { images, sampler_steps } => {
                 let (images, steps) = (pluralize(images, "image"), pluralize(sampler_steps, "step"));
-                if self.bar.is_hidden() && self.bar.position() == self.total_steps {
+                if self.bar.is_hidden() {
                     info!("sampling {images} in {steps}");
                 }
                 self.bar.set_message(format!("sampling {images} in {steps}"));

@@ -235,6 +235,7 @@ impl Session<'_> {
             observer.follow_cache(CacheProgress::new(cache, images, first_step + epoch_steps, progress));
         }
         if self.preview_is_missing() && !self.draw_missing_preview(&mut observer, &stopped)? {
+            observer.finish(Outcome::Stopped, first_step)?;
             return Ok(stop.received().map_or(ExitReason::Completed, ExitReason::Signal));
         }
         let (config, preview) = (self.config, preview(self.config));
@@ -247,7 +248,7 @@ impl Session<'_> {
         match outcome {
             // Nothing was left to train: an earlier session was stopped before its results were complete.
             Outcome::Finished if first_step == total_steps => observer.finish_results()?,
-            _ => observer.finish(outcome)?,
+            _ => observer.finish(outcome, self.trainer.state().step)?,
         }
         record_results(self.run.path())?;
         warn_of_undecodable(loader.undecodable());

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use candle_core::Tensor;
-use ddpm_cli::{ExitReason, Progress, pluralize};
+use ddpm_cli::{ExitReason, Progress, grouped, pluralize};
 use ddpm_data::{Loader, LoaderConfig};
 use tracing::info;
 
@@ -38,6 +38,6 @@ pub(crate) fn show_data(
     let path = directory.map_or_else(|| PathBuf::from(FILE_NAME), |directory| directory.join(FILE_NAME));
     ddpm_data::save_grid(&path, &images)?;
     let shown = pluralize(images.dim(0)?, "training image");
-    info!("{shown}, {size}, of the {total} in {}: {}", data.path, path.display());
+    info!("{shown}, {size}, of the {} in {}: {}", grouped(total), data.path, path.display());
     Ok(ExitReason::Completed)
 }

@@ -53,6 +53,8 @@ pub(crate) fn newest_usable<T>(
     for entry in entries {
         match load(&entry.path) {
             Ok(loaded) => return Ok(Some((entry, loaded))),
+            // Another process has removed it since the directory was listed.
+            Err(_) if !entry.path.exists() => {}
             Err(error) if !error.is_damage() => return Err(error),
             Err(error) => {
                 let reason = error.chain();
@@ -85,19 +87,22 @@ mod tests {
 
     #[test]
     fn the_first_usable_entry_is_returned_or_all_reasons() {
-        let entry = |step| CheckpointEntry { step, path: step_name(step).into() };
-        let here = Path::new("checkpoints");
+        let dir = tempfile::tempdir().expect("temp dir");
+        let entry = |step| CheckpointEntry { step, path: dir.path().join(step_name(step)) };
+        [1, 2, 3].iter().for_each(|step| fs::create_dir(entry(*step).path).expect("new"));
         let load = |path: &Path| match path.ends_with("step-000002") {
             true => Ok(2),
             false => Err(CheckpointError::damaged(path, "on purpose")),
         };
-        let found = newest_usable(here, vec![entry(3), entry(2), entry(1)], load).expect("the second");
+        let found = newest_usable(dir.path(), vec![entry(3), entry(2), entry(1)], load).expect("the second");
         assert_eq!(found, Some((entry(2), 2)));
-        assert_eq!(newest_usable(here, vec![], load).expect("none"), None);
-        let message = newest_usable(here, vec![entry(3), entry(1)], load).expect_err("both").to_string();
+        assert_eq!(newest_usable(dir.path(), vec![], load).expect("none"), None);
+        let message = newest_usable(dir.path(), vec![entry(3), entry(1)], load).expect_err("both").to_string();
         assert!(
             message.contains("none of the 2 checkpoints") && message.contains("step-000001 is damaged"),
             "{message}"
         );
+        // One that has been removed in the meantime is not damaged.
+        assert_eq!(newest_usable(dir.path(), vec![entry(4)], load).expect("none"), None);
     }
 }

@@ -225,7 +225,14 @@ pub(crate) trait IoContext<T> {
 
 impl<T> IoContext<T> for io::Result<T> {
     fn on(self, action: &'static str, path: &Path) -> Result<T> {
-        self.map_err(|source| CheckpointError::Io { action, path: path.to_owned(), source })
+        self.map_err(|source| {
+            // The text of the standard library, "failed to fill whole buffer", names its own implementation.
+            let source = match source.kind() {
+                io::ErrorKind::UnexpectedEof => io::Error::new(source.kind(), "the file ends early"),
+                _ => source,
+            };
+            CheckpointError::Io { action, path: path.to_owned(), source }
+        })
     }
 }
 

@@ -98,11 +98,12 @@ fn decoder(name: &str, dtype: Dtype, path: &Path) -> Result<(usize, Decode)> {
     match dtype {
         Dtype::F32 => Ok((4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
         Dtype::F16 => Ok((2, |b| f16_to_f32(u16::from_le_bytes([b[0], b[1]])))),
+        Dtype::F64 => Ok((8, |b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32)),
         Dtype::BF16 => Ok((2, |b| bf16_to_f32(u16::from_le_bytes([b[0], b[1]])))),
         other => Err(CheckpointError::WrongType {
             path: path.to_owned(),
             tensor: name.to_owned(),
-            expected: "f32, f16 or bf16",
+            expected: "f64, f32, f16 or bf16",
             found: other.to_string().to_lowercase(),
         }),
     }

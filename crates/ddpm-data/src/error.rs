@@ -34,13 +34,16 @@ pub enum DataError {
     },
     /// There are no images at the path of the configuration.
     #[error(
-        "{}: no images found; expected PNG, JPEG, WebP, GIF, BMP or TIFF files, \
+        "{}: no images found in {files} file{}; expected PNG, JPEG, WebP, GIF, BMP or TIFF files, \
          IDX, CIFAR-10 binary, Parquet, zip or tar",
-        one_line(path.display())
+        one_line(path.display()),
+        if *files == 1 { "" } else { "s" }
     )]
     Empty {
         /// The path of the configuration.
         path: PathBuf,
+        /// The number of files there.
+        files: usize,
     },
     /// More images cannot be decoded than the configuration allows.
     #[error(

@@ -70,10 +70,10 @@ fn open_named(
     files: Vec<PathBuf>,
     name_of: impl Fn(&Path) -> &Path,
 ) -> Result<Arc<dyn ImageSource>, DataError> {
-    let mut used = Vec::new();
+    let (mut used, all_files) = (Vec::new(), files.len());
     let source = ChainedSources::new(sources(files, config.column.as_deref(), &mut used)?);
     if source.is_empty() {
-        return Err(DataError::Empty { path: PathBuf::from(&config.path) });
+        return Err(DataError::Empty { path: PathBuf::from(&config.path), files: all_files });
     }
     let fingerprint = DataFingerprint::of_files(source.len(), &used, &name_of)?;
     let cache_key = format!("{} {:?}", content_key(&used, &name_of)?, config.column);

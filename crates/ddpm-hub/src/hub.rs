@@ -14,7 +14,7 @@ use crate::model_files::{model_files, shards};
 use crate::repo_id::RepoId;
 use crate::snapshot::Snapshot;
 use crate::transfer_progress::TransferProgress;
-use crate::upload::upload;
+use crate::upload::{Visibility, upload};
 use crate::upload_permission::check_upload_permission;
 
 /// A client of the Hugging Face Hub with a cache.
@@ -151,14 +151,21 @@ impl Hub {
         if self.config.token.is_none() { Err(HubError::UploadWithoutToken { what }) } else { Ok(()) }
     }
 
-    /// Uploads every file below `folder` as one commit to the model `id`, which is created as a public model if it does
-    /// not exist. Returns the URL of the model.
+    /// Uploads every file below `folder` as one commit to the model `id`, which is created with the given visibility if
+    /// it does not exist. Returns the URL of the model.
     ///
     /// # Errors
     /// [`HubError::UploadWithoutToken`], [`HubError::OfflineUpload`], and every error of an upload: see [`HubError`].
-    pub fn upload(&self, id: &RepoId, folder: &Path, summary: &str, progress: &dyn TransferProgress) -> Result<String> {
+    pub fn upload(
+        &self,
+        id: &RepoId,
+        folder: &Path,
+        summary: &str,
+        visibility: Visibility,
+        progress: &dyn TransferProgress,
+    ) -> Result<String> {
         self.check_upload_locally(id)?;
-        upload(&self.client, id, folder, summary, progress)?;
+        upload(&self.client, id, folder, summary, visibility, progress)?;
         Ok(self.client.url(id.name()))
     }
 }

@@ -44,6 +44,7 @@ pub use hub::{DatasetFiles, Hub};
 pub use repo_id::RepoId;
 pub use token::Token;
 pub use transfer_progress::TransferProgress;
+pub use upload::Visibility;
 
 /// Compiles the example of the README as a documentation test.
 #[cfg(doctest)]

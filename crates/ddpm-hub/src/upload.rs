@@ -52,11 +52,22 @@ struct Mode {
 }
 
 /// Uploads every file below `folder` except for hidden files.
+/// Who can see a model that an upload creates. The visibility of an existing model does not change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Visibility {
+    /// Everyone.
+    #[default]
+    Public,
+    /// Its owner, and the members of its organization.
+    Private,
+}
+
 pub(crate) fn upload(
     client: &Client,
     id: &RepoId,
     folder: &Path,
     summary: &str,
+    visibility: Visibility,
     progress: &dyn TransferProgress,
 ) -> Result<()> {
     let mut files = Vec::new();
@@ -66,7 +77,7 @@ pub(crate) fn upload(
         return Err(HubError::Io { action: "upload", path: folder.to_owned(), source });
     }
     let target = request_target(id, RepoType::Model, "");
-    create_if_missing(client, id, &target)?;
+    create_if_missing(client, id, visibility, &target)?;
     let large = large_files(client, id, &files, &target)?;
     progress.begin(id.name(), files.iter().map(|file| file.bytes).sum());
     let sent = upload_large(client, id, &large, &target, progress).and_then(|()| {
@@ -100,13 +111,15 @@ fn files_below(folder: &Path, prefix: &str, id: &RepoId, files: &mut Vec<Upload>
     Ok(())
 }
 
-fn create_if_missing(client: &Client, id: &RepoId, target: &RequestTarget<'_>) -> Result<()> {
+fn create_if_missing(client: &Client, id: &RepoId, visibility: Visibility, target: &RequestTarget<'_>) -> Result<()> {
     match client.get_json::<Value>(&client.url(&format!("api/models/{}", id.name())), target) {
         Err(HubError::NoRepository { .. }) => {}
         found => return found.map(drop),
     }
     let (owner, name) = id.name().split_once('/').unwrap_or(("", id.name()));
-    let body = json!({ "type": "model", "organization": owner, "name": name }).to_string();
+    let body =
+        json!({ "type": "model", "organization": owner, "name": name, "private": visibility == Visibility::Private })
+            .to_string();
     match client.post::<Value>(&client.url("api/repos/create"), JSON, &body, target) {
         // Another process has created it in the meantime.
         Err(HubError::Refused { status: 409, .. }) => Ok(()),

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ddpm_hub::{DatasetSelection, Endpoint, Hub, HubConfig, HubError, RepoId, Token};
+use ddpm_hub::{DatasetSelection, Endpoint, Hub, HubConfig, HubError, RepoId, Token, Visibility};
 use ddpm_testkit::{FakeHub, Fault, TOKEN};
 use serde_json::{Value, json};
 
@@ -460,7 +460,7 @@ fn a_folder_is_uploaded_as_one_commit() {
     {
         fs::write(folder.join(name), bytes).unwrap();
     }
-    let push = |hub: &Hub| hub.upload(&id("someone/new"), &folder, "After 2 steps", &());
+    let push = |hub: &Hub| hub.upload(&id("someone/new"), &folder, "After 2 steps", Visibility::Private, &());
     let error = push(&Hub::new(world.config())).unwrap_err().to_string();
     assert!(error.contains("set HF_TOKEN"), "{error}");
     assert!(world.server.requests().is_empty());
@@ -473,6 +473,8 @@ fn a_folder_is_uploaded_as_one_commit() {
     let requests = world.server.requests();
     assert_eq!(requests.iter().filter(|request| request.contains("/api/repos/create")).count(), 1, "{requests:?}");
     assert!(requests.iter().all(|r| r.starts_with("elsewhere") != r.contains("with token")), "{requests:?}");
+    let created = world.server.created();
+    assert!(created.len() == 1 && created[0]["private"] == true, "{created:?}");
     let commits = world.server.commits();
     assert_eq!(commits.len(), 2);
     let [header, rest @ ..] = &commits[0][..] else { panic!("no lines") };
@@ -519,7 +521,7 @@ fn redirected_uploads_lose_nothing() {
     let folder = world.root.path().join("pipeline");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("w.safetensors"), weights()).unwrap();
-    let push = || world.with_token(TOKEN).upload(&id("someone/old"), &folder, "x", &());
+    let push = || world.with_token(TOKEN).upload(&id("someone/old"), &folder, "x", Visibility::Public, &());
     // A renamed model.
     world.server.rename("someone/old", "someone/model");
     push().unwrap();

@@ -91,6 +91,7 @@ pub use backend::rearrange::Rearrange;
 pub use backend::resample::Resample;
 pub use backend::update::{AdamStep, AdamUpdate};
 pub use compute_options::ComputeOptions;
+pub use cpu::kernel_names::cpu_kernels;
 pub use device::{
     ConvolutionMethod, ConvolutionShape, ConvolutionUse, DeviceUpdate, Fallback, GpuMemory, Pass, StepGraph,
     TrainingCache, UpdateHyperparameters, UpdateRecord, Updated, convolution_report, fallbacks, gpu_memory, open_gpu,

@@ -63,6 +63,7 @@ struct State {
     requests: Vec<String>,
     commits: Vec<Vec<Value>>,
     uploads: BTreeMap<String, Vec<u8>>,
+    created: Vec<Value>,
     stopped: bool,
 }
 
@@ -147,6 +148,11 @@ impl FakeHub {
     /// The lines of each commit that was uploaded.
     pub fn commits(&self) -> Vec<Vec<Value>> {
         lock(&self.state).commits.clone()
+    }
+
+    /// The requests that created a repository.
+    pub fn created(&self) -> Vec<Value> {
+        lock(&self.state).created.clone()
     }
 
     /// The large files that were uploaded, by their SHA-256.
@@ -413,6 +419,7 @@ fn post(request: &Request, path: &str, at: [SocketAddr; 2], state: &mut State) -
     let body = || serde_json::from_slice::<Value>(&request.body).ok();
     if path == "/api/repos/create" {
         let body = body()?;
+        state.created.push(body.clone());
         let name = format!("models/{}/{}", body["organization"].as_str()?, body["name"].as_str()?);
         let empty = Repository { commit: "0".repeat(40), files: vec![], card: Value::Null };
         state.repositories.insert(name.clone(), empty);

@@ -9,7 +9,7 @@ use ddpm_checkpoint::{Checkpoint, ModelDescription, Retention, RunDir};
 use crate::error::TrainerError;
 use crate::observer::{Event, Observer};
 use crate::preview::Preview;
-use crate::step_report::StepReport;
+use crate::step_report::{Interval, StepReport};
 use crate::train_config::TrainConfig;
 use crate::trainer::{StepOutcome, Trainer};
 
@@ -50,6 +50,7 @@ where
     let mut metrics = run.metrics(trainer.state().step)?;
     run.discard_checkpoints_after(trainer.state().step)?;
 
+    let mut interval = Interval::default();
     let mut checkpoint_due = false;
     while trainer.state().step < total_steps {
         // Step. On a GPU it may still be running when this call returns.
@@ -71,8 +72,9 @@ where
         // Metrics.
         let mut skipped = false;
         for report in trainer.reports()? {
+            interval.add(&report);
             if is_logged(report.step) {
-                metrics.append(&report)?;
+                metrics.append(&interval.finish(&report))?;
                 notify(observer, Event::Logged(&report))?;
             }
             notify(observer, Event::Step(&report))?;

@@ -9,6 +9,7 @@ pub(crate) mod gemm;
 pub(crate) mod geometry;
 pub(crate) mod gradient;
 pub(crate) mod group_norm;
+pub(crate) mod kernel_names;
 pub(crate) mod micro_kernel;
 mod ops;
 pub(crate) mod planes;
