@@ -126,18 +126,22 @@ impl Program {
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
     }
 
-    /// Starts the program without waiting for it, with SIGHUP ignored as by `nohup`.
-    ///
-    /// # Panics
-    /// If the program cannot be started.
-    pub fn spawn_ignoring_hangup(self) -> std::process::Child {
+    /// Runs a command of a POSIX shell first, which changes the process that becomes the program: `trap '' HUP` to
+    /// ignore a signal, `ulimit -f 100` for a limit.
+    pub fn after(self, shell_command: &str) -> Self {
         let mut shell = Command::new("sh");
-        shell.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(self.command.get_program());
+        shell.arg("-c").arg(format!("{shell_command}; exec \"$0\" \"$@\"")).arg(self.command.get_program());
         shell.args(self.command.get_args()).stdin(Stdio::null());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
         if let Some(directory) = self.command.get_current_dir() {
             shell.current_dir(directory);
         }
-        Self { command: shell }.spawn()
+        Self { command: shell }
     }
 }
 

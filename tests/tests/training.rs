@@ -139,7 +139,7 @@ fn a_closed_terminal_lets_a_run_save_its_state() {
         assert!(fs::read_dir(root.path().join("run/checkpoints")).unwrap().count() > 0);
     }
 
-    let mut child = train(root.path()).args(SMALL).args(args).arg("other").spawn_ignoring_hangup();
+    let mut child = train(root.path()).args(SMALL).args(args).arg("other").after("trap '' HUP").spawn();
     wait_for(&root.path().join("other/metrics.jsonl"));
     std::thread::sleep(Duration::from_millis(300));
     signal(&child, 1);
@@ -298,6 +298,7 @@ fn wrong_usage_is_explained_and_writes_nothing() {
         ("--config typo.toml", "typo.toml: [train]: unknown field `bach_size`"),
         ("--config range.toml", "range.toml: train.batch_size: expected a number from 1, found 0"),
         ("--private", "--push-to-hub"),
+        ("--set model.image_size=512", "the scores of one head of the largest attention of at most 536870912 values"),
         ("--data empty", "no images found in 2 files; expected PNG"),
         ("--resume .", "expected auto, never, or a run or checkpoint directory, found neither"),
         ("--set model.channels=2", "model.channels"),
@@ -827,7 +828,7 @@ fn a_stopped_run_says_how_to_continue() {
     let log = String::from_utf8(output.stderr).unwrap();
     let last = log.lines().last().unwrap();
     let state = newest_step(&root.path().join("my run"));
-    let expected = format!("stopped after step {state} of 100000 and saved the state; to continue: ");
+    let expected = format!("stopped after step {state} of 100,000 and saved the state; to continue: ");
     assert!(last.contains(&expected) && last.ends_with("ddpm-train --resume 'my run'"), "{last}");
     assert!(log.contains("preview of step 3: my run/samples/step-000003.png"), "{log}");
     let is_time = |line: &str| line.len() > 20 && &line[4..5] == "-" && &line[19..20] == "Z";
@@ -841,4 +842,72 @@ fn a_stopped_run_says_how_to_continue() {
 fn newest_step(run: &Path) -> u64 {
     let names = fs::read_dir(run.join("checkpoints")).unwrap().map(|entry| entry.unwrap().file_name());
     names.filter_map(|name| name.to_str()?.strip_prefix("step-")?.parse().ok()).max().unwrap()
+}
+
+/// A limit of the size of files is reported like a full disk.
+#[test]
+fn a_file_that_may_not_grow_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let args = "--steps 3 --out run --set sample.preview_images=0";
+    // In blocks of 512 bytes: less than the weights of a checkpoint.
+    let error = train(root.path()).args(SMALL).args(args).after("ulimit -f 64").fail(1);
+    assert!(error.contains("File too large") && error.contains("run/checkpoints/"), "{error}");
+    train(root.path()).args(SMALL).args(args).succeed();
+    assert!(root.path().join("run/checkpoints/step-000003").is_dir());
+}
+
+/// Files of a run that are links or pipes are neither written through nor waited for.
+#[test]
+fn links_and_pipes_in_a_run_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    let args = "--out run --set sample.preview_images=0";
+    train(root.path()).args(SMALL).args(args).args("--steps 2").succeed();
+    fs::write(at("precious"), "text").unwrap();
+    for name in ["run/.lock", "run/metrics.jsonl"] {
+        let kept = fs::read(at(name)).unwrap();
+        fs::remove_file(at(name)).unwrap();
+        std::os::unix::fs::symlink(at("precious"), at(name)).unwrap();
+        let error = train(root.path()).args(args).args("--steps 3").fail(1);
+        assert!(error.contains("expected a regular file, found a link to another file"), "{error}");
+        fs::remove_file(at(name)).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(at(name)).status().unwrap().success());
+        let error = train(root.path()).args(args).args("--steps 3").fail(1);
+        assert!(error.contains("expected a regular file, found a pipe"), "{error}");
+        fs::remove_file(at(name)).unwrap();
+        fs::write(at(name), kept).unwrap();
+    }
+    assert_eq!(fs::read(at("precious")).unwrap(), b"text");
+    // A copy with hard links is not changed by the run.
+    fs::hard_link(at("run/metrics.jsonl"), at("copy.jsonl")).unwrap();
+    let before = fs::read(at("copy.jsonl")).unwrap();
+    train(root.path()).args(args).args("--steps 3").succeed();
+    assert_eq!(fs::read(at("copy.jsonl")).unwrap(), before);
+    assert!(fs::read(at("run/metrics.jsonl")).unwrap().len() > before.len());
+}
+
+/// An image that becomes a pipe or a device during training is replaced, like one that cannot be decoded.
+#[test]
+fn an_image_that_becomes_a_pipe_is_replaced() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("images")).unwrap();
+    let at = |i: u8| root.path().join(format!("images/{i}.png"));
+    (0..8).for_each(|i| image::GrayImage::from_pixel(8, 8, image::Luma([30 * i])).save(at(i)).unwrap());
+    let args = "--data images --set data.max_bad_share=0.5 --out run --steps 100000 --set train.sample_every_steps=0";
+    let child = train(root.path()).args("--preset digits").args(SMALL).args(args).spawn();
+    wait_for(&root.path().join("run/metrics.jsonl"));
+    let new = root.path().join("new");
+    assert!(std::process::Command::new("mkfifo").arg(&new).status().unwrap().success());
+    fs::rename(&new, at(3)).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &new).unwrap();
+    fs::rename(&new, at(5)).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    signal(&child, 15);
+    let output = child.wait_with_output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(143), "{log}");
+    for name in ["images/3.png", "images/5.png"] {
+        let expected = format!("{name}: expected a file, found a folder, a pipe or a device; it is replaced");
+        assert!(log.contains(&expected), "{log}");
+    }
 }

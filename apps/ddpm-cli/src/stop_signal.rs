@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
@@ -38,6 +38,9 @@ impl StopSignal {
     /// # Errors
     /// When the handlers cannot be installed.
     pub fn install() -> anyhow::Result<Self> {
+        // With a handler, a write beyond the limit of the file size (`ulimit -f`) is an error like that of a full disk.
+        let ignored = signal_hook::flag::register(SIGXFSZ, Arc::default());
+        ignored.context("the signal handlers could not be installed")?;
         let mut handled = vec![SIGINT, SIGTERM];
         if !is_ignored(SIGHUP) {
             handled.push(SIGHUP);

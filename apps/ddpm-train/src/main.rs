@@ -141,6 +141,9 @@ fn train(args: &Args, progress: &Progress) -> anyhow::Result<ExitReason> {
 /// A path that does not exist is wrong usage. Whether an existing path contains images is checked when it is opened.
 /// `is_saved` is whether the path is the one that the run has saved.
 fn check_data_exists(data: &str, is_saved: bool) -> anyhow::Result<()> {
+    if data == "digits" && Path::new(data).exists() {
+        tracing::warn!("--data digits means the digits in the program, not the folder of this name: that is ./digits");
+    }
     if names_no_path(data) || Path::new(data).exists() {
         return Ok(());
     }

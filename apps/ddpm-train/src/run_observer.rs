@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 use ddpm_checkpoint::{RunDir, read_metrics};
-use ddpm_cli::{Progress, StopSignal, invocation, pluralize, shell_word};
+use ddpm_cli::{Progress, StopSignal, grouped, invocation, pluralize, shell_word};
 use ddpm_trainer::{Event, Observer, Outcome, StepReport, TrainConfig};
 use indicatif::{HumanDuration, ProgressBar};
 use serde::Deserialize;
@@ -175,9 +175,9 @@ impl RunObserver {
             }
             Outcome::Stopped => {
                 let (program, run) = (invocation("ddpm-train"), shell_word(&self.run));
+                let [step, total] = [step, self.total_steps].map(|n| grouped(n as usize));
                 info!(
-                    "stopped after step {step} of {} and saved the state; to continue: {program} --resume {run}",
-                    self.total_steps
+                    "stopped after step {step} of {total} and saved the state; to continue: {program} --resume {run}"
                 );
             }
         }

@@ -1,12 +1,14 @@
 //! The header of a safetensors file: its length, then JSON with the names, types, shapes and offsets of the tensors.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Read, Write};
 use std::path::Path;
 
 use candle_core::{DType, Tensor};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::error::{CheckpointError, IoContext, Result};
 use crate::versioned_json::check_size;
@@ -54,6 +56,9 @@ impl Header {
         let mut json = vec![0; claimed_length as usize];
         reader.read_exact(&mut json).on("read", path)?;
         // safetensors checks that the offsets are contiguous and match the shapes and types.
+        if let Ok(UniqueKeys(Some(key))) = serde_json::from_slice(&json) {
+            return Err(damaged(format!("its header: expected each tensor once, found `{key}` twice")));
+        }
         let metadata: Metadata = serde_json::from_slice(&json).map_err(|e| damaged(format!("its header: {e}")))?;
         let (expected, found) = (metadata.data_len() as u64, available - claimed_length);
         if expected != found {
@@ -93,6 +98,35 @@ impl Header {
         check_size(json.len(), "header", MAX_HEADER_BYTES, path)?;
         out.write_all(&(json.len() as u64).to_le_bytes()).on("write", path)?;
         out.write_all(&json).on("write", path)
+    }
+}
+
+/// The first key of a JSON object that occurs twice. A map would keep one of the values.
+struct UniqueKeys(Option<String>);
+
+impl<'de> Deserialize<'de> for UniqueKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Keys;
+
+        impl<'de> Visitor<'de> for Keys {
+            type Value = UniqueKeys;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<UniqueKeys, A::Error> {
+                let (mut seen, mut twice) = (BTreeSet::new(), None);
+                while let Some((key, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+                    if !seen.insert(key.clone()) && twice.is_none() {
+                        twice = Some(key);
+                    }
+                }
+                Ok(UniqueKeys(twice))
+            }
+        }
+
+        deserializer.deserialize_map(Keys)
     }
 }
 
@@ -137,6 +171,8 @@ mod tests {
         check(r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}}"#, 8, "overflow");
         check(r#"{"a":{"dtype":"F33","shape":[2],"data_offsets":[0,8]}}"#, 8, "unknown variant `F33`");
         check(r#"{"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}}"#, 8, "invalid value");
+        let entry = r#""a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
+        check(&format!("{{{entry},{entry}}}"), 4, "expected each tensor once, found `a` twice");
         check("[1]", 0, "its header");
         check("", 0, "its header");
     }

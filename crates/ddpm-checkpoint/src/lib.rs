@@ -46,6 +46,7 @@
 mod error;
 
 mod directory_sync;
+mod own_file;
 mod plain_name;
 mod temporary;
 

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use crate::error::{CheckpointError, IoContext, Result};
+use crate::own_file::{check_regular, has_other_names};
 
 /// An exclusive lock of the operating system on a file that contains the id of the process that holds it.
 ///
@@ -12,6 +13,8 @@ use crate::error::{CheckpointError, IoContext, Result};
 #[derive(Debug)]
 pub(crate) struct Lock {
     file: File,
+    /// Whether the file has a name in another directory too. Then nothing is written to it.
+    is_shared: bool,
 }
 
 impl Lock {
@@ -20,6 +23,7 @@ impl Lock {
     /// # Errors
     /// [`CheckpointError::Locked`] naming the process that holds the lock; [`CheckpointError::Io`].
     pub(crate) fn acquire(path: &Path) -> Result<Self> {
+        check_regular(path)?;
         let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = opened.on("open the lock", path)?;
         match file.try_lock() {
@@ -29,8 +33,20 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => return Err(error).on("lock", path),
         }
-        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).on("write the lock", path)?;
-        Ok(Self { file })
+        let is_shared = has_other_names(&file.metadata().on("read", path)?);
+        let mut lock = Self { file, is_shared };
+        lock.write_holder().on("write the lock", path)?;
+        Ok(lock)
+    }
+}
+
+impl Lock {
+    fn write_holder(&mut self) -> std::io::Result<()> {
+        if self.is_shared {
+            return Ok(());
+        }
+        self.file.set_len(0)?;
+        writeln!(self.file, "{}", std::process::id())
     }
 }
 
@@ -39,7 +55,9 @@ impl Drop for Lock {
     /// name.
     fn drop(&mut self) {
         // An error has no consequence: the id in an unlocked file is not read, and closing the file unlocks it.
-        let _ = self.file.set_len(0);
+        if !self.is_shared {
+            let _ = self.file.set_len(0);
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::atomic_file::replace_file;
 use crate::error::{CheckpointError, IoContext, Result};
+use crate::own_file::{check_regular, has_other_names};
 
 /// The longest line that is read, in bytes. This library writes shorter ones.
 const MAX_LINE_BYTES: u64 = 1 << 20;
@@ -32,7 +33,8 @@ impl MetricsLog {
     /// [`CheckpointError::Io`].
     pub fn resume(path: impl Into<PathBuf>, step: u64) -> Result<Self> {
         let path = path.into();
-        drop_later_lines(&path, step)?;
+        let is_shared = check_regular(&path)?.is_some_and(|metadata| has_other_names(&metadata));
+        drop_later_lines(&path, step, is_shared)?;
         let mut file = File::options().create(true).truncate(false).write(true).open(&path).on("open", &path)?;
         let length = file.seek(SeekFrom::End(0)).on("seek in", &path)?;
         Ok(Self { file, path, length })
@@ -66,6 +68,7 @@ impl MetricsLog {
 /// # Errors
 /// [`CheckpointError::Io`].
 pub fn read_metrics<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Vec<T>> {
+    check_regular(path.as_ref())?;
     let mut lines = Vec::new();
     for_each_line(path.as_ref(), |bytes| {
         lines.extend(serde_json::from_slice(bytes));
@@ -74,15 +77,16 @@ pub fn read_metrics<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Vec<T
     Ok(lines)
 }
 
-/// Rewrites the file without the lines that [`is_kept`] rejects, if there are any.
-fn drop_later_lines(path: &Path, step: u64) -> Result<()> {
+/// Rewrites the file without the lines that [`is_kept`] rejects, if there are any, or if the file has a name in another
+/// directory too, which must not receive the lines that follow.
+fn drop_later_lines(path: &Path, step: u64, is_shared: bool) -> Result<()> {
     let (mut dropped, mut ends_complete) = (0_usize, true);
     for_each_line(path, |bytes| {
         dropped += usize::from(!is_kept(bytes, step));
         ends_complete = bytes.ends_with(b"\n");
         Ok(())
     })?;
-    if dropped == 0 && ends_complete {
+    if dropped == 0 && ends_complete && !is_shared {
         return Ok(());
     }
     tracing::debug!("dropping {dropped} lines of {} that are incomplete or after step {step}", path.display());

@@ -68,15 +68,26 @@ pub(crate) fn open(path: &Path) -> Result<(BufReader<File>, u64)> {
 pub(crate) fn read_stream(reader: &mut dyn Read, length: u64, path: &Path) -> Result<(Option<String>, Tensors)> {
     let header = Header::read(reader, length, path)?;
     // All types are checked before the first tensor is read, which may take long.
-    for (name, info) in &header.tensors {
-        decoder(name, info.dtype, path)?;
-    }
+    check_types(&header.tensors, path)?;
     let mut tensors = BTreeMap::new();
     for (name, info) in header.tensors {
         let tensor = read_tensor(reader, &name, info, path)?;
         tensors.insert(name, tensor);
     }
     Ok((header.description, tensors))
+}
+
+/// Checks the types of all tensors.
+fn check_types(tensors: &[(String, TensorInfo)], path: &Path) -> Result<()> {
+    let wrong: Vec<_> = tensors.iter().filter(|(name, info)| decoder(name, info.dtype, path).is_err()).collect();
+    let [(name, info), others @ ..] = &wrong[..] else { return Ok(()) };
+    decoder(name, info.dtype, path).map(drop).map_err(|error| match error {
+        CheckpointError::WrongType { path, tensor, expected, found } if !others.is_empty() => {
+            let found = format!("{found} (and {} more of {} tensors)", others.len(), tensors.len());
+            CheckpointError::WrongType { path, tensor, expected, found }
+        }
+        error => error,
+    })
 }
 
 /// Writes a file: the header with `description` as metadata, then the tensors in the order of their names.
@@ -173,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn half_types_are_converted_and_others_refused() {
+    fn other_float_types_are_converted_and_integers_refused() {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("pytorch.safetensors");
         let save = |dtype| {
@@ -181,12 +192,17 @@ mod tests {
             candle_core::safetensors::save(&std::collections::HashMap::from([("w", tensor)]), &path).expect("room");
             read_tensors(&path)
         };
-        for dtype in [DType::F32, DType::F16, DType::BF16] {
+        for dtype in [DType::F64, DType::F32, DType::F16, DType::BF16] {
             let read = save(dtype).expect("accepted");
             assert_eq!(read["w"].to_vec1::<f32>().expect("f32 now"), [0.5, -3.0]);
         }
-        let error = save(DType::F64).expect_err("refused");
-        assert!(error.to_string().contains("tensor `w` is of type f64, expected f32, f16 or bf16"), "{error}");
+        let error = save(DType::U32).expect_err("refused");
+        assert!(error.to_string().contains("tensor `w` is of type u32, expected f64, f32, f16 or bf16"), "{error}");
+        let integers = Tensor::new(&[1_u32], &Device::Cpu).expect("room");
+        let all = ["a", "b", "c"].map(|name| (name, integers.clone()));
+        candle_core::safetensors::save(&std::collections::HashMap::from(all), &path).expect("room");
+        let error = read_tensors(&path).expect_err("refused");
+        assert!(error.to_string().contains("(and 2 more of 3 tensors)"), "{error}");
     }
 
     #[test]

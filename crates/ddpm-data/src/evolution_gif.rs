@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::decode::decode;
 use crate::decode_request::DecodeRequest;
 use crate::error::DataError;
-use crate::gif_file::save_gif;
+use crate::gif_file::{append_to_gif, save_gif};
 use crate::image::Image;
 
 /// How long each grid is shown, in milliseconds.
@@ -35,6 +35,14 @@ pub fn save_evolution_gif(folder: &Path) -> Result<(), DataError> {
             &mut DecodeRequest::full_size(),
         )
     };
+    let gif = folder.join("samples.gif");
+    if let Some((newest, earlier)) = grids.split_last()
+        && is_up_to_date(&gif, earlier.iter().map(|(_, path)| path.as_path()))
+        && let Ok(image) = read(newest)
+        && append_to_gif(&gif, &image, earlier.len(), FRAME_MS)?
+    {
+        return Ok(());
+    }
     // An unreadable grid must not stop the training, nor prevent the animation of the others.
     let readable =
         |grid: &(u64, PathBuf)| read(grid).inspect_err(|error| tracing::warn!("left out of samples.gif: {error}")).ok();
@@ -43,7 +51,13 @@ pub fn save_evolution_gif(folder: &Path) -> Result<(), DataError> {
         return Ok(());
     };
     frames.retain(|image| (image.width, image.height, image.channels) == (width, height, channels));
-    save_gif(&folder.join("samples.gif"), &frames, FRAME_MS)
+    save_gif(&gif, &frames, FRAME_MS)
+}
+
+/// Whether the animation was written after all of these grids.
+fn is_up_to_date<'a>(gif: &Path, mut grids: impl Iterator<Item = &'a Path>) -> bool {
+    let modified = |path: &Path| std::fs::metadata(path).and_then(|found| found.modified());
+    modified(gif).is_ok_and(|written| grids.all(|grid| modified(grid).is_ok_and(|grid| grid <= written)))
 }
 
 /// Writes `samples.gif` as [`save_evolution_gif`] does, unless it is newer than all grids.

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use tracing::warn;
+
 use crate::decode::{MAX_ENCODED_BYTES, decode};
 use crate::decode_request::DecodeRequest;
 use crate::error::{DataError, one_line};
@@ -51,7 +53,7 @@ fn read_image_file(path: &Path) -> Result<Vec<u8>, DataError> {
 /// Every file below a directory, sorted by path. Hidden files and directories are left out. Symbolic links are
 /// followed; a directory is entered only once, so cycles of links end.
 pub(crate) fn files_below(root: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let mut files = Vec::new();
+    let (mut files, mut broken) = (Vec::new(), Vec::new());
     let mut seen = BTreeSet::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -64,8 +66,9 @@ pub(crate) fn files_below(root: &Path) -> Result<Vec<PathBuf>, DataError> {
                 continue;
             }
             let path = entry.path();
-            // Broken links have no metadata and are left out.
             match std::fs::metadata(&path) {
+                // A link whose target does not exist.
+                Err(_) => broken.push(path),
                 Ok(metadata) if metadata.is_dir() => folders.push(path),
                 Ok(metadata) if metadata.is_file() => files.push(path),
                 _ => {}
@@ -73,5 +76,9 @@ pub(crate) fn files_below(root: &Path) -> Result<Vec<PathBuf>, DataError> {
         }
     }
     files.sort();
+    if let Some(first) = broken.iter().min() {
+        let count = broken.len();
+        warn!("links whose target does not exist are left out, {count}: {}, …", one_line(first.display()));
+    }
     Ok(files)
 }

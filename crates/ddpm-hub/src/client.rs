@@ -15,6 +15,7 @@ use crate::config::HubConfig;
 use crate::digest::Digest;
 use crate::endpoint::{Endpoint, host};
 use crate::error::{HubError, Result};
+use crate::steady_reader::SteadyReader;
 
 /// The number of attempts for a request to a busy Hub.
 pub(crate) const MAX_TRIES: u32 = 4;
@@ -305,7 +306,8 @@ fn read_json<T: DeserializeOwned>(response: Response<Body>, url: &str, target: &
     let bad = |problem: String| HubError::BadAnswer { what: target.description(), problem };
     let is_page = text(response.headers(), CONTENT_TYPE.as_str()).starts_with("text/html");
     let mut bytes = Vec::new();
-    let body = response.into_body().into_with_config().limit(MAX_RESPONSE_BYTES).reader().read_to_end(&mut bytes);
+    let reader = response.into_body().into_with_config().limit(MAX_RESPONSE_BYTES).reader();
+    let body = SteadyReader::new(reader).read_to_end(&mut bytes);
     body.map_err(|error| bad(format!("the connection broke: {error}")))?;
     if is_page || bytes.trim_ascii_start().starts_with(b"<") {
         return Err(HubError::NotAHub { what: target.description(), host: host(url) });

@@ -13,6 +13,7 @@ use crate::cache::CachedRepo;
 use crate::client::{Client, FileResponse, MAX_TRIES, RequestTarget, text};
 use crate::digest::Digest;
 use crate::error::{HubError, IoContext, Result};
+use crate::steady_reader::SteadyReader;
 use crate::transfer_progress::TransferProgress;
 
 /// The file to download.
@@ -108,17 +109,19 @@ fn fill(
         }
         // One byte more than the size of the file, so that a longer file is detected.
         let limit = size.map_or(u64::MAX, |size| size - at.min(size) + 1);
-        let mut body = response.into_body().into_with_config().limit(u64::MAX).reader().take(limit);
+        let body = response.into_body().into_with_config().limit(u64::MAX).reader();
+        let mut body = SteadyReader::new(body).take(limit);
         let (copied, broken) = copy(&mut body, &mut file, progress).on("write", part)?;
         at += copied;
         if size.is_some_and(|size| at >= size) || (size.is_none() && broken.is_none()) {
             break;
         }
-        if at > before {
+        let is_slow = broken.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        if at > before && !is_slow {
             // The download makes progress, so the number of attempts is reset.
             tries = 1;
         }
-        let reason = broken.unwrap_or_else(|| "the connection was closed".to_owned());
+        let reason = broken.map_or_else(|| "the connection was closed".to_owned(), |error| error.to_string());
         debug!("{}: {reason} at byte {at}", source.target.description());
         if tries >= MAX_TRIES {
             break;
@@ -152,7 +155,7 @@ fn is_continuation(response: &ureq::http::Response<ureq::Body>, at: u64) -> bool
 
 /// Copies to the end of the input or until reading fails. Returns the number of bytes and the reading error, if any.
 /// Only writing errors are errors of this function.
-fn copy(from: &mut impl Read, to: &mut File, progress: &dyn TransferProgress) -> io::Result<(u64, Option<String>)> {
+fn copy(from: &mut impl Read, to: &mut File, progress: &dyn TransferProgress) -> io::Result<(u64, Option<io::Error>)> {
     let mut part = vec![0; 1 << 16];
     let mut copied = 0;
     loop {
@@ -164,7 +167,7 @@ fn copy(from: &mut impl Read, to: &mut File, progress: &dyn TransferProgress) ->
                 progress.advance(read as u64);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Ok((copied, Some(error.to_string()))),
+            Err(error) => return Ok((copied, Some(error))),
         }
     }
 }

@@ -31,6 +31,7 @@ mod model_files;
 mod plain_path;
 mod repo_id;
 mod snapshot;
+mod steady_reader;
 mod token;
 mod transfer_progress;
 mod upload;

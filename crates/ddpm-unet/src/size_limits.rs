@@ -24,3 +24,10 @@ pub(crate) fn check_elements(field: &'static str, what: &str, axes: &[usize]) ->
     let found = axes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" × ");
     Err(UnetError::Config { field, expected: format!("{what} of at most {MAX_ELEMENTS} values"), found })
 }
+
+/// Checks the number of attention scores of one head of one image: positions × positions. `sides` are the height and
+/// width of the feature maps that have attention.
+pub(crate) fn check_scores(field: &'static str, sides: impl Iterator<Item = (usize, usize)>) -> Result<(), UnetError> {
+    let positions = sides.map(|(height, width)| height.saturating_mul(width)).max().unwrap_or(0);
+    check_elements(field, "positions × positions: the scores of one head of the largest attention", &[positions; 2])
+}

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::UnetError;
 use crate::image_size::ImageSize;
-use crate::size_limits::{MAX_CHANNELS, MAX_LEVELS, check_elements};
+use crate::size_limits::{MAX_CHANNELS, MAX_LEVELS, check_elements, check_scores};
 
 /// The shape of a [`NoiseNet`](super::NoiseNet), as plain data that [`NoiseNetConfig::validate`] checks.
 ///
@@ -143,7 +143,12 @@ impl NoiseNetConfig {
         check_elements("base_channels × model.channel_multipliers", weight, &[2 * widest, widest, 9])?;
         let projection = "queries, keys and values × the widest level's channels: a weight";
         let axes = [3, self.attention_heads, self.attention_head_channels, widest];
-        check_elements("attention_heads × model.attention_head_channels", projection, &axes)
+        check_elements("attention_heads × model.attention_head_channels", projection, &axes)?;
+        let last = self.channel_multipliers.len() - 1;
+        let has_attention =
+            |level: &usize| *level == last || self.attention_resolutions.contains(&(height.max(width) >> level));
+        let levels = (0..=last).filter(has_attention);
+        check_scores("image_size", levels.map(|level| (height >> level, width >> level)))
     }
 
     /// Checks that every level can halve an image of this size evenly.

@@ -1,9 +1,10 @@
 //! The check of a configuration, before anything is allocated.
 
 use super::config::UNet2dConfig;
+use super::config_enums::{DownBlockType, UpBlockType};
 use crate::error::UnetError;
 use crate::image_size::ImageSize;
-use crate::size_limits::{MAX_CHANNELS, MAX_LEVELS, check_elements};
+use crate::size_limits::{MAX_CHANNELS, MAX_LEVELS, check_elements, check_scores};
 
 /// Largest number of residual blocks of one level.
 const MAX_LAYERS: usize = 64;
@@ -82,7 +83,16 @@ impl UNet2dConfig {
             "num_class_embeds",
             "rows × time channels: a table",
             &[self.num_class_embeds.unwrap_or(1), self.time_channels()],
-        )
+        )?;
+        let last = self.block_out_channels.len() - 1;
+        let has_attention = |level: &usize| {
+            // The up blocks are in the opposite order.
+            self.down_block_types.get(*level) == Some(&DownBlockType::AttnDownBlock2D)
+                || self.up_block_types.get(last - level) == Some(&UpBlockType::AttnUpBlock2D)
+                || (*level == last && self.add_attention)
+        };
+        let levels = (0..=last).filter(has_attention);
+        check_scores("sample_size", levels.map(|level| (height >> level, width >> level)))
     }
 
     /// Checks that the channels of every normalization are a multiple of its groups.
