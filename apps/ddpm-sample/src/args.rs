@@ -7,7 +7,7 @@ use ddpm_cli::{DeviceChoice, Verbosity, named_values};
 use ddpm_data::ImageFormat;
 use ddpm_diffusion::{EpsAfterClip, ReverseVariance};
 use ddpm_schedule::Spacing;
-use ddpm_unet::Precision;
+use ddpm_unet::{ImageSize, Precision};
 
 use crate::clip_choice::ClipChoice;
 use crate::sampler_choice::SamplerChoice;
@@ -39,6 +39,12 @@ pub(crate) struct Args {
     /// a model of the Hugging Face Hub.
     #[arg(value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
+
+    /// Size of the images of a pipeline that states none: a number, or HEIGHTxWIDTH
+    ///
+    /// For pipelines whose sample_size is null.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) image_size: Option<ImageSize>,
 
     /// Number of images [default: 16, or as many as --latents contains]
     #[arg(short, long, value_name = "N")]

@@ -7,10 +7,10 @@ use anyhow::Context;
 use candle_core::{Device, Tensor};
 use ddpm_checkpoint::{SavedModel, newest_run};
 use ddpm_cli::{Progress, pluralize, usage_error};
-use ddpm_diffusers::{check_unconditional, find_model};
+use ddpm_diffusers::{check_unconditional, find_model_of_size};
 use ddpm_diffusion::{GaussianDiffusion, SamplerConfig};
 use ddpm_schedule::ScheduleConfig;
-use ddpm_unet::{Network, NetworkConfig, Precision};
+use ddpm_unet::{ImageSize, Network, NetworkConfig, Precision};
 use tracing::info;
 
 use crate::sampler_description::describe_sampler;
@@ -26,15 +26,25 @@ pub(crate) struct LoadedModel {
 }
 
 impl LoadedModel {
-    /// Loads the model at `path`, or that of the newest run.
+    /// Loads the model at `path`, or that of the newest run. `size` is the size of its images if it states none.
     ///
     /// # Errors
     /// When there is no such model, or its parts contradict each other.
-    pub(crate) fn load(path: Option<&Path>, progress: &Progress) -> anyhow::Result<Self> {
-        let saved = find_model(model_path(path, progress)?).map_err(|error| match error.is_not_found() {
-            true => usage_error(format!("MODEL: {error}")),
-            false => error.into(),
-        })?;
+    pub(crate) fn load(path: Option<&Path>, size: Option<ImageSize>, progress: &Progress) -> anyhow::Result<Self> {
+        let given = size.map(|ImageSize { height, width }| [height, width]);
+        let saved =
+            find_model_of_size(model_path(path, progress)?, given).map_err(|error| match error.is_not_found() {
+                true => usage_error(format!("MODEL: {error}")),
+                false => error.into(),
+            })?;
+        let own = saved.description.image_size;
+        if let Some(given) = given.filter(|given| *given != own) {
+            let [[height, width], [given_height, given_width]] = [own, given];
+            return Err(usage_error(format!(
+                "--image-size: expected {height}x{width}, the size of the model, found {given_height}x{given_width}; \
+                 the option is for pipelines that state no size"
+            )));
+        }
         let file = saved.path.display().to_string();
         let network: NetworkConfig = saved.network()?;
         let schedule: ScheduleConfig = saved.diffusion()?;

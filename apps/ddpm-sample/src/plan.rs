@@ -58,7 +58,7 @@ const MAX_VALUES: usize = 1 << 27;
 impl Plan {
     /// Loads the model, and checks and completes the options of `args`.
     pub(crate) fn new(args: &Args, device: &Device, progress: &Progress) -> anyhow::Result<Self> {
-        let model = LoadedModel::load(args.model.as_deref(), progress)?;
+        let model = LoadedModel::load(args.model.as_deref(), args.image_size, progress)?;
         let sampler = sampler(args, &model)?;
         let image_shape = model.image_shape();
         let latents = args.latents.as_deref().map(|path| read_latents(path, image_shape)).transpose()?;

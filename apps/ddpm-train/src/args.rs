@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, value_parser};
 use ddpm_cli::{DeviceChoice, Verbosity};
-use ddpm_unet::Precision;
+use ddpm_unet::{ImageSize, Precision};
 
 use crate::presets;
 
@@ -76,7 +76,7 @@ pub(crate) struct Args {
 
     /// Size of the images of the model: a number, or HEIGHTxWIDTH
     #[arg(long, value_name = "SIZE")]
-    pub(crate) image_size: Option<String>,
+    pub(crate) image_size: Option<ImageSize>,
 
     /// Decay of the EMA of the weights
     #[arg(long, value_name = "DECAY")]

@@ -114,7 +114,7 @@ fn train(args: &Args, progress: &Progress) -> anyhow::Result<ExitReason> {
     let request = request_parser::parse_request(args)?;
     let init_path =
         args.init.as_deref().map(|path| ddpm_cli::resolve_model_path("--init", path, progress)).transpose()?;
-    let init = init_path.map(Init::find).transpose()?;
+    let init = init_path.map(|path| Init::find(path, args.image_size)).transpose()?;
     let saved = request.saved_config(args)?;
     let mut config = config_resolution::resolve_config(args, saved.as_ref(), init.as_ref().map(|init| &init.model))?;
     let upload = args.push_to_hub.as_deref().map(|id| hub::Upload::new(id, args.private, &config)).transpose()?;

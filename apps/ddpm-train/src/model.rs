@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use anyhow::Context;
 use candle_core::{Device, Tensor, Var};
 use ddpm_cli::usage_error;
-use ddpm_diffusers::{check_unconditional, find_model};
+use ddpm_diffusers::{check_unconditional, find_model_of_size};
 use ddpm_ops::TrainingCache;
 use ddpm_rng::Stream;
 use ddpm_trainer::{TrainConfig, TrainableModel};
-use ddpm_unet::{Network, NetworkConfig};
+use ddpm_unet::{ImageSize, Network, NetworkConfig};
 
 /// The model whose weights a new run starts from: `--init`.
 #[derive(Debug)]
@@ -21,15 +21,15 @@ pub(crate) struct Init {
 }
 
 impl Init {
-    /// Loads the model at `path`.
+    /// Loads the model at `path`. `size` is the size of its images if it states none.
     ///
     /// # Errors
     /// When there is no model, or it needs class labels.
-    pub(crate) fn find(path: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) fn find(path: PathBuf, size: Option<ImageSize>) -> anyhow::Result<Self> {
         if !path.exists() {
             return Err(usage_error(format!("--init {}: expected a model, found nothing there", path.display())));
         }
-        let model = find_model(&path)
+        let model = find_model_of_size(&path, size.map(|ImageSize { height, width }| [height, width]))
             .and_then(|model| check_unconditional(&model).map(|()| model))
             .with_context(|| format!("--init {}", path.display()))?;
         Ok(Self { path, model })

@@ -56,8 +56,8 @@ fn options(args: &Args) -> anyhow::Result<Vec<(String, Value)>> {
     keys.extend(args.lr.map(|rate| ("train.learning_rate".to_string(), Value::Float(rate))));
     keys.extend(args.ema_decay.map(|decay| ("train.ema_decay".to_string(), Value::Float(decay))));
     keys.extend(args.precision.map(|precision| ("train.precision".to_string(), Value::String(precision.to_string()))));
-    if let Some(size) = &args.image_size {
-        keys.push(("model.image_size".to_string(), parse_image_size(size)?));
+    if let Some(size) = args.image_size {
+        keys.push(("model.image_size".to_string(), Value::try_from(size)?));
     }
     for set in &args.set {
         let (key, value) =
@@ -66,16 +66,6 @@ fn options(args: &Args) -> anyhow::Result<Vec<(String, Value)>> {
         keys.push((key.trim().to_string(), value));
     }
     Ok(keys)
-}
-
-/// Parses a side in pixels, or `HEIGHTxWIDTH`.
-fn parse_image_size(text: &str) -> anyhow::Result<Value> {
-    let side = |text: &str| text.parse::<u32>().map(|side| Value::Integer(side.into()));
-    let size = match text.split_once('x') {
-        None => side(text),
-        Some((height, width)) => side(height).and_then(|height| Ok(Value::Array(vec![height, side(width)?]))),
-    };
-    size.map_err(|_| usage_error(format!("--image-size: expected a number of pixels or HEIGHTxWIDTH, found {text}")))
 }
 
 /// Parses a TOML value. Text that is not TOML is a string, so that strings need no quotes.

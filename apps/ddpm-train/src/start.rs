@@ -70,7 +70,7 @@ impl Start {
         match (origin, init) {
             (Some(Origin::Checkpoint(path)), init) => Ok(Self::resume(path.clone())?.without_init(run, init)),
             (_, Some(init)) => Ok(Self::FromModel(init)),
-            (Some(Origin::Model(path)), None) => Init::find(path.clone()).map(Self::FromModel),
+            (Some(Origin::Model(path)), None) => Init::find(path.clone(), None).map(Self::FromModel),
             (None, None) => {
                 warn!("{} has no checkpoint: it starts again from its first step", run.path().display());
                 Ok(Self::Fresh)

@@ -51,7 +51,7 @@ mod model_path;
 
 pub use class_conditioning::check_unconditional;
 pub use error::DiffusersError;
-pub use model_path::find_model;
+pub use model_path::{find_model, find_model_of_size};
 pub use pipeline_reader::{is_pipeline, read_pipeline};
 pub use pipeline_writer::write_pipeline;
 

@@ -34,14 +34,18 @@ pub fn is_pipeline(directory: impl AsRef<Path>) -> bool {
 /// [`DiffusersError::NotFound`] if the index names a scheduler that does not exist; [`DiffusersError::NoWeights`]; the
 /// errors of reading JSON documents and tensors.
 pub fn read_pipeline(directory: impl AsRef<Path>) -> Result<SavedModel> {
-    let directory = directory.as_ref();
+    read_pipeline_of_size(directory.as_ref(), None)
+}
+
+/// Reads a pipeline whose images have the size `size`, \[height, width\], if it states none.
+pub(crate) fn read_pipeline_of_size(directory: &Path, size: Option<[usize; 2]>) -> Result<SavedModel> {
     let index = directory.join(INDEX_NAME);
     let index = if exists(&index)? { Some(ModelIndex::read(&index)?) } else { None };
     // The oldest pipelines have the files of all components in one directory, and diffusers still reads them.
     let component = Some(directory.join(UNET_NAME)).filter(|unet| index.is_some() && unet.is_dir());
     let unet_path = component.unwrap_or_else(|| directory.to_owned());
     let network_path = unet_path.join(UNET_CONFIG_NAME);
-    let network = read_unet(&network_path)?;
+    let network = read_unet(&network_path, size)?;
     let Scheduler { schedule, prediction, sampler } = match &index {
         Some(index) => scheduler_of_pipeline(directory, index)?,
         None => scheduler_of_unet(directory)?,

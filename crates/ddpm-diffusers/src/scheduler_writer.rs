@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use ddpm_diffusion::{Clipping, SamplerConfig};
-use ddpm_schedule::{BetaSchedule, BetaScheduleName, Prediction, ScheduleConfig, ScheduleError};
+use ddpm_diffusion::{Clipping, ReverseVariance, SamplerConfig};
+use ddpm_schedule::{BetaSchedule, BetaScheduleName, Prediction, ScheduleConfig, ScheduleError, Spacing};
 use serde_json::{Value, json};
 
 use crate::error::{DiffusersError, Result};
@@ -37,6 +37,12 @@ pub(crate) fn scheduler_config(
         variance,
         spacing,
     } = *sampler;
+    // With trailing spacing, the last of several steps starts above timestep 0, and diffusers adds the noise of
+    // fixed_large to its result: a standard deviation of 10 gray levels in 50 steps. fixed_small is zero there.
+    let variance = match (variance, spacing) {
+        (ReverseVariance::FixedLarge, Spacing::Trailing) => ReverseVariance::FixedSmall,
+        (variance, _) => variance,
+    };
     let (clip_sample, thresholding) = match clip {
         Clipping::None => (false, false),
         Clipping::Fixed => (true, false),

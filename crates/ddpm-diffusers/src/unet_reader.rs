@@ -8,12 +8,13 @@ use serde_json::{Map, Value, json};
 use crate::error::{DiffusersError, Result};
 use crate::json_document::{JsonDocument, display_value};
 
-/// Reads the configuration and validates it.
+/// Reads the configuration and validates it. `size` is the size, \[height, width\], of a network whose configuration
+/// has none (`sample_size` is null).
 ///
 /// # Errors
 /// [`DiffusersError::Field`] naming the file, the field that is wrong and its value, and the errors of
 /// [`JsonDocument::read`].
-pub(crate) fn read_unet(path: &Path) -> Result<UNet2dConfig> {
+pub(crate) fn read_unet(path: &Path, size: Option<[usize; 2]>) -> Result<UNet2dConfig> {
     let document = JsonDocument::read(path)?;
     document.choice("_class_name", "UNet2DModel", &[("UNet2DModel", ())])?;
     let mut fields: Map<String, Value> =
@@ -21,8 +22,15 @@ pub(crate) fn read_unet(path: &Path) -> Result<UNet2dConfig> {
     leave_out_unknown(&document, &mut fields);
     // The default of diffusers for an absent field. Null is another value: all channels in one head.
     fields.entry("attention_head_dim").or_insert_with(|| 8.into());
-    if !fields.get("sample_size").is_some_and(is_size) {
-        return Err(document.unexpected("sample_size", "a number of pixels from 1, or [height, width]"));
+    if let (None | Some(Value::Null), Some(size)) = (fields.get("sample_size"), size) {
+        fields.insert("sample_size".into(), json!(size));
+    }
+    match fields.get("sample_size") {
+        Some(size) if is_size(size) => {}
+        None | Some(Value::Null) => {
+            return Err(document.field_error("sample_size", "expected a size, found none: give it with --image-size"));
+        }
+        Some(_) => return Err(document.unexpected("sample_size", "a number of pixels from 1, or [height, width]")),
     }
     let config = parse(fields.clone()).map_err(|error| first_wrong_field(&document, &fields, &error))?;
     let channels = config.in_channels;

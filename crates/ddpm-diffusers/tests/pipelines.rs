@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor, safetensors};
 use ddpm_checkpoint::SavedModel;
-use ddpm_diffusers::{DiffusersError, find_model};
+use ddpm_diffusers::{DiffusersError, find_model, find_model_of_size};
 use ddpm_diffusion::{Clipping, Method, ReverseVariance, SamplerConfig};
 use ddpm_schedule::{BetaScheduleName, Prediction, ScheduleConfig, Spacing};
 use serde_json::{Value, json};
@@ -258,6 +258,19 @@ fn a_scheduler_in_the_index_must_exist() {
     find_model(copy.0.path()).expect("none is named");
 }
 
+/// A pipeline whose `sample_size` is null has the size that the caller gives.
+#[test]
+fn a_pipeline_without_a_size_needs_one() {
+    let copy = PipelineCopy::new();
+    copy.edit(UNET, |unet| unet["sample_size"] = Value::Null);
+    let error = find_model(copy.0.path()).expect_err("no size").to_string();
+    assert!(error.contains("expected a size, found none: give it with --image-size"), "{error}");
+    let model = find_model_of_size(copy.0.path(), Some([16, 8])).expect("a size");
+    assert_eq!(model.description.image_size, [16, 8]);
+    copy.edit(UNET, |unet| unet["sample_size"] = 8.into());
+    assert_eq!(find_model_of_size(copy.0.path(), Some([16, 8])).expect("its own").description.image_size, [8, 8]);
+}
+
 #[test]
 fn weights_in_another_format_are_named() {
     let copy = PipelineCopy::new();
@@ -265,8 +278,14 @@ fn weights_in_another_format_are_named() {
         let error = find_model(copy.0.path()).expect_err(expected).to_string();
         assert!(error.contains(expected) && error.lines().count() == 1, "{error}");
     };
-    fs::rename(copy.at(WEIGHTS), copy.at("unet/diffusion_pytorch_model.fp16.safetensors")).expect("room");
-    check("found diffusion_pytorch_model.fp16.safetensors, which is not read under this name");
+    let half = copy.at("unet/diffusion_pytorch_model.fp16.safetensors");
+    fs::rename(copy.at(WEIGHTS), &half).expect("room");
+    find_model(copy.0.path()).expect("the only variant");
+    fs::copy(&half, copy.at("unet/diffusion_pytorch_model.non_ema.safetensors")).expect("room");
+    check("found the variants fp16, non_ema");
+    fs::remove_file(copy.at("unet/diffusion_pytorch_model.non_ema.safetensors")).expect("there");
+    fs::rename(&half, copy.at("unet/flax_model.msgpack")).expect("room");
+    check("found flax_model.msgpack, which is not read under this name");
     let whole = fs::read(golden().join("pipeline/diffusion_pytorch_model.bin")).expect("readable");
     for (bytes, reason) in [
         (&whole[..whole.len() / 2], "what cannot be read"),

@@ -46,7 +46,7 @@ fn every_clipping_variance_and_spacing_round_trips() {
     // The number of steps is that of the schedule, because a `DDPMScheduler` does not store another one.
     let new = |clip, variance, spacing| SamplerConfig::new(Method::Ddpm, clip, variance, 1000, spacing);
     for &clip in Clipping::ALL {
-        let sampler = new(clip, ReverseVariance::FixedLarge, Spacing::Trailing);
+        let sampler = new(clip, ReverseVariance::FixedLarge, Spacing::Linspace);
         let sampler = SamplerConfig { clip_range: 1.5, threshold_quantile: 0.9, threshold_max: 2.0, ..sampler };
         assert_eq!(sampler_after_round_trip(sampler), sampler);
     }
@@ -58,6 +58,10 @@ fn every_clipping_variance_and_spacing_round_trips() {
         let sampler = new(Clipping::None, ReverseVariance::FixedSmall, spacing);
         assert_eq!(sampler_after_round_trip(sampler), sampler);
     }
+    // diffusers would add noise to the result of its last step.
+    let noisy = new(Clipping::None, ReverseVariance::FixedLarge, Spacing::Trailing);
+    let clean = SamplerConfig { variance: ReverseVariance::FixedSmall, ..noisy };
+    assert_eq!(sampler_after_round_trip(noisy), clean);
 }
 
 #[test]

@@ -38,6 +38,7 @@ pub(crate) fn model_files(names: &[&str], id: &RepoId) -> Result<ModelFiles> {
         let config = format!("{directory}{CONFIG}");
         let weights =
             [WEIGHTS, SHARDS, PICKLE, PICKLE_SHARDS].into_iter().find(|name| has(&format!("{directory}{name}")));
+        let weights = weights.or_else(|| only_variant(names, directory));
         let (true, Some(weights)) = (has(&config), weights) else { continue };
         let weights_path = format!("{directory}{weights}");
         let mut paths = vec![config, weights_path.clone()];
@@ -53,6 +54,16 @@ pub(crate) fn model_files(names: &[&str], id: &RepoId) -> Result<ModelFiles> {
         return Ok(ModelFiles { paths: vec![OWN.to_owned()], shards: None, own: true });
     }
     Err(HubError::NoModel { repository: id.to_string(), found: some_names(names) })
+}
+
+/// The only file in `directory` with a variant of the weights, such as `diffusion_pytorch_model.fp16.safetensors`.
+fn only_variant<'a>(names: &[&'a str], directory: &str) -> Option<&'a str> {
+    let is_variant = |name: &&str| {
+        let variant = name.strip_prefix("diffusion_pytorch_model.").and_then(|rest| rest.strip_suffix(".safetensors"));
+        variant.is_some_and(|variant| !variant.contains(['.', '/']) && !variant.contains("-of-"))
+    };
+    let mut variants = names.iter().filter_map(|name| name.strip_prefix(directory)).filter(is_variant);
+    variants.next().filter(|_| variants.next().is_none())
 }
 
 /// The files that an index of shards lists, all of them in its directory.
@@ -94,6 +105,11 @@ mod tests {
         let pickled_shards = format!("unet/{PICKLE_SHARDS}");
         assert_eq!(with(&[&pickled_shards]).shards, Some(pickled_shards.clone()));
         assert!(chosen(&pipeline).is_err());
+        // A variant is read if there are no other weights.
+        let half = "unet/diffusion_pytorch_model.fp16.safetensors";
+        assert!(with(&[half]).paths.contains(&half.to_owned()));
+        let two = [half, "unet/diffusion_pytorch_model.non_ema.safetensors"];
+        assert!(chosen(&[&pipeline[..], &two].concat()).is_err());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::UnetError;
+
 /// Height and width of an image in pixels.
 ///
 /// With serde: one number for a square, or `[height, width]`.
@@ -24,6 +26,21 @@ impl ImageSize {
 impl std::fmt::Display for ImageSize {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}×{}", self.height, self.width)
+    }
+}
+
+impl std::str::FromStr for ImageSize {
+    type Err = UnetError;
+
+    /// Parses the side of a square, `64`, or height and width, `64x96`.
+    fn from_str(text: &str) -> Result<Self, UnetError> {
+        let invalid = || UnetError::config("image_size", "a number of pixels or HEIGHTxWIDTH", text);
+        let side = |text: &str| text.parse::<u32>().ok().filter(|side| *side > 0).map(|side| side as usize);
+        let size = match text.split_once('x') {
+            None => side(text).map(Self::square),
+            Some((height, width)) => side(height).zip(side(width)).map(|(height, width)| Self { height, width }),
+        };
+        size.ok_or_else(invalid)
     }
 }
 
