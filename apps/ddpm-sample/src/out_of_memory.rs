@@ -27,7 +27,7 @@ fn fits(plan: &Plan, device: &Device, images: usize) -> bool {
     let [channels, height, width] = plan.image_shape;
     let predicted = Tensor::zeros((images, channels, height, width), DType::F32, device).and_then(|x_t| {
         let t = Tensor::zeros(images, DType::F32, &Device::Cpu)?;
-        let output = plan.network.forward(&x_t, &t, None).map_err(candle_core::Error::wrap)?;
+        let output = plan.network.forward(&x_t, &t, None)?;
         // The device computes asynchronously: an error may only appear when a value is read.
         output.flatten_all()?.get(0)?.to_scalar::<f32>()
     });

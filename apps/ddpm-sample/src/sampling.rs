@@ -55,7 +55,6 @@ fn sample_batch(
     moments: Option<&mut Vec<Tensor>>,
 ) -> anyhow::Result<Option<Tensor>> {
     let (mut noise, latents) = plan.begin(from, images, device)?;
-    let denoiser = |x_t: &Tensor, t: &Tensor| plan.network.forward(x_t, t, None).map_err(candle_core::Error::wrap);
     let timesteps = plan.diffusion.schedule().len();
     let mut recording = match moments {
         Some(_) => Some(TrajectoryRecorder::new(&latents, timesteps, plan.record_every, STRIP_IMAGES)?),
@@ -69,7 +68,7 @@ fn sample_batch(
         }
         if stop.received().is_some() || recorded.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let sampling = sample(&denoiser, &plan.diffusion, &plan.sampler, &latents, &mut noise, &mut on_step)?;
+    let sampling = sample(&plan.network, &plan.diffusion, &plan.sampler, &latents, &mut noise, &mut on_step)?;
     recorded?;
     if let (Some(moments), Some(recording)) = (moments, recording) {
         for x in recording.into_images() {

@@ -83,12 +83,10 @@ pub(crate) fn new_model(
     let averaged = Network::from_tensors(config, &detached(&ema_parameters))?.with_precision(train.precision);
     Ok(TrainableModel {
         denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {
-            trained.forward_train(x_t, t, None, dropout).map_err(candle_core::Error::wrap)
+            Ok(trained.forward_train(x_t, t, None, dropout)?)
         }),
         parameters,
-        ema_denoiser: Box::new(move |x_t: &Tensor, t: &Tensor| {
-            averaged.forward(x_t, t, None).map_err(candle_core::Error::wrap)
-        }),
+        ema_denoiser: Box::new(averaged),
         ema_parameters,
         training_cache,
     })

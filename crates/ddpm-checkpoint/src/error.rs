@@ -178,6 +178,13 @@ pub enum CheckpointError {
     },
 }
 
+/// So that functions that return a result of candle can use `?`.
+impl From<CheckpointError> for candle_core::Error {
+    fn from(error: CheckpointError) -> Self {
+        Self::wrap(error)
+    }
+}
+
 impl CheckpointError {
     /// A [`CheckpointError::Damaged`].
     pub(crate) fn damaged(path: &Path, problem: impl Into<String>) -> Self {

@@ -86,6 +86,16 @@ pub enum DataError {
     Candle(#[from] candle_core::Error),
 }
 
+/// So that functions that return a result of candle can use `?`. An error of candle is returned as it was.
+impl From<DataError> for candle_core::Error {
+    fn from(error: DataError) -> Self {
+        match error {
+            DataError::Candle(error) => error,
+            error => Self::wrap(error),
+        }
+    }
+}
+
 /// The text with its control characters escaped: file names may contain line breaks, and an error message is one line.
 pub(crate) fn one_line(text: impl std::fmt::Display) -> String {
     let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };

@@ -75,6 +75,13 @@ pub enum DiffusersError {
     },
 }
 
+/// So that functions that return a result of candle can use `?`.
+impl From<DiffusersError> for candle_core::Error {
+    fn from(error: DiffusersError) -> Self {
+        Self::wrap(error)
+    }
+}
+
 impl DiffusersError {
     /// Whether the path of the model, or a file that the model consists of, does not exist.
     pub fn is_not_found(&self) -> bool {

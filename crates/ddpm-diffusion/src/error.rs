@@ -70,6 +70,16 @@ pub enum DiffusionError {
     Candle(#[from] candle_core::Error),
 }
 
+/// So that functions that return a result of candle can use `?`. An error of candle is returned as it was.
+impl From<DiffusionError> for candle_core::Error {
+    fn from(error: DiffusionError) -> Self {
+        match error {
+            DiffusionError::Candle(error) => error,
+            error => Self::wrap(error),
+        }
+    }
+}
+
 /// The size of the first axis of a tensor, as a slice of length 1; empty for a scalar.
 pub(crate) fn batch_axis(tensor: &candle_core::Tensor) -> &[usize] {
     tensor.dims().get(..1).unwrap_or_default()

@@ -58,6 +58,13 @@ pub enum BetaSchedule {
     },
 }
 
+/// The linear schedule of Ho et al. 2020, from 1e-4 to 0.02.
+impl Default for BetaSchedule {
+    fn default() -> Self {
+        Self::Linear { start: 1e-4, end: 0.02 }
+    }
+}
+
 impl BetaSchedule {
     /// β_1 … β_T. The parameters are validated here; the schedule validates that each β is in (0, 1).
     pub(crate) fn betas(&self, timesteps: usize) -> Result<Vec<f64>, ScheduleError> {

@@ -67,6 +67,29 @@ impl FromStr for BetaScheduleName {
     }
 }
 
+/// Parses a name, such as `cosine`, as the rule with its published parameters: the defaults of [`ScheduleConfig`].
+///
+/// # Examples
+/// ```
+/// use ddpm_schedule::BetaSchedule;
+///
+/// assert_eq!("cosine".parse::<BetaSchedule>()?, BetaSchedule::Cosine { offset: 0.008, max_beta: 0.999 });
+/// assert_eq!("linear".parse::<BetaSchedule>()?, BetaSchedule::default());
+/// // This rule has no published parameters.
+/// assert!("given".parse::<BetaSchedule>().is_err());
+/// # Ok::<(), ddpm_schedule::UnknownName>(())
+/// ```
+impl FromStr for BetaSchedule {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let rule = ScheduleConfig::new(name.parse()?, 1).rule();
+        let named: Vec<_> =
+            BetaScheduleName::ALL.iter().copied().filter(|name| *name != BetaScheduleName::Given).collect();
+        rule.map_err(|_| UnknownName::new("beta schedule with published parameters", name, &named))
+    }
+}
+
 /// A schedule in a configuration file. An absent parameter has the published value that the documentation of its field
 /// states; [`resolved`](Self::resolved) fills it in.
 ///

@@ -58,6 +58,16 @@ pub enum TrainerError {
     Observer(Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// So that functions that return a result of candle can use `?`. An error of candle is returned as it was.
+impl From<TrainerError> for candle_core::Error {
+    fn from(error: TrainerError) -> Self {
+        match error {
+            TrainerError::Candle(error) => error,
+            error => Self::wrap(error),
+        }
+    }
+}
+
 impl TrainerError {
     pub(crate) fn config(field: &'static str, expected: &str, found: String) -> Self {
         Self::Config { field, expected: expected.into(), found }

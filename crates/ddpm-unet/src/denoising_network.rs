@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
+use ddpm_diffusion::Denoiser;
 use ddpm_ops::{ComputeOptions, PackedWeights, Precision, Recorded, TrainingCache};
 use ddpm_rng::Stream;
 
@@ -193,5 +194,11 @@ fn check_conditioning(
             let found = format!("{:?}", labels.dims());
             Err(UnetError::input("class_labels", "none, because the network is not conditioned on classes", found))
         }
+    }
+}
+/// Predicts without class labels.
+impl<A: Architecture> Denoiser for DenoisingNetwork<A> {
+    fn predict(&self, x_t: &Tensor, t: &Tensor) -> candle_core::Result<Tensor> {
+        Ok(self.forward(x_t, t, None)?)
     }
 }

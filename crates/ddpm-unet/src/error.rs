@@ -42,6 +42,16 @@ pub enum UnetError {
     Candle(#[from] candle_core::Error),
 }
 
+/// So that functions that return a result of candle can use `?`. An error of candle is returned as it was.
+impl From<UnetError> for candle_core::Error {
+    fn from(error: UnetError) -> Self {
+        match error {
+            UnetError::Candle(error) => error,
+            error => Self::wrap(error),
+        }
+    }
+}
+
 impl UnetError {
     pub(crate) fn config(field: &'static str, expected: impl Into<String>, found: impl std::fmt::Debug) -> Self {
         Self::Config { field, expected: expected.into(), found: format!("{found:?}") }
