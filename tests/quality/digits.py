@@ -22,7 +22,7 @@ from sklearn.svm import SVC
 # announced for version 1.11.
 warnings.filterwarnings("ignore", message=".*probability.*deprecated", category=FutureWarning)
 
-SCANS = Path(__file__).parents[2] / "assets" / "digits" / "digits.csv.gz"
+SCANS = Path(__file__).parents[2] / "crates" / "ddpm-data" / "digits" / "digits.csv.gz"
 CONFIDENT, SHARE = 0.9, 0.8
 
 

@@ -33,6 +33,11 @@ mod named_values;
 mod out_of_memory;
 mod pluralize;
 mod progress;
+#[cfg(not(windows))]
+mod signals;
+#[cfg(windows)]
+#[path = "signals_windows.rs"]
+mod signals;
 mod stdout;
 mod stop_signal;
 mod threads;

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
-use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
-/// Handles SIGINT, SIGTERM, and SIGHUP unless the program was started to ignore it, as by `nohup`.
+use crate::signals;
+
+/// Handles SIGINT (Ctrl-C), SIGTERM, and on Unix SIGHUP unless the program was started to ignore it, as by `nohup`.
 ///
 /// A signal ends the program immediately until [`StopSignal::stop_gracefully`] is called. After that, the first signal
 /// is only recorded: the program queries it with [`StopSignal::received`], saves its state and ends.
@@ -18,15 +18,6 @@ pub struct StopSignal {
     /// Number of the recorded signal; 0 for none.
     number: Arc<AtomicUsize>,
     ends_immediately: Arc<AtomicBool>,
-}
-
-/// Whether the program was started with this signal ignored. True where the system does not say so: a handler would
-/// undo `nohup`.
-fn is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_none_or(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// Signals within this time after the first one are ignored: `timeout` sends two signals, and so may a user.
@@ -38,14 +29,7 @@ impl StopSignal {
     /// # Errors
     /// When the handlers cannot be installed.
     pub fn install() -> anyhow::Result<Self> {
-        // With a handler, a write beyond the limit of the file size (`ulimit -f`) is an error like that of a full disk.
-        let ignored = signal_hook::flag::register(SIGXFSZ, Arc::default());
-        ignored.context("the signal handlers could not be installed")?;
-        let mut handled = vec![SIGINT, SIGTERM];
-        if !is_ignored(SIGHUP) {
-            handled.push(SIGHUP);
-        }
-        let signals = Signals::new(handled).context("the signal handlers could not be installed")?;
+        let signals = signals::install().context("the signal handlers could not be installed")?;
         let stop = Self { number: Arc::default(), ends_immediately: Arc::new(AtomicBool::new(true)) };
         let handler = stop.clone();
         let thread = std::thread::Builder::new().name("signals".into());
@@ -53,9 +37,9 @@ impl StopSignal {
         Ok(stop)
     }
 
-    fn handle(&self, mut signals: Signals) {
+    fn handle(&self, signals: impl Iterator<Item = i32>) {
         let mut first: Option<Instant> = None;
-        for signal in signals.forever() {
+        for signal in signals {
             if self.ends_immediately.load(Ordering::Relaxed) {
                 std::process::exit(128 + signal);
             }

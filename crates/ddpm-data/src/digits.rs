@@ -10,7 +10,7 @@ use crate::raw_images::RawImages;
 ///
 /// E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998), CC BY 4.0; the file is the one
 /// that scikit-learn distributes.
-const FILE: &[u8] = include_bytes!("../../../assets/digits/digits.csv.gz");
+const FILE: &[u8] = include_bytes!("../digits/digits.csv.gz");
 
 /// The width and the height of a scan, in pixels.
 const SIDE: usize = 8;
