@@ -107,3 +107,24 @@ impl RunConfig {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presets;
+
+    /// Damaged documents are read or refused. `DDPM_FUZZ_SECONDS` sets the time.
+    #[test]
+    fn fuzz_configuration() {
+        let seeds = presets::names().map(|name| presets::document(name).unwrap_or_default().as_bytes().to_vec());
+        ddpm_testkit::fuzz("configuration", &seeds, |input| {
+            let Ok(document) = String::from_utf8_lossy(input).parse::<Table>() else { return };
+            let Ok(config) = RunConfig::from_document(document) else { return };
+            if config.validate().is_ok() {
+                let text = config.to_toml().expect("a valid configuration can be written");
+                let again = text.parse().ok().and_then(|document| RunConfig::from_document(document).ok());
+                assert_eq!(again, Some(config), "{text}");
+            }
+        });
+    }
+}

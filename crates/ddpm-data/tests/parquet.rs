@@ -223,3 +223,20 @@ fn decompression_bombs_are_refused() {
     let error = opened(&path).unwrap_err().to_string();
     assert!(error.contains("a.parquet") && error.contains("decompression bomb"), "{error}");
 }
+
+/// Damaged files end with images or an error. `DDPM_FUZZ_SECONDS` sets the time.
+#[test]
+fn fuzz_parquet() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("a.parquet");
+    let images = [Some(png(10)), Some(png(20)), None, Some(png(40))];
+    let seeds = [Compression::SNAPPY, Compression::UNCOMPRESSED].map(|compression| {
+        parquet(&[("label", Column::Labels(4)), ("image", Column::Structs(images.to_vec()))], compression)
+    });
+    ddpm_testkit::fuzz("parquet", &seeds, |input| {
+        fs::write(&path, input).unwrap();
+        if let Ok(source) = opened(&path) {
+            (0..source.len().min(4)).for_each(|row| drop(source.decode(row)));
+        }
+    });
+}

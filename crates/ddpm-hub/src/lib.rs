@@ -23,6 +23,8 @@ mod download;
 mod endpoint;
 mod error;
 mod front_matter;
+#[cfg(test)]
+mod fuzz;
 mod glob;
 mod hub;
 mod lfs_upload;

@@ -5,6 +5,7 @@
 //! panic on failure, because every caller is a test.
 
 mod fake_hub;
+mod fuzz;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 
 pub use fake_hub::{FakeHub, Fault, TOKEN};
+pub use fuzz::fuzz;
 
 /// A golden file: its tensors, and the value of its metadata key `config` if there is one.
 #[derive(Debug)]
