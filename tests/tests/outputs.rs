@@ -81,11 +81,11 @@ fn errors_of_a_configuration_name_the_field_or_the_file() {
 }
 
 #[test]
-fn a_path_that_does_not_exist_is_wrong_usage_and_one_without_images_a_failure() {
+fn a_path_without_images_is_wrong_usage() {
     let root = tempfile::tempdir().unwrap();
     let error = train(root.path()).args("--data absent").fail(2);
     assert!(error.contains("data.path: expected images at absent"), "{error}");
     std::fs::create_dir(root.path().join("empty")).unwrap();
-    train(root.path()).args("--data empty").fail(1);
+    train(root.path()).args("--data empty").fail(2);
     assert!(sample(root.path()).args("absent").fail(2).contains("MODEL: absent"));
 }

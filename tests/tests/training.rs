@@ -168,7 +168,7 @@ fn frequent_keys_have_options() {
     let sides: Vec<_> = document["model"]["sample_size"].as_array().unwrap().iter().map(|n| n.as_integer()).collect();
     assert_eq!(sides, [Some(64), Some(32)]);
     let error = train(root.path()).args("--dry-run --image-size 8by8").fail(2);
-    assert!(error.contains("--image-size: expected a number of pixels or HEIGHTxWIDTH, found 8by8"), "{error}");
+    assert!(error.contains("expected a number of pixels or HEIGHTxWIDTH, found \"8by8\""), "{error}");
     let error = train(root.path()).args("--dry-run --precision f16").fail(2);
     assert!(error.contains("--precision") && error.contains("f16"), "{error}");
 }
