@@ -87,7 +87,9 @@ impl BatchBuilder {
         let mut values = Vec::with_capacity(batch_size * channels * height * width);
         for (i, image) in order.batch(index).iter().enumerate() {
             let sample = index * batch_size as u64 + i as u64;
-            let image = self.flipped(self.converted(*image, sample)?, sample);
+            let (position, flip) = self.augmentation(sample);
+            let image = self.decoded(*image, sample, position)?;
+            let image = if flip { image.flipped_horizontally() } else { image };
             // [height, width, channel] to [channel, height, width].
             for channel in 0..channels {
                 values.extend(image.samples.iter().skip(channel).step_by(channels).map(|p| pixel_to_value(*p)));
@@ -99,13 +101,12 @@ impl BatchBuilder {
 
     /// Decodes and converts image `image`. If it is undecodable, another image replaces it, which is a function of the
     /// set, the seed and the number of the sample alone.
-    fn converted(&self, image: usize, sample: u64) -> Result<Image, DataError> {
+    fn decoded(&self, image: usize, sample: u64, position: (f64, f64)) -> Result<Image, DataError> {
         let mut replacements = Stream::new(self.config.seed, Purpose::Replacement, sample);
-        let position = self.augmentation(sample).0;
         let mut image = image;
         for _ in 0..MAX_TRIES {
-            match self.resized(image) {
-                Ok(image) => return Ok(self.config.conversion.apply(&image, position)),
+            match self.converted(image, position) {
+                Ok(image) => return Ok(image),
                 Err(error) => self.record_undecodable(image, &error)?,
             }
             image = replacements.below(self.source.len() as u64) as usize;
@@ -143,13 +144,14 @@ impl BatchBuilder {
         (undecodable.len(), undecodable.values().take(MAX_LISTED_IMAGES).cloned().collect())
     }
 
-    /// Image `image`, from the cache or decoded. Without random crops it is converted already. With them it is as small
-    /// as the conversion allows.
-    fn resized(&self, index: usize) -> Result<Image, DataError> {
-        if let Some(image) = self.cache.as_ref().and_then(|cache| cache.get(index)) {
-            return Ok(image);
-        }
+    /// Image `index`, from the cache or decoded, and converted. Without random crops the cache holds converted images.
+    /// With them it holds images as small as they can be decoded.
+    fn converted(&self, index: usize, position: (f64, f64)) -> Result<Image, DataError> {
         let conversion = &self.config.conversion;
+        if let Some(image) = self.cache.as_ref().and_then(|cache| cache.get(index)) {
+            return Ok(conversion.apply(&image, position));
+        }
+        // It holds its part of the budget until the decoded image is converted.
         let mut request = DecodeRequest::at_least(conversion.sufficient_side(), &self.budget);
         let decoded = self.source.decode_as(index, &mut request)?;
         let pixels = decoded.width * decoded.height;
@@ -158,7 +160,7 @@ impl BatchBuilder {
         if let Some(cache) = self.cache.as_ref().filter(|_| pixels >= 4 * conversion.width * conversion.height) {
             cache.put(index, &image);
         }
-        Ok(image)
+        Ok(conversion.apply(&image, position))
     }
 
     /// The cache of resized images, if there is one.
@@ -173,9 +175,5 @@ impl BatchBuilder {
         let (position, flip) = ((stream.uniform(), stream.uniform()), stream.bernoulli(0.5));
         let position = if self.config.random_crop { position } else { CENTER };
         (position, flip && self.config.horizontal_flip)
-    }
-
-    fn flipped(&self, image: Image, sample: u64) -> Image {
-        if self.augmentation(sample).1 { image.flipped_horizontally() } else { image }
     }
 }

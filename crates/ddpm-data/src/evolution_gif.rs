@@ -18,16 +18,7 @@ const FRAME_MS: u16 = 400;
 /// # Errors
 /// [`DataError`] when the directory cannot be listed or the file cannot be written.
 pub fn save_evolution_gif(folder: &Path) -> Result<(), DataError> {
-    let mut grids: Vec<(u64, PathBuf)> = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(DataError::io(folder))? {
-        let path = entry.map_err(DataError::io(folder))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let step = name.strip_prefix("step-").and_then(|rest| rest.strip_suffix(".png")).map(str::parse);
-        if let Some(Ok(step)) = step {
-            grids.push((step, path));
-        }
-    }
-    grids.sort();
+    let grids = grids_of(folder)?;
     let read = |(_, path): &(u64, PathBuf)| {
         decode(
             &std::fs::read(path).map_err(DataError::io(path))?,
@@ -54,6 +45,21 @@ pub fn save_evolution_gif(folder: &Path) -> Result<(), DataError> {
     save_gif(&gif, &frames, FRAME_MS)
 }
 
+/// The grids in a directory in the order of their training steps.
+fn grids_of(folder: &Path) -> Result<Vec<(u64, PathBuf)>, DataError> {
+    let mut grids: Vec<(u64, PathBuf)> = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(DataError::io(folder))? {
+        let path = entry.map_err(DataError::io(folder))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let step = name.strip_prefix("step-").and_then(|rest| rest.strip_suffix(".png")).map(str::parse);
+        if let Some(Ok(step)) = step {
+            grids.push((step, path));
+        }
+    }
+    grids.sort();
+    Ok(grids)
+}
+
 /// Whether the animation was written after all of these grids.
 fn is_up_to_date<'a>(gif: &Path, mut grids: impl Iterator<Item = &'a Path>) -> bool {
     let modified = |path: &Path| std::fs::metadata(path).and_then(|found| found.modified());
@@ -65,15 +71,11 @@ fn is_up_to_date<'a>(gif: &Path, mut grids: impl Iterator<Item = &'a Path>) -> b
 /// # Errors
 /// Those of [`save_evolution_gif`].
 pub fn update_evolution_gif(folder: &Path) -> Result<(), DataError> {
-    let modified = |path: &Path| std::fs::metadata(path).and_then(|found| found.modified());
-    let Ok(written) = modified(&folder.join("samples.gif")) else { return save_evolution_gif(folder) };
-    let entries = std::fs::read_dir(folder).map_err(DataError::io(folder))?;
-    let is_newer = |path: &Path| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with("step-") && modified(path).is_ok_and(|grid| grid > written)
-    };
-    let outdated = entries.filter_map(std::result::Result::ok).any(|entry| is_newer(&entry.path()));
-    if outdated { save_evolution_gif(folder) } else { Ok(()) }
+    let grids = grids_of(folder)?;
+    match is_up_to_date(&folder.join("samples.gif"), grids.iter().map(|(_, path)| path.as_path())) {
+        true => Ok(()),
+        false => save_evolution_gif(folder),
+    }
 }
 
 #[cfg(test)]
