@@ -179,7 +179,7 @@ fn unsupported_settings_are_named() {
     let expected = "learned-range is for networks with 6 channels of output, found 3";
     refuse(2, scheduler, "variance_type", "learned_range".into(), expected);
     refused(scheduler, "clip_sample_range", 0.into(), "`clip_sample_range`: expected a finite number above 0");
-    refused(unet, "class_embed_type", "timestep".into(), "`class_embed_type`: expected null, found \"timestep\"");
+    refused(unet, "class_embed_type", "identity".into(), "class_embed_type: expected null or timestep, found identity");
     // All differences of the weights are reported at once.
     let mut wrong = weights();
     wrong.remove("conv_in.bias");

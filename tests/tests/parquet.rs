@@ -32,7 +32,7 @@ fn write_parquet(path: &Path, images: usize) {
         fs::read(file).unwrap()
     });
     let encoded: Vec<ByteArray> = encoded.map(|bytes: Vec<u8>| bytes.into()).collect();
-    let labels: Vec<i64> = (0..images as i64).map(|i| i % 10).collect();
+    let labels: Vec<i64> = (0..images as i64).map(|i| i % 2).collect();
     let schema = "message schema {
         optional group img { optional binary bytes; optional binary path (STRING); }
         optional int64 label;

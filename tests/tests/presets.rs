@@ -153,7 +153,7 @@ fn every_preset_is_as_documented() {
 }
 
 /// Keys that no preset has, because they have no default value.
-const OPTIONAL: [&str; 12] = [
+const OPTIONAL: [&str; 16] = [
     "attention_head_dim",
     "attn_norm_num_groups",
     "background",
@@ -161,6 +161,10 @@ const OPTIONAL: [&str; 12] = [
     "class_embed_type",
     "column",
     "epochs",
+    "guidance_interval",
+    "guidance_rescale",
+    "guidance_scale",
+    "label_column",
     "num_class_embeds",
     "num_train_timesteps",
     "split",

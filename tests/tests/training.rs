@@ -447,7 +447,8 @@ fn precision_and_recomputation_are_configurable() {
     let stderr = train(root.path()).args("--steps 3 --out run --precision bf16").output().stderr;
     let stderr = String::from_utf8_lossy(&stderr);
     assert!(stderr.contains("train.precision (was \"f32\", is \"bf16\") from step 2 on"), "{stderr}");
-    let narrow = "--steps 1 --out narrow --set train.precision=bf16 --set train.recompute=true";
+    // Embeddings of classes are large in an untrained network, and so is the effect of the precision.
+    let narrow = "--steps 1 --out narrow --set train.precision=bf16 --set train.recompute=true --set data.labels=none";
     train(root.path()).args(SMALL).args(quiet).args(narrow).succeed();
     let sampled = |out: &str, more: &str| {
         sample(root.path())

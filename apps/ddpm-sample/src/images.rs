@@ -6,7 +6,7 @@ use anyhow::Context;
 use candle_core::Tensor;
 use ddpm_checkpoint::write_tensors;
 use ddpm_cli::StopSignal;
-use ddpm_data::{Image, ImageFormat, grid, save_gif, square_columns, strip, to_images};
+use ddpm_data::{Image, ImageFormat, grid, labeled_grid, save_gif, square_columns, strip, to_images};
 use tracing::info;
 
 use crate::args::Args;
@@ -71,7 +71,8 @@ impl<'a> ImageWriter<'a> {
 
     /// Writes an image with its provenance: that of one image, or of all if `index` is `None`.
     fn save(&self, path: &Path, image: &Image, format: ImageFormat, index: Option<u64>) -> anyhow::Result<()> {
-        let provenance = ImageProvenance { index, sampling: &self.plan.provenance };
+        let class = index.zip(self.plan.classes.as_ref()).map(|(index, classes)| classes.name(index));
+        let provenance = ImageProvenance { index, class, sampling: &self.plan.provenance };
         let text = serde_json::to_string(&provenance).context("the provenance of an image")?;
         Ok(format.save(path, image, &[("Software", &self.plan.provenance.software), ("ddpm", &text)])?)
     }
@@ -122,7 +123,14 @@ impl<'a> ImageWriter<'a> {
         let images = images.narrow(0, 0, images.dim(0)?.min(MAX_GRID_IMAGES))?;
         let columns =
             self.args.grid_columns.map_or_else(|| square_columns(images.dims()[0]), |columns| columns as usize);
-        self.save(&out.join("grid.png"), &grid(&images, columns)?, ImageFormat::Png, None)?;
+        let grid_image = match (&self.plan.classes, self.args.grid_columns) {
+            (Some(classes), None) => {
+                let indices = (0..images.dim(0)?).map(|image| self.plan.first + image as u64);
+                labeled_grid(&images, &indices.map(|index| classes.row(index)).collect::<Vec<_>>(), classes.names())?
+            }
+            _ => grid(&images, columns)?,
+        };
+        self.save(&out.join("grid.png"), &grid_image, ImageFormat::Png, None)?;
         self.save(&out.join("denoising.png"), &strip(moments)?, ImageFormat::Png, None)?;
         if self.args.gif && self.stop.received().is_none() {
             let frame = |moment: &Tensor| grid(moment, 4);

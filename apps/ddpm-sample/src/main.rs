@@ -1,11 +1,14 @@
 //! `ddpm-sample`: generates images with a trained model.
 //!
-//! Reading order: [`args`] with [`sampler_choice`] and [`clip_choice`]; [`plan`] with [`model`], [`sampler_options`],
-//! [`sampler_description`] and [`latents`]; [`sampling`]; [`images`] with [`output_check`],
+//! Reading order: [`args`] with [`sampler_choice`] and [`clip_choice`]; [`plan`] with [`model`], [`class_choice`],
+//! [`guide`], [`sampler_options`], [`sampler_description`] and [`latents`]; [`sampling`]; [`images`] with
+//! [`output_check`],
 //! [`output_directory`] and [`provenance`]. Also: [`out_of_memory`].
 
 mod args;
+mod class_choice;
 mod clip_choice;
+mod guide;
 mod images;
 mod latents;
 mod model;
@@ -74,7 +77,13 @@ fn generate(args: &Args, threads: usize, progress: &Progress) -> anyhow::Result<
 
 fn log_plan(plan: &Plan, device: &Device, threads: usize) {
     info!("model: {}, step {}", plan.model_path.display(), plan.step);
-    let images = pluralize(plan.images(), "image");
+    let images = match &plan.classes {
+        Some(classes) => {
+            let classes = pluralize(classes.names().len(), "class");
+            format!("{} of {classes}", pluralize(plan.images(), "image"))
+        }
+        None => pluralize(plan.images(), "image"),
+    };
     let batch = match plan.batch_size {
         size if size < plan.images() => format!(" in batches of {size}"),
         _ => String::new(),

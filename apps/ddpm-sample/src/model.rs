@@ -7,7 +7,7 @@ use anyhow::Context;
 use candle_core::{Device, Tensor};
 use ddpm_checkpoint::{SavedModel, newest_run};
 use ddpm_cli::{Progress, pluralize, usage_error};
-use ddpm_diffusers::{check_unconditional, find_model_of_size};
+use ddpm_diffusers::find_model_of_size;
 use ddpm_diffusion::{GaussianDiffusion, SamplerConfig};
 use ddpm_schedule::ScheduleConfig;
 use ddpm_unet::{ImageSize, Network, NetworkConfig, Precision};
@@ -21,6 +21,8 @@ pub(crate) struct LoadedModel {
     pub(crate) saved: SavedModel,
     pub(crate) network: NetworkConfig,
     pub(crate) diffusion: GaussianDiffusion,
+    /// The configuration of its noise schedule.
+    schedule: ScheduleConfig,
     /// The sampler that the model was saved with.
     pub(crate) sampler: SamplerConfig,
 }
@@ -31,12 +33,22 @@ impl LoadedModel {
     /// # Errors
     /// When there is no such model, or its parts contradict each other.
     pub(crate) fn load(path: Option<&Path>, size: Option<ImageSize>, progress: &Progress) -> anyhow::Result<Self> {
+        let path = model_path(path, progress)?;
+        let model = Self::read("MODEL", path, size)?;
+        log_defaults(&model);
+        Ok(model)
+    }
+
+    /// Loads the model at `path`, the value of `option`.
+    ///
+    /// # Errors
+    /// Those of [`LoadedModel::load`].
+    pub(crate) fn read(option: &str, path: PathBuf, size: Option<ImageSize>) -> anyhow::Result<Self> {
         let given = size.map(|ImageSize { height, width }| [height, width]);
-        let saved =
-            find_model_of_size(model_path(path, progress)?, given).map_err(|error| match error.is_not_found() {
-                true => usage_error(format!("MODEL: {error}")),
-                false => error.into(),
-            })?;
+        let saved = find_model_of_size(path, given).map_err(|error| match error.is_not_found() {
+            true => usage_error(format!("{option}: {error}")),
+            false => error.into(),
+        })?;
         let own = saved.description.image_size;
         if let Some(given) = given.filter(|given| *given != own) {
             let [[height, width], [given_height, given_width]] = [own, given];
@@ -50,13 +62,11 @@ impl LoadedModel {
         let schedule: ScheduleConfig = saved.diffusion()?;
         let parameters = network.parameters().with_context(|| format!("{file}: field `network`"))?;
         check_description(&saved, &network)?;
-        check_unconditional(&saved)?;
         saved.check_names(&parameters.into_iter().map(|(name, spec)| (name, spec.shape)).collect())?;
         let sampler: SamplerConfig = saved.sampler()?;
-        log_defaults(&saved, &sampler, &schedule);
-        let schedule = schedule.build().with_context(|| format!("{file}: field `diffusion`"))?;
-        let diffusion = GaussianDiffusion::new(schedule).with_prediction(saved.description.prediction);
-        Ok(Self { saved, network, diffusion, sampler })
+        let built = schedule.build().with_context(|| format!("{file}: field `diffusion`"))?;
+        let diffusion = GaussianDiffusion::new(built).with_prediction(saved.description.prediction);
+        Ok(Self { saved, network, diffusion, schedule, sampler })
     }
 
     /// The file or directory of the model, for messages.
@@ -114,12 +124,13 @@ fn check_description(model: &SavedModel, network: &NetworkConfig) -> anyhow::Res
 }
 
 /// Logs the sampler and the diffusion process that the model was saved with, in one line.
-fn log_defaults(model: &SavedModel, sampler: &SamplerConfig, schedule: &ScheduleConfig) {
+fn log_defaults(model: &LoadedModel) {
+    let schedule = &model.schedule;
     let zero = if schedule.zero_terminal_snr { ", zero terminal SNR" } else { "" };
     info!(
         "the model's own sampler: {}; it predicts {}; schedule {}, {}{zero}",
-        describe_sampler(sampler),
-        model.description.prediction,
+        describe_sampler(&model.sampler),
+        model.saved.description.prediction,
         schedule.beta_schedule,
         pluralize(schedule.timesteps, "step")
     );

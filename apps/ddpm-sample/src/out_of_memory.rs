@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use ddpm_cli::{device_label, is_out_of_memory, pluralize};
+use ddpm_diffusion::Denoiser;
 use tracing::{debug, info};
 
 use crate::plan::Plan;
@@ -27,7 +28,8 @@ fn fits(plan: &Plan, device: &Device, images: usize) -> bool {
     let [channels, height, width] = plan.image_shape;
     let predicted = Tensor::zeros((images, channels, height, width), DType::F32, device).and_then(|x_t| {
         let t = Tensor::zeros(images, DType::F32, &Device::Cpu)?;
-        let output = plan.network.forward(&x_t, &t, None)?;
+        let denoiser = plan.denoiser(0, images).map_err(|error| candle_core::Error::msg(error.to_string()))?;
+        let output = denoiser.predict(&x_t, &t)?;
         // The device computes asynchronously: an error may only appear when a value is read.
         output.flatten_all()?.get(0)?.to_scalar::<f32>()
     });

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use candle_core::{Device, Tensor};
 use ddpm_checkpoint::SavedModel;
 use ddpm_cli::{Progress, usage_error};
-use ddpm_diffusion::{GaussianDiffusion, SamplerConfig};
+use ddpm_diffusion::{GaussianDiffusion, GuidedDenoiser, SamplerConfig};
 use ddpm_rng::{ImageNoise, Purpose};
 use ddpm_unet::{Network, NetworkConfig};
 use tracing::info;
 
 use crate::args::Args;
+use crate::class_choice::{ChosenClasses, ModelClasses};
+use crate::guide::{Guide, LoadedGuide};
 use crate::latents::read_latents;
 use crate::model::LoadedModel;
 use crate::output_directory::default_directory;
@@ -28,6 +30,10 @@ pub(crate) struct Plan {
     /// Number of optimizer steps that the model was trained for.
     pub(crate) step: u64,
     pub(crate) network: Network,
+    /// The classes of the images; `None` for a model without classes.
+    pub(crate) classes: Option<ChosenClasses>,
+    /// The model of `--guide`.
+    pub(crate) guide: Option<Guide>,
     pub(crate) diffusion: GaussianDiffusion,
     pub(crate) sampler: SamplerConfig,
     pub(crate) seed: u64,
@@ -62,19 +68,26 @@ impl Plan {
         let sampler = sampler(args, &model)?;
         let image_shape = model.image_shape();
         let latents = args.latents.as_deref().map(|path| read_latents(path, image_shape)).transpose()?;
-        let number = number(args, latents.as_ref())?;
+        let classes = chosen_classes(args, &model, &sampler)?;
+        let number = number(args, latents.as_ref(), classes.as_ref())?;
         let latents = latents.map(|latents| latents.narrow(0, 0, number)).transpose()?;
-        let batch_size = batch_size(args, number, &model.network)?;
+        let guide = args.guide.as_deref().map(|path| LoadedGuide::load(path, &model, args.image_size, progress));
+        let guide = guide.transpose()?;
+        let guide_provenance = guide.as_ref().map(LoadedGuide::provenance).transpose()?;
+        let is_doubled = sampler.guidance().is_used() && guide.is_none();
+        let batch_size = batch_size(args, number, &model.network, is_doubled)?;
         check_first(args.first, number)?;
         check_format(args, image_shape[0])?;
         check_channels(args, &model.saved)?;
         let step = model.saved.step();
-        let provenance = Provenance::new(args, &model.saved, &sampler)?;
+        let provenance = Provenance::new(args, &model.saved, &sampler, classes.as_ref(), guide_provenance)?;
         Ok(Self {
             out: args.out.clone().unwrap_or_else(|| default_directory(&provenance, args.overwrite)),
             provenance,
             step,
             network: model.build_network(device, args.precision)?,
+            classes,
+            guide: guide.map(|guide| guide.build(device, args.precision)).transpose()?,
             model_path: model.saved.path,
             diffusion: model.diffusion,
             sampler,
@@ -93,6 +106,27 @@ impl Plan {
     /// tensors.
     pub(crate) fn writes_images(&self) -> bool {
         is_image(self.image_shape[0])
+    }
+
+    /// The network as a denoiser of the images `from..from + images`, with their classes and guidance.
+    pub(crate) fn denoiser(&self, from: usize, images: usize) -> anyhow::Result<GuidedDenoiser<'_>> {
+        let mut denoiser = GuidedDenoiser::new(&self.network, &self.diffusion, self.sampler.guidance())?;
+        if let Some(classes) = &self.classes {
+            denoiser = denoiser.with_classes(&self.labels(classes, from, images));
+            if let Some(label) = classes.without_class {
+                denoiser = denoiser.without_class(label);
+            }
+        }
+        if let Some(guide) = &self.guide {
+            denoiser = denoiser.with_guide(&guide.network, guide.takes_labels);
+        }
+        Ok(denoiser)
+    }
+
+    /// The class of each of the images `from..from + images`. An interpolation is of one class.
+    fn labels(&self, classes: &ChosenClasses, from: usize, images: usize) -> Vec<u32> {
+        let index = |image: usize| if self.interpolates { self.first } else { self.first + (from + image) as u64 };
+        (0..images).map(|image| classes.label(index(image))).collect()
     }
 
     /// Number of images.
@@ -117,10 +151,28 @@ impl Plan {
     }
 }
 
-fn number(args: &Args, latents: Option<&Tensor>) -> anyhow::Result<usize> {
+/// The classes that are sampled; `None` for a model without classes.
+fn chosen_classes(args: &Args, model: &LoadedModel, sampler: &SamplerConfig) -> anyhow::Result<Option<ChosenClasses>> {
+    let file = model.path().display();
+    let classes = ModelClasses::of(model)?.map(|classes| classes.choose(&args.classes)).transpose()?;
+    if classes.is_none() && !args.classes.is_empty() {
+        return Err(usage_error(format!("--class: expected a class-conditional model, found {file} without classes")));
+    }
+    let without_class = classes.as_ref().and_then(|classes| classes.without_class);
+    if sampler.guidance().is_used() && args.guide.is_none() && without_class.is_none() {
+        return Err(usage_error(format!(
+            "--guidance: expected a model that also predicts without a class, found {file}; --guide MODEL guides it \
+             away from another model"
+        )));
+    }
+    Ok(classes)
+}
+
+fn number(args: &Args, latents: Option<&Tensor>, classes: Option<&ChosenClasses>) -> anyhow::Result<usize> {
     let given = latents.map(|latents| latents.dim(0)).transpose()?;
     let interpolated = args.interpolate.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-    let number = interpolated.or(args.number).or(given).unwrap_or(DEFAULT_NUMBER);
+    let number = interpolated.or(args.number).or(given);
+    let number = number.unwrap_or_else(|| classes.map_or(DEFAULT_NUMBER, ChosenClasses::default_number));
     if !(1..=given.unwrap_or(MAX_NUMBER)).contains(&number) {
         let most = given.map_or(MAX_NUMBER.to_string(), |given| format!("{given}, the number of latents"));
         return Err(usage_error(format!("-n: expected 1 to {most}, found {number}")));
@@ -129,15 +181,16 @@ fn number(args: &Args, latents: Option<&Tensor>) -> anyhow::Result<usize> {
 }
 
 /// The number of images that are computed together: at most `--batch-size`, and as many as memory can be expected to
-/// hold.
-fn batch_size(args: &Args, number: usize, network: &NetworkConfig) -> anyhow::Result<usize> {
+/// hold. `is_doubled` is whether each image is evaluated with and without its class.
+fn batch_size(args: &Args, number: usize, network: &NetworkConfig, is_doubled: bool) -> anyhow::Result<usize> {
     if args.batch_size == 0 {
         return Err(usage_error("--batch-size: expected a number from 1, found 0"));
     }
     let interpolates = args.interpolate.is_some();
     // Interpolated images are one batch: their noise is mixed from the same two streams.
     let wanted = if interpolates { number } else { args.batch_size.min(number) };
-    let batch_size = wanted.min((MAX_VALUES / network.largest_map()).max(1));
+    let values = network.largest_map() * if is_doubled { 2 } else { 1 };
+    let batch_size = wanted.min((MAX_VALUES / values).max(1));
     if batch_size < wanted && interpolates {
         return Err(usage_error(format!(
             "--interpolate: expected at most {batch_size} with this model, found {wanted}"

@@ -7,6 +7,7 @@ use ddpm_diffusion::SamplerConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::args::Args;
+use crate::class_choice::ChosenClasses;
 
 /// The model and the settings of a sampling. `samples.json` holds it once, and each PNG file with the index of its
 /// image.
@@ -28,6 +29,12 @@ pub(crate) struct Provenance {
     /// The file of x_T; absent if x_T is drawn from the seed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) latents: Option<PathBuf>,
+    /// The classes that the images take in turn; absent for a model without classes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) classes: Vec<String>,
+    /// The file of the weights of the model that guides, and its SHA-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) guide: Option<GuideProvenance>,
     /// Whether the images interpolate between two images.
     pub(crate) interpolates: bool,
     /// The format of the images, and how often their sides are enlarged.
@@ -35,21 +42,44 @@ pub(crate) struct Provenance {
     pub(crate) scale: usize,
 }
 
+/// The model that guides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct GuideProvenance {
+    model: PathBuf,
+    model_sha256: String,
+}
+
+impl GuideProvenance {
+    /// # Errors
+    /// When the file of the model cannot be read.
+    pub(crate) fn new(model: &SavedModel) -> anyhow::Result<Self> {
+        Ok(Self { model: model.path.clone(), model_sha256: model.sha256()? })
+    }
+}
+
 /// The provenance of one image; of all images of a sampling if `index` is `None`.
 #[derive(Debug, Serialize)]
 pub(crate) struct ImageProvenance<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) index: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) class: Option<&'a str>,
     #[serde(flatten)]
     pub(crate) sampling: &'a Provenance,
 }
 
 impl Provenance {
-    /// The provenance of a sampling of `model` with `sampler`.
+    /// The provenance of a sampling of `model` with `sampler`, of the classes `classes`.
     ///
     /// # Errors
     /// When the file of the model cannot be read.
-    pub(crate) fn new(args: &Args, model: &SavedModel, sampler: &SamplerConfig) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        args: &Args,
+        model: &SavedModel,
+        sampler: &SamplerConfig,
+        classes: Option<&ChosenClasses>,
+        guide: Option<GuideProvenance>,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             software: format!("ddpm-sample {}", env!("CARGO_PKG_VERSION")),
             command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
@@ -60,6 +90,8 @@ impl Provenance {
             sampler: *sampler,
             precision: args.precision.to_string(),
             latents: args.latents.clone(),
+            classes: classes.map(|classes| classes.names().to_vec()).unwrap_or_default(),
+            guide,
             interpolates: args.interpolate.is_some(),
             format: args.format.to_string(),
             scale: args.scale as usize,

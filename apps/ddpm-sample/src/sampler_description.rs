@@ -18,7 +18,21 @@ pub(crate) fn describe_sampler(sampler: &SamplerConfig) -> String {
     if uses_eps && sampler.clip != Clipping::None {
         parts.push(format!("{} epsilon", sampler.eps_after_clip));
     }
+    if sampler.guidance().is_used() {
+        parts.push(guidance(sampler));
+    }
     parts.join(", ")
+}
+
+fn guidance(sampler: &SamplerConfig) -> String {
+    let mut text = format!("guidance {}", sampler.guidance_scale);
+    if let Some([low, high]) = sampler.guidance_interval {
+        text += &format!(" at noise levels {low} to {high}");
+    }
+    if sampler.guidance_rescale != 0.0 {
+        text += &format!(" rescaled by {}", sampler.guidance_rescale);
+    }
+    text
 }
 
 fn clipping(sampler: &SamplerConfig) -> String {

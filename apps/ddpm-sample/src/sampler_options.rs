@@ -23,6 +23,9 @@ pub(crate) fn sampler(args: &Args, model: &LoadedModel) -> anyhow::Result<Sample
         variance: args.variance.unwrap_or(own.variance),
         steps: args.steps.unwrap_or(own.steps),
         spacing: args.spacing.unwrap_or(own.spacing),
+        guidance_scale: args.guidance.unwrap_or(own.guidance_scale),
+        guidance_interval: args.guidance_interval.or(own.guidance_interval),
+        guidance_rescale: args.guidance_rescale.unwrap_or(own.guidance_rescale),
         ..own
     };
     let old_name = args.sampler.and_then(|choice| choice.clipped.then_some(ClipChoice::FIXED));
@@ -30,7 +33,24 @@ pub(crate) fn sampler(args: &Args, model: &LoadedModel) -> anyhow::Result<Sample
     check_steps(args, model, &sampler)?;
     check_ranges(args, model, &sampler)?;
     check_variance(args, model, &sampler)?;
+    check_guidance(args, &sampler)?;
     Ok(sampler)
+}
+
+/// Checks that every option of guidance has an effect.
+fn check_guidance(args: &Args, sampler: &SamplerConfig) -> anyhow::Result<()> {
+    for (option, is_given) in [
+        ("--guidance-interval", args.guidance_interval.is_some()),
+        ("--guidance-rescale", args.guidance_rescale.is_some()),
+        ("--guide", args.guide.is_some()),
+    ] {
+        if is_given && !sampler.guidance().is_used() {
+            return Err(usage_error(format!(
+                "{option}: expected a guidance scale other than 1, --guidance 2 for example"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Checks that every given option has an effect on `method`.
@@ -74,6 +94,15 @@ fn check_ranges(args: &Args, model: &LoadedModel, sampler: &SamplerConfig) -> an
     let is_option = match &error {
         DiffusionError::Option { field: "eta", .. } => args.eta.is_some(),
         DiffusionError::Option { field: "order", .. } => args.order.is_some(),
+        DiffusionError::Option { field: "guidance_scale", expected, found } if args.guidance.is_some() => {
+            return Err(usage_error(format!("--guidance: expected {expected}, found {found}")));
+        }
+        DiffusionError::Option { field: "guidance_interval", expected, found } if args.guidance_interval.is_some() => {
+            return Err(usage_error(format!("--guidance-interval: expected {expected}, found {found}")));
+        }
+        DiffusionError::Option { field: "guidance_rescale", expected, found } if args.guidance_rescale.is_some() => {
+            return Err(usage_error(format!("--guidance-rescale: expected {expected}, found {found}")));
+        }
         DiffusionError::Option { field: "clip_range" | "threshold_quantile", .. }
             if args.clip.is_some_and(|clip| clip.number.is_some()) =>
         {

@@ -68,7 +68,8 @@ fn sample_batch(
         }
         if stop.received().is_some() || recorded.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let sampling = sample(&plan.network, &plan.diffusion, &plan.sampler, &latents, &mut noise, &mut on_step)?;
+    let denoiser = plan.denoiser(from, images)?;
+    let sampling = sample(&denoiser, &plan.diffusion, &plan.sampler, &latents, &mut noise, &mut on_step)?;
     recorded?;
     if let (Some(moments), Some(recording)) = (moments, recording) {
         for x in recording.into_images() {

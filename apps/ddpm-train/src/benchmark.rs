@@ -7,7 +7,7 @@ use candle_core::{Device, Result, Tensor};
 use ddpm_cli::{ExitReason, device_name};
 use ddpm_ops::gpu_memory;
 use ddpm_rng::{Purpose, Stream};
-use ddpm_trainer::Trainer;
+use ddpm_trainer::{ClassLabels, Trainer, TrainingBatch};
 use ddpm_unet::Network;
 use serde::Serialize;
 
@@ -57,12 +57,15 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
     // On the CPU, like the batches of a data loader, so that a step includes their copy to a GPU.
     let images = Stream::new(config.train.seed, Purpose::Synthetic, 0).normal(shape, &Device::Cpu)?.clamp(-1.0, 1.0)?;
 
-    let model = new_model(&config.model, None, &config.train, device)?;
+    let labels = synthetic_labels(config);
+    let classes = labels.as_ref().map(|_| ClassLabels { classes: 1, without_class: None });
+    let model = new_model(&config.model, None, &config.train, classes, device)?;
+    let batch = TrainingBatch { images: images.clone(), labels: labels.clone() };
     let total_steps = steps.saturating_add(WARM_UP * STEPS_TOGETHER);
     let diffusion = config.diffusion.build()?;
     let mut trainer = Trainer::new(config.train.clone(), total_steps, diffusion, model, device.clone())?;
     let train_step_ms =
-        train_step_ms(&mut trainer, &images, steps).map_err(|error| out_of_memory::advise(error, &trainer, config))?;
+        train_step_ms(&mut trainer, &batch, steps).map_err(|error| out_of_memory::advise(error, &trainer, config))?;
     let (peak_rss_mib, gpu_memory) = (peak_rss_mib(), gpu_memory(device));
     let predict_ms = predict_ms(config, &trainer, &images.to_device(device)?, steps)?;
 
@@ -85,9 +88,14 @@ pub(crate) fn benchmark(config: &RunConfig, steps: u64, device: &Device, threads
     Ok(ExitReason::Completed)
 }
 
-/// The median duration of a training step on `images`, in milliseconds.
-fn train_step_ms(trainer: &mut Trainer, images: &Tensor, steps: u64) -> anyhow::Result<f64> {
-    let mut batches = std::iter::repeat_with(|| Result::<Tensor>::Ok(images.clone()));
+/// The labels of a synthetic batch, if the network takes labels.
+fn synthetic_labels(config: &RunConfig) -> Option<Vec<u32>> {
+    config.model.takes_class_labels().then(|| vec![0; config.train.batch_size])
+}
+
+/// The median duration of a training step on `batch`, in milliseconds.
+fn train_step_ms(trainer: &mut Trainer, batch: &TrainingBatch, steps: u64) -> anyhow::Result<f64> {
+    let mut batches = std::iter::repeat_with(|| Result::<TrainingBatch>::Ok(batch.clone()));
     // As many steps overlap as in training. On the CPU, steps do not overlap.
     let together = STEPS_TOGETHER.min(steps).min(trainer.max_steps_in_flight() as u64).max(1);
     let together_ms = median_ms(steps / together, || {
@@ -105,10 +113,11 @@ fn predict_ms(config: &RunConfig, trainer: &Trainer, images: &Tensor, runs: u64)
     let weights = trainer.snapshot().ema_parameters.into_iter().map(|(name, weight)| (name, weight.detach())).collect();
     let network =
         Network::from_tensors(&config.model, &weights)?.with_precision(config.train.precision).with_packed_weights();
+    let labels = synthetic_labels(config).map(|labels| Tensor::new(labels, &Device::Cpu)).transpose()?;
     let t = Tensor::full(config.diffusion.schedule.timesteps as f32 / 2.0, config.train.batch_size, &Device::Cpu)?;
     median_ms(runs, || {
         // Reading a value back waits for the device.
-        network.forward(images, &t, None)?.flatten_all()?.get(0)?.to_scalar::<f32>()?;
+        network.forward(images, &t, labels.as_ref())?.flatten_all()?.get(0)?.to_scalar::<f32>()?;
         Ok(())
     })
 }

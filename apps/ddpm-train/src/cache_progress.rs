@@ -21,7 +21,7 @@ pub(crate) struct CacheProgress {
 impl CacheProgress {
     /// Follows the cache of `images` images, an epoch of which ends with step `last_step` of the run.
     pub(crate) fn new(cache: Arc<ImageCache>, images: usize, last_step: u64, progress: &Progress) -> Self {
-        let at_start = cache.len();
+        let at_start = cache.len_at_start();
         if at_start > 0 {
             let images = pluralize(images, "image");
             info!("{} of {images} are read resized from {}", grouped(at_start), cache.path().display());

@@ -7,7 +7,7 @@ use ddpm_checkpoint::RunDir;
 use ddpm_trainer::TrainConfig;
 use toml::{Table, Value};
 
-use crate::config_document::read_document;
+use crate::config_document::{read_document, with_implied_keys};
 use crate::data_path::with_absolute_path;
 use crate::run_config::RunConfig;
 
@@ -37,7 +37,7 @@ impl ConfigChange {
     pub(crate) fn effect(&self) -> KeyEffect {
         match self.key.as_str() {
             "model.dropout" => KeyEffect::Result,
-            "train.seed" | "train.batch_size" => KeyEffect::Past,
+            "train.seed" | "train.batch_size" | "data.labels" | "data.label_column" => KeyEffect::Past,
             // The images themselves are compared by their fingerprint.
             "data.path" | "data.workers" | "data.max_bad_share" => KeyEffect::None,
             "data.cache" | "data.cache_gb" | "data.max_image_pixels" => KeyEffect::None,
@@ -71,6 +71,7 @@ pub(crate) fn config_changes(run: &RunDir, config: &RunConfig) -> anyhow::Result
     }
     let saved = read_document(&run.config_path())?;
     // Keys that did not exist when the run was started get their default values.
+    let saved = with_implied_keys(saved);
     let saved = match RunConfig::from_document(saved.clone()).and_then(|saved| document(&saved)) {
         Ok(complete) => complete,
         Err(_) => saved,

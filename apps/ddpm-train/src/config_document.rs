@@ -6,6 +6,7 @@ use std::path::Path;
 use ddpm_cli::usage_error;
 use toml::{Table, Value};
 
+use crate::config_table::ConfigTable;
 use crate::diffusion_config::BETA_PARAMETERS;
 use crate::renamed_keys::with_present_names;
 
@@ -70,4 +71,13 @@ fn insert(table: &mut Table, key: String, value: Value) {
         }
     }
     table.insert(key, value);
+}
+
+/// The document of a saved run with the keys that it leaves out but whose present default is another one: runs of
+/// versions without `data.labels` read no classes.
+pub(crate) fn with_implied_keys(mut saved: Table) -> Table {
+    if let Some(Value::Table(data)) = saved.get_mut(ConfigTable::Data.name()) {
+        data.entry("labels").or_insert_with(|| Value::String("none".to_owned()));
+    }
+    saved
 }

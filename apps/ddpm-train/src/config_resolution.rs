@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use tracing::warn;
 
 use crate::args::Args;
-use crate::config_document::{merge, read_document};
+use crate::config_document::{merge, read_document, with_implied_keys};
 use crate::config_table::ConfigTable;
 use crate::diffusion_config::DiffusionConfig;
 use crate::overrides::overrides;
@@ -32,7 +32,7 @@ pub(crate) fn resolve_config(
 ) -> anyhow::Result<RunConfig> {
     let overrides = overrides(args)?;
     let mut document = match (&args.preset, saved) {
-        (None, Some(saved)) => complete(saved)?,
+        (None, Some(saved)) => with_implied_keys(complete(saved)?),
         (Some(preset), _) => preset_document(preset)?,
         (None, None) => {
             let mut document = preset_document(presets::default_name(&overrides))?;

@@ -7,7 +7,7 @@
 //!   [`renamed_keys`];
 //! - the run directory: [`run_request`], [`request_parser`] with [`run_paths`], [`opened_run`] with
 //!   [`config_changes`], [`history`] with [`data_path`], [`training_data`] and [`origin`];
-//! - the training: [`start`], [`session`] with [`model`], [`model_description`], [`previews`], and
+//! - the training: [`start`], [`session`] with [`run_classes`], [`model`], [`model_description`], [`previews`], and
 //!   [`run_observer`] with [`cache_progress`].
 //!
 //! Also: [`mod@show_data`], [`mod@benchmark`] with [`gpu_operations`], [`hub`] with [`dataset_prefix`] and
@@ -44,6 +44,7 @@ mod previews;
 mod renamed_keys;
 mod request_parser;
 mod results;
+mod run_classes;
 mod run_config;
 mod run_observer;
 mod run_paths;

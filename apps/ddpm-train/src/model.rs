@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Result, Tensor, Var};
 use ddpm_cli::usage_error;
-use ddpm_diffusers::{check_unconditional, find_model_of_size};
-use ddpm_ops::TrainingCache;
+use ddpm_diffusers::find_model_of_size;
+use ddpm_ops::{Recorded, TrainingCache};
 use ddpm_rng::Stream;
-use ddpm_trainer::{TrainConfig, TrainableModel};
+use ddpm_trainer::{ClassLabels, TrainConfig, TrainableDenoiser, TrainableModel};
 use ddpm_unet::{ImageSize, Network, NetworkConfig};
 
 /// The model whose weights a new run starts from: `--init`.
@@ -24,13 +24,12 @@ impl Init {
     /// Loads the model at `path`. `size` is the size of its images if it states none.
     ///
     /// # Errors
-    /// When there is no model, or it needs class labels.
+    /// When there is no model.
     pub(crate) fn find(path: PathBuf, size: Option<ImageSize>) -> anyhow::Result<Self> {
         if !path.exists() {
             return Err(usage_error(format!("--init {}: expected a model, found nothing there", path.display())));
         }
         let model = find_model_of_size(&path, size.map(|ImageSize { height, width }| [height, width]))
-            .and_then(|model| check_unconditional(&model).map(|()| model))
             .with_context(|| format!("--init {}", path.display()))?;
         Ok(Self { path, model })
     }
@@ -52,11 +51,12 @@ impl Init {
 }
 
 /// A network of the architecture `config` on `device`, with the weights of `init`, or else with weights drawn from the
-/// seed. The EMA starts from the same weights.
+/// seed. The EMA starts from the same weights. `classes` are the class labels that it takes.
 pub(crate) fn new_model(
     config: &NetworkConfig,
     init: Option<&Init>,
     train: &TrainConfig,
+    classes: Option<ClassLabels>,
     device: &Device,
 ) -> anyhow::Result<TrainableModel> {
     let initial = match init {
@@ -82,14 +82,32 @@ pub(crate) fn new_model(
     // nothing.
     let averaged = Network::from_tensors(config, &detached(&ema_parameters))?.with_precision(train.precision);
     Ok(TrainableModel {
-        denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {
-            Ok(trained.forward_train(x_t, t, None, dropout)?)
-        }),
+        denoiser: Box::new(TrainedNetwork(trained)),
         parameters,
         ema_denoiser: Box::new(averaged),
         ema_parameters,
         training_cache,
+        classes,
     })
+}
+
+/// A network whose parameters are trained.
+struct TrainedNetwork(Network);
+
+impl TrainableDenoiser for TrainedNetwork {
+    fn predict_train(&self, x_t: &Tensor, t: &Tensor, dropout: &mut Stream) -> Result<Recorded> {
+        Ok(self.0.forward_train(x_t, t, None, dropout)?)
+    }
+
+    fn predict_train_for_classes(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        labels: &Tensor,
+        dropout: &mut Stream,
+    ) -> Result<Recorded> {
+        Ok(self.0.forward_train(x_t, t, Some(labels), dropout)?)
+    }
 }
 
 fn detached(vars: &BTreeMap<String, Var>) -> BTreeMap<String, Tensor> {

@@ -5,22 +5,39 @@ use std::path::{Path, PathBuf};
 use ddpm_checkpoint::RunDir;
 use ddpm_trainer::Preview;
 
+use crate::run_classes::RunClasses;
 use crate::run_config::RunConfig;
+use crate::sample_config::MAX_PREVIEW_IMAGES;
 
 /// The file of the preview grid of `step` in the directory `samples` of a run.
 pub(crate) fn grid_path(samples: &Path, step: u64) -> PathBuf {
     samples.join(format!("step-{step:06}.png"))
 }
 
-/// The number of images, the sampler and the seed of the previews of a run.
-pub(crate) fn preview(config: &RunConfig) -> Preview {
+/// The number of images, the sampler, the seed and the classes of the previews of a run.
+pub(crate) fn preview(config: &RunConfig, classes: Option<&RunClasses>) -> Preview {
     let size = config.model.image_size();
+    let labels = match classes {
+        Some(classes) if config.sample.preview_images > 0 => {
+            preview_labels(classes.labels().classes, config.sample.preview_images)
+        }
+        _ => Vec::new(),
+    };
     Preview {
-        images: config.sample.preview_images,
+        images: if classes.is_some() { labels.len() } else { config.sample.preview_images },
         image_shape: [config.model.channels(), size.height, size.width],
         sampler: config.sample.preview_sampler(),
         seed: config.train.seed,
+        labels,
     }
+}
+
+/// The class of each image of a preview: equally many of every class, class by class, at least one and together about
+/// `images`.
+fn preview_labels(classes: u32, images: usize) -> Vec<u32> {
+    let of_class = (images / classes as usize).max(1);
+    let all = (0..classes).flat_map(|class| std::iter::repeat_n(class, of_class));
+    all.take(MAX_PREVIEW_IMAGES.max(of_class)).collect()
 }
 
 /// Whether the preview of `step` is due but does not exist: a signal stopped the run between the step and its preview.

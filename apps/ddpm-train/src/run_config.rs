@@ -69,19 +69,14 @@ impl RunConfig {
     /// Checks what training requires of the network, besides what sampling requires.
     fn check_trainable(&self) -> anyhow::Result<()> {
         let channels = self.model.channels();
-        if let NetworkConfig::UNet2d(network) = &self.model {
-            if network.out_channels != channels {
-                let found = network.out_channels;
-                return Err(usage_error(format!(
-                    "model.out_channels: expected {channels} as model.in_channels, found {found}; a learned variance \
-                     can be sampled, not trained"
-                )));
-            }
-            if network.num_class_embeds.is_some() || network.class_embed_type.is_some() {
-                return Err(usage_error(
-                    "model.num_class_embeds, model.class_embed_type: expected neither, as images have no class labels",
-                ));
-            }
+        if let NetworkConfig::UNet2d(network) = &self.model
+            && network.out_channels != channels
+        {
+            let found = network.out_channels;
+            return Err(usage_error(format!(
+                "model.out_channels: expected {channels} as model.in_channels, found {found}; a learned variance can \
+                 be sampled, not trained"
+            )));
         }
         if ![1, 3, 4].contains(&channels) {
             return Err(usage_error(format!(

@@ -26,6 +26,8 @@ pub(crate) struct RunObserver {
     /// Step and loss of every point of the loss curve.
     losses: Vec<(u64, f64)>,
     newest_grid: Option<PathBuf>,
+    /// The names of the classes whose images a preview shows, in rows; empty without classes.
+    classes: Vec<String>,
     /// Moving average of the share of a step that is spent waiting for data.
     data_wait_share: f64,
     /// Time and step of the last progress message. Messages replace the progress bar if it is hidden.
@@ -72,6 +74,7 @@ impl RunObserver {
             total_steps,
             losses: earlier.filter_map(|line| Some((line.step, line.loss?))).collect(),
             newest_grid: None,
+            classes: Vec::new(),
             data_wait_share: 0.0,
             last_message: (Instant::now(), first_step),
             start: Some((Instant::now(), first_step)),
@@ -82,6 +85,11 @@ impl RunObserver {
     /// Shows how the cache fills.
     pub(crate) fn follow_cache(&mut self, cache: CacheProgress) {
         self.cache = Some(cache);
+    }
+
+    /// Arranges previews in one row for each class. They hold equally many images of each.
+    pub(crate) fn show_classes(&mut self, names: Vec<String>) {
+        self.classes = names;
     }
 
     fn show_step(&mut self, report: &StepReport) {
@@ -132,7 +140,14 @@ impl RunObserver {
     /// Writes the preview of a step, with images [image, channel, height, width] in [−1, 1].
     pub(crate) fn write_preview(&mut self, step: u64, images: &Tensor) -> anyhow::Result<()> {
         let path = grid_path(&self.samples, step);
-        ddpm_data::save_grid(&path, images)?;
+        match self.classes.len() {
+            0 => ddpm_data::save_grid(&path, images)?,
+            classes => {
+                let of_class = images.dim(0)?.div_ceil(classes).max(1);
+                let rows: Vec<usize> = (0..images.dim(0)?).map(|image| image / of_class).collect();
+                ddpm_data::save_png(&path, &ddpm_data::labeled_grid(images, &rows, &self.classes)?)?;
+            }
+        }
         ddpm_data::save_evolution_gif(&self.samples)?;
         log_initial_share(&self.train, step);
         if self.bar.is_hidden() {

@@ -4,7 +4,7 @@ use ddpm_diffusion::{DiffusionError, GaussianDiffusion, ReverseVariance, Sampler
 use serde::{Deserialize, Serialize};
 
 /// Largest number of images of a preview.
-const MAX_PREVIEW_IMAGES: usize = 1024;
+pub(crate) const MAX_PREVIEW_IMAGES: usize = 1024;
 
 /// How images are sampled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -6,9 +6,9 @@ use anyhow::Context;
 use candle_core::Device;
 use ddpm_checkpoint::{Checkpoint, RunDir};
 use ddpm_cli::{ExitReason, Progress, StopSignal, describe_device, pluralize, usage_error};
-use ddpm_data::{CacheConfig, ImageSource, Loader, LoaderConfig};
+use ddpm_data::{Batch, CacheConfig, ImageSource, Loader, LoaderConfig};
 use ddpm_diffusers::write_pipeline;
-use ddpm_trainer::{Outcome, Snapshot, Trainer, save_checkpoint};
+use ddpm_trainer::{ClassLabels, Outcome, Preview, Snapshot, Trainer, TrainingBatch, save_checkpoint};
 use tracing::{info, warn};
 
 use crate::cache_progress::CacheProgress;
@@ -22,6 +22,7 @@ use crate::origin::Origin;
 use crate::out_of_memory;
 use crate::previews::{preview, preview_is_missing};
 use crate::results::{forget_pipeline, record_pipeline, record_results, results_are_complete};
+use crate::run_classes::{RunClasses, check_same_classes};
 use crate::run_config::RunConfig;
 use crate::run_observer::RunObserver;
 use crate::run_request::RunRequest;
@@ -49,6 +50,9 @@ pub(crate) fn train(
 ) -> anyhow::Result<ExitReason> {
     let stop = StopSignal::install()?;
     let source = hub::open_images(&config.data, runtime.progress)?;
+    let mut config = config.clone();
+    let classes = RunClasses::resolve(&mut config, source.labels(), init.is_some())?;
+    let config = &config;
     let total_steps = total_steps(config, source.as_ref())?;
     if let Some(init) = &init {
         init.check(&config.model)?;
@@ -63,14 +67,21 @@ pub(crate) fn train(
         }
         _ => None,
     };
-    let mut trainer = restore(config, &start, total_steps, runtime.device)?;
+    if let Start::Resume { checkpoint, .. } = &start {
+        check_same_classes(classes.as_ref(), &checkpoint.description)?;
+    }
+    if let Some(classes) = &classes {
+        classes.log();
+    }
+    let labels = classes.as_ref().map(RunClasses::labels);
+    let mut trainer = restore(config, &start, labels, total_steps, runtime.device)?;
     check_length(&trainer, &opened.run)?;
     trainer.set_data(fingerprint.as_ref().map(stored).transpose()?);
     let history = changes_of_session(config, &opened, &trainer, new_data, source.len())?;
     // The directory becomes a run only here, so that a run that cannot start leaves nothing behind.
-    record_start(config, &mut opened, &start, &trainer, history)?;
+    record_start(config, classes.as_ref(), &mut opened, &start, &trainer, history)?;
     drop(start);
-    let mut session = Session { config, run: opened.run, source, trainer, stop, progress: runtime.progress };
+    let mut session = Session { config, classes, run: opened.run, source, trainer, stop, progress: runtime.progress };
     match session.is_finished()? {
         true => session.report_finished(upload),
         false => {
@@ -108,12 +119,18 @@ fn log_summary(config: &RunConfig, source: &dyn ImageSource, run: &RunDir, runti
 }
 
 /// Builds the network and the trainer, and puts them into the state that the session starts from.
-fn restore(config: &RunConfig, start: &Start, total_steps: u64, device: &Device) -> anyhow::Result<Trainer> {
+fn restore(
+    config: &RunConfig,
+    start: &Start,
+    classes: Option<ClassLabels>,
+    total_steps: u64,
+    device: &Device,
+) -> anyhow::Result<Trainer> {
     let init = match start {
         Start::FromModel(init) => Some(init),
         Start::Fresh | Start::Resume { .. } => None,
     };
-    let model = new_model(&config.model, init, &config.train, device)?;
+    let model = new_model(&config.model, init, &config.train, classes, device)?;
     let diffusion = config.diffusion.build()?;
     let mut trainer = Trainer::new(config.train.clone(), total_steps, diffusion, model, device.clone())?;
     if let Start::Resume { checkpoint, .. } = start {
@@ -167,6 +184,7 @@ fn changes_of_session(
 /// If the session is stopped before the first checkpoint is saved, the next one starts from the origin again.
 fn record_start(
     config: &RunConfig,
+    classes: Option<&RunClasses>,
     opened: &mut OpenedRun,
     start: &Start,
     trainer: &Trainer,
@@ -179,7 +197,7 @@ fn record_start(
     save_config(run, config, history)?;
     match start {
         Start::Fresh => {}
-        Start::FromModel(_) => drop(save_checkpoint(trainer, run, &|step| describe_model(config, step))?),
+        Start::FromModel(_) => drop(save_checkpoint(trainer, run, &|step| describe_model(config, classes, step))?),
         Start::Resume { checkpoint, .. } if run.checkpoints()?.is_empty() => drop(run.save_checkpoint(checkpoint)?),
         Start::Resume { .. } => {}
     }
@@ -189,6 +207,7 @@ fn record_start(
 /// A run in the state of its next step.
 struct Session<'a> {
     config: &'a RunConfig,
+    classes: Option<RunClasses>,
     run: RunDir,
     source: Arc<dyn ImageSource>,
     trainer: Trainer,
@@ -225,10 +244,15 @@ impl Session<'_> {
         let stopped = || stop.received().is_some();
         let mut loader = self.loader()?;
         let cache = loader.cache();
-        let mut batches = std::iter::from_fn(|| Some(loader.next_unless(&stopped)?.map(|batch| batch.images)));
+        let has_classes = self.classes.is_some();
+        let mut batches =
+            std::iter::from_fn(|| Some(loader.next_unless(&stopped)?.map(|batch| training_batch(batch, has_classes))));
         let (first_step, total_steps) = (self.trainer.state().step, self.trainer.total_steps());
         let (train, progress) = (&self.config.train, self.progress);
         let mut observer = RunObserver::new(&self.run, train, first_step, total_steps, progress, stop.clone())?;
+        if let Some(classes) = &self.classes {
+            observer.show_classes(classes.names().map(str::to_owned).collect());
+        }
         if let Some(cache) = cache {
             let images = self.source.len();
             let epoch_steps = images.div_ceil(train.batch_size * train.gradient_accumulation_steps) as u64;
@@ -238,8 +262,8 @@ impl Session<'_> {
             observer.finish(Outcome::Stopped, first_step)?;
             return Ok(stop.received().map_or(ExitReason::Completed, ExitReason::Signal));
         }
-        let (config, preview) = (self.config, preview(self.config));
-        let describe = |step| describe_model(config, step);
+        let (config, classes, preview) = (self.config, self.classes.clone(), self.preview());
+        let describe = |step| describe_model(config, classes.as_ref(), step);
         let outcome =
             ddpm_trainer::train(&mut self.trainer, &mut batches, &mut self.run, &preview, &describe, &mut observer)
                 .map_err(|error| out_of_memory::advise(error.into(), &self.trainer, config))?;
@@ -261,6 +285,10 @@ impl Session<'_> {
         })
     }
 
+    fn preview(&self) -> Preview {
+        preview(self.config, self.classes.as_ref())
+    }
+
     /// The batches from the trainer's position on.
     fn loader(&self) -> anyhow::Result<Loader> {
         let RunConfig { model, data, train, .. } = self.config;
@@ -273,7 +301,7 @@ impl Session<'_> {
 
     /// Samples the preview that an earlier session was stopped before. Returns false if a signal stops the sampling.
     fn draw_missing_preview(&self, observer: &mut RunObserver, stopped: &dyn Fn() -> bool) -> anyhow::Result<bool> {
-        let drawn = preview(self.config).sample(&self.trainer, stopped);
+        let drawn = self.preview().sample(&self.trainer, stopped);
         match drawn.map_err(|error| out_of_memory::advise(error.into(), &self.trainer, self.config))? {
             Some(images) => observer.write_preview(self.trainer.state().step, &images).map(|()| true),
             None => Ok(false),
@@ -286,12 +314,18 @@ impl Session<'_> {
             let snapshot = self.trainer.snapshot();
             let pipeline = self.run.path().join("pipeline");
             forget_pipeline(self.run.path())?;
-            write_pipeline(&pipeline, &describe_model(self.config, snapshot.state.step)?, &snapshot.ema_parameters)?;
+            let description = describe_model(self.config, self.classes.as_ref(), snapshot.state.step)?;
+            write_pipeline(&pipeline, &description, &snapshot.ema_parameters)?;
             record_pipeline(self.run.path())?;
             info!("pipeline for diffusers: {}", pipeline.display());
         }
         Ok(())
     }
+}
+
+/// A batch of the loader for the trainer, with its labels if the network is conditioned on them.
+fn training_batch(batch: Batch, has_classes: bool) -> TrainingBatch {
+    TrainingBatch { images: batch.images, labels: batch.labels.filter(|_| has_classes) }
 }
 
 fn warn_of_undecodable(images: usize) {

@@ -92,7 +92,7 @@ pub use error::CheckpointError;
 pub use finite::check_finite;
 pub use free_name::next_free_name;
 pub use metrics_log::{MetricsLog, read_metrics};
-pub use model_description::ModelDescription;
+pub use model_description::{ClassDescription, ModelDescription};
 pub use model_file::{read_model, write_model};
 pub use model_path::find_saved_model;
 pub use newest_run::newest_run;

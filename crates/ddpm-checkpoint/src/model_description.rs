@@ -41,6 +41,20 @@ pub struct ModelDescription {
     pub data_range: [f32; 2],
     /// The number of optimizer steps that were taken before the weights were saved.
     pub training_step: u64,
+    /// The classes that predictions are conditioned on, in the order of their labels; empty if there are none. If the
+    /// network has more class embeddings, the one after the last class stands for no class.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ClassDescription>,
+}
+
+/// A class of a class-conditional model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassDescription {
+    /// The name.
+    pub name: String,
+    /// The number of training images of the class; 0 if it is not known.
+    pub images: usize,
 }
 
 impl ModelDescription {
@@ -70,9 +84,15 @@ impl ModelDescription {
             image_size,
             data_range: [-1.0, 1.0],
             training_step,
+            classes: Vec::new(),
         };
         description.validate(path)?;
         Ok(description)
+    }
+
+    /// The same description with the classes of a class-conditional network.
+    pub fn with_classes(self, classes: Vec<ClassDescription>) -> Self {
+        Self { classes, ..self }
     }
 
     /// Converts the configuration of the network back to its type. `file` is the file of the description, for the

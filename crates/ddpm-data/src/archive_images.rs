@@ -9,6 +9,8 @@ use crate::decompression_limit::check_ratio;
 use crate::encoded_images::EncodedImages;
 use crate::error::DataError;
 use crate::file_kind::is_image;
+use crate::folder_labels::folder_labels;
+use crate::labels::FileLabels;
 
 /// The number of bytes that [`is_image`] needs.
 const HEAD_LEN: u64 = 64;
@@ -19,6 +21,8 @@ pub(crate) struct ArchiveImages<'a> {
     archive_bytes: u64,
     decompressed_bytes: u64,
     images: EncodedImages,
+    /// The name of each image in the archive.
+    names: Vec<String>,
 }
 
 impl<'a> ArchiveImages<'a> {
@@ -28,7 +32,7 @@ impl<'a> ArchiveImages<'a> {
     /// [`DataError::Io`] when the length of the file cannot be read.
     pub(crate) fn new(path: &'a Path, file: &File) -> Result<Self, DataError> {
         let archive_bytes = file.metadata().map_err(DataError::io(path))?.len();
-        Ok(Self { path, archive_bytes, decompressed_bytes: 0, images: EncodedImages::new() })
+        Ok(Self { path, archive_bytes, decompressed_bytes: 0, images: EncodedImages::new(), names: Vec::new() })
     }
 
     /// Adds an entry if it is an image.
@@ -50,6 +54,7 @@ impl<'a> ArchiveImages<'a> {
             return Err(DataError::invalid(full_name, problem));
         }
         self.add_bytes(bytes.len() as u64)?;
+        self.names.push(name.to_owned());
         self.images.push(full_name, &bytes)
     }
 
@@ -62,8 +67,9 @@ impl<'a> ArchiveImages<'a> {
         check_ratio(self.path, self.archive_bytes, self.decompressed_bytes)
     }
 
-    /// The images.
-    pub(crate) fn into_encoded(self) -> EncodedImages {
-        self.images
+    /// The images, with the folders in which they are as their classes.
+    pub(crate) fn into_labeled(self) -> (EncodedImages, FileLabels) {
+        let labels = folder_labels(self.names.iter().map(Path::new));
+        (self.images, labels)
     }
 }

@@ -13,6 +13,7 @@ use crate::error::DataError;
 use crate::image::Image;
 use crate::image_cache::ImageCache;
 use crate::image_source::ImageSource;
+use crate::labeling::ClassBalance;
 use crate::loader_config::LoaderConfig;
 use crate::pixels::pixel_to_value;
 use crate::sample_order::SampleOrder;
@@ -22,6 +23,9 @@ use crate::sample_order::SampleOrder;
 pub struct Batch {
     /// The images: f32 \[batch, channel, height, width\] in \[−1, 1\], on the CPU.
     pub images: Tensor,
+    /// The class of each image, as an index into [`Labels::classes`](crate::Labels::classes). `None` if the set has no
+    /// classes.
+    pub labels: Option<Vec<u32>>,
     /// The number of complete epochs before the epoch of this batch.
     pub epoch: u64,
     /// The number of batches before this one, over all epochs.
@@ -71,7 +75,11 @@ impl BatchBuilder {
 
     /// The order in which batches visit the images.
     pub(crate) fn sample_order(&self) -> SampleOrder {
-        SampleOrder::new(self.config.seed, self.source.len(), self.config.batch_size)
+        let order = SampleOrder::new(self.config.seed, self.source.len(), self.config.batch_size);
+        match (self.config.class_balance, self.source.labels()) {
+            (ClassBalance::Uniform, Some(labels)) => order.balanced(labels),
+            _ => order,
+        }
     }
 
     /// The number of undecodable images found so far.
@@ -85,10 +93,14 @@ impl BatchBuilder {
         let batch_size = self.config.batch_size;
         let epoch = order.epoch_of(index);
         let mut values = Vec::with_capacity(batch_size * channels * height * width);
+        let mut labels = self.source.labels().map(|_| Vec::with_capacity(batch_size));
         for (i, image) in order.batch(index).iter().enumerate() {
             let sample = index * batch_size as u64 + i as u64;
             let (position, flip) = self.augmentation(sample);
-            let image = self.decoded(*image, sample, position)?;
+            let (index, image) = self.decoded(*image, sample, position)?;
+            if let (Some(labels), Some(all)) = (&mut labels, self.source.labels()) {
+                labels.push(all.label(index));
+            }
             let image = if flip { image.flipped_horizontally() } else { image };
             // [height, width, channel] to [channel, height, width].
             for channel in 0..channels {
@@ -96,17 +108,17 @@ impl BatchBuilder {
             }
         }
         let images = Tensor::from_vec(values, (batch_size, channels, height, width), &Device::Cpu)?;
-        Ok(Batch { images, epoch, index })
+        Ok(Batch { images, labels, epoch, index })
     }
 
     /// Decodes and converts image `image`. If it is undecodable, another image replaces it, which is a function of the
-    /// set, the seed and the number of the sample alone.
-    fn decoded(&self, image: usize, sample: u64, position: (f64, f64)) -> Result<Image, DataError> {
+    /// set, the seed and the number of the sample alone. The index is that of the image that was decoded.
+    fn decoded(&self, image: usize, sample: u64, position: (f64, f64)) -> Result<(usize, Image), DataError> {
         let mut replacements = Stream::new(self.config.seed, Purpose::Replacement, sample);
         let mut image = image;
         for _ in 0..MAX_TRIES {
             match self.converted(image, position) {
-                Ok(image) => return Ok(image),
+                Ok(decoded) => return Ok((image, decoded)),
                 Err(error) => self.record_undecodable(image, &error)?,
             }
             image = replacements.below(self.source.len() as u64) as usize;

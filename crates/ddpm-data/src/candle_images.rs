@@ -7,11 +7,12 @@ use crate::candle_dataset::CandleSplit;
 use crate::error::DataError;
 use crate::image::Image;
 use crate::image_source::ImageSource;
+use crate::labels::{FileLabels, Labels, combine};
 
 /// One split of a `candle_datasets::vision::Dataset`.
 ///
 /// The tensor of the dataset is kept as it is, and one image of it is converted to 8-bit samples at a time. The labels
-/// of the dataset are not read.
+/// of the dataset are the classes of the images, named by their numbers, if there are at least two.
 ///
 /// `candle_datasets::vision::cifar::load` (version 0.11) swaps the rows and the columns of every image. This type
 /// cannot notice that, so images from that function come out transposed. `cifar::load_dir` and the functions for MNIST
@@ -47,22 +48,30 @@ pub struct CandleImages {
     name: String,
     /// [image, channel, height, width]
     images: Tensor,
+    labels: Option<Labels>,
 }
 
 impl CandleImages {
     /// Takes the images of one split. `name` names the dataset in messages.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] when the tensor has another shape than those listed for the type.
+    /// [`DataError::Invalid`] when the tensor has another shape than those listed for the type, or there is another
+    /// number of labels than of images.
     pub fn new(name: impl Into<String>, dataset: &Dataset, split: CandleSplit) -> Result<Self, DataError> {
-        let images = match split {
-            CandleSplit::Train => &dataset.train_images,
-            CandleSplit::Test => &dataset.test_images,
+        let (images, labels) = match split {
+            CandleSplit::Train => (&dataset.train_images, &dataset.train_labels),
+            CandleSplit::Test => (&dataset.test_images, &dataset.test_labels),
         };
         let name = format!("{}, split {split}", name.into());
         let shape = image_shape(images.dims()).map_err(|problem| DataError::invalid(&name, problem))?;
         let images = images.to_device(&Device::Cpu)?.reshape((images.dim(0)?, shape[0], shape[1], shape[2]))?;
-        Ok(Self { name, images })
+        let numbers = labels.to_dtype(DType::U32)?.flatten_all()?.to_vec1::<u32>()?;
+        if numbers.len() != images.dim(0)? {
+            let problem = format!("expected {} labels, one for each image, found {}", images.dim(0)?, numbers.len());
+            return Err(DataError::invalid(name, problem));
+        }
+        let labels = combine(&name, &[FileLabels::numbers(numbers)], |index| format!("{name}, image {index}"))?;
+        Ok(Self { name, images, labels })
     }
 }
 
@@ -92,6 +101,10 @@ impl ImageSource for CandleImages {
 
     fn name(&self, index: usize) -> String {
         format!("{}, image {index}", self.name)
+    }
+
+    fn labels(&self) -> Option<&Labels> {
+        self.labels.as_ref()
     }
 
     fn decode(&self, index: usize) -> Result<Image, DataError> {

@@ -5,6 +5,7 @@ use crate::error::DataError;
 use crate::fingerprint::DataFingerprint;
 use crate::image::Image;
 use crate::image_source::ImageSource;
+use crate::labels::Labels;
 
 /// Several sources as one: the images of the first source come first.
 #[derive(Debug)]
@@ -12,6 +13,7 @@ pub(crate) struct ChainedSources {
     /// Each source with the number of images before it.
     parts: Vec<(usize, Box<dyn ImageSource>)>,
     len: usize,
+    labels: Option<Labels>,
     fingerprint: Option<DataFingerprint>,
     cache_key: Option<String>,
 }
@@ -25,7 +27,12 @@ impl ChainedSources {
             len += source.len();
             parts.push((offset, source));
         }
-        Self { parts, len, fingerprint: None, cache_key: None }
+        Self { parts, len, labels: None, fingerprint: None, cache_key: None }
+    }
+
+    /// The same sources with the classes of all images.
+    pub(crate) fn labeled(self, labels: Option<Labels>) -> Self {
+        Self { labels, ..self }
     }
 
     /// The same sources with what identifies their files and, if images of them may be kept, the contents of the files.
@@ -61,6 +68,10 @@ impl ImageSource for ChainedSources {
     fn decode_as(&self, index: usize, request: &mut DecodeRequest<'_>) -> Result<Image, DataError> {
         let (source, index) = self.locate(index);
         source.decode_as(index, request)
+    }
+
+    fn labels(&self) -> Option<&Labels> {
+        self.labels.as_ref()
     }
 
     fn fingerprint(&self) -> Option<DataFingerprint> {

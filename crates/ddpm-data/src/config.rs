@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::color::Color;
 use crate::error::DataError;
 use crate::fit::Fit;
+use crate::labeling::{ClassBalance, Labeling};
 use crate::resize_filter::ResizeFilter;
 
 /// The source of the images and their preparation for the network. Plain data.
@@ -25,6 +26,16 @@ pub struct DataConfig {
     /// The subset (configuration) of a dataset of the Hub; its default subset if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subset: Option<String>,
+    /// Whether the classes of the images are read; [`Labeling::Auto`] if absent.
+    #[serde(default)]
+    pub labels: Labeling,
+    /// The column of classes in Parquet files and in `metadata.csv` or `metadata.jsonl`. If absent, it is found by the
+    /// metadata of the file and by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
+    /// How often the images of each class are visited; [`ClassBalance::None`] if absent.
+    #[serde(default)]
+    pub class_balance: ClassBalance,
     /// How an image of another size is adapted to the size of the network; [`Fit::Crop`] if absent.
     #[serde(default)]
     pub fit: Fit,

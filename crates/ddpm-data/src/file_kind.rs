@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use crate::cifar_binary::RECORD_LEN;
+use crate::cifar_binary::Cifar;
 use crate::error::DataError;
 
 /// The formats of files that hold images.
@@ -14,7 +14,7 @@ pub(crate) enum FileKind {
     Idx {
         gzip: bool,
     },
-    CifarBinary,
+    CifarBinary(Cifar),
     Parquet,
     Zip,
     Tar {
@@ -27,8 +27,8 @@ pub(crate) enum FileKind {
 /// The number of bytes that are examined. The magic number of a tar file is the last one, at byte 257.
 const HEAD_LEN: u64 = 512;
 
-/// The format of the file at `path`. CIFAR-10 binary files have no magic number: they are recognized by a name that
-/// ends in `.bin` and a length that is a whole number of records.
+/// The format of the file at `path`. CIFAR-10 and CIFAR-100 binary files have no magic number: they are recognized by a
+/// name that ends in `.bin` and a length that is a whole number of records.
 ///
 /// # Errors
 /// [`DataError`] when the file cannot be read, or when it is compressed and too corrupt to recognize the format.
@@ -48,9 +48,10 @@ pub(crate) fn file_kind(path: &Path) -> Result<FileKind, DataError> {
         };
     }
     let len = file.metadata().map_err(DataError::io(path))?.len();
-    let whole_records = len > 0 && len.is_multiple_of(RECORD_LEN as u64);
+    let has_whole_records = |format: &Cifar| len > 0 && len.is_multiple_of(format.record_len() as u64);
+    let cifar = Cifar::ALL.into_iter().find(has_whole_records).filter(|_| path.extension().is_some_and(|e| e == "bin"));
     Ok(match kind_of_bytes(&head, false) {
-        FileKind::Other if whole_records && path.extension().is_some_and(|e| e == "bin") => FileKind::CifarBinary,
+        FileKind::Other => cifar.map_or(FileKind::Other, FileKind::CifarBinary),
         kind => kind,
     })
 }

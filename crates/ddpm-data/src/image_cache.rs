@@ -39,6 +39,8 @@ const MAX_SAMPLES: usize = 4 << 20;
 pub struct ImageCache {
     path: PathBuf,
     max_bytes: u64,
+    /// The number of images when the cache was opened.
+    len_at_start: usize,
     state: Mutex<State>,
 }
 
@@ -99,12 +101,18 @@ impl ImageCache {
         let end = end.max(MAGIC.len() as u64);
         let others = other_files(directory, &path).iter().map(|other| other.bytes).sum();
         debug!("{} resized images are in {}", records.len(), path.display());
-        Ok(Self { path, max_bytes, state: Mutex::new(State { file, records, end, writes, others }) })
+        let len_at_start = records.len();
+        Ok(Self { path, max_bytes, len_at_start, state: Mutex::new(State { file, records, end, writes, others }) })
     }
 
     /// The number of images in the cache.
     pub fn len(&self) -> usize {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).records.len()
+    }
+
+    /// The number of images that the cache had when it was opened.
+    pub fn len_at_start(&self) -> usize {
+        self.len_at_start
     }
 
     /// Whether the cache has no images.

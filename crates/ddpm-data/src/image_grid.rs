@@ -8,6 +8,7 @@ use crate::error::DataError;
 use crate::image::Image;
 use crate::pixels::to_images;
 use crate::png_file::save_png;
+use crate::text_label;
 
 /// The approximate side in pixels to which small images are enlarged, by a whole factor: an 8 × 8 digit would be hardly
 /// visible.
@@ -30,25 +31,74 @@ const BACKGROUND: u8 = 128;
 /// # Errors
 /// [`DataError`] when the tensor has another shape.
 pub fn grid(images: &Tensor, columns: usize) -> Result<Image, DataError> {
+    let cells = (0..images.dim(0)?).map(|i| (i % columns.max(1), i / columns.max(1)));
+    arrange(images, &cells.collect::<Vec<_>>(), &[])
+}
+
+/// Arranges images on a gray background in rows with a label on the left. `rows` has the row of each image; the images
+/// of a row are in their order. Small images are enlarged by a whole factor.
+///
+/// # Examples
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use ddpm_data::labeled_grid;
+///
+/// // Two cats and a dog.
+/// let images = Tensor::zeros((3, 1, 8, 8), DType::F32, &Device::Cpu)?;
+/// let picture = labeled_grid(&images, &[0, 1, 0], &["cat", "dog"])?;
+/// assert!(picture.width > picture.height);
+/// # Ok::<(), ddpm_data::DataError>(())
+/// ```
+///
+/// # Shapes
+/// As for [`grid`]. `rows` has one element below the number of labels for each image.
+///
+/// # Errors
+/// [`DataError`] when the tensor or `rows` has another shape.
+pub fn labeled_grid(images: &Tensor, rows: &[usize], labels: &[impl AsRef<str>]) -> Result<Image, DataError> {
+    let count = images.dim(0)?;
+    if rows.len() != count || rows.iter().any(|row| *row >= labels.len()) {
+        let problem = format!("expected a row below {} for each of {count} images, found {rows:?}", labels.len());
+        return Err(DataError::invalid("a grid", problem));
+    }
+    let mut filled = vec![0; labels.len()];
+    let cells = rows.iter().map(|row| {
+        filled[*row] += 1;
+        (filled[*row] - 1, *row)
+    });
+    let labels: Vec<&str> = labels.iter().map(AsRef::as_ref).collect();
+    arrange(images, &cells.collect::<Vec<_>>(), &labels)
+}
+
+/// Puts each image into the cell (column, row), with a label on the left of each row if there are labels.
+fn arrange(images: &Tensor, cells: &[(usize, usize)], labels: &[&str]) -> Result<Image, DataError> {
     let images = to_images(images)?;
     let Some(first) = images.first() else {
         return Err(DataError::invalid("a grid", "expected at least one image, found none"));
     };
-    let columns = columns.clamp(1, images.len());
-    let rows = images.len().div_ceil(columns);
+    let columns = 1 + cells.iter().map(|(column, _)| *column).max().unwrap_or(0);
+    let rows = labels.len().max(1 + cells.iter().map(|(_, row)| *row).max().unwrap_or(0));
     let side = first.width.max(first.height).max(1);
     let max_scale = MAX_ENLARGED_SIDE / columns.max(rows) / side;
     let scale = MIN_TILE_SIDE.div_ceil(side).min(max_scale).max(1);
     let (width, height) = (first.width * scale, first.height * scale);
-    let mut canvas = Image::zeros(columns * (width + GAP) + GAP, rows * (height + GAP) + GAP, first.channels);
+    let font = text_label::font(height);
+    let margin = match labels.iter().map(|label| text_label::width(label, font)).max() {
+        Some(widest) => widest + 4 * GAP,
+        None => 0,
+    };
+    let mut canvas = Image::zeros(margin + columns * (width + GAP) + GAP, rows * (height + GAP) + GAP, first.channels);
     canvas.samples.fill(BACKGROUND);
     if first.channels == 4 {
         // The background is opaque.
         canvas.samples.iter_mut().skip(3).step_by(4).for_each(|alpha| *alpha = 255);
     }
-    for (i, image) in images.iter().enumerate() {
-        let (x, y) = (i % columns * (width + GAP) + GAP, i / columns * (height + GAP) + GAP);
+    for (image, (column, row)) in images.iter().zip(cells) {
+        let (x, y) = (margin + column * (width + GAP) + GAP, row * (height + GAP) + GAP);
         canvas.paste(&image.upsampled(scale), x, y);
+    }
+    for (row, label) in labels.iter().enumerate() {
+        text_label::draw(&mut canvas, label, font, margin - GAP, row * (height + GAP) + GAP + height / 2);
     }
     Ok(canvas)
 }

@@ -4,6 +4,7 @@ use crate::decode_request::DecodeRequest;
 use crate::error::DataError;
 use crate::fingerprint::DataFingerprint;
 use crate::image::Image;
+use crate::labels::Labels;
 
 /// A set of images that are decoded one at a time, by index. Sources are shared between threads.
 ///
@@ -58,6 +59,11 @@ pub trait ImageSource: Send + Sync + std::fmt::Debug {
     fn decode_as(&self, index: usize, request: &mut DecodeRequest<'_>) -> Result<Image, DataError> {
         let _ = request;
         self.decode(index)
+    }
+
+    /// The classes of the images; `None` if they have none.
+    fn labels(&self) -> Option<&Labels> {
+        None
     }
 
     /// Identifies the set, so that a training that continues can notice another one. `None` if the source cannot tell;

@@ -5,13 +5,14 @@
 //! - A set of images is an [`ImageSource`]. It decodes one image at a time, by index, so the decoded set is never in
 //!   memory. [`open`] returns the source of a folder or a file: PNG, JPEG, WebP, GIF, BMP and TIFF images, IDX files
 //!   (the format of MNIST), CIFAR-10 binary files, Parquet files with encoded images, and zip and tar archives.
+//! - The images of a set may have classes, [`Labels`]: folders of their own, files of labels, or a column of labels.
 //! - A [`Loader`] decodes, augments and converts the images on threads of its own, and returns tensors
 //!   \[batch, channel, height, width\] in \[−1, 1\]. Batch number k is a function of (seed, k) alone, so a run can
 //!   resume at any batch.
 //! - [`to_images`], [`ImageFormat`], [`save_png`], [`save_grid`], [`save_gif`] and [`save_evolution_gif`] write
 //!   samples; [`save_loss_curve`] plots the training loss.
 //!
-//! The crate does not read labels, does not access the network and does not depend on a model. Input files are not
+//! The crate does not access the network and does not depend on a model. Input files are not
 //! trusted: sizes are checked before memory is allocated, and a corrupt file is a [`DataError`] that names the file.
 //!
 //! With the feature `candle-datasets`, a `candle_datasets::vision::Dataset` is an image source as well: see
@@ -45,8 +46,10 @@ mod file_kind;
 mod fingerprint;
 mod fit;
 mod folder;
+mod folder_labels;
 mod gif_file;
 mod idx;
+mod idx_labels;
 mod image;
 mod image_cache;
 mod image_format;
@@ -54,12 +57,16 @@ mod image_grid;
 mod image_source;
 mod jpeg;
 mod jpeg_segments;
+mod label_table;
+mod labeling;
+mod labels;
 mod loader;
 mod loader_config;
 mod log_ticks;
 mod loss_curve;
 mod open;
 mod parquet_column;
+mod parquet_labels;
 mod parquet_source;
 mod pixels;
 mod png_file;
@@ -68,6 +75,7 @@ mod resize;
 mod resize_filter;
 mod sample_order;
 mod tar_archive;
+mod text_label;
 mod zip_archive;
 
 pub use batch::Batch;
@@ -86,8 +94,10 @@ pub use fit::Fit;
 pub use gif_file::save_gif;
 pub use image_cache::ImageCache;
 pub use image_format::{ImageFormat, UnknownImageFormat};
-pub use image_grid::{grid, save_grid, square_columns, strip};
+pub use image_grid::{grid, labeled_grid, save_grid, square_columns, strip};
 pub use image_source::ImageSource;
+pub use labeling::{ClassBalance, Labeling};
+pub use labels::Labels;
 pub use loader::Loader;
 pub use loader_config::{CacheConfig, LoaderConfig};
 pub use loss_curve::save_loss_curve;

@@ -6,6 +6,7 @@ use crate::config::DataConfig;
 use crate::conversion::Conversion;
 use crate::fit::Fit;
 use crate::image_cache::GB;
+use crate::labeling::ClassBalance;
 
 /// The size and the preparation of batches. Plain data.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct LoaderConfig {
     pub random_crop: bool,
     /// Whether each image is flipped horizontally with probability 1/2.
     pub horizontal_flip: bool,
+    /// How often the images of each class are visited. It has no effect on a set without classes.
+    pub class_balance: ClassBalance,
     /// The largest fraction of the set that may turn out to be undecodable, in [0, 1].
     pub max_bad_share: f64,
     /// The number of pixels that all threads together may decode at a time, at least 1.
@@ -66,6 +69,7 @@ impl LoaderConfig {
             },
             random_crop: data.random_crop && data.fit == Fit::Crop,
             horizontal_flip: data.horizontal_flip,
+            class_balance: data.class_balance,
             max_bad_share: data.max_bad_share,
             max_image_pixels: data.max_image_pixels,
             workers: data.workers,

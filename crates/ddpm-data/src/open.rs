@@ -13,8 +13,13 @@ use crate::error::{DataError, one_line};
 use crate::file_kind::{FileKind, file_kind};
 use crate::fingerprint::{DataFingerprint, content_key};
 use crate::folder::{ImageFiles, files_below};
+use crate::folder_labels::{common_depth, folder_label};
 use crate::idx::read_idx;
+use crate::idx_labels::{labels_path, read_idx_labels};
 use crate::image_source::ImageSource;
+use crate::label_table::LabelTable;
+use crate::labeling::Labeling;
+use crate::labels::{FileLabel, FileLabels, Labels, combine};
 use crate::parquet_source::read_parquet;
 use crate::tar_archive::read_tar;
 use crate::zip_archive::read_zip;
@@ -22,7 +27,16 @@ use crate::zip_archive::read_zip;
 /// Opens the images at the path of a configuration.
 ///
 /// The format of a file is recognized by its first bytes, not by its name. A folder may hold files of different
-/// formats; its images are in the order of their paths. Labels and other files are ignored.
+/// formats; its images are in the order of their paths. Other files are ignored.
+///
+/// # Classes
+/// Unless [`DataConfig::labels`] is [`Labeling::None`], the class of an image is, in this order,
+/// 1. the label that its file stores with it: in Parquet and CIFAR files; in the file of labels beside an IDX file;
+/// 2. that of the row with its path in `metadata.csv` or `metadata.jsonl`;
+/// 3. the name of its folder directly below the path, or of the outermost folder of an archive that not all of its
+///    images are in.
+///
+/// The images have no classes if there are fewer than two.
 ///
 /// # Examples
 /// ```
@@ -35,13 +49,19 @@ use crate::zip_archive::read_zip;
 /// ```
 ///
 /// # Errors
-/// [`DataError`] when the path cannot be read, a file of several images is corrupt, or there are no images.
+/// [`DataError`] when the path cannot be read, a file of several images is corrupt, there are no images, an image has
+/// no class although others do, a class is not a known one, or a class has no images.
 pub fn open(config: &DataConfig) -> Result<Arc<dyn ImageSource>, DataError> {
     config.validate()?;
     if config.path == "digits" {
-        let digits = digits()?;
+        let (digits, labels) = digits()?;
         let fingerprint = DataFingerprint::of_embedded(digits.len(), "digits", digits.bytes.len());
-        return Ok(Arc::new(ChainedSources::new(vec![Box::new(digits)]).identified(fingerprint, None)));
+        let labels = match config.labels {
+            Labeling::Auto => combine(&config.path, &[labels], |i| digits.name(i))?,
+            Labeling::None => None,
+        };
+        let source = ChainedSources::new(vec![Box::new(digits)]);
+        return Ok(Arc::new(source.labeled(labels).identified(fingerprint, None)));
     }
     let path = Path::new(&config.path);
     let metadata = std::fs::metadata(path).map_err(DataError::io(path))?;
@@ -51,7 +71,11 @@ pub fn open(config: &DataConfig) -> Result<Arc<dyn ImageSource>, DataError> {
     }
     let files = if metadata.is_dir() { files_below(path)? } else { vec![path.to_path_buf()] };
     // A single file may have another name in another place: its name relative to itself is empty.
-    open_named(config, files, |file| file.strip_prefix(path).unwrap_or(file))
+    let source = open_named(config, files, |file| file.strip_prefix(path).unwrap_or(file))?;
+    if let Some(labels) = source.labels().filter(|_| metadata.is_dir()) {
+        check_class_folders(path, labels)?;
+    }
+    Ok(source)
 }
 
 /// Opens the given files, in this order, as the images of the configuration. The path of the configuration only appears
@@ -70,60 +94,184 @@ fn open_named(
     files: Vec<PathBuf>,
     name_of: impl Fn(&Path) -> &Path,
 ) -> Result<Arc<dyn ImageSource>, DataError> {
-    let (mut used, all_files) = (Vec::new(), files.len());
-    let source = ChainedSources::new(sources(files, config.column.as_deref(), &mut used)?);
+    let mut read = ReadFiles::default();
+    let all_files = files.len();
+    read.add_all(config, files)?;
+    let ReadFiles { sources, labels, used, label_files } = read;
+    let source = ChainedSources::new(sources);
     if source.is_empty() {
         return Err(DataError::Empty { path: PathBuf::from(&config.path), files: all_files });
     }
-    let fingerprint = DataFingerprint::of_files(source.len(), &used, &name_of)?;
     let cache_key = format!("{} {:?}", content_key(&used, &name_of)?, config.column);
-    Ok(Arc::new(source.identified(fingerprint, Some(cache_key))))
+    let labels = combine(&config.path, &labels, |index| source.name(index))?;
+    // Files of labels are a part of the set only if the labels are used.
+    let used: Vec<PathBuf> = if labels.is_some() { used.into_iter().chain(label_files).collect() } else { used };
+    let fingerprint = DataFingerprint::of_files(source.len(), &used, &name_of)?;
+    Ok(Arc::new(source.labeled(labels).identified(fingerprint, Some(cache_key))))
 }
 
-/// One source for each file of several images, and one for each sequence of single images between them. `used` receives
-/// the files that hold images.
-fn sources(
-    files: Vec<PathBuf>,
-    column: Option<&str>,
-    used: &mut Vec<PathBuf>,
-) -> Result<Vec<Box<dyn ImageSource>>, DataError> {
-    let mut sources: Vec<Box<dyn ImageSource>> = Vec::new();
-    let (mut image_files, mut unsupported) = (Vec::new(), Vec::new());
-    for path in files {
-        let kind = file_kind(&path)?;
-        if !matches!(kind, FileKind::Other) {
-            used.push(path.clone());
+/// Checks that every folder directly below `path` is a class if folders are classes.
+fn check_class_folders(path: &Path, labels: &Labels) -> Result<(), DataError> {
+    let mut folders = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(DataError::io(path))? {
+        let entry = entry.map_err(DataError::io(path))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') && entry.path().is_dir() {
+            folders.push(name);
         }
-        let source: Box<dyn ImageSource> = match kind {
-            FileKind::Image => {
+    }
+    folders.sort();
+    let is_class = |name: &&String| labels.classes().contains(name);
+    if !folders.iter().any(|name| is_class(&name)) {
+        return Ok(());
+    }
+    match folders.iter().find(|name| !is_class(name)) {
+        Some(empty) => Err(DataError::invalid(
+            path.display(),
+            format!("class {empty} has no images: remove the folder, or train without classes, data.labels = \"none\""),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The files of a set while they are read, in their order.
+#[derive(Default)]
+struct ReadFiles {
+    /// One source for each file of several images, and one for each sequence of single images between them.
+    sources: Vec<Box<dyn ImageSource>>,
+    /// The labels of each source.
+    labels: Vec<FileLabels>,
+    /// The files that hold images.
+    used: Vec<PathBuf>,
+    /// The files that hold nothing but labels.
+    label_files: Vec<PathBuf>,
+}
+
+impl ReadFiles {
+    fn add_all(&mut self, config: &DataConfig, files: Vec<PathBuf>) -> Result<(), DataError> {
+        let labeled = config.labels == Labeling::Auto;
+        let classes = match labeled {
+            true => ClassFolders::new(config, &files)?,
+            false => ClassFolders::default(),
+        };
+        let (mut image_files, mut unsupported) = (Vec::new(), Vec::new());
+        for path in files {
+            let kind = file_kind(&path)?;
+            if !matches!(kind, FileKind::Other) {
+                self.used.push(path.clone());
+            }
+            if let FileKind::Image = kind {
                 image_files.push(path);
                 continue;
             }
-            FileKind::Other => {
+            if let FileKind::Other = kind {
                 debug!("{} is not a file of images", one_line(path.display()));
                 if has_image_extension(&path) {
                     unsupported.push(path);
                 }
                 continue;
             }
-            FileKind::Idx { gzip } => Box::new(read_idx(&path, gzip)?),
-            FileKind::CifarBinary => Box::new(read_cifar_binary(&path)?),
-            FileKind::Parquet => Box::new(read_parquet(&path, column)?),
-            FileKind::Zip => Box::new(read_zip(&path)?),
-            FileKind::Tar { gzip } => Box::new(read_tar(&path, gzip)?),
-        };
-        if !image_files.is_empty() {
-            sources.push(Box::new(ImageFiles(std::mem::take(&mut image_files))));
+            self.add_image_files(std::mem::take(&mut image_files), &classes);
+            let (source, labels) = self.read_collection(&path, kind, config)?;
+            let labels = match labeled {
+                true => classes.complete(&path, labels),
+                false => FileLabels::missing(source.len()),
+            };
+            self.sources.push(source);
+            self.labels.push(labels);
         }
-        sources.push(source);
+        self.add_image_files(image_files, &classes);
+        self.label_files.extend(classes.table.files);
+        if !unsupported.is_empty() {
+            warn_of_unsupported(&unsupported);
+        }
+        Ok(())
     }
-    if !image_files.is_empty() {
-        sources.push(Box::new(ImageFiles(image_files)));
+
+    fn add_image_files(&mut self, files: Vec<PathBuf>, classes: &ClassFolders) {
+        if files.is_empty() {
+            return;
+        }
+        let of_image = files.iter().map(|path| classes.label(path)).collect();
+        self.labels.push(FileLabels { of_image, class_names: None });
+        self.sources.push(Box::new(ImageFiles(files)));
     }
-    if !unsupported.is_empty() {
-        warn_of_unsupported(&unsupported);
+
+    /// Reads a file of several images.
+    fn read_collection(
+        &mut self,
+        path: &Path,
+        kind: FileKind,
+        config: &DataConfig,
+    ) -> Result<(Box<dyn ImageSource>, FileLabels), DataError> {
+        let labeled = config.labels == Labeling::Auto;
+        Ok(match kind {
+            FileKind::Idx { gzip } => {
+                let images = read_idx(path, gzip)?;
+                let labels = match labels_path(path).filter(|_| labeled) {
+                    Some(labels_path) => {
+                        let labels = read_idx_labels(&labels_path, images.len())?;
+                        self.label_files.push(labels_path);
+                        labels
+                    }
+                    None => FileLabels::missing(images.len()),
+                };
+                (Box::new(images), labels)
+            }
+            FileKind::CifarBinary(format) => boxed(read_cifar_binary(path, format)?),
+            FileKind::Parquet => {
+                boxed(read_parquet(path, config.column.as_deref(), config.label_column.as_deref(), labeled)?)
+            }
+            FileKind::Zip => boxed(read_zip(path)?),
+            FileKind::Tar { gzip } => boxed(read_tar(path, gzip)?),
+            FileKind::Image | FileKind::Other => unreachable!("files of one image or none are handled before"),
+        })
     }
-    Ok(sources)
+}
+
+fn boxed<S: ImageSource + 'static>((source, labels): (S, FileLabels)) -> (Box<dyn ImageSource>, FileLabels) {
+    (Box::new(source), labels)
+}
+
+/// The classes that tables and folders give to image files.
+#[derive(Default)]
+struct ClassFolders {
+    table: LabelTable,
+    /// The number of folders in a path up to the one whose subfolders are classes; `None` if none is.
+    depth: Option<usize>,
+}
+
+impl ClassFolders {
+    fn new(config: &DataConfig, files: &[PathBuf]) -> Result<Self, DataError> {
+        let table = LabelTable::read(files, config.label_column.as_deref())?;
+        let root = Path::new(&config.path);
+        // Downloaded files are not below the path of the configuration: the folder of all of them takes its place.
+        let is_below = files.iter().all(|file| file.starts_with(root)) && root.is_dir();
+        let depth = if is_below {
+            common_depth([root.join("file").as_path()].into_iter())
+        } else {
+            common_depth(files.iter().map(PathBuf::as_path))
+        };
+        Ok(Self { table, depth: Some(depth) })
+    }
+
+    /// The class of the image file at `path`.
+    fn label(&self, path: &Path) -> FileLabel {
+        self.table.label(path).unwrap_or_else(|| self.folder(path))
+    }
+
+    fn folder(&self, path: &Path) -> FileLabel {
+        self.depth.map_or(FileLabel::Missing, |depth| folder_label(path, depth))
+    }
+
+    /// The labels of a file of several images: its own, or its folder's if it has none.
+    fn complete(&self, path: &Path, labels: FileLabels) -> FileLabels {
+        if labels.are_missing() {
+            FileLabels { of_image: vec![self.folder(path); labels.of_image.len()], class_names: None }
+        } else {
+            labels
+        }
+    }
 }
 
 /// The largest number of files that a warning lists.

@@ -14,23 +14,37 @@ use crate::decompression_limit::check_ratio;
 use crate::encoded_images::EncodedImages;
 use crate::error::DataError;
 use crate::image_source::ImageSource;
+use crate::labels::FileLabels;
 use crate::parquet_column::{has_paths, image_column};
+use crate::parquet_labels::LabelColumn;
 
 /// Reads the encoded images of a Parquet file.
 ///
 /// The images are those of the column `column`, or of the column that [`image_column`] finds if it is absent. A row
-/// without an image stays a row of the set: decoding it fails with an error that names the row.
+/// without an image stays a row of the set: decoding it fails with an error that names the row. The classes are those
+/// of the column `label_column`, or of the one that [`LabelColumn::find`] finds; they are not read if `labels` is
+/// false.
 ///
 /// # Errors
 /// [`DataError`] when the file is corrupt or a decompression bomb, or when no column holds images.
-pub(crate) fn read_parquet(path: &Path, column: Option<&str>) -> Result<EncodedImages, DataError> {
+pub(crate) fn read_parquet(
+    path: &Path,
+    column: Option<&str>,
+    label_column: Option<&str>,
+    labels: bool,
+) -> Result<(EncodedImages, FileLabels), DataError> {
     // The reader of the parquet crate has panicked on corrupt files. The closure changes no state outside of itself, so
     // a panic cannot leave anything inconsistent.
-    catch_unwind(AssertUnwindSafe(|| read(path, column)))
+    catch_unwind(AssertUnwindSafe(|| read(path, column, label_column, labels)))
         .unwrap_or_else(|_| Err(DataError::invalid(path.display(), "corrupt Parquet file: the reader panicked on it")))
 }
 
-fn read(path: &Path, column: Option<&str>) -> Result<EncodedImages, DataError> {
+fn read(
+    path: &Path,
+    column: Option<&str>,
+    label_column: Option<&str>,
+    labels: bool,
+) -> Result<(EncodedImages, FileLabels), DataError> {
     let invalid = |problem: String| DataError::invalid(path.display(), problem);
     let file = File::open(path).map_err(DataError::io(path))?;
     let file_bytes = file.metadata().map_err(DataError::io(path))?.len();
@@ -51,7 +65,19 @@ fn read(path: &Path, column: Option<&str>) -> Result<EncodedImages, DataError> {
     if has_paths && !images.is_empty() && images.total_bytes() == 0 {
         return Err(invalid("expected images, found only paths of images, which are not in the file".into()));
     }
-    Ok(images)
+    let label_column = match labels {
+        true => LabelColumn::find(reader.metadata().file_metadata(), label_column).map_err(&invalid)?,
+        false => None,
+    };
+    let labels = match label_column {
+        Some(column) => column.read(path, &reader)?,
+        None => FileLabels::missing(images.len()),
+    };
+    if labels.of_image.len() != images.len() {
+        let (expected, found) = (images.len(), labels.of_image.len());
+        return Err(invalid(format!("expected a class in each of {expected} rows, found {found} rows of classes")));
+    }
+    Ok((images, labels))
 }
 
 /// Checks the numbers of rows and bytes that the metadata of the file declare, before anything is decompressed: a page

@@ -9,6 +9,7 @@ use flate2::read::MultiGzDecoder;
 use crate::archive_images::ArchiveImages;
 use crate::encoded_images::EncodedImages;
 use crate::error::DataError;
+use crate::labels::FileLabels;
 
 /// The largest size of an entry that only names or describes the next entry, in bytes.
 const MAX_EXTENSION_BYTES: u64 = 1 << 20;
@@ -18,7 +19,7 @@ const MAX_EXTENSION_BYTES: u64 = 1 << 20;
 ///
 /// # Errors
 /// [`DataError`] when the archive cannot be read, is corrupt or truncated, or is a decompression bomb.
-pub(crate) fn read_tar(path: &Path, gzip: bool) -> Result<EncodedImages, DataError> {
+pub(crate) fn read_tar(path: &Path, gzip: bool) -> Result<(EncodedImages, FileLabels), DataError> {
     let file = File::open(path).map_err(DataError::io(path))?;
     let mut images = ArchiveImages::new(path, &file)?;
     let input = BufReader::new(file);
@@ -56,7 +57,7 @@ pub(crate) fn read_tar(path: &Path, gzip: bool) -> Result<EncodedImages, DataErr
     let mut rest = vec![0; 1 << 16];
     loop {
         match input.read(&mut rest).map_err(invalid)? {
-            0 => return Ok(images.into_encoded()),
+            0 => return Ok(images.into_labeled()),
             n => images.add_bytes(n as u64)?,
         }
     }

@@ -7,12 +7,14 @@ use std::path::Path;
 use crate::archive_images::ArchiveImages;
 use crate::encoded_images::EncodedImages;
 use crate::error::DataError;
+use crate::labels::FileLabels;
 
-/// Reads every image of a zip archive. The names of its entries appear in messages only; they are never used as paths.
+/// Reads every image of a zip archive. The names of its entries appear in messages and
+/// name classes; they are never used as paths.
 ///
 /// # Errors
 /// [`DataError`] when the archive cannot be read, is corrupt, or is a decompression bomb.
-pub(crate) fn read_zip(path: &Path) -> Result<EncodedImages, DataError> {
+pub(crate) fn read_zip(path: &Path) -> Result<(EncodedImages, FileLabels), DataError> {
     let name = path.display().to_string();
     let invalid = |error: zip::result::ZipError| DataError::invalid(&name, error);
     let file = File::open(path).map_err(DataError::io(path))?;
@@ -25,5 +27,5 @@ pub(crate) fn read_zip(path: &Path) -> Result<EncodedImages, DataError> {
             images.add_entry(&entry_name, entry)?;
         }
     }
-    Ok(images.into_encoded())
+    Ok(images.into_labeled())
 }

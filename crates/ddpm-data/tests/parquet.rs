@@ -38,6 +38,10 @@ enum Column {
     Structs(Vec<Option<Vec<u8>>>),
     /// A column of labels with this number of rows.
     Labels(usize),
+    /// A column of these labels.
+    Numbers(Vec<i64>),
+    /// A column of text.
+    Text(Vec<Option<Vec<u8>>>),
 }
 
 impl Column {
@@ -47,18 +51,23 @@ impl Column {
             Self::Structs(_) => {
                 format!("optional group {name} {{ optional binary bytes; optional binary path (STRING); }}")
             }
-            Self::Labels(_) => format!("required int64 {name};"),
+            Self::Labels(_) | Self::Numbers(_) => format!("required int64 {name};"),
+            Self::Text(_) => format!("optional binary {name} (STRING);"),
         }
     }
 
     /// Writes the leaf columns of the rows `rows` into a row group.
     fn write(&self, rows: Range<usize>, group: &mut SerializedRowGroupWriter<'_, Vec<u8>>) {
         let (images, level) = match self {
-            Self::Bytes(images) => (images, 1),
+            Self::Bytes(images) | Self::Text(images) => (images, 1),
             Self::Structs(images) => (images, 2),
-            Self::Labels(_) => {
+            Self::Labels(_) | Self::Numbers(_) => {
+                let numbers = match self {
+                    Self::Numbers(numbers) => numbers[rows.clone()].to_vec(),
+                    _ => vec![7; rows.len()],
+                };
                 let mut column = group.next_column().unwrap().unwrap();
-                column.typed::<Int64Type>().write_batch(&vec![7; rows.len()], None, None).unwrap();
+                column.typed::<Int64Type>().write_batch(&numbers, None, None).unwrap();
                 column.close().unwrap();
                 return;
             }
@@ -78,7 +87,8 @@ impl Column {
 
     fn rows(&self) -> usize {
         match self {
-            Self::Bytes(images) | Self::Structs(images) => images.len(),
+            Self::Bytes(images) | Self::Structs(images) | Self::Text(images) => images.len(),
+            Self::Numbers(numbers) => numbers.len(),
             Self::Labels(rows) => *rows,
         }
     }
@@ -157,6 +167,49 @@ fn the_column_of_images_is_found_or_missed_by_name() {
     );
 }
 
+/// The class of each image, or the error.
+fn classes(columns: &[(&str, Column)], metadata: Option<&str>, label_column: Option<&str>) -> Result<String, String> {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("a.parquet");
+    let metadata = metadata.map(|text| vec![KeyValue::new("huggingface".to_string(), text.to_string())]);
+    fs::write(&path, written(columns, 2, WriterProperties::builder().set_key_value_metadata(metadata).build()))
+        .unwrap();
+    let config = serde_json::json!({ "path": path, "label_column": label_column });
+    let config: DataConfig = serde_json::from_value(config).unwrap();
+    let source = open(&config).map_err(|error| error.to_string())?;
+    let Some(labels) = source.labels() else { return Ok(String::new()) };
+    let names = labels.of_images().iter().map(|label| labels.classes()[*label as usize].as_str());
+    Ok(names.collect::<Vec<_>>().join(" "))
+}
+
+#[test]
+fn classes_are_read_from_a_column_of_numbers_or_text() {
+    let images = |count: usize| Column::Bytes((0..count).map(|i| Some(png(i as u8))).collect());
+    let numbers = |numbers: &[i64]| Column::Numbers(numbers.to_vec());
+    let declared = r#"{"info": {"features": {"image": {"_type": "Image"}, "kind": {"_type": "ClassLabel",
+        "names": ["truck", "cat", "dog"]}}}}"#;
+    let kinds =
+        |values: &[i64]| classes(&[("image", images(values.len())), ("kind", numbers(values))], Some(declared), None);
+    assert_eq!(kinds(&[2, 0, 1, 2, 0]).unwrap(), "dog truck cat dog truck");
+    // A label that has no name, a row without a class, and a name without images.
+    assert!(kinds(&[2, 0, 1, 3]).unwrap_err().contains("row 3: expected a class from 0 to 2, found 3"));
+    let missing = kinds(&[2, 0, 1, -1]).unwrap_err();
+    assert!(missing.contains("found 1 without one") && missing.contains("row 3 among them"), "{missing}");
+    assert!(kinds(&[2, 0]).unwrap_err().contains("class cat has no images"));
+    // A test split without classes.
+    assert_eq!(kinds(&[-1, -1]).unwrap(), "");
+
+    // Without metadata, by the usual name or the configured one.
+    let two = |name: &'static str| [("image", images(3)), (name, numbers(&[10, 9, 10]))];
+    assert_eq!(classes(&two("label"), None, None).unwrap(), "10 9 10");
+    assert_eq!(classes(&two("id"), None, None).unwrap(), "");
+    assert_eq!(classes(&two("id"), None, Some("id")).unwrap(), "10 9 10");
+    let error = classes(&two("id"), None, Some("kind")).unwrap_err();
+    assert!(error.contains("data.label_column: expected a column kind of integers or text, found id"), "{error}");
+    let text = Column::Text(["b", "a", "b"].map(|name| Some(name.into())).to_vec());
+    assert_eq!(classes(&[("image", images(3)), ("label", text)], None, None).unwrap(), "b a b");
+}
+
 /// A file that is cut or changed anywhere gives an error that names it, or its intact images, and never a panic or a
 /// hang.
 #[test]
@@ -231,7 +284,10 @@ fn fuzz_parquet() {
     let path = root.path().join("a.parquet");
     let images = [Some(png(10)), Some(png(20)), None, Some(png(40))];
     let seeds = [Compression::SNAPPY, Compression::UNCOMPRESSED].map(|compression| {
-        parquet(&[("label", Column::Labels(4)), ("image", Column::Structs(images.to_vec()))], compression)
+        parquet(
+            &[("label", Column::Numbers(vec![0, 1, 2, 1])), ("image", Column::Structs(images.to_vec()))],
+            compression,
+        )
     });
     ddpm_testkit::fuzz("parquet", &seeds, |input| {
         fs::write(&path, input).unwrap();

@@ -18,6 +18,8 @@ pub(crate) const WEIGHTS_INDEX_NAME: &str = "diffusion_pytorch_model.safetensors
 pub(crate) const PICKLE_NAME: &str = "diffusion_pytorch_model.bin";
 /// The index of weights that are split over several files of `torch.save`.
 pub(crate) const PICKLE_INDEX_NAME: &str = "diffusion_pytorch_model.bin.index.json";
+/// The classes of a class-conditional network, a file of this workspace that diffusers ignores.
+pub(crate) const CLASSES_NAME: &str = "classes.json";
 /// The model card.
 pub(crate) const CARD_NAME: &str = "README.md";
 

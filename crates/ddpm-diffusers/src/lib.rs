@@ -8,8 +8,8 @@
 //! does not reach the network: `ddpm-hub` downloads.
 //!
 //! Reading order:
-//! - [`find_model`] resolves a path to a model of any format (`model_path`), and [`check_unconditional`] refuses
-//!   class-conditional networks (`class_conditioning`);
+//! - [`find_model`] resolves a path to a model of any format (`model_path`);
+//! - `class_names` reads and writes the names of classes, for which diffusers has no place;
 //! - `layout` names the files of a pipeline, and `json_document` reads the JSON among them (`python_json`);
 //! - [`read_pipeline`] (`pipeline_reader`) reads the index (`model_index`), the network (`unet_reader`), the scheduler
 //!   (`scheduler_reader`, `schedule_reader`, `sampler_reader`) and the weights (`weights_reader`, `pickle`,
@@ -46,10 +46,9 @@ mod model_index;
 mod pipeline_reader;
 mod pipeline_writer;
 
-mod class_conditioning;
+mod class_names;
 mod model_path;
 
-pub use class_conditioning::check_unconditional;
 pub use error::DiffusersError;
 pub use model_path::{find_model, find_model_of_size};
 pub use pipeline_reader::{is_pipeline, read_pipeline};

@@ -7,6 +7,7 @@ use std::path::Path;
 use ddpm_checkpoint::{ModelDescription, SavedModel};
 use ddpm_unet::NetworkConfig;
 
+use crate::class_names::read_classes;
 use crate::error::{DiffusersError, IoContext, Result};
 use crate::json_document::JsonDocument;
 use crate::layout::{INDEX_NAME, SCHEDULER_CONFIG_NAME, SCHEDULER_NAME, UNET_CONFIG_NAME, UNET_NAME, WEIGHTS_NAMES};
@@ -54,6 +55,7 @@ pub(crate) fn read_pipeline_of_size(directory: &Path, size: Option<[usize; 2]>) 
     let (channels, size) = (network.in_channels, [network.sample_size.height, network.sample_size.width]);
     let network = NetworkConfig::UNet2d(network);
     let description = ModelDescription::new(&network, &schedule, prediction, &sampler, channels, size, 0)?;
+    let description = description.with_classes(read_classes(directory)?);
     Ok(SavedModel { description, tensors, path, network_path })
 }
 

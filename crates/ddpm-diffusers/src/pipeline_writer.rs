@@ -9,6 +9,7 @@ use ddpm_schedule::ScheduleConfig;
 use ddpm_unet::NetworkConfig;
 use serde_json::{Value, json};
 
+use crate::class_names::write_classes;
 use crate::error::{DiffusersError, IoContext, Result};
 use crate::layout::{
     CARD_NAME, INDEX_NAME, SCHEDULER_CONFIG_NAME, SCHEDULER_NAME, UNET_CONFIG_NAME, UNET_NAME, WEIGHTS_NAME,
@@ -18,7 +19,8 @@ use crate::scheduler_writer::scheduler_config;
 use crate::unet_writer::unet_config;
 use crate::version::DIFFUSERS_VERSION;
 
-/// Writes a model of kind `unet2d` as a pipeline: `unet/`, `scheduler/`, a model card and `model_index.json`.
+/// Writes a model of kind `unet2d` as a pipeline: `unet/`, `scheduler/`, a model card and `model_index.json`, and
+/// `classes.json` if the model has classes.
 ///
 /// Each file is written atomically. The index is written last, so that a directory with an index is complete.
 ///
@@ -42,6 +44,7 @@ pub fn write_pipeline(directory: impl AsRef<Path>, description: &ModelDescriptio
     write_json(&unet_config_path, &unet_config)?;
     write_json(&scheduler_config_path, &scheduler_config)?;
     write_atomically(&directory.join(CARD_NAME), |out| out.write_all(model_card(description).as_bytes()))?;
+    write_classes(directory, &description.classes)?;
     let index = json!({
         "_class_name": "DDPMPipeline",
         "_diffusers_version": DIFFUSERS_VERSION,

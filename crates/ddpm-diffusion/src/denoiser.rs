@@ -29,6 +29,21 @@ pub trait Denoiser {
     /// # Errors
     /// The errors of the network.
     fn predict(&self, x_t: &Tensor, t: &Tensor) -> Result<Tensor>;
+
+    /// The prediction for images of given classes: ε_θ(x_t, t, c).
+    ///
+    /// [`GuidedDenoiser`](crate::GuidedDenoiser) turns a network with this method into a denoiser of fixed classes,
+    /// which can be sampled.
+    ///
+    /// # Shapes
+    /// As for [`Denoiser::predict`]. `labels` `[batch]`, u32, on the CPU: the class of each image.
+    ///
+    /// # Errors
+    /// The errors of the network; by default, that it is not conditioned on classes.
+    fn predict_for_classes(&self, x_t: &Tensor, t: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        let _ = (x_t, t, labels);
+        candle_core::bail!("the denoiser is not conditioned on classes")
+    }
 }
 
 impl<F: Fn(&Tensor, &Tensor) -> Result<Tensor>> Denoiser for F {

@@ -13,6 +13,7 @@
 //! | --- | --- |
 //! | `forward_process` | [`GaussianDiffusion`]: q(x_t \| x_0) and the conversions between x_0 and ε |
 //! | `denoiser`, `denoised` | [`Denoiser`], and its output as predicted x_0 and ε ([`Denoised`]) |
+//! | `guidance`, `guided_denoiser` | [`GuidedDenoiser`]: a class-conditional network as a denoiser of given classes |
 //! | `posterior` | [`Posterior`]: q(x_{t−1} \| x_t, x_0) |
 //! | `objective` | [`Objective`]: the interface of training objectives |
 //! | `weighted_squared_error`, `loss_weighting` | [`WeightedSquaredError`] and its [`LossWeighting`] |
@@ -43,6 +44,8 @@ mod discretized_decoder;
 mod dpm_solver;
 mod error;
 mod forward_process;
+mod guidance;
+mod guided_denoiser;
 mod heun;
 mod loss_and_gradient;
 mod loss_weighting;
@@ -67,6 +70,8 @@ pub use denoiser::Denoiser;
 pub use discretized_decoder::discretized_log_likelihood;
 pub use error::DiffusionError;
 pub use forward_process::GaussianDiffusion;
+pub use guidance::Guidance;
+pub use guided_denoiser::GuidedDenoiser;
 pub use loss_and_gradient::LossAndGradient;
 pub use loss_weighting::{LossWeighting, UniformWeighting};
 pub use method::Method;

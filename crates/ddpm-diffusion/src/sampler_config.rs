@@ -3,7 +3,7 @@
 use ddpm_schedule::{Prediction, Schedule, Spacing};
 use serde::{Deserialize, Serialize};
 
-use crate::{Clipping, DiffusionError, EpsAfterClip, GaussianDiffusion, Method, ReverseVariance};
+use crate::{Clipping, DiffusionError, EpsAfterClip, GaussianDiffusion, Guidance, Method, ReverseVariance};
 
 /// How images are sampled. Plain data; [`sample`](crate::sample) validates it against the schedule.
 ///
@@ -42,6 +42,15 @@ pub struct SamplerConfig {
     pub steps: usize,
     /// Which timesteps are taken if `steps` is less than the length of the schedule.
     pub spacing: Spacing,
+    /// The guidance of class-conditional networks: [`Guidance::scale`], at least 0. Default: 1, no guidance.
+    #[serde(default = "defaults::guidance_scale", skip_serializing_if = "defaults::is_one")]
+    pub guidance_scale: f64,
+    /// The noise levels with guidance: [`Guidance::interval`]. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guidance_interval: Option<[f64; 2]>,
+    /// How far the standard deviation of a guided prediction is restored: [`Guidance::rescale`], in [0, 1]. Default: 0.
+    #[serde(default, skip_serializing_if = "defaults::is_zero")]
+    pub guidance_rescale: f64,
 }
 
 /// The published values that absent fields have.
@@ -57,6 +66,16 @@ mod defaults {
     }
     pub(super) fn threshold_max() -> f64 {
         1.0
+    }
+    pub(super) fn guidance_scale() -> f64 {
+        1.0
+    }
+    // serde passes a reference.
+    pub(super) fn is_one(value: &f64) -> bool {
+        *value == 1.0
+    }
+    pub(super) fn is_zero(value: &f64) -> bool {
+        *value == 0.0
     }
 }
 
@@ -81,7 +100,15 @@ impl SamplerConfig {
             variance: variance.into(),
             steps,
             spacing,
+            guidance_scale: defaults::guidance_scale(),
+            guidance_interval: None,
+            guidance_rescale: 0.0,
         }
+    }
+
+    /// The options of guidance.
+    pub fn guidance(&self) -> Guidance {
+        Guidance { scale: self.guidance_scale, interval: self.guidance_interval, rescale: self.guidance_rescale }
     }
 
     /// The diffusion process over the timesteps that are taken (Nichol & Dhariwal 2021, section 4).
@@ -127,6 +154,7 @@ impl SamplerConfig {
         check("clip_range", "a finite number above 0", clip_range, clip_range > 0.0 && clip_range.is_finite())?;
         check("threshold_quantile", "a share in [0, 1]", threshold_quantile, unit.contains(&threshold_quantile))?;
         let threshold_is_valid = threshold_max >= 1.0 && threshold_max.is_finite();
-        check("threshold_max", "a finite number from 1", threshold_max, threshold_is_valid)
+        check("threshold_max", "a finite number from 1", threshold_max, threshold_is_valid)?;
+        self.guidance().validate()
     }
 }

@@ -29,4 +29,7 @@ pub enum Purpose {
     Synthetic = 10,
     /// Draws of a Monte Carlo estimate, such as that of the variational bound.
     Evaluation = 11,
+    /// Which images of a training batch are trained without their class. The position is the number of batches before
+    /// it.
+    ClassDropout = 12,
 }

@@ -31,6 +31,7 @@ mod step_report;
 mod train_config;
 mod trainable_model;
 mod trainer;
+mod training_batch;
 mod training_loop;
 mod training_state;
 
@@ -47,8 +48,9 @@ pub use parameter_update::{CapturedUpdate, ParameterUpdate, UpdateConfig};
 pub use preview::Preview;
 pub use step_report::StepReport;
 pub use train_config::TrainConfig;
-pub use trainable_model::{TrainableDenoiser, TrainableModel};
+pub use trainable_model::{ClassLabels, TrainableDenoiser, TrainableModel};
 pub use trainer::{StepOutcome, Trainer};
+pub use training_batch::TrainingBatch;
 pub use training_loop::{Outcome, save_checkpoint, train};
 pub use training_state::{Snapshot, TrainingState};
 

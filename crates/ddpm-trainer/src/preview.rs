@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use candle_core::Tensor;
-use ddpm_diffusion::{SamplerConfig, Sampling, SamplingProgress, sample};
+use ddpm_diffusion::{Denoiser, GuidedDenoiser, SamplerConfig, Sampling, SamplingProgress, sample};
 use ddpm_rng::{ImageNoise, Purpose};
 
 use crate::error::TrainerError;
@@ -21,6 +21,8 @@ pub struct Preview {
     pub sampler: SamplerConfig,
     /// The seed of latents and noise.
     pub seed: u64,
+    /// The class of each image, for a network that is conditioned on classes; empty otherwise.
+    pub labels: Vec<u32>,
 }
 
 impl Preview {
@@ -44,12 +46,35 @@ impl Preview {
             let images = batch_size.min(self.images - first);
             let mut noise = ImageNoise::new(self.seed, Purpose::PreviewNoise, first as u64, images);
             let latents = noise.draw(&self.image_shape, trainer.device())?;
-            let denoiser = trainer.ema_denoiser();
+            let guided = self.guided(trainer, first, images)?;
+            let denoiser = guided.as_ref().map_or(trainer.ema_denoiser(), |guided| guided as &dyn Denoiser);
             match sample(denoiser, trainer.diffusion(), &self.sampler, &latents, &mut noise, &mut observe)? {
                 Sampling::Finished(images) => batches.push(images.clamp(-1.0, 1.0)?),
                 Sampling::Stopped(_) => return Ok(None),
             }
         }
         Ok(Some(Tensor::cat(&batches, 0)?))
+    }
+
+    /// The denoiser of the classes of the images `first..first + images`; `None` without classes.
+    fn guided<'a>(
+        &self,
+        trainer: &'a Trainer,
+        first: usize,
+        images: usize,
+    ) -> Result<Option<GuidedDenoiser<'a>>, TrainerError> {
+        let Some(classes) = trainer.classes() else { return Ok(None) };
+        let labels = self.labels.get(first..first + images).ok_or_else(|| {
+            let (expected, found) = (self.images, self.labels.len());
+            TrainerError::Model(format!(
+                "labels of the preview: expected {expected}, one for each image, found {found}"
+            ))
+        })?;
+        let guidance = self.sampler.guidance();
+        let guided = GuidedDenoiser::new(trainer.ema_denoiser(), trainer.diffusion(), guidance)?.with_classes(labels);
+        Ok(Some(match classes.without_class {
+            Some(label) => guided.without_class(label),
+            None => guided,
+        }))
     }
 }

@@ -56,6 +56,10 @@ pub struct TrainConfig {
     /// Has no effect on the CPU, and requires `gradient_accumulation_steps = 1`. False if left out.
     #[serde(default)]
     pub cuda_graph: bool,
+    /// The share of images that a class-conditional network is trained on without their class, in [0, 1), so that it
+    /// also learns the predictions without a class that guidance needs (Ho & Salimans 2022). 0.1 if left out.
+    #[serde(default = "default_class_dropout")]
+    pub class_dropout: f64,
     /// Decay of the EMA of the weights, in [0, 1).
     pub ema_decay: f64,
     /// Whether the EMA follows the weights more closely at first: see [`ema_decay`](crate::ema_decay).
@@ -73,6 +77,10 @@ pub struct TrainConfig {
     /// Number of steps in a row with a loss or gradient that is not finite after which the run ends with an error, at
     /// least 1.
     pub max_skipped_steps: u64,
+}
+
+fn default_class_dropout() -> f64 {
+    0.1
 }
 
 impl TrainConfig {
@@ -123,9 +131,12 @@ impl TrainConfig {
     fn validate_optimization(&self) -> Result<(), TrainerError> {
         let rate = self.learning_rate;
         check("train.learning_rate", "a finite number above 0", rate, rate > 0.0 && (rate as f32).is_finite())?;
-        for (field, value) in
-            [("train.beta1", self.beta1), ("train.beta2", self.beta2), ("train.ema_decay", self.ema_decay)]
-        {
+        for (field, value) in [
+            ("train.beta1", self.beta1),
+            ("train.beta2", self.beta2),
+            ("train.ema_decay", self.ema_decay),
+            ("train.class_dropout", self.class_dropout),
+        ] {
             check(field, "a number in [0, 1)", value, (0.0..1.0).contains(&value))?;
         }
         let epsilon = self.epsilon;

@@ -25,6 +25,35 @@ pub trait TrainableDenoiser {
     /// # Errors
     /// Any error of the network.
     fn predict_train(&self, x_t: &Tensor, t: &Tensor, dropout: &mut Stream) -> Result<Recorded>;
+
+    /// The same for images of given classes. Called instead of [`TrainableDenoiser::predict_train`] if
+    /// [`TrainableModel::classes`] is Some.
+    ///
+    /// # Shapes
+    /// As for [`TrainableDenoiser::predict_train`]. `labels` `[batch]`, u32, on the CPU.
+    ///
+    /// # Errors
+    /// The errors of the network; by default, that it is not conditioned on classes.
+    fn predict_train_for_classes(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        labels: &Tensor,
+        dropout: &mut Stream,
+    ) -> Result<Recorded> {
+        let _ = (x_t, t, labels, dropout);
+        candle_core::bail!("the network is not conditioned on classes")
+    }
+}
+
+/// The class labels that a network takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClassLabels {
+    /// Number of classes. Their labels are 0 to `classes` − 1.
+    pub classes: u32,
+    /// The label that stands for no class, if there is one: [`TrainConfig::class_dropout`](crate::TrainConfig) replaces
+    /// the labels of some images by it.
+    pub without_class: Option<u32>,
 }
 
 impl<F: Fn(&Tensor, &Tensor, &mut Stream) -> Result<Recorded>> TrainableDenoiser for F {
@@ -46,6 +75,8 @@ pub struct TrainableModel {
     /// What the passes of `denoiser` and the updates of `parameters` share on a GPU: the cache that the network was
     /// given. A new one has no effect.
     pub training_cache: TrainingCache,
+    /// The class labels that both networks take; `None` if they are not conditioned on classes.
+    pub classes: Option<ClassLabels>,
 }
 
 impl TrainableModel {

@@ -18,7 +18,8 @@ use crate::named_variables::{named_tensors, restore_variables};
 use crate::parameter_update::ParameterUpdate;
 use crate::step_report::{StepInFlight, StepReport};
 use crate::train_config::TrainConfig;
-use crate::trainable_model::TrainableModel;
+use crate::trainable_model::{ClassLabels, TrainableModel};
+use crate::training_batch::{TrainingBatch, network_labels};
 use crate::training_state::{Snapshot, TrainingState};
 
 /// Whether [`Trainer::step`] took a step.
@@ -93,8 +94,8 @@ impl Trainer {
         Self { update: Box::new(update), ..self }
     }
 
-    /// Takes one optimizer step on the next `gradient_accumulation_steps` batches of `batches`, each
-    /// [batch, channel, height, width] in [−1, 1].
+    /// Takes one optimizer step on the next `gradient_accumulation_steps` batches of `batches`: tensors
+    /// [batch, channel, height, width] in [−1, 1], or a [`TrainingBatch`] with the classes of its images.
     ///
     /// A step whose loss or gradient is not finite leaves weights, moments and EMA unchanged, and is reported as
     /// skipped. On a GPU the step may still be running when the method returns; [`Trainer::reports`] waits for its
@@ -106,12 +107,13 @@ impl Trainer {
     /// # Errors
     /// When the data ends or fails, a tensor operation fails, or more than [`Trainer::max_steps_in_flight`] steps
     /// would be in flight on a GPU.
-    pub fn step<E>(
+    pub fn step<B, E>(
         &mut self,
-        batches: &mut dyn Iterator<Item = Result<Tensor, E>>,
+        batches: &mut dyn Iterator<Item = Result<B, E>>,
         should_stop: &dyn Fn() -> bool,
     ) -> Result<StepOutcome, TrainerError>
     where
+        B: Into<TrainingBatch>,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (start, mut data_wait) = (Instant::now(), Duration::ZERO);
@@ -127,15 +129,16 @@ impl Trainer {
                 return Ok(StepOutcome::Interrupted);
             }
             let waiting = Instant::now();
-            let Some(x_0) = next_batch(batches, position, should_stop)? else { return Ok(StepOutcome::Interrupted) };
-            let x_0 = upload(&x_0, &self.device)?;
+            let Some(batch) = next_batch(batches, position, should_stop)? else { return Ok(StepOutcome::Interrupted) };
+            let x_0 = upload(&batch.images, &self.device)?;
             data_wait += waiting.elapsed();
+            let labels = self.network_labels(&batch, position)?;
             let noise = self.noise.take(self.noise_request(&x_0, position)?)?;
-            if self.replay(&x_0, &noise, position, learning_rate)? {
+            if labels.is_none() && self.replay(&x_0, &noise, position, learning_rate)? {
                 replayed = true;
                 break;
             }
-            let batch = self.forward_backward(&x_0, &noise, position, accumulation_steps)?;
+            let batch = self.forward_backward(&x_0, &noise, labels.as_ref(), position, accumulation_steps)?;
             sum = Some(match sum {
                 Some(sum) => sum.add(batch)?,
                 None => batch,
@@ -161,13 +164,20 @@ impl Trainer {
         Ok(NoiseRequest { seed, position, shape: x_0.dims4()?, schedule_len })
     }
 
+    /// The labels that the network receives for `batch`, which is at `position` in the data.
+    fn network_labels(&self, batch: &TrainingBatch, position: u64) -> Result<Option<Tensor>, TrainerError> {
+        let (images, dropout) = (batch.images.dim(0)?, self.config.class_dropout);
+        network_labels(batch.labels.as_deref(), images, self.model.classes, dropout, self.state.seed, position)
+    }
+
     /// The loss of the batch at `position` in the data and the gradients of all parameters, both divided by
     /// `accumulation_steps`: algorithm 1 of Ho et al. 2020, lines 2 to 5. `noise` holds its
-    /// timesteps and ε.
+    /// timesteps and ε, `labels` the classes of its images.
     fn forward_backward(
         &self,
         x_0: &Tensor,
         noise: &BatchNoise,
+        labels: Option<&Tensor>,
         position: u64,
         accumulation_steps: usize,
     ) -> Result<BatchGradients, TrainerError> {
@@ -178,7 +188,11 @@ impl Trainer {
         // Forward.
         let network_timesteps = self.diffusion.network_timesteps(t)?;
         let mut dropout = Stream::new(self.state.seed, Purpose::Dropout, position);
-        let prediction = self.model.denoiser.predict_train(&x_t, &network_timesteps, &mut dropout)?;
+        let denoiser = &self.model.denoiser;
+        let prediction = match labels {
+            Some(labels) => denoiser.predict_train_for_classes(&x_t, &network_timesteps, labels, &mut dropout)?,
+            None => denoiser.predict_train(&x_t, &network_timesteps, &mut dropout)?,
+        };
 
         // Loss, and its gradient with respect to the output of the network.
         let batch = NoisyBatch { x_0, t, eps: &eps, x_t: &x_t };
@@ -273,7 +287,8 @@ impl Trainer {
         let x_0 = Tensor::zeros(&shape, DType::F32, &self.device)?;
         let position = self.state.batches;
         let noise = self.noise_request(&x_0, position)?.draw()?;
-        let pass = || self.forward_backward(&x_0, &noise, position, accumulation_steps);
+        let labels = self.model.classes.map(|_| Tensor::zeros(shape[0], DType::U32, &Device::Cpu)).transpose()?;
+        let pass = || self.forward_backward(&x_0, &noise, labels.as_ref(), position, accumulation_steps);
         let mut sum = pass()?;
         // With accumulation the gradients of a batch are in memory beside their sum. A third batch needs no more than
         // the second.
@@ -315,6 +330,11 @@ impl Trainer {
     /// The network over the EMA of the weights.
     pub fn ema_denoiser(&self) -> &dyn Denoiser {
         self.model.ema_denoiser.as_ref()
+    }
+
+    /// The class labels that the network takes; `None` if it is not conditioned on classes.
+    pub fn classes(&self) -> Option<ClassLabels> {
+        self.model.classes
     }
 
     /// Everything that the next step depends on. The tensors share their memory with the trainer: save them before the
@@ -363,6 +383,11 @@ fn captured_step(device: &Device, model: &TrainableModel) -> Option<CapturedStep
         warn!("train.cuda_graph has no effect: it needs an NVIDIA GPU");
         return None;
     }
+    if model.classes.is_some() {
+        // The rows of the class embedding are chosen on the CPU, and a captured step would repeat those of its batch.
+        warn!("train.cuda_graph has no effect: the network is conditioned on classes");
+        return None;
+    }
     Some(CapturedStep::new(device, &model.training_cache))
 }
 
@@ -370,17 +395,18 @@ fn captured_step(device: &Device, model: &TrainableModel) -> Option<CapturedStep
 const PARAMETER: &str = "parameter.";
 
 /// The next batch; None if there is none because the run was stopped.
-fn next_batch<E>(
-    batches: &mut dyn Iterator<Item = Result<Tensor, E>>,
+fn next_batch<B, E>(
+    batches: &mut dyn Iterator<Item = Result<B, E>>,
     position: u64,
     should_stop: &dyn Fn() -> bool,
-) -> Result<Option<Tensor>, TrainerError>
+) -> Result<Option<TrainingBatch>, TrainerError>
 where
+    B: Into<TrainingBatch>,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let failed = |source| TrainerError::Data { batch: position, source };
     match batches.next() {
-        Some(batch) => batch.map(Some).map_err(|error| failed(error.into())),
+        Some(batch) => batch.map(|batch| Some(batch.into())).map_err(|error| failed(error.into())),
         None if should_stop() => Ok(None),
         None => Err(failed("the data ended".into())),
     }

@@ -3,7 +3,6 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use candle_core::Tensor;
 use ddpm_checkpoint::{Checkpoint, ModelDescription, Retention, RunDir};
 
 use crate::error::TrainerError;
@@ -12,6 +11,7 @@ use crate::preview::Preview;
 use crate::step_report::{Interval, StepReport};
 use crate::train_config::TrainConfig;
 use crate::trainer::{StepOutcome, Trainer};
+use crate::training_batch::TrainingBatch;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,21 +24,23 @@ pub enum Outcome {
 
 /// Trains from the present state of `trainer` to its last step and writes metrics and checkpoints to `run`.
 ///
-/// `describe` returns the description that a model file of the given step contains. Metrics and checkpoints of `run`
-/// that belong to later steps than the present one, from a session that went further, are removed first.
+/// Batches are tensors, or a [`TrainingBatch`] for a network that is conditioned on classes. `describe` returns the
+/// description that a model file of the given step contains. Metrics and checkpoints of `run` that belong to later
+/// steps than the present one, from a session that went further, are removed first.
 ///
 /// # Errors
 /// When the data, a file, the observer or a tensor operation fails, or the loss is not finite for
 /// [`TrainConfig::max_skipped_steps`] steps in a row. Checkpoints that were written before stay intact.
-pub fn train<E>(
+pub fn train<B, E>(
     trainer: &mut Trainer,
-    batches: &mut dyn Iterator<Item = Result<Tensor, E>>,
+    batches: &mut dyn Iterator<Item = Result<B, E>>,
     run: &mut RunDir,
     preview: &Preview,
     describe: &dyn Fn(u64) -> Result<ModelDescription, TrainerError>,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainerError>
 where
+    B: Into<TrainingBatch>,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let config = trainer.config().clone();

@@ -37,6 +37,7 @@ fn config(precision: Precision, cuda_graph: bool) -> TrainConfig {
         precision,
         recompute: false,
         cuda_graph,
+        class_dropout: 0.1,
         ema_decay: 0.9,
         ema_warmup: true,
         checkpoint_every_steps: 100,
@@ -132,6 +133,7 @@ fn model(precision: Precision, with_cache: bool) -> TrainableModel {
         ema_denoiser: Box::new(|x_t: &Tensor, _: &Tensor| Ok(x_t.clone())),
         ema_parameters,
         training_cache,
+        classes: None,
     }
 }
 

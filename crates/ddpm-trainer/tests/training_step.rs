@@ -40,6 +40,7 @@ fn config() -> TrainConfig {
         precision: Precision::F32,
         recompute: false,
         cuda_graph: false,
+        class_dropout: 0.1,
         ema_decay: 0.9,
         ema_warmup: true,
         checkpoint_every_steps: 5,
@@ -72,6 +73,7 @@ fn model() -> TrainableModel {
         ema_denoiser: Box::new(move |x_t: &Tensor, t: &Tensor| predict(&averaged, x_t, t)),
         ema_parameters,
         training_cache: TrainingCache::default(),
+        classes: None,
     }
 }
 
@@ -142,6 +144,7 @@ fn run_training(
         image_shape: [1, 2, 2],
         sampler: SamplerConfig::new(Method::Ddpm, Clipping::Fixed, VarianceKind::FixedLarge, 5, Spacing::Trailing),
         seed: 1,
+        labels: Vec::new(),
     };
     let describe =
         |step| Ok(ModelDescription::new(&"net", &"schedule", Prediction::Epsilon, &"sampler", 1, [2, 2], step)?);
@@ -397,14 +400,15 @@ fn a_parameter_without_ema_is_named() {
 #[test]
 fn a_step_that_is_only_tried_says_whether_it_fits_and_changes_nothing() {
     const MOST: usize = 3;
-    let TrainableModel { denoiser, parameters, ema_denoiser, ema_parameters, training_cache } = model();
+    let TrainableModel { denoiser, parameters, ema_denoiser, ema_parameters, training_cache, classes } = model();
     let full = move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| -> Result<_> {
         if x_t.dim(0)? > MOST {
             candle_core::bail!("out of memory");
         }
         denoiser.predict_train(x_t, t, dropout)
     };
-    let model = TrainableModel { denoiser: Box::new(full), parameters, ema_denoiser, ema_parameters, training_cache };
+    let denoiser = Box::new(full);
+    let model = TrainableModel { denoiser, parameters, ema_denoiser, ema_parameters, training_cache, classes };
     let diffusion = GaussianDiffusion::new(Schedule::new(&BetaSchedule::Linear { start: 1e-3, end: 0.2 }, 50).unwrap());
     let trainer = Trainer::new(config(), 12, diffusion, model, Device::Cpu).unwrap();
     let before = (values(&trainer), trainer.state().clone());
@@ -441,6 +445,7 @@ fn too_many_skipped_steps_end_the_run_and_spare_the_checkpoint() {
         image_shape: [1, 2, 2],
         sampler: SamplerConfig::new(Method::Ddpm, Clipping::None, VarianceKind::FixedLarge, 5, Spacing::Leading),
         seed: 1,
+        labels: Vec::new(),
     };
     let error = train(&mut trainer, &mut data, &mut run, &preview, &describe, &mut EventLog::default()).unwrap_err();
     let message = error.to_string();

@@ -196,9 +196,13 @@ fn check_conditioning(
         }
     }
 }
-/// Predicts without class labels.
+
 impl<A: Architecture> Denoiser for DenoisingNetwork<A> {
     fn predict(&self, x_t: &Tensor, t: &Tensor) -> candle_core::Result<Tensor> {
         Ok(self.forward(x_t, t, None)?)
+    }
+
+    fn predict_for_classes(&self, x_t: &Tensor, t: &Tensor, labels: &Tensor) -> candle_core::Result<Tensor> {
+        Ok(self.forward(x_t, t, Some(labels))?)
     }
 }

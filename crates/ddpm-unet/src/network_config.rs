@@ -6,7 +6,7 @@ use crate::error::UnetError;
 use crate::image_size::ImageSize;
 use crate::network_kind::NetworkKind;
 use crate::noise_net::NoiseNetConfig;
-use crate::unet2d::UNet2dConfig;
+use crate::unet2d::{ClassEmbedType, UNet2dConfig};
 
 /// The configuration of a network, with the network's name in the field `kind`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,36 @@ impl NetworkConfig {
             Self::NoiseNet(config) => config.channels,
             Self::UNet2d(config) => config.out_channels,
         }
+    }
+
+    /// Number of rows of the table of class embeddings: of the classes, and one more if the network also predicts
+    /// without a class. `None` if the network has no such table.
+    pub fn num_class_embeds(&self) -> Option<usize> {
+        match self {
+            Self::NoiseNet(config) => config.num_class_embeds,
+            Self::UNet2d(config) => config.num_class_embeds,
+        }
+    }
+
+    /// Sets the number of rows of the table of class embeddings.
+    pub fn set_num_class_embeds(&mut self, rows: Option<usize>) {
+        match self {
+            Self::NoiseNet(config) => config.num_class_embeds = rows,
+            Self::UNet2d(config) => config.num_class_embeds = rows,
+        }
+    }
+
+    /// How class labels become vectors if not by a table; `None` for a table or no classes.
+    pub fn class_embed_type(&self) -> Option<ClassEmbedType> {
+        match self {
+            Self::NoiseNet(_) => None,
+            Self::UNet2d(config) => config.class_embed_type,
+        }
+    }
+
+    /// Whether predictions are conditioned on class labels. If so, every prediction needs them.
+    pub fn takes_class_labels(&self) -> bool {
+        self.num_class_embeds().is_some() || self.class_embed_type().is_some()
     }
 
     /// Size of an image.

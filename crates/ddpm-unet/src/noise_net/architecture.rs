@@ -1,6 +1,6 @@
 //! The layers of the article's network and their order.
 
-use candle_core::Result;
+use candle_core::{Result, bail};
 use candle_nn::VarBuilder;
 use ddpm_ops::{Tape, Value};
 
@@ -14,11 +14,14 @@ use crate::architecture::{Architecture, Conditioning};
 use crate::context::Context;
 use crate::denoising_network::DenoisingNetwork;
 use crate::error::UnetError;
-use crate::layers::{Conv2d, SinusoidalEmbedding, TimeEmbedding};
+use crate::layers::{Conv2d, Embedding, SinusoidalEmbedding, TimeEmbedding};
 use crate::skip_stack::SkipStack;
 
 /// The network of the article *Introduction to Generative AI: Vision Series (3/3) – DDPM*: a UNet of residual blocks
 /// that normalize after each convolution.
+///
+/// With [`NoiseNetConfig::num_class_embeds`], predictions are conditioned on classes: a learned vector of the class is
+/// added to the time embedding. The article has no classes.
 ///
 /// # Examples
 /// ```
@@ -47,6 +50,7 @@ pub type NoiseNet = DenoisingNetwork<NoiseNetArchitecture>;
 #[derive(Debug)]
 pub struct NoiseNetArchitecture {
     time_embedding: TimeEmbedding,
+    class_embedding: Option<Embedding>,
     input_conv: Conv2d,
     downs: Vec<DownBlock>,
     mid: MidBlock,
@@ -64,6 +68,7 @@ impl Architecture for NoiseNetArchitecture {
         let up = |(i, level)| UpBlock::new(&config.up_block(level), vb.pp("ups").pp(i));
         Ok(Self {
             time_embedding: time_embedding(config, vb.pp("time_embedding"))?,
+            class_embedding: class_embedding(config, vb.pp("class_embedding"))?,
             input_conv: Conv2d::new(config.channels, base, 7, vb.pp("input_conv"))?,
             downs: levels.iter().enumerate().map(down).collect::<Result<_>>()?,
             mid: MidBlock::new(&config.mid_block(), vb.pp("mid"))?,
@@ -74,7 +79,13 @@ impl Architecture for NoiseNetArchitecture {
     }
 
     fn embed(&self, tape: &Tape, conditioning: &Conditioning<'_>) -> Result<Value> {
-        tape.silu(&self.time_embedding.forward(tape, conditioning.timesteps)?)
+        let time = self.time_embedding.forward(tape, conditioning.timesteps)?;
+        let embedding = match (&self.class_embedding, conditioning.class_labels) {
+            (Some(classes), Some(labels)) => tape.add(&time, &classes.forward(tape, labels)?)?,
+            (None, None) => time,
+            _ => bail!("class labels are given exactly if the network is conditioned on classes"),
+        };
+        tape.silu(&embedding)
     }
 
     fn forward(&self, x_t: &Value, context: &Context<'_>) -> Result<Value> {
@@ -111,6 +122,15 @@ impl Architecture for NoiseNetArchitecture {
     fn dropout(config: &NoiseNetConfig) -> f64 {
         config.dropout
     }
+
+    fn takes_class_labels(config: &NoiseNetConfig) -> bool {
+        config.num_class_embeds.is_some()
+    }
+}
+
+/// The class embedding, which is added to the time embedding, as in diffusers' `UNet2DModel`.
+fn class_embedding(config: &NoiseNetConfig, vb: VarBuilder<'_>) -> Result<Option<Embedding>> {
+    config.num_class_embeds.map(|rows| Embedding::new(rows, config.time_channels(), vb)).transpose()
 }
 
 fn time_embedding(config: &NoiseNetConfig, vb: VarBuilder<'_>) -> Result<TimeEmbedding> {

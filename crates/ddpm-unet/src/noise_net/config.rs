@@ -54,6 +54,11 @@ pub struct NoiseNetConfig {
     /// article.
     #[serde(default)]
     pub dropout: f64,
+    /// Number of classes that predictions are conditioned on, plus one if the network also predicts without a class:
+    /// the rows of the table of class embeddings. An extension of the article, which has no classes; the name is
+    /// diffusers'. Default: no classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_class_embeds: Option<usize>,
 }
 
 fn article_heads() -> usize {
@@ -90,6 +95,7 @@ impl NoiseNetConfig {
             attention_residual: true,
             norm_groups: article_norm_groups(),
             dropout: 0.0,
+            num_class_embeds: None,
         }
     }
 
@@ -110,6 +116,7 @@ impl NoiseNetConfig {
         within("attention_heads", self.attention_heads, 1)?;
         within("attention_head_channels", self.attention_head_channels, 1)?;
         within("norm_groups", self.norm_groups, 1)?;
+        within("num_class_embeds", self.num_class_embeds.unwrap_or(1), 1)?;
         let groups = self.norm_groups;
         if !self.base_channels.is_multiple_of(2) || !self.base_channels.is_multiple_of(groups) {
             let expected = format!("an even multiple of norm_groups = {groups}");
@@ -144,6 +151,8 @@ impl NoiseNetConfig {
         let projection = "queries, keys and values × the widest level's channels: a weight";
         let axes = [3, self.attention_heads, self.attention_head_channels, widest];
         check_elements("attention_heads × model.attention_head_channels", projection, &axes)?;
+        let rows = self.num_class_embeds.unwrap_or(1);
+        check_elements("num_class_embeds", "rows × time channels: a table", &[rows, self.time_channels()])?;
         let last = self.channel_multipliers.len() - 1;
         let has_attention =
             |level: &usize| *level == last || self.attention_resolutions.contains(&(height.max(width) >> level));
