@@ -24,13 +24,13 @@ Examples:
       Sample from a published model.
   ddpm-sample runs/pictures --class food-drink,flags --guidance 2
       Sample images of two classes of a class-conditional model.
-  ddpm-sample runs/pictures --interpolate 9 --seed 3
-      Interpolate between two images.
+  ddpm-sample runs/pictures --inpaint photo.png --mask mask.png
+      Paint the white parts of the mask.
 
 The images are written to a directory under samples/.";
 
 /// Generate images with a trained denoising diffusion model.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "ddpm-sample", version, long_about = LONG_ABOUT, max_term_width = 100, allow_negative_numbers = true)]
 pub(crate) struct Args {
     /// The model to sample from [default: the newest run under runs/]
@@ -212,6 +212,50 @@ pub(crate) struct Args {
     #[arg(long, value_name = "K", default_value_t = 100, value_parser = value_parser!(u64).range(1..))]
     pub(crate) strip_every: u64,
 
+    /// Edit an image, or every image of a folder or an archive: add noise, then sample from there
+    ///
+    /// SDEdit (Meng et al. 2022). --strength sets how much noise is added. Images are resized as in training.
+    #[arg(long, value_name = "IMAGES", conflicts_with_all = ["latents", "interpolate", "inpaint", "variations_of"])]
+    pub(crate) from: Option<PathBuf>,
+
+    /// Generate variations of an image: --from with other noise for each of them
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["latents", "interpolate", "inpaint"])]
+    pub(crate) variations_of: Option<PathBuf>,
+
+    /// Noise of --from and --variations-of, from 0 (the image itself) to 1 (nearly a new image) [default: 0.5, 0.6 for
+    /// variations]
+    ///
+    /// It is the share of the sampling steps that are taken.
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    pub(crate) strength: Option<f64>,
+
+    /// Paint the white parts of --mask in an image, or in every image of a folder or an archive
+    ///
+    /// RePaint (Lugmayr et al. 2022). All other pixels are reproduced exactly.
+    #[arg(long, value_name = "IMAGES", requires = "mask", conflicts_with_all = ["latents", "interpolate"])]
+    pub(crate) inpaint: Option<PathBuf>,
+
+    /// Mask of --inpaint, of the size of the images: white is painted, black is kept
+    ///
+    /// One mask for all images, or a folder with one for each, in the same order.
+    #[arg(long, value_name = "IMAGES", requires = "inpaint")]
+    pub(crate) mask: Option<PathBuf>,
+
+    /// How often --inpaint takes each step, so that the painted parts fit the others: 1 or more
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u64).range(1..=100))]
+    pub(crate) resamplings: u64,
+
+    /// Number of steps that --inpaint takes back at a time
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u64).range(1..=1000))]
+    pub(crate) jump_length: u64,
+
+    /// Interpolate between these two images instead of between two samples
+    ///
+    /// Both are inverted with DDIM, in 50 steps with the spacing leading unless --steps and --spacing say otherwise. It
+    /// needs --interpolate.
+    #[arg(long, value_names = ["IMAGE", "IMAGE"], num_args = 2, requires = "interpolate")]
+    pub(crate) between: Option<Vec<PathBuf>>,
+
     /// Generate N images that interpolate from image --first to the next one, instead of independent images
     #[arg(
         long,
@@ -235,6 +279,13 @@ pub(crate) struct Args {
     /// Print the man page in roff format and exit
     #[arg(long)]
     pub(crate) man_page: bool,
+}
+
+impl Args {
+    /// Whether given images are edited.
+    pub(crate) fn edits_images(&self) -> bool {
+        self.from.is_some() || self.variations_of.is_some() || self.inpaint.is_some()
+    }
 }
 
 /// Parses the value of `--guidance-interval`.

@@ -81,6 +81,12 @@ impl ModelClasses {
         Ok(ChosenClasses { labels, names, without_class: self.without_class })
     }
 
+    /// No class, for all images; `None` if the model has no label for it.
+    pub(crate) fn none(&self) -> Option<ChosenClasses> {
+        let label = self.without_class?;
+        Some(ChosenClasses { labels: vec![label], names: vec!["no class".to_owned()], without_class: Some(label) })
+    }
+
     /// The label with a name; a number that is no name is a label.
     fn label(&self, name: &str) -> Option<u32> {
         let named = self.names.iter().position(|own| own == name);

@@ -10,6 +10,7 @@ use ddpm_data::{Image, ImageFormat, grid, labeled_grid, save_gif, square_columns
 use tracing::info;
 
 use crate::args::Args;
+use crate::edit::EditKind;
 use crate::output_directory::{IMAGES, write_description};
 use crate::plan::Plan;
 use crate::provenance::ImageProvenance;
@@ -124,6 +125,7 @@ impl<'a> ImageWriter<'a> {
         let columns =
             self.args.grid_columns.map_or_else(|| square_columns(images.dims()[0]), |columns| columns as usize);
         let grid_image = match (&self.plan.classes, self.args.grid_columns) {
+            _ if self.plan.edit.is_some() => self.edit_grid(&images, columns)?,
             (Some(classes), None) => {
                 let indices = (0..images.dim(0)?).map(|image| self.plan.first + image as u64);
                 labeled_grid(&images, &indices.map(|index| classes.row(index)).collect::<Vec<_>>(), classes.names())?
@@ -143,6 +145,25 @@ impl<'a> ImageWriter<'a> {
         }
         info!("images: {}; in the same directory: {}", out.join("grid.png").display(), also.join(", "));
         Ok(())
+    }
+
+    /// Edited images beside the images that they were made from: rows of input and result, or all variations after
+    /// their input.
+    fn edit_grid(&self, images: &Tensor, columns: usize) -> anyhow::Result<Image> {
+        let edit = self.plan.edit.as_ref().context("no images are edited")?;
+        let (first, count) = (self.plan.first as usize, images.dim(0)?);
+        match &edit.kind {
+            EditKind::Noise { are_variations: true, .. } => {
+                let all = Tensor::cat(&[&edit.inputs(0, 1)?, images], 0)?;
+                let columns = self.args.grid_columns.map_or_else(|| square_columns(count + 1), |_| columns);
+                Ok(grid(&all, columns)?)
+            }
+            EditKind::Noise { .. } => Ok(strip(&[edit.inputs(first, count)?, images.clone()])?),
+            EditKind::Inpaint { .. } => {
+                let states = [edit.inputs(first, count)?, edit.shown_inputs(first, count)?, images.clone()];
+                Ok(strip(&states)?)
+            }
+        }
     }
 
     /// Logs what was written before a signal stopped the sampling.

@@ -1,13 +1,14 @@
 //! `ddpm-sample`: generates images with a trained model.
 //!
 //! Reading order: [`args`] with [`sampler_choice`] and [`clip_choice`]; [`plan`] with [`model`], [`class_choice`],
-//! [`guide`], [`sampler_options`], [`sampler_description`] and [`latents`]; [`sampling`]; [`images`] with
-//! [`output_check`],
-//! [`output_directory`] and [`provenance`]. Also: [`out_of_memory`].
+//! [`guide`], [`sampler_options`], [`sampler_description`], [`latents`], [`edit`] and [`between`]; [`sampling`];
+//! [`images`] with [`output_check`], [`output_directory`] and [`provenance`]. Also: [`out_of_memory`].
 
 mod args;
+mod between;
 mod class_choice;
 mod clip_choice;
+mod edit;
 mod guide;
 mod images;
 mod latents;
@@ -61,10 +62,14 @@ fn run() -> anyhow::Result<ExitReason> {
 fn generate(args: &Args, threads: usize, progress: &Progress) -> anyhow::Result<ExitReason> {
     let device = args.device.open()?;
     let stop = StopSignal::install()?;
-    let plan = Plan::new(args, &device, progress)?;
+    let mut plan = Plan::new(args, &device, progress)?;
     output_check::prepare_outputs(args, &plan)?;
     log_plan(&plan, &device, threads);
     stop.stop_gracefully();
+    if !plan.invert_ends(&device, progress, &stop)? {
+        info!("stopped before an image was written");
+        return Ok(stop.received().map_or(ExitReason::Completed, ExitReason::Signal));
+    }
     let mut images = ImageWriter::new(args, &plan, &stop);
     let mut write = |from, batch: &_| images.write(from, batch);
     let sampled = sampling::sample_all(&plan, &device, progress, &stop, &mut write);
@@ -88,6 +93,10 @@ fn log_plan(plan: &Plan, device: &Device, threads: usize) {
         size if size < plan.images() => format!(" in batches of {size}"),
         _ => String::new(),
     };
+    let steps = match plan.edit {
+        Some(_) => format!(" ({} for an edit)", pluralize(plan.steps(), "step")),
+        None => String::new(),
+    };
     let (sampler, device) = (describe_sampler(&plan.sampler), describe_device(device, threads));
-    info!("sampling {images}{batch} with {sampler}; seed {}, on {device}", plan.seed);
+    info!("sampling {images}{batch} with {sampler}{steps}; seed {}, on {device}", plan.seed);
 }

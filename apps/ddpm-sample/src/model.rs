@@ -7,6 +7,7 @@ use anyhow::Context;
 use candle_core::{Device, Tensor};
 use ddpm_checkpoint::{SavedModel, newest_run};
 use ddpm_cli::{Progress, pluralize, usage_error};
+use ddpm_data::Preparation;
 use ddpm_diffusers::find_model_of_size;
 use ddpm_diffusion::{GaussianDiffusion, SamplerConfig};
 use ddpm_schedule::ScheduleConfig;
@@ -72,6 +73,11 @@ impl LoadedModel {
     /// The file or directory of the model, for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.saved.path
+    }
+
+    /// How images are prepared for the model, as in its training.
+    pub(crate) fn preparation(&self) -> anyhow::Result<Preparation> {
+        Ok(self.saved.description.image_preparation(&self.saved.path)?)
     }
 
     /// [channel, height, width].

@@ -2,21 +2,26 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use candle_core::{Device, Tensor};
 use ddpm_checkpoint::SavedModel;
-use ddpm_cli::{Progress, usage_error};
-use ddpm_diffusion::{GaussianDiffusion, GuidedDenoiser, SamplerConfig};
+use ddpm_cli::{Progress, StopSignal, usage_error};
+use ddpm_diffusion::{GaussianDiffusion, GuidedDenoiser, Method, Repaint, SamplerConfig};
 use ddpm_rng::{ImageNoise, Purpose};
+use ddpm_schedule::Spacing;
 use ddpm_unet::{Network, NetworkConfig};
 use tracing::info;
 
 use crate::args::Args;
+use crate::between::{DEFAULT_STEPS, interpolated_latents, read_ends};
 use crate::class_choice::{ChosenClasses, ModelClasses};
+use crate::edit::{Edit, EditKind};
 use crate::guide::{Guide, LoadedGuide};
 use crate::latents::read_latents;
 use crate::model::LoadedModel;
 use crate::output_directory::default_directory;
 use crate::provenance::Provenance;
+use crate::sampler_choice::SamplerChoice;
 use crate::sampler_options::sampler;
 
 /// A sampling that can start.
@@ -45,6 +50,10 @@ pub(crate) struct Plan {
     /// x_T of every image, [image, channel, height, width], on the CPU. `None` if each is drawn from the image's
     /// stream.
     latents: Option<Tensor>,
+    /// How given images are edited.
+    pub(crate) edit: Option<Edit>,
+    /// The two given images of an interpolation, until they have been inverted.
+    ends: Option<Tensor>,
     /// Whether the images interpolate from the first image to the next one. All noise is interpolated, not only x_T:
     /// ancestral sampling forgets x_T long before its end.
     pub(crate) interpolates: bool,
@@ -65,11 +74,16 @@ impl Plan {
     /// Loads the model, and checks and completes the options of `args`.
     pub(crate) fn new(args: &Args, device: &Device, progress: &Progress) -> anyhow::Result<Self> {
         let model = LoadedModel::load(args.model.as_deref(), args.image_size, progress)?;
-        let sampler = sampler(args, &model)?;
+        let sampler = match args.between {
+            Some(_) => inverted_sampler(args, &model)?,
+            None => sampler(args, &model)?,
+        };
+        let edit = Edit::new(args, &model, &sampler)?;
+        let ends = args.between.as_deref().map(|paths| read_ends(paths, &model)).transpose()?;
         let image_shape = model.image_shape();
         let latents = args.latents.as_deref().map(|path| read_latents(path, image_shape)).transpose()?;
         let classes = chosen_classes(args, &model, &sampler)?;
-        let number = number(args, latents.as_ref(), classes.as_ref())?;
+        let number = number(args, latents.as_ref(), edit.as_ref(), classes.as_ref())?;
         let latents = latents.map(|latents| latents.narrow(0, 0, number)).transpose()?;
         let guide = args.guide.as_deref().map(|path| LoadedGuide::load(path, &model, args.image_size, progress));
         let guide = guide.transpose()?;
@@ -96,10 +110,54 @@ impl Plan {
             batch_size,
             record_every: args.strip_every as usize,
             latents,
+            edit,
+            ends,
             interpolates: args.interpolate.is_some(),
             number,
             image_shape,
         })
+    }
+
+    /// Inverts the given images of an interpolation. Returns false if a signal stopped it.
+    pub(crate) fn invert_ends(
+        &mut self,
+        device: &Device,
+        progress: &Progress,
+        stop: &StopSignal,
+    ) -> anyhow::Result<bool> {
+        let Some(ends) = self.ends.take() else { return Ok(true) };
+        let (ends, denoiser) = (ends.to_device(device)?, self.denoiser(0, 2)?);
+        let (diffusion, sampler) = (&self.diffusion, &self.sampler);
+        let latents = interpolated_latents(&denoiser, diffusion, sampler, &ends, self.number, progress, stop)?;
+        self.latents = latents;
+        Ok(self.latents.is_some())
+    }
+
+    /// Number of sampling steps of an image.
+    pub(crate) fn steps(&self) -> usize {
+        self.edit.as_ref().map_or(self.sampler.steps, |edit| edit.steps(self.sampler.steps))
+    }
+
+    /// Number of timesteps between x at the beginning of the sampling and x_0.
+    pub(crate) fn timesteps_left(&self) -> anyhow::Result<usize> {
+        let Some(Edit { kind: EditKind::Noise { steps_left, .. }, .. }) = &self.edit else {
+            return Ok(self.diffusion.schedule().len());
+        };
+        let respaced = self.sampler.respaced(&self.diffusion)?;
+        Ok(steps_left.checked_sub(1).map_or(0, |step| respaced.schedule().timestep(step) + 1))
+    }
+
+    /// The inpainting of the images `from..from + images`; `None` if no images are inpainted.
+    pub(crate) fn repaint(&self, from: usize, images: usize, device: &Device) -> anyhow::Result<Option<Repaint>> {
+        let Some(edit) = &self.edit else { return Ok(None) };
+        let Some(repaint) = edit.repaint(self.first as usize + from, images)? else { return Ok(None) };
+        let (x_0, known) = (repaint.x_0.to_device(device)?, repaint.known.to_device(device)?);
+        Ok(Some(Repaint { x_0, known, ..repaint }))
+    }
+
+    /// The noise of the known pixels of the images `from..from + images` when they are inpainted.
+    pub(crate) fn inpainting_noise(&self, from: usize, images: usize) -> ImageNoise {
+        ImageNoise::new(self.seed, Purpose::InpaintingNoise, self.first + from as u64, images)
     }
 
     /// Whether the samples are written as images. Samples of 2 channels, or of more than 4, are only written as
@@ -134,7 +192,8 @@ impl Plan {
         self.number
     }
 
-    /// The noise streams of the images `from..from + images`, positioned after the draw of x_T, and x_T on `device`.
+    /// The noise streams of the images `from..from + images`, positioned after the draw of x_T, and x on `device` at
+    /// the noise level where the sampling begins: x_T, or noisy images that are edited.
     pub(crate) fn begin(&self, from: usize, images: usize, device: &Device) -> anyhow::Result<(ImageNoise, Tensor)> {
         let mut noise = if self.interpolates {
             ImageNoise::interpolated(self.seed, Purpose::SamplingNoise, self.first, images)
@@ -143,18 +202,38 @@ impl Plan {
         };
         // Drawn even if x_T is given, so that the noise of the steps does not depend on it.
         let drawn = noise.draw(&self.image_shape, device)?;
-        let latents = match &self.latents {
-            Some(latents) => latents.narrow(0, from, images)?.to_device(device)?,
-            None => drawn,
+        let start = match (&self.latents, &self.edit) {
+            (Some(latents), _) => latents.narrow(0, from, images)?.to_device(device)?,
+            (None, Some(Edit { kind: EditKind::Noise { steps_left, .. }, .. })) => {
+                let inputs = self.inputs(from, images)?.to_device(device)?;
+                self.sampler.noisy_start(&self.diffusion, &inputs, *steps_left, &drawn)?
+            }
+            (None, _) => drawn,
         };
-        Ok((noise, latents))
+        Ok((noise, start))
+    }
+
+    /// The images from which the images `from..from + images` are made.
+    fn inputs(&self, from: usize, images: usize) -> anyhow::Result<Tensor> {
+        let edit = self.edit.as_ref().context("no images are edited")?;
+        edit.inputs(self.first as usize + from, images)
     }
 }
 
 /// The classes that are sampled; `None` for a model without classes.
 fn chosen_classes(args: &Args, model: &LoadedModel, sampler: &SamplerConfig) -> anyhow::Result<Option<ChosenClasses>> {
     let file = model.path().display();
-    let classes = ModelClasses::of(model)?.map(|classes| classes.choose(&args.classes)).transpose()?;
+    let classes = ModelClasses::of(model)?;
+    // An image that is given has its own class, which need not be one of the model's.
+    let of_given_images = args.classes.is_empty() && (args.edits_images() || args.between.is_some());
+    let no_class = classes.as_ref().and_then(ModelClasses::none).filter(|_| of_given_images);
+    if let (Some(no_class), false) = (no_class, args.guidance.is_some()) {
+        return Ok(Some(no_class));
+    }
+    if of_given_images && classes.is_some() {
+        return Err(usage_error("--class: expected the class of the given images, found none"));
+    }
+    let classes = classes.map(|classes| classes.choose(&args.classes)).transpose()?;
     if classes.is_none() && !args.classes.is_empty() {
         return Err(usage_error(format!("--class: expected a class-conditional model, found {file} without classes")));
     }
@@ -168,10 +247,34 @@ fn chosen_classes(args: &Args, model: &LoadedModel, sampler: &SamplerConfig) -> 
     Ok(classes)
 }
 
-fn number(args: &Args, latents: Option<&Tensor>, classes: Option<&ChosenClasses>) -> anyhow::Result<usize> {
+/// The sampler that `--between` inverts.
+fn inverted_sampler(args: &Args, model: &LoadedModel) -> anyhow::Result<SamplerConfig> {
+    let is_other = args.sampler.is_some_and(|choice| choice.method != Method::Ddim);
+    if is_other || args.clip.is_some() || args.eta.is_some() {
+        return Err(usage_error(
+            "--between: expected no --sampler but ddim, no --clip and no --eta: only ddim without noise and clipping \
+             can be inverted",
+        ));
+    }
+    let steps = args.steps.unwrap_or(DEFAULT_STEPS.min(model.diffusion.schedule().len()));
+    let ddim = Some(SamplerChoice { method: Method::Ddim, clipped: false });
+    // The other spacings begin at the last timestep, where x of a cosine schedule holds nearly no signal and cannot be
+    // inverted.
+    let spacing = Some(args.spacing.unwrap_or(Spacing::Leading));
+    let args = Args { sampler: ddim, steps: Some(steps), spacing, ..args.clone() };
+    Ok(sampler(&args, model)?.for_inversion())
+}
+
+fn number(
+    args: &Args,
+    latents: Option<&Tensor>,
+    edit: Option<&Edit>,
+    classes: Option<&ChosenClasses>,
+) -> anyhow::Result<usize> {
     let given = latents.map(|latents| latents.dim(0)).transpose()?;
     let interpolated = args.interpolate.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
     let number = interpolated.or(args.number).or(given);
+    let number = number.or(edit.map(Edit::default_number));
     let number = number.unwrap_or_else(|| classes.map_or(DEFAULT_NUMBER, ChosenClasses::default_number));
     if !(1..=given.unwrap_or(MAX_NUMBER)).contains(&number) {
         let most = given.map_or(MAX_NUMBER.to_string(), |given| format!("{given}, the number of latents"));

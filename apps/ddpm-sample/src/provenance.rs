@@ -35,11 +35,44 @@ pub(crate) struct Provenance {
     /// The file of the weights of the model that guides, and its SHA-256.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) guide: Option<GuideProvenance>,
+    /// The images that are edited or interpolated, and how; absent if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) edit: Option<EditProvenance>,
     /// Whether the images interpolate between two images.
     pub(crate) interpolates: bool,
     /// The format of the images, and how often their sides are enlarged.
     pub(crate) format: String,
     pub(crate) scale: usize,
+}
+
+/// What was done with given images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct EditProvenance {
+    /// The option: `from`, `variations-of`, `inpaint` or `between`.
+    edit: String,
+    inputs: Vec<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mask: Option<PathBuf>,
+    /// The value of `--strength`; absent for its default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    strength: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resamplings_and_jump_length: Option<[u64; 2]>,
+}
+
+impl EditProvenance {
+    fn new(args: &Args) -> Option<Self> {
+        let given = [("from", &args.from), ("variations-of", &args.variations_of), ("inpaint", &args.inpaint)];
+        let edit = given.into_iter().find_map(|(name, path)| Some((name, vec![path.clone()?])));
+        let (edit, inputs) = edit.or_else(|| Some(("between", args.between.clone()?)))?;
+        Some(Self {
+            edit: edit.to_owned(),
+            inputs,
+            mask: args.mask.clone(),
+            strength: args.strength,
+            resamplings_and_jump_length: args.inpaint.as_ref().map(|_| [args.resamplings, args.jump_length]),
+        })
+    }
 }
 
 /// The model that guides.
@@ -92,6 +125,7 @@ impl Provenance {
             latents: args.latents.clone(),
             classes: classes.map(|classes| classes.names().to_vec()).unwrap_or_default(),
             guide,
+            edit: EditProvenance::new(args),
             interpolates: args.interpolate.is_some(),
             format: args.format.to_string(),
             scale: args.scale as usize,

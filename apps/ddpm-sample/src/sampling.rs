@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use candle_core::{Device, Tensor};
 use ddpm_cli::{Progress, StopSignal};
-use ddpm_diffusion::{Sampling, SamplingProgress, TrajectoryRecorder, sample};
+use ddpm_diffusion::{Sampling, SamplingProgress, TrajectoryRecorder, repaint, sample_from};
 use indicatif::ProgressBar;
 
 use crate::plan::Plan;
@@ -28,7 +28,7 @@ pub(crate) fn sample_all(
     write: &mut dyn FnMut(usize, &Tensor) -> anyhow::Result<()>,
 ) -> anyhow::Result<Option<Vec<Tensor>>> {
     let batches = plan.images().div_ceil(plan.batch_size);
-    let bar = progress.bar(0, (batches * plan.sampler.steps) as u64, "steps");
+    let bar = progress.bar(0, (batches * plan.steps()) as u64, "steps");
     let mut moments = Vec::new();
     for from in (0..plan.images()).step_by(plan.batch_size) {
         let images = plan.batch_size.min(plan.images() - from);
@@ -54,10 +54,10 @@ fn sample_batch(
     stop: &StopSignal,
     moments: Option<&mut Vec<Tensor>>,
 ) -> anyhow::Result<Option<Tensor>> {
-    let (mut noise, latents) = plan.begin(from, images, device)?;
-    let timesteps = plan.diffusion.schedule().len();
+    let (mut noise, start) = plan.begin(from, images, device)?;
+    let timesteps = plan.timesteps_left()?;
     let mut recording = match moments {
-        Some(_) => Some(TrajectoryRecorder::new(&latents, timesteps, plan.record_every, STRIP_IMAGES)?),
+        Some(_) => Some(TrajectoryRecorder::new(&start, timesteps, plan.record_every, STRIP_IMAGES)?),
         None => None,
     };
     let mut recorded = Ok(());
@@ -69,7 +69,15 @@ fn sample_batch(
         if stop.received().is_some() || recorded.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let denoiser = plan.denoiser(from, images)?;
-    let sampling = sample(&denoiser, &plan.diffusion, &plan.sampler, &latents, &mut noise, &mut on_step)?;
+    let (diffusion, sampler) = (&plan.diffusion, &plan.sampler);
+    let sampling = match plan.repaint(from, images, device)? {
+        Some(config) => {
+            let mut known_noise = plan.inpainting_noise(from, images);
+            let noises = (&mut noise, &mut known_noise);
+            repaint(&denoiser, diffusion, sampler, &config, &start, noises.0, noises.1, &mut on_step)?
+        }
+        None => sample_from(&denoiser, diffusion, sampler, &start, plan.steps(), &mut noise, &mut on_step)?,
+    };
     recorded?;
     if let (Some(moments), Some(recording)) = (moments, recording) {
         for x in recording.into_images() {

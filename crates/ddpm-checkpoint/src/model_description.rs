@@ -45,6 +45,9 @@ pub struct ModelDescription {
     /// network has more class embeddings, the one after the last class stands for no class.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<ClassDescription>,
+    /// How training images got the size of the network, for images that are edited. Absent if it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_preparation: Option<Value>,
 }
 
 /// A class of a class-conditional model.
@@ -85,6 +88,7 @@ impl ModelDescription {
             data_range: [-1.0, 1.0],
             training_step,
             classes: Vec::new(),
+            image_preparation: None,
         };
         description.validate(path)?;
         Ok(description)
@@ -93,6 +97,25 @@ impl ModelDescription {
     /// The same description with the classes of a class-conditional network.
     pub fn with_classes(self, classes: Vec<ClassDescription>) -> Self {
         Self { classes, ..self }
+    }
+
+    /// The same description with the configuration of how training images got the size of the network.
+    ///
+    /// # Errors
+    /// [`CheckpointError::WrongField`] if it has no representation in JSON.
+    pub fn with_image_preparation(self, preparation: &impl Serialize) -> Result<Self> {
+        let preparation = to_value(preparation, "image_preparation", Path::new("model description"))?;
+        Ok(Self { image_preparation: Some(preparation), ..self })
+    }
+
+    /// Converts the configuration of how training images got the size of the network back to its type; its default if
+    /// it is not known. `file` is the file of the description, for the error.
+    ///
+    /// # Errors
+    /// [`CheckpointError::WrongField`] naming `file` and `image_preparation`.
+    pub fn image_preparation<T: DeserializeOwned + Default>(&self, file: &Path) -> Result<T> {
+        let stored = self.image_preparation.as_ref();
+        stored.map_or_else(|| Ok(T::default()), |value| from_value(value, "image_preparation", file))
     }
 
     /// Converts the configuration of the network back to its type. `file` is the file of the description, for the

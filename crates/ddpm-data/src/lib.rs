@@ -70,6 +70,7 @@ mod parquet_labels;
 mod parquet_source;
 mod pixels;
 mod png_file;
+mod preparation;
 mod raw_images;
 mod resize;
 mod resize_filter;
@@ -102,8 +103,9 @@ pub use loader::Loader;
 pub use loader_config::{CacheConfig, LoaderConfig};
 pub use loss_curve::save_loss_curve;
 pub use open::{open, open_files};
-pub use pixels::{pixel_to_value, to_images, value_to_pixel};
+pub use pixels::{pixel_to_value, to_images, to_tensor, value_to_pixel};
 pub use png_file::save_png;
+pub use preparation::Preparation;
 pub use resize_filter::ResizeFilter;
 
 pub use crate::image::Image;

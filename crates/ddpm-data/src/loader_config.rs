@@ -7,6 +7,7 @@ use crate::conversion::Conversion;
 use crate::fit::Fit;
 use crate::image_cache::GB;
 use crate::labeling::ClassBalance;
+use crate::preparation::Preparation;
 
 /// The size and the preparation of batches. Plain data.
 #[derive(Debug, Clone)]
@@ -55,18 +56,11 @@ impl CacheConfig {
 impl LoaderConfig {
     /// The configuration without a cache for batches of `batch_size` images with `channels` channels and the size
     /// \[height, width\].
-    pub fn new(data: &DataConfig, batch_size: usize, seed: u64, channels: usize, [height, width]: [usize; 2]) -> Self {
+    pub fn new(data: &DataConfig, batch_size: usize, seed: u64, channels: usize, size: [usize; 2]) -> Self {
         Self {
             batch_size,
             seed,
-            conversion: Conversion {
-                channels,
-                height,
-                width,
-                fit: data.fit,
-                filter: data.filter,
-                background: data.background,
-            },
+            conversion: Preparation::of(data).conversion(channels, size),
             random_crop: data.random_crop && data.fit == Fit::Crop,
             horizontal_flip: data.horizontal_flip,
             class_balance: data.class_balance,

@@ -1,6 +1,6 @@
 //! Conversion between 8-bit samples and values in [−1, 1].
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::error::DataError;
 use crate::image::Image;
@@ -37,6 +37,28 @@ pub fn to_images(images: &Tensor) -> Result<Vec<Image>, DataError> {
     Ok(last.to_vec2::<f32>()?.into_iter().map(image).collect())
 }
 
+/// Converts 8-bit images of one size to a batch: the inverse of [`to_images`].
+///
+/// # Shapes
+/// The result is f32 \[image, channel, height, width\] in \[−1, 1\], on the CPU.
+///
+/// # Errors
+/// [`DataError`] when there are no images, or their sizes or channels differ.
+pub fn to_tensor(images: &[Image]) -> Result<Tensor, DataError> {
+    let Some(Image { width, height, channels, .. }) = images.first() else {
+        return Err(DataError::invalid("images", "expected at least one, found none"));
+    };
+    let mut values = Vec::with_capacity(images.len() * width * height * channels);
+    for image in images {
+        if (image.width, image.height, image.channels) != (*width, *height, *channels) {
+            return Err(DataError::invalid("images", "expected images of one size"));
+        }
+        values.extend(image.samples.iter().map(|pixel| pixel_to_value(*pixel)));
+    }
+    let last = Tensor::from_vec(values, (images.len(), *height, *width, *channels), &Device::Cpu)?;
+    Ok(last.permute((0, 3, 1, 2))?.contiguous()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +66,16 @@ mod tests {
     #[test]
     fn every_sample_is_recovered_from_its_value() {
         assert!((0..=255).all(|pixel| value_to_pixel(pixel_to_value(pixel)) == pixel));
+    }
+
+    #[test]
+    fn images_are_recovered_from_a_batch() {
+        let image = |first: u8| Image { width: 2, height: 1, channels: 3, samples: (first..first + 6).collect() };
+        let images = [image(0), image(200)];
+        let tensor = to_tensor(&images).unwrap();
+        assert_eq!(tensor.dims(), [2, 3, 1, 2]);
+        assert_eq!(to_images(&tensor).unwrap(), images);
+        assert!(to_tensor(&[]).is_err() && to_tensor(&[image(0), Image::zeros(1, 2, 3)]).is_err());
     }
 
     #[test]

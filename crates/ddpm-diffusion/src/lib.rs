@@ -23,6 +23,7 @@
 //! | `sampling` | [`sample`]: the loop from x_T to x_0 |
 //! | `sampler_context` | one evaluation of the network, clipped as configured |
 //! | `ancestral`, `ddim`, `dpm_solver`, `heun` | one step of each method |
+//! | `sdedit`, `repaint`, `ddim_inversion` | editing: [`SamplerConfig::noisy_start`], [`repaint()`], [`ddim_invert`] |
 //! | `trajectory_recorder` | [`TrajectoryRecorder`]: intermediate images of a sampling run |
 //!
 //! # Adding a sampler
@@ -38,6 +39,7 @@
 mod ancestral;
 mod clipping;
 mod ddim;
+mod ddim_inversion;
 mod denoised;
 mod denoiser;
 mod discretized_decoder;
@@ -52,10 +54,12 @@ mod loss_weighting;
 mod method;
 mod objective;
 mod posterior;
+mod repaint;
 mod reverse_variance;
 mod sampler_config;
 mod sampler_context;
 mod sampling;
+mod sdedit;
 mod squared_error_target;
 #[cfg(test)]
 mod state_precision;
@@ -65,6 +69,7 @@ mod weighted_loss;
 mod weighted_squared_error;
 
 pub use clipping::{Clipping, EpsAfterClip};
+pub use ddim_inversion::{DdimInversion, ddim_invert};
 pub use denoised::Denoised;
 pub use denoiser::Denoiser;
 pub use discretized_decoder::discretized_log_likelihood;
@@ -77,9 +82,10 @@ pub use loss_weighting::{LossWeighting, UniformWeighting};
 pub use method::Method;
 pub use objective::{NoisyBatch, Objective};
 pub use posterior::Posterior;
+pub use repaint::{Repaint, repaint};
 pub use reverse_variance::ReverseVariance;
 pub use sampler_config::SamplerConfig;
-pub use sampling::{Sampling, SamplingProgress, sample};
+pub use sampling::{Sampling, SamplingProgress, sample, sample_from};
 pub use squared_error_target::SquaredErrorTarget;
 pub use trajectory_recorder::TrajectoryRecorder;
 pub use variational_bound::{VariationalBound, VariationalBoundConfig};

@@ -39,6 +39,11 @@ impl<'a> SamplerContext<'a> {
         self.diffusion.schedule()
     }
 
+    /// Number of timesteps between x and x_0 after step `i`, in the schedule that the network was trained with.
+    pub(crate) fn timesteps_left(&self, i: usize) -> usize {
+        if i == 0 { 0 } else { self.schedule().timestep(i - 1) + 1 }
+    }
+
     /// Evaluates the network at x and step `i` of the respaced schedule.
     pub(crate) fn evaluate(&self, x: &Tensor, i: usize) -> Result<Evaluation, DiffusionError> {
         let t = vec![i; x.dim(0)?];

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use candle_core::{DType, Tensor};
 use ddpm_rng::ImageNoise;
 
+use crate::dpm_solver::MultistepHistory;
 use crate::error::{batch_axis, check_shape};
 use crate::sampler_context::SamplerContext;
 use crate::{Denoiser, DiffusionError, GaussianDiffusion, Method, SamplerConfig, ancestral, ddim, dpm_solver, heun};
@@ -33,7 +34,7 @@ pub enum Sampling {
 
 /// The dtype of x between steps. In f32 the rounding errors of all steps accumulate; the test in `state_precision.rs`
 /// measures by how much.
-const STATE_DTYPE: DType = DType::F64;
+pub(crate) const STATE_DTYPE: DType = DType::F64;
 
 /// Samples images from x_T to x_0 with the method of `config`.
 ///
@@ -61,37 +62,70 @@ pub fn sample(
     noise: &mut ImageNoise,
     on_step: &mut dyn FnMut(SamplingProgress<'_>) -> ControlFlow<()>,
 ) -> Result<Sampling, DiffusionError> {
-    check_shape("x_T", batch_axis(x_T), &[noise.images()])?;
-    let context = SamplerContext::new(denoiser, x_T.dtype(), diffusion, config)?;
-    sample_in(STATE_DTYPE, &context, x_T, noise, on_step)
+    sample_from(denoiser, diffusion, config, x_T, config.steps, noise, on_step)
 }
 
-/// [`sample`] with x in the given dtype between steps.
-#[allow(non_snake_case, reason = "x_T is the papers' symbol")]
-pub(crate) fn sample_in(
-    state_dtype: DType,
-    context: &SamplerContext<'_>,
-    x_T: &Tensor,
+/// The last `steps_left` of the steps of [`sample`]: samples from x at the noise level where they begin. That is x_T
+/// for all steps, and [`SamplerConfig::noisy_start`] for an image that is edited.
+///
+/// With no steps left, x is returned as it is.
+///
+/// # Shapes
+/// `x` as x_T of [`sample`].
+///
+/// # Errors
+/// Those of [`sample`], and [`DiffusionError::Option`] if `steps_left` is more than `config.steps`.
+pub fn sample_from(
+    denoiser: &dyn Denoiser,
+    diffusion: &GaussianDiffusion,
+    config: &SamplerConfig,
+    x: &Tensor,
+    steps_left: usize,
     noise: &mut ImageNoise,
     on_step: &mut dyn FnMut(SamplingProgress<'_>) -> ControlFlow<()>,
 ) -> Result<Sampling, DiffusionError> {
-    let steps = context.config.steps;
-    let mut history = dpm_solver::MultistepHistory::default();
-    let mut x = x_T.to_dtype(state_dtype)?;
+    check_shape("x_T", batch_axis(x), &[noise.images()])?;
+    config.check_steps_left(steps_left)?;
+    let context = SamplerContext::new(denoiser, x.dtype(), diffusion, config)?;
+    sample_in(STATE_DTYPE, &context, x, steps_left, noise, on_step)
+}
 
-    for i in (0..steps).rev() {
-        x = match context.config.method {
-            Method::Ddpm => ancestral::step(context, &x, i, noise)?,
-            Method::Ddim => ddim::step(context, &x, i, noise)?,
-            Method::DpmSolver | Method::DpmSolverSde => dpm_solver::step(context, &x, i, noise, &mut history)?,
-            Method::Heun => heun::step(context, &x, i)?,
-        };
-        let x_out = x.to_dtype(x_T.dtype())?;
-        let timesteps_left = if i == 0 { 0 } else { context.schedule().timestep(i - 1) + 1 };
-        let progress = SamplingProgress { steps_done: steps - i, steps, timesteps_left, x: &x_out };
+/// [`sample_from`] with x in the given dtype between steps.
+pub(crate) fn sample_in(
+    state_dtype: DType,
+    context: &SamplerContext<'_>,
+    start: &Tensor,
+    steps_left: usize,
+    noise: &mut ImageNoise,
+    on_step: &mut dyn FnMut(SamplingProgress<'_>) -> ControlFlow<()>,
+) -> Result<Sampling, DiffusionError> {
+    let mut history = MultistepHistory::default();
+    let mut x = start.to_dtype(state_dtype)?;
+    for i in (0..steps_left).rev() {
+        x = take_step(context, &x, i, noise, &mut history)?;
+        let x_out = x.to_dtype(start.dtype())?;
+        let timesteps_left = context.timesteps_left(i);
+        let progress = SamplingProgress { steps_done: steps_left - i, steps: steps_left, timesteps_left, x: &x_out };
         if on_step(progress).is_break() && i > 0 {
             return Ok(Sampling::Stopped(x_out));
         }
     }
-    Ok(Sampling::Finished(x.to_dtype(x_T.dtype())?))
+    Ok(Sampling::Finished(x.to_dtype(start.dtype())?))
+}
+
+/// x_{t−1} from x_t at step `i` of the respaced schedule, with the configured method. `history` holds the evaluations
+/// of the steps before it, and is new where the sampling begins.
+pub(crate) fn take_step(
+    context: &SamplerContext<'_>,
+    x: &Tensor,
+    i: usize,
+    noise: &mut ImageNoise,
+    history: &mut MultistepHistory,
+) -> Result<Tensor, DiffusionError> {
+    match context.config.method {
+        Method::Ddpm => ancestral::step(context, x, i, noise),
+        Method::Ddim => ddim::step(context, x, i, noise),
+        Method::DpmSolver | Method::DpmSolverSde => dpm_solver::step(context, x, i, noise, history),
+        Method::Heun => heun::step(context, x, i),
+    }
 }

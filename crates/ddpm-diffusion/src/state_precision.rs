@@ -36,7 +36,7 @@ fn x_0(diffusion: &GaussianDiffusion, config: &SamplerConfig, state_dtype: DType
     let denoiser = denoiser(diffusion, network_dtype);
     let context = SamplerContext::new(&denoiser, state_dtype, diffusion, config).unwrap();
     let on_step = &mut |_: crate::SamplingProgress<'_>| ControlFlow::Continue(());
-    match sample_in(state_dtype, &context, &latents, &mut noise, on_step).unwrap() {
+    match sample_in(state_dtype, &context, &latents, config.steps, &mut noise, on_step).unwrap() {
         Sampling::Finished(x_0) => x_0.to_dtype(DType::F64).unwrap(),
         Sampling::Stopped(_) => panic!("the callback does not stop the run"),
     }

@@ -32,4 +32,7 @@ pub enum Purpose {
     /// Which images of a training batch are trained without their class. The position is the number of batches before
     /// it.
     ClassDropout = 12,
+    /// The noise of the known pixels and of the steps back to a higher noise level when an image is inpainted. The
+    /// position is the index of the image.
+    InpaintingNoise = 13,
 }
