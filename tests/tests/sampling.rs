@@ -115,13 +115,14 @@ fn sampler_options_change_the_images_and_no_progress_bar_is_drawn_without_a_term
         );
         values(&samples(root.path().join("s.safetensors")))
     };
-    assert_ne!(run("--variance fixed-large"), run("--variance fixed-small"));
+    assert_ne!(run("--sampler ddpm --variance fixed-large"), run("--sampler ddpm --variance fixed-small"));
     assert_ne!(run("--spacing leading"), run("--spacing trailing"));
     assert_ne!(run("--clip none"), run("--clip fixed"));
     assert_ne!(run("--clip fixed:0.5"), run("--clip dynamic:0.9"));
-    // The name of a sampler selects the method only: this model's is ddpm, and it clips.
-    assert_eq!(run("--sampler ddpm"), run(""));
-    assert_eq!(run("--sampler ddpm --clip fixed"), run(""));
+    // The name of a sampler selects the method only: this model's is dpm-solver, and it clips.
+    assert_eq!(run("--sampler dpm-solver"), run(""));
+    assert_eq!(run("--sampler dpm-solver --clip fixed"), run(""));
+    assert_eq!(run("--sampler ddpm"), run("--sampler ddpm --clip fixed"));
     // The name of earlier versions.
     assert_eq!(run("--sampler ddpm-clipped"), run("--sampler ddpm --clip fixed"));
 }
@@ -216,7 +217,7 @@ fn images_have_the_format_and_the_grid_the_columns_that_were_asked_for() {
 fn the_sampler_is_logged_in_full() {
     let root = tempfile::tempdir().unwrap();
     trained(root.path());
-    let args = "runs/a -n 1 --steps 3 --grid-only --clip dynamic:0.9 --spacing leading --seed 7";
+    let args = "runs/a -n 1 --sampler ddpm --steps 3 --grid-only --clip dynamic:0.9 --spacing leading --seed 7";
     let output = sample(root.path()).args(args).output();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let expected = "ddpm in 3 steps, leading, x_0 thresholded at quantile 0.9 up to 1, variance fixed-small; seed 7";
@@ -395,7 +396,8 @@ fn paths_without_a_model_are_refused() {
         ),
         (
             "--eps-after-clip predicted",
-            "--eps-after-clip: expected a sampler that it changes (ddim and heun), found the model's own sampler, ddpm",
+            "--eps-after-clip: expected a sampler that it changes (ddim and heun), found the model's own sampler, \
+             dpm-solver",
         ),
     ] {
         assert!(sample(root.path()).args(args).fail(2).contains(expected), "{args}");

@@ -114,6 +114,9 @@ fn take_model_settings(document: &mut Table, init: &SavedModel) -> anyhow::Resul
     take_sampler(document, init.sampler()?, timesteps)
 }
 
+/// Number of preview steps of a sampler other than the presets' own, which needs fewer.
+const PREVIEW_STEPS: usize = 100;
+
 /// Replaces the sampler of the document. Previews take at most `timesteps` steps.
 fn take_sampler(document: &mut Table, sampler: SamplerConfig, timesteps: usize) -> anyhow::Result<()> {
     let Some(Value::Table(sample)) = document.get_mut(ConfigTable::Sample.name()) else { return Ok(()) };
@@ -121,7 +124,8 @@ fn take_sampler(document: &mut Table, sampler: SamplerConfig, timesteps: usize) 
         sample.extend(sampler);
     }
     if let Some(Value::Integer(steps)) = sample.get_mut("preview_steps") {
-        *steps = (*steps).min(i64::try_from(timesteps)?);
+        let wanted = if sampler.method.is_dpm_solver() { *steps } else { PREVIEW_STEPS.try_into()? };
+        *steps = wanted.min(i64::try_from(timesteps)?);
     }
     Ok(())
 }
