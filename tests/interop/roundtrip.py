@@ -4,11 +4,13 @@
 
 Makes pipelines of random configurations, samples each with diffusers and with `ddpm-sample` from the same latents, and
 compares the samples. Then trains two steps with `ddpm-train --init`, loads the resulting pipeline in diffusers, and
-compares samples again. If the pinned versions of `tests/golden/requirements.txt` are not installed, the script
+compares samples again. Last, it trains a class-conditional network on the digits, and compares guided samples of three
+samplers with loops over the same weights in PyTorch. If the pinned versions of `tests/golden/requirements.txt` are not installed, the script
 creates an environment for them.
 """
 
 import argparse
+import json
 import random
 import subprocess
 import sys
@@ -77,11 +79,11 @@ def theirs(pipeline, latents, steps):
     return x.clamp(-1, 1).float()
 
 
-def ours(program_dir, model, latents, steps, work):
+def ours(program_dir, model, latents, steps, work, options=("--sampler", "ddim")):
     from safetensors.torch import load_file, save_file
 
     save_file({"latents": latents}, work / "latents.safetensors")
-    flags = ["--sampler", "ddim", "--steps", str(steps), "--grid-only", "-q", "--out", work / "images", "--overwrite"]
+    flags = [*options, "--steps", str(steps), "--grid-only", "-q", "--out", work / "images", "--overwrite"]
     files = ["--latents", work / "latents.safetensors", "--save-tensors", work / "samples.safetensors"]
     subprocess.run([program_dir / "ddpm-sample", model, *flags, *files], check=True)
     return load_file(work / "samples.safetensors")["samples"]
@@ -91,6 +93,66 @@ def compare(what, a, b):
     error = float((a - b).abs().max() / b.abs().max())
     print(f"{what}: largest difference {error:.1e} of the largest value")
     assert error <= TOLERANCE, what
+
+
+def guided(unet, scheduler, latents, labels, without_class, scale, **options):
+    """Classifier-free guidance in PyTorch (Ho & Salimans 2022): the samples of a scheduler, from latents."""
+    import torch
+
+    x, both = latents.double(), torch.cat([labels, torch.full_like(labels, without_class)])
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            conditional, unconditional = unet(torch.cat([x, x]), t, class_labels=both).sample.chunk(2)
+            output = unconditional + scale * (conditional - unconditional)
+            x = scheduler.step(output, t, x, **options).prev_sample.double()
+    return x.clamp(-1, 1).float()
+
+
+def class_conditional(program_dir, work):
+    import torch
+    from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel
+    from diffusers.schedulers import scheduling_ddpm
+
+    run = work / "conditional"
+    network = dict(in_channels=1, out_channels=1, block_out_channels=[16, 16], norm_num_groups=4)
+    network |= dict(down_block_types=["DownBlock2D", "AttnDownBlock2D"], up_block_types=["AttnUpBlock2D", "UpBlock2D"])
+    keys = [f"model.{key}={str(value).replace(chr(39), chr(34))}" for key, value in network.items()]
+    keys += ["sample.preview_images=0", "sample.spacing=leading", "sample.variance=fixed-small"]
+    flags = ["--preset", "ddpm-cifar10", "--image-size", "8", "--data", "digits", "--batch-size", "16", "--steps", "800"]
+    # With trained weights, most values of unclipped samples lie in [−1, 1], to which samples are clamped.
+    flags += ["--lr", "2e-3", "--set", "train.ema_decay=0"]
+    command = [program_dir / "ddpm-train", *flags, *(word for key in keys for word in ("--set", key)), "--out", run, "-q"]
+    subprocess.run(command, check=True)
+    unet = UNet2DModel.from_pretrained(run / "pipeline", subfolder="unet").double().eval()
+    assert unet.config.num_class_embeds == 11
+    config = DDPMScheduler.from_pretrained(run / "pipeline", subfolder="scheduler").config
+    # x_T and the noise of every step, of two images.
+    words = ["0", "2", "40", "1", "8", "8"]
+    noise = subprocess.run(
+        ["cargo", "run", "-q", "-p", "ddpm-rng", "--example", "sampling_noise", "--", *words],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout.splitlines()
+    noise = [torch.tensor(json.loads(line)).reshape(2, 1, 8, 8).double() for line in noise]
+    draws = iter(noise[1:])
+    scheduling_ddpm.randn_tensor = lambda *_, **__: next(draws)
+    # Images 0 and 1 of a command are of its first and its second class.
+    labels, steps, scale = torch.tensor([7, 2]), 20, 1.5
+    solver = DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++", solver_order=2)
+    cases = {
+        "ddim": (DDIMScheduler.from_config(config), {"use_clipped_model_output": True}),
+        "ddpm": (DDPMScheduler.from_config(config), {}),
+        "dpm-solver --clip none": (solver, {}),
+    }
+    for sampler, (scheduler, options) in cases.items():
+        scheduler.set_timesteps(steps)
+        there = guided(unet, scheduler, noise[0], labels, 10, scale, **options)
+        here = ours(
+            program_dir, run, noise[0].float(), steps, work,
+            ["--class", "7,2", "--guidance", str(scale), "--sampler", *sampler.split()],
+        )
+        compare(f"guided {sampler}", here, there)
+        inside = float((there.abs() < 1).float().mean())
+        assert inside > 0.2, f"{inside:.0%} of the values are not clamped"
 
 
 def main():
@@ -154,6 +216,9 @@ def main():
                 moved = float((mine(x, t).sample - unet(x, t).sample).abs().max())
             print(f"two steps moved the prediction by up to {moved:.1e}")
             assert moved > 0
+    with tempfile.TemporaryDirectory() as folder:
+        print("\nclass-conditional")
+        class_conditional(args.program_dir, Path(folder))
 
 
 if __name__ == "__main__":

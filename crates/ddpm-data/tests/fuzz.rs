@@ -87,3 +87,34 @@ fn fuzz_images() {
     let seeds = [Png, Jpeg, WebP, Gif, Bmp, Tiff].map(encoded);
     fuzz_file("image", "image", &seeds);
 }
+
+/// Damaged files beside intact images: labels of IDX files, and tables of classes.
+fn fuzz_label_file(reader: &str, name: &str, images: &[(&str, Vec<u8>)], seeds: &[Vec<u8>]) {
+    let root = tempfile::tempdir().unwrap();
+    for (image, bytes) in images {
+        fs::write(root.path().join(image), bytes).unwrap();
+    }
+    let calls = fuzz(reader, seeds, |input| {
+        fs::write(root.path().join(name), input).unwrap();
+        read(root.path());
+    });
+    println!("{reader}: {calls} inputs");
+}
+
+#[test]
+fn fuzz_idx_labels() {
+    let mut images: Vec<u8> = [0x803u32, 4, 2, 2].iter().flat_map(|field| field.to_be_bytes()).collect();
+    images.extend(0..16);
+    let labels = [&0x801u32.to_be_bytes()[..], &4u32.to_be_bytes(), &[0, 1, 2, 1]].concat();
+    let images = [("train-images-idx3-ubyte", images)];
+    fuzz_label_file("idx labels", "train-labels-idx1-ubyte", &images, &[gzip(&labels), labels]);
+}
+
+#[test]
+fn fuzz_label_tables() {
+    let images = ["a.png", "b.png"].map(|name| (name, encoded(ImageFormat::Png)));
+    let csv = b"file_name,label\na.png,cat\nb.png,\"dog, small\"\n".to_vec();
+    fuzz_label_file("metadata.csv", "metadata.csv", &images, &[csv]);
+    let jsonl = b"{\"file_name\": \"a.png\", \"label\": \"cat\"}\n{\"file_name\": \"b.png\", \"label\": 3}\n".to_vec();
+    fuzz_label_file("metadata.jsonl", "metadata.jsonl", &images, &[jsonl]);
+}
