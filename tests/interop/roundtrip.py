@@ -4,8 +4,8 @@
 
 Makes pipelines of random configurations, samples each with diffusers and with `ddpm-sample` from the same latents, and
 compares the samples. Then trains two steps with `ddpm-train --init`, loads the resulting pipeline in diffusers, and
-compares samples again. Last, it trains a class-conditional network on the digits, and compares guided samples of three
-samplers with loops over the same weights in PyTorch. If the pinned versions of `tests/golden/requirements.txt` are not installed, the script
+compares samples again. Last, it trains a class-conditional network on the digits, and compares guided samples of
+three samplers with loops over the same weights in PyTorch. If the pinned versions of `tests/golden/requirements.txt` are not installed, the script
 creates an environment for them.
 """
 
@@ -121,8 +121,8 @@ def class_conditional(program_dir, work):
     flags = ["--preset", "ddpm-cifar10", "--image-size", "8", "--data", "digits", "--batch-size", "16", "--steps", "800"]
     # With trained weights, most values of unclipped samples lie in [−1, 1], to which samples are clamped.
     flags += ["--lr", "2e-3", "--set", "train.ema_decay=0"]
-    command = [program_dir / "ddpm-train", *flags, *(word for key in keys for word in ("--set", key)), "--out", run, "-q"]
-    subprocess.run(command, check=True)
+    flags += [word for key in keys for word in ("--set", key)]
+    subprocess.run([program_dir / "ddpm-train", *flags, "--out", run, "-q"], check=True)
     unet = UNet2DModel.from_pretrained(run / "pipeline", subfolder="unet").double().eval()
     assert unet.config.num_class_embeds == 11
     config = DDPMScheduler.from_pretrained(run / "pipeline", subfolder="scheduler").config

@@ -67,6 +67,24 @@ fn an_image_depends_on_the_seed_its_index_and_its_class() {
 }
 
 #[test]
+fn trained_weights_can_be_sampled_without_their_average() {
+    let root = tempfile::tempdir().unwrap();
+    trained(root.path(), "a", "--set train.ema_warmup=false");
+    trained(root.path(), "same", "--set train.ema_decay=0");
+    let averaged = samples(root.path(), "runs/a -n 10");
+    let trained_weights = samples(root.path(), "runs/a -n 10 --ema 0");
+    assert!(difference(&trained_weights, &averaged) > 0.01);
+    // Without an average, both are the same; the training does not depend on it.
+    assert_eq!(samples(root.path(), "runs/same -n 10 --ema 0"), samples(root.path(), "runs/same -n 10"));
+    assert_eq!(samples(root.path(), "runs/same -n 10"), trained_weights);
+    let model = root.path().join("runs/a/checkpoints/step-000002/model.safetensors");
+    fs::copy(model, root.path().join("alone.safetensors")).unwrap();
+    let error = sample(root.path()).args("alone.safetensors --ema 0").fail(2);
+    assert!(error.contains("--ema 0: expected a checkpoint"), "{error}");
+    assert!(sample(root.path()).args("runs/a --ema 0.9").fail(2).contains("expected 0, for the trained weights"));
+}
+
+#[test]
 fn the_grid_has_a_row_for_each_class_and_files_name_it() {
     let root = tempfile::tempdir().unwrap();
     trained(root.path(), "a", "");

@@ -83,6 +83,13 @@ pub(crate) struct Args {
     #[arg(long, value_parser = named_values(ReverseVariance::ALL, ReverseVariance::name, variance_help))]
     pub(crate) variance: Option<ReverseVariance>,
 
+    /// Which weights to sample from: 0 for the trained weights themselves [default: their moving average]
+    ///
+    /// The trained weights are in the checkpoints of a run; model files and pipelines hold the average only. Early in a
+    /// run the average is behind the weights.
+    #[arg(long, value_name = "0", value_parser = trained_weights)]
+    pub(crate) ema: Option<TrainedWeights>,
+
     /// Classes of the images, separated by commas: names, numbers or all [default: all classes of the model]
     ///
     /// For class-conditional models. The classes take turns: with three of them, -n 12 generates four images of each,
@@ -286,6 +293,15 @@ impl Args {
     pub(crate) fn edits_images(&self) -> bool {
         self.from.is_some() || self.variations_of.is_some() || self.inpaint.is_some()
     }
+}
+
+/// The value of `--ema`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TrainedWeights;
+
+fn trained_weights(text: &str) -> Result<TrainedWeights, String> {
+    let is_zero = text.parse::<f64>().is_ok_and(|decay| decay == 0.0);
+    is_zero.then_some(TrainedWeights).ok_or_else(|| "expected 0, for the trained weights without average".to_owned())
 }
 
 /// Parses the value of `--guidance-interval`.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
-use ddpm_checkpoint::{SavedModel, newest_run};
+use ddpm_checkpoint::{SavedModel, newest_run, read_tensors};
 use ddpm_cli::{Progress, pluralize, usage_error};
 use ddpm_data::Preparation;
 use ddpm_diffusers::find_model_of_size;
@@ -28,6 +28,10 @@ pub(crate) struct LoadedModel {
     pub(crate) sampler: SamplerConfig,
 }
 
+/// The file of a checkpoint that holds the trained weights, and the prefix of their names in it.
+const TRAINING_WEIGHTS: &str = "training.safetensors";
+const PARAMETER: &str = "parameter.";
+
 impl LoadedModel {
     /// Loads the model at `path`, or that of the newest run. `size` is the size of its images if it states none.
     ///
@@ -38,6 +42,31 @@ impl LoadedModel {
         let model = Self::read("MODEL", path, size)?;
         log_defaults(&model);
         Ok(model)
+    }
+
+    /// The same model with the trained weights of its checkpoint instead of their average.
+    ///
+    /// # Errors
+    /// When the model is not in a checkpoint, or its weights cannot be read.
+    pub(crate) fn with_trained_weights(mut self) -> anyhow::Result<Self> {
+        let training = self.saved.path.with_file_name(TRAINING_WEIGHTS);
+        if !training.is_file() {
+            let file = self.path().display();
+            return Err(usage_error(format!(
+                "--ema 0: expected a checkpoint, which holds the trained weights, found {file} alone"
+            )));
+        }
+        let tensors = read_tensors(&training)?.into_iter();
+        let parameter = |(name, tensor): (String, Tensor)| Some((name.strip_prefix(PARAMETER)?.to_owned(), tensor));
+        self.saved.tensors = tensors.filter_map(parameter).collect();
+        self.check_names()?;
+        Ok(self)
+    }
+
+    /// Checks that the tensors are those of the network.
+    fn check_names(&self) -> anyhow::Result<()> {
+        let parameters = self.network.parameters()?;
+        Ok(self.saved.check_names(&parameters.into_iter().map(|(name, spec)| (name, spec.shape)).collect())?)
     }
 
     /// Loads the model at `path`, the value of `option`.

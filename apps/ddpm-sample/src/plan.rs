@@ -73,7 +73,10 @@ const MAX_VALUES: usize = 1 << 27;
 impl Plan {
     /// Loads the model, and checks and completes the options of `args`.
     pub(crate) fn new(args: &Args, device: &Device, progress: &Progress) -> anyhow::Result<Self> {
-        let model = LoadedModel::load(args.model.as_deref(), args.image_size, progress)?;
+        let mut model = LoadedModel::load(args.model.as_deref(), args.image_size, progress)?;
+        if args.ema.is_some() {
+            model = model.with_trained_weights()?;
+        }
         let sampler = match args.between {
             Some(_) => inverted_sampler(args, &model)?,
             None => sampler(args, &model)?,

@@ -145,7 +145,7 @@ pub(crate) fn combine(
     files: &[FileLabels],
     image_name: impl Fn(usize) -> String,
 ) -> Result<Option<Labels>, DataError> {
-    const WAY_OUT: &str = "; data.labels = \"none\" trains without classes";
+    const WAY_OUT: &str = "; data.labels = \"none\" (--set data.labels=none) trains without classes";
     let invalid = |name: &str, problem: String| DataError::invalid(name, problem + WAY_OUT);
     let mut names: Vec<Option<Arc<str>>> = Vec::new();
     for file in files {

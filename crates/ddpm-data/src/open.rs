@@ -128,7 +128,7 @@ fn check_class_folders(path: &Path, labels: &Labels) -> Result<(), DataError> {
     match folders.iter().find(|name| !is_class(name)) {
         Some(empty) => Err(DataError::invalid(
             path.display(),
-            format!("class {empty} has no images: remove the folder, or train without classes, data.labels = \"none\""),
+            format!("class {empty} has no images: remove the folder, or train without classes, --set data.labels=none"),
         )),
         None => Ok(()),
     }
