@@ -5,8 +5,8 @@
 Makes pipelines of random configurations, samples each with diffusers and with `ddpm-sample` from the same latents, and
 compares the samples. Then trains two steps with `ddpm-train --init`, loads the resulting pipeline in diffusers, and
 compares samples again. Last, it trains a class-conditional network on the digits, and compares guided samples of
-three samplers with loops over the same weights in PyTorch. If the pinned versions of `tests/golden/requirements.txt` are not installed, the script
-creates an environment for them.
+three samplers with loops over the same weights in PyTorch. If the pinned versions of
+`tests/golden/requirements.txt` are not installed, the script creates an environment for them.
 """
 
 import argparse
@@ -118,7 +118,8 @@ def class_conditional(program_dir, work):
     network |= dict(down_block_types=["DownBlock2D", "AttnDownBlock2D"], up_block_types=["AttnUpBlock2D", "UpBlock2D"])
     keys = [f"model.{key}={str(value).replace(chr(39), chr(34))}" for key, value in network.items()]
     keys += ["sample.preview_images=0", "sample.spacing=leading", "sample.variance=fixed-small"]
-    flags = ["--preset", "ddpm-cifar10", "--image-size", "8", "--data", "digits", "--batch-size", "16", "--steps", "800"]
+    flags = ["--preset", "ddpm-cifar10", "--image-size", "8", "--data", "digits"]
+    flags += ["--batch-size", "16", "--steps", "800"]
     # With trained weights, most values of unclipped samples lie in [−1, 1], to which samples are clamped.
     flags += ["--lr", "2e-3", "--set", "train.ema_decay=0"]
     flags += [word for key in keys for word in ("--set", key)]
