@@ -212,6 +212,23 @@ fn images_have_the_format_and_the_grid_the_columns_that_were_asked_for() {
     assert!(error.contains("expected png, webp, jpeg or jpeg:QUALITY"), "{error}");
 }
 
+/// A process that is killed while it writes an image leaves a temporary file, which a later one removes.
+#[test]
+fn temporary_files_of_killed_processes_are_removed() {
+    let root = tempfile::tempdir().unwrap();
+    trained(root.path());
+    let images = root.path().join("s/images");
+    fs::create_dir_all(&images).unwrap();
+    let [old, young] = ["1", "2"].map(|pid| images.join(format!(".ddpm-tmp-{pid}-0-000000.png")));
+    for path in [&old, &young] {
+        fs::write(path, "part").unwrap();
+    }
+    let an_hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    fs::File::options().write(true).open(&old).unwrap().set_modified(an_hour_ago).unwrap();
+    sample(root.path()).args("runs/a -n 2 --steps 2 --out s").succeed();
+    assert!(!old.exists() && young.exists());
+}
+
 /// Everything that affects the images is in the log.
 #[test]
 fn the_sampler_is_logged_in_full() {

@@ -433,6 +433,20 @@ fn a_run_from_another_checkpoint_continues_with_the_same_command() {
     assert!(error.contains("already holds a run"), "{error}");
 }
 
+/// If a session is killed between its last checkpoint and the removal of older ones, the next one removes them.
+#[test]
+fn checkpoints_that_a_killed_session_kept_are_removed() {
+    let root = tempfile::tempdir().unwrap();
+    let every = "--set train.checkpoint_every_steps=2 --set train.keep_last_checkpoints=5 --steps 6 --out run";
+    train(root.path()).args(SMALL).args(every).succeed();
+    let checkpoints = || fs::read_dir(root.path().join("run/checkpoints")).unwrap().count();
+    assert_eq!(checkpoints(), 3);
+    // The record of complete results is what such a session has not written.
+    fs::remove_file(root.path().join("run/results.json")).unwrap();
+    train(root.path()).args("--resume run --set train.keep_last_checkpoints=1").succeed();
+    assert_eq!(checkpoints(), 1);
+}
+
 /// A run from before `train.precision` existed is continued. bf16 trains, and recomputation reduces its memory.
 #[test]
 fn precision_and_recomputation_are_configurable() {

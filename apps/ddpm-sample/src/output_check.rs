@@ -8,7 +8,7 @@ use ddpm_cli::usage_error;
 
 use crate::args::Args;
 use crate::images::SAMPLES;
-use crate::output_directory::{DESCRIPTION, IMAGES, OVERVIEWS, claim, is_image, write_description};
+use crate::output_directory::{DESCRIPTION, IMAGES, OVERVIEWS, claim, is_image, remove_leftovers, write_description};
 use crate::plan::Plan;
 
 /// Largest number of values that `--save-tensors` writes: 16 GiB.
@@ -21,6 +21,7 @@ pub(crate) fn prepare_outputs(args: &Args, plan: &Plan) -> anyhow::Result<()> {
     }
     let tensors = args.save_tensors.as_deref().and_then(Path::parent).filter(|folder| *folder != Path::new(""));
     claim(&plan.out, &plan.provenance, args.overwrite)?;
+    remove_leftovers(&plan.out);
     for (option, folder) in [("--out", Some(plan.out.as_path())), ("--save-tensors", tensors)] {
         let Some(folder) = folder else { continue };
         let try_to_write = || -> std::io::Result<()> {

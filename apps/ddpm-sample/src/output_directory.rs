@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use ddpm_cli::usage_error;
@@ -75,6 +76,23 @@ pub(crate) fn claim(directory: &Path, provenance: &Provenance, overwrite: bool) 
         )));
     }
     remove_images(directory).with_context(|| format!("--overwrite: {} cannot be emptied", directory.display()))
+}
+
+/// Removes the temporary files of a process that was killed while it wrote an image. Those of another process that
+/// writes to the same directory are younger.
+pub(crate) fn remove_leftovers(directory: &Path) {
+    const MIN_AGE: Duration = Duration::from_secs(60);
+    let is_leftover = |entry: &fs::DirEntry| {
+        let is_temporary = entry.file_name().as_encoded_bytes().starts_with(b".ddpm-tmp-");
+        let age = entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|time| time.elapsed().ok());
+        is_temporary && age.is_some_and(|age| age > MIN_AGE)
+    };
+    for folder in [directory, &directory.join(IMAGES)] {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(is_leftover) {
+            // A file that cannot be removed only takes up space.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// What the directory holds instead of images of this sampling; `None` if nothing.

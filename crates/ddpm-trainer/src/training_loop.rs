@@ -51,6 +51,10 @@ where
 
     let mut metrics = run.metrics(trainer.state().step)?;
     run.discard_checkpoints_after(trainer.state().step)?;
+    if trainer.state().skipped_in_a_row == 0 {
+        // An earlier session may have been killed between a checkpoint and the removal of older ones.
+        run.prune(&retention(&config))?;
+    }
 
     let mut interval = Interval::default();
     let mut checkpoint_due = false;
