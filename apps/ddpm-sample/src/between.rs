@@ -9,7 +9,7 @@ use ddpm_diffusion::{
     DdimInversion, Denoiser, GaussianDiffusion, SamplerConfig, Sampling, SamplingProgress, ddim_invert,
 };
 
-use crate::edit::{converted, decoded};
+use crate::edit::{batch, read_images};
 use crate::model::LoadedModel;
 
 /// Number of steps unless there is `--steps`. Each takes up to ten evaluations of the network in the inversion.
@@ -21,14 +21,14 @@ pub(crate) fn read_ends(paths: &[PathBuf], model: &LoadedModel) -> anyhow::Resul
     let conversion = model.preparation()?.conversion(channels, [height, width]);
     let mut ends = Vec::new();
     for path in paths {
-        let images = decoded("--between", path)?;
+        let images = read_images("--between", path, &conversion)?;
         if images.len() != 1 {
             let found = images.len();
             return Err(usage_error(format!("--between {}: expected one image, found {found}", path.display())));
         }
         ends.extend(images);
     }
-    converted(&ends, &conversion)
+    batch(ends)
 }
 
 /// x_T of `images` images between the two `ends`: their latents after inversion, and spherical interpolations of them.

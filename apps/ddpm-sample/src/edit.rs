@@ -44,14 +44,16 @@ impl Edit {
         let [channels, height, width] = model.image_shape();
         let conversion = model.preparation()?.conversion(channels, [height, width]);
         if let Some(path) = &args.inpaint {
-            let images = decoded("--inpaint", path)?;
-            let masks = decoded("--mask", args.mask.as_deref().unwrap_or(Path::new("")))?;
+            let images = read_images("--inpaint", path, &conversion)?;
+            // Black, which is kept, lies beside a mask that is padded.
+            let gray = Conversion { channels: 1, background: None, ..conversion };
+            let masks = read_images("--mask", args.mask.as_deref().unwrap_or(Path::new("")), &gray)?;
             let kind = EditKind::Inpaint {
-                known: known_pixels(&images, &masks, &conversion)?,
+                known: known_pixels(&images, masks, [height, width])?,
                 jump_length: args.jump_length as usize,
                 resamplings: args.resamplings as usize,
             };
-            return Ok(Some(Self { inputs: converted(&images, &conversion)?, kind }));
+            return Ok(Some(Self { inputs: batch(images)?, kind }));
         }
         let (option, path, default_strength) = match (&args.from, &args.variations_of) {
             (Some(path), _) => ("--from", path, 0.5),
@@ -63,7 +65,7 @@ impl Edit {
         };
         let strength = args.strength.unwrap_or(default_strength);
         let steps_left = sampler.steps_of_strength(strength).map_err(|error| usage_error(format!("--{error}")))?;
-        let images = decoded(option, path)?;
+        let images = read_images(option, path, &conversion)?;
         let are_variations = args.variations_of.is_some();
         if are_variations && images.len() != 1 {
             let found = images.len();
@@ -73,7 +75,7 @@ impl Edit {
             )));
         }
         let kind = EditKind::Noise { steps_left, are_variations };
-        Ok(Some(Self { inputs: converted(&images, &conversion)?, kind }))
+        Ok(Some(Self { inputs: batch(images)?, kind }))
     }
 
     /// Number of images unless there is `-n`.
@@ -88,10 +90,7 @@ impl Edit {
     pub(crate) fn steps(&self, steps: usize) -> usize {
         match &self.kind {
             EditKind::Noise { steps_left, .. } => *steps_left,
-            EditKind::Inpaint { jump_length, resamplings, .. } => {
-                let (x_0, known) = (self.inputs.clone(), self.inputs.clone());
-                Repaint { x_0, known, jump_length: *jump_length, resamplings: *resamplings }.steps(steps)
-            }
+            EditKind::Inpaint { jump_length, resamplings, .. } => Repaint::steps(steps, *jump_length, *resamplings),
         }
     }
 
@@ -127,8 +126,18 @@ fn rows(tensor: &Tensor, from: usize, count: usize) -> anyhow::Result<Tensor> {
     Ok(tensor.index_select(&Tensor::new(indices, tensor.device())?, 0)?)
 }
 
-/// The images at a path, in their original sizes, with their names.
-pub(crate) fn decoded(option: &str, path: &Path) -> anyhow::Result<Vec<(String, Image)>> {
+/// An image that was read.
+pub(crate) struct Input {
+    name: String,
+    /// Width and height of the file, in pixels.
+    size: [usize; 2],
+    /// The image in the size and with the channels of the network.
+    converted: Image,
+}
+
+/// Reads the images at a path. Each is converted as soon as it is decoded, because a folder of photographs would not
+/// fit into memory.
+pub(crate) fn read_images(option: &str, path: &Path, conversion: &Conversion) -> anyhow::Result<Vec<Input>> {
     if !path.exists() {
         return Err(usage_error(format!("{option}: expected images at {}, found nothing there", path.display())));
     }
@@ -145,47 +154,45 @@ pub(crate) fn decoded(option: &str, path: &Path) -> anyhow::Result<Vec<(String, 
         let found = source.len();
         return Err(usage_error(format!("{option}: expected at most {MAX_INPUTS} images, found {found}")));
     }
-    let image = |index| Ok((source.name(index), source.decode(index).with_context(|| option.to_owned())?));
-    (0..source.len()).map(image).collect()
+    let read = |index| {
+        let image = source.decode(index).with_context(|| option.to_owned())?;
+        let (name, size) = (source.name(index), [image.width, image.height]);
+        Ok(Input { name, size, converted: conversion.apply(&image, CENTER) })
+    };
+    (0..source.len()).map(read).collect()
 }
 
-/// The images in the size and with the channels of the network, [image, channel, height, width].
-pub(crate) fn converted(images: &[(String, Image)], conversion: &Conversion) -> anyhow::Result<Tensor> {
-    let images: Vec<Image> = images.iter().map(|(_, image)| conversion.apply(image, CENTER)).collect();
-    Ok(to_tensor(&images)?)
+/// The images as a batch, [image, channel, height, width].
+pub(crate) fn batch(images: Vec<Input>) -> anyhow::Result<Tensor> {
+    Ok(to_tensor(&images.into_iter().map(|input| input.converted).collect::<Vec<_>>())?)
 }
 
 /// The position of a crop.
 const CENTER: (f64, f64) = (0.5, 0.5);
 
-/// 1 where a pixel is known and 0 where it is painted, [image, 1, height, width].
-fn known_pixels(
-    images: &[(String, Image)],
-    masks: &[(String, Image)],
-    conversion: &Conversion,
-) -> anyhow::Result<Tensor> {
+/// 1 where a pixel is known and 0 where it is painted, [image, 1, height, width]: the size of the network.
+fn known_pixels(images: &[Input], masks: Vec<Input>, [height, width]: [usize; 2]) -> anyhow::Result<Tensor> {
     if masks.len() != 1 && masks.len() != images.len() {
         let (expected, found) = (images.len(), masks.len());
         return Err(usage_error(format!(
             "--mask: expected one mask, or one for each of {expected} images, found {found}"
         )));
     }
-    let size = |image: &Image| format!("{}×{}", image.width, image.height);
-    for (i, (name, image)) in images.iter().enumerate() {
-        let (mask_name, mask) = &masks[i % masks.len()];
-        if (mask.width, mask.height) != (image.width, image.height) {
-            let (expected, found) = (size(image), size(mask));
+    let shown = |[width, height]: [usize; 2]| format!("{width}×{height}");
+    for (i, image) in images.iter().enumerate() {
+        let mask = &masks[i % masks.len()];
+        if mask.size != image.size {
+            let (expected, found) = (shown(image.size), shown(mask.size));
             return Err(usage_error(format!(
-                "--mask {mask_name}: expected {expected}, the size of {name}, found {found}"
+                "--mask {}: expected {expected}, the size of {}, found {found}",
+                mask.name, image.name
             )));
         }
     }
-    let gray = Conversion { channels: 1, background: None, ..*conversion };
-    let masks: Vec<(String, Image)> = images.iter().enumerate().map(|(i, _)| masks[i % masks.len()].clone()).collect();
-    let known = converted(&masks, &gray)?.lt(0.0)?.to_dtype(DType::F32)?;
-    for (i, (name, _)) in masks.iter().enumerate() {
+    let names: Vec<String> = masks.iter().map(|mask| mask.name.clone()).collect();
+    let known = batch(masks)?.lt(0.0)?.to_dtype(DType::F32)?;
+    for (i, name) in names.iter().enumerate() {
         let share = known.get(i)?.mean_all()?.to_scalar::<f32>()?;
-        let (height, width) = (conversion.height, conversion.width);
         let size = format!("at the size of the model, {height}×{width}");
         if share == 1.0 {
             return Err(usage_error(format!(
@@ -196,5 +203,5 @@ fn known_pixels(
             return Err(usage_error(format!("--mask {name}: expected black parts, which are kept, found none {size}")));
         }
     }
-    Ok(known)
+    rows(&known, 0, images.len())
 }

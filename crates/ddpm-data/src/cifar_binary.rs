@@ -15,7 +15,7 @@ const SIDE: usize = 32;
 /// The number of samples of an image.
 const IMAGE_LEN: usize = 3 * SIDE * SIDE;
 
-/// The two formats.
+/// The formats of the CIFAR-10 and CIFAR-100 files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cifar {
     /// A record has one label, from 0 to 9.

@@ -1,5 +1,6 @@
 //! The classes of a set of images.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::DataError;
@@ -155,8 +156,9 @@ pub(crate) fn combine(
         }
     }
     let declared = files.iter().filter(|file| !file.are_missing()).find_map(|file| file.class_names.as_ref());
-    let mut classes: Vec<String> = names.iter().flatten().map(|name| name.to_string()).collect();
-    sort_names(&mut classes);
+    let distinct: HashSet<&str> = names.iter().flatten().map(AsRef::as_ref).collect();
+    let mut classes: Vec<String> = distinct.into_iter().map(str::to_owned).collect();
+    classes.sort_by(|a, b| order(a, b));
     if classes.len() < 2 {
         return Ok(None);
     }
@@ -176,16 +178,9 @@ pub(crate) fn combine(
         let others = classes.into_iter().filter(|class| !declared.contains(class));
         classes = declared.iter().cloned().chain(others).collect();
     }
-    let index: std::collections::HashMap<&str, u32> =
-        (0u32..).zip(&classes).map(|(i, name)| (name.as_str(), i)).collect();
+    let index: HashMap<&str, u32> = (0u32..).zip(&classes).map(|(i, name)| (name.as_str(), i)).collect();
     let of_image = names.iter().flatten().filter_map(|name| index.get(name.as_ref()).copied()).collect();
     Labels::new(classes, of_image).map(Some)
-}
-
-/// Sorts names and removes duplicates.
-fn sort_names(names: &mut Vec<String>) {
-    names.sort_by(|a, b| order(a, b));
-    names.dedup();
 }
 
 /// The order of names: numbers by their value and before other names.

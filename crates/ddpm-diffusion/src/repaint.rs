@@ -62,7 +62,7 @@ pub fn repaint(
     let unknown = known.affine(-1.0, 1.0)?;
 
     let order = step_order(sampler.steps, config.jump_length, config.resamplings);
-    let steps = order.iter().filter(|step| matches!(step, Move::Denoise(_))).count();
+    let steps = Repaint::steps(sampler.steps, config.jump_length, config.resamplings);
     let mut history = MultistepHistory::default();
     let mut x = x_T.to_dtype(STATE_DTYPE)?;
     let mut steps_done = 0;
@@ -97,10 +97,10 @@ pub fn repaint(
 }
 
 impl Repaint {
-    /// Number of evaluations of [`repaint()`] with a method that evaluates the network once in a step: the steps that
-    /// `on_step` is called for.
-    pub fn steps(&self, steps: usize) -> usize {
-        let order = step_order(steps, self.jump_length.max(1), self.resamplings.max(1));
+    /// Number of times that [`repaint()`] calls `on_step` with a sampler of `steps` steps: the evaluations of the
+    /// network, with a method that evaluates it once in a step.
+    pub fn steps(steps: usize, jump_length: usize, resamplings: usize) -> usize {
+        let order = step_order(steps, jump_length.max(1), resamplings.max(1));
         order.iter().filter(|step| matches!(step, Move::Denoise(_))).count()
     }
 
