@@ -15,9 +15,16 @@ const SMALL: &str = "--preset digits --set model.base_channels=8 --set model.att
 
 /// Trains `runs/NAME` for two steps on the embedded digits.
 fn trained(root: &Path, name: &str, more: &str) {
+    trained_for(2, root, name, more);
+}
+
+/// Trains `runs/NAME` on the embedded digits.
+fn trained_for(steps: u64, root: &Path, name: &str, more: &str) {
     train(root)
         .args(SMALL)
-        .args("--steps 2 --set sample.preview_steps=3 --out")
+        .arg("--steps")
+        .arg(steps.to_string())
+        .args("--set sample.preview_steps=3 --out")
         .arg(format!("runs/{name}"))
         .args(more)
         .succeed();
@@ -80,8 +87,48 @@ fn trained_weights_can_be_sampled_without_their_average() {
     let model = root.path().join("runs/a/checkpoints/step-000002/model.safetensors");
     fs::copy(model, root.path().join("alone.safetensors")).unwrap();
     let error = sample(root.path()).args("alone.safetensors --ema 0").fail(2);
-    assert!(error.contains("--ema 0: expected a checkpoint"), "{error}");
-    assert!(sample(root.path()).args("runs/a --ema 0.9").fail(2).contains("expected 0, for the trained weights"));
+    assert!(error.contains("--ema 0: expected a run or a checkpoint"), "{error}");
+}
+
+#[test]
+fn any_average_of_a_run_can_be_sampled() {
+    let root = tempfile::tempdir().unwrap();
+    let decay = "--set train.ema_warmup=false --ema-decay";
+    trained_for(12, root.path(), "both", &format!("{decay} 0.9,0.5 --set train.power_ema_every_steps=3"));
+    trained_for(12, root.path(), "short", &format!("{decay} 0.5"));
+    let both = |ema: &str| samples(root.path(), &format!("runs/both -n 10 {ema}"));
+    // The first decay is the default; another one gives the images of the run that has it alone.
+    assert_eq!(both("--ema 0.9"), both(""));
+    assert_eq!(both("--ema 0.5"), samples(root.path(), "runs/short -n 10"));
+    assert!(difference(&both("--ema 0.5"), &both("")) > 0.01);
+    // Of the power-function averages, the stored lengths are reproduced, and one between them lies between them.
+    let [shorter, between, longer] = ["0.05", "0.07", "0.1"].map(|sigma| both(&format!("--ema power:{sigma}")));
+    let distance = difference(&shorter, &longer);
+    assert!(distance > 1e-3, "{distance}");
+    assert!(difference(&shorter, &between) < distance && difference(&between, &longer) < distance);
+    // An earlier checkpoint is averaged up to its own step.
+    let output = sample(root.path()).args("runs/both -n 1 --steps 2 --ema power:0.08 --out p").output();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("post-hoc EMA of length 0.08 of 12 steps from 8 stored averages"), "{text}");
+    let description = fs::read_to_string(root.path().join("p/samples.json")).unwrap();
+    assert!(description.contains(r#""ema": "power:0.08""#), "{description}");
+
+    let fail = |args: &str| sample(root.path()).args(args).fail(2);
+    let error = fail("runs/both --ema 0.99");
+    assert!(error.contains("expected a decay of the averages of runs/both") && error.contains("0.9, 0.5"), "{error}");
+    assert!(fail("runs/short --ema power:0.1").contains("runs/short/averages, found none"));
+    for value in ["power:0.3", "power:0", "1", "-0.5", "nan", "long"] {
+        assert!(fail(&format!("runs/both --ema={value}")).contains("expected 0, a decay below 1, or power:SIGMA"));
+    }
+}
+
+#[test]
+fn young_averages_are_shown_beside_the_trained_weights() {
+    let root = tempfile::tempdir().unwrap();
+    trained(root.path(), "a", "");
+    let size = |name: &str| image::image_dimensions(root.path().join("runs/a/samples").join(name)).unwrap();
+    let (one, both) = (size("step-000002.png"), size("step-000002-trained-and-average.png"));
+    assert!(both.0 > 2 * one.0 && both.1 > one.1, "{one:?} {both:?}");
 }
 
 #[test]

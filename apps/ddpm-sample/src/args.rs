@@ -11,6 +11,7 @@ use ddpm_unet::{ImageSize, Precision};
 
 use crate::clip_choice::ClipChoice;
 use crate::sampler_choice::SamplerChoice;
+use crate::weight_choice::WeightChoice;
 
 const LONG_ABOUT: &str = "\
 Generate images with a trained denoising diffusion model.
@@ -83,12 +84,14 @@ pub(crate) struct Args {
     #[arg(long, value_parser = named_values(ReverseVariance::ALL, ReverseVariance::name, variance_help))]
     pub(crate) variance: Option<ReverseVariance>,
 
-    /// Which weights to sample from: 0 for the trained weights themselves [default: their moving average]
+    /// Which average of the weights to sample from: DECAY, power:SIGMA, or 0 for the weights themselves
     ///
-    /// The trained weights are in the checkpoints of a run; model files and pipelines hold the average only. Early in a
-    /// run the average is behind the weights.
-    #[arg(long, value_name = "0", value_parser = trained_weights)]
-    pub(crate) ema: Option<TrainedWeights>,
+    /// DECAY is one of train.ema_decay; the default is the first one. power:0.08 is a power-function average whose
+    /// length is 0.08 of the training, computed from those that the run has stored with train.power_ema_every_steps
+    /// (post-hoc EMA, Karras et al. 2024b). 0 stands for the trained weights, which an average follows with a delay.
+    /// Needs a run or a checkpoint: model files and pipelines hold one average only.
+    #[arg(long, value_name = "AVERAGE", value_parser = weight_choice)]
+    pub(crate) ema: Option<WeightChoice>,
 
     /// Classes of the images, separated by commas: names, numbers or all [default: all classes of the model]
     ///
@@ -295,13 +298,8 @@ impl Args {
     }
 }
 
-/// The value of `--ema`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TrainedWeights;
-
-fn trained_weights(text: &str) -> Result<TrainedWeights, String> {
-    let is_zero = text.parse::<f64>().is_ok_and(|decay| decay == 0.0);
-    is_zero.then_some(TrainedWeights).ok_or_else(|| "expected 0, for the trained weights without average".to_owned())
+fn weight_choice(text: &str) -> Result<WeightChoice, String> {
+    WeightChoice::parse(text)
 }
 
 /// Parses the value of `--guidance-interval`.

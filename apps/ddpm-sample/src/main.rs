@@ -22,6 +22,7 @@ mod sampler_choice;
 mod sampler_description;
 mod sampler_options;
 mod sampling;
+mod weight_choice;
 
 use std::process::ExitCode;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
-use ddpm_checkpoint::{SavedModel, newest_run, read_tensors};
+use ddpm_checkpoint::{SavedModel, newest_run};
 use ddpm_cli::{Progress, pluralize, usage_error};
 use ddpm_data::Preparation;
 use ddpm_diffusers::find_model_of_size;
@@ -15,6 +15,7 @@ use ddpm_unet::{ImageSize, Network, NetworkConfig, Precision};
 use tracing::info;
 
 use crate::sampler_description::describe_sampler;
+use crate::weight_choice::WeightChoice;
 
 /// A model whose network, diffusion process and sampler are consistent.
 #[derive(Debug)]
@@ -28,10 +29,6 @@ pub(crate) struct LoadedModel {
     pub(crate) sampler: SamplerConfig,
 }
 
-/// The file of a checkpoint that holds the trained weights, and the prefix of their names in it.
-const TRAINING_WEIGHTS: &str = "training.safetensors";
-const PARAMETER: &str = "parameter.";
-
 impl LoadedModel {
     /// Loads the model at `path`, or that of the newest run. `size` is the size of its images if it states none.
     ///
@@ -44,22 +41,15 @@ impl LoadedModel {
         Ok(model)
     }
 
-    /// The same model with the trained weights of its checkpoint instead of their average.
+    /// The same model with other weights of its run.
     ///
     /// # Errors
-    /// When the model is not in a checkpoint, or its weights cannot be read.
-    pub(crate) fn with_trained_weights(mut self) -> anyhow::Result<Self> {
-        let training = self.saved.path.with_file_name(TRAINING_WEIGHTS);
-        if !training.is_file() {
-            let file = self.path().display();
-            return Err(usage_error(format!(
-                "--ema 0: expected a checkpoint, which holds the trained weights, found {file} alone"
-            )));
+    /// When the run or its checkpoint does not have them, or they cannot be read.
+    pub(crate) fn with_weights(mut self, choice: WeightChoice) -> anyhow::Result<Self> {
+        if let Some(tensors) = choice.read(&self.saved)? {
+            self.saved.tensors = tensors;
+            self.check_names()?;
         }
-        let tensors = read_tensors(&training)?.into_iter();
-        let parameter = |(name, tensor): (String, Tensor)| Some((name.strip_prefix(PARAMETER)?.to_owned(), tensor));
-        self.saved.tensors = tensors.filter_map(parameter).collect();
-        self.check_names()?;
         Ok(self)
     }
 

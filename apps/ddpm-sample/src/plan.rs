@@ -74,8 +74,8 @@ impl Plan {
     /// Loads the model, and checks and completes the options of `args`.
     pub(crate) fn new(args: &Args, device: &Device, progress: &Progress) -> anyhow::Result<Self> {
         let mut model = LoadedModel::load(args.model.as_deref(), args.image_size, progress)?;
-        if args.ema.is_some() {
-            model = model.with_trained_weights()?;
+        if let Some(choice) = args.ema {
+            model = model.with_weights(choice)?;
         }
         let sampler = match args.between {
             Some(_) => inverted_sampler(args, &model)?,

@@ -26,9 +26,9 @@ pub(crate) struct Provenance {
     pub(crate) seed: u64,
     pub(crate) sampler: SamplerConfig,
     pub(crate) precision: String,
-    /// Whether the trained weights were used instead of their average, which `model` holds.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) trained_weights: bool,
+    /// The weights that were used instead of those that `model` holds: the value of `--ema`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ema: Option<String>,
     /// The file of x_T; absent if x_T is drawn from the seed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) latents: Option<PathBuf>,
@@ -125,7 +125,7 @@ impl Provenance {
             seed: args.seed,
             sampler: *sampler,
             precision: args.precision.to_string(),
-            trained_weights: args.ema.is_some(),
+            ema: args.ema.filter(|choice| !choice.is_of(model)).map(|choice| choice.to_string()),
             latents: args.latents.clone(),
             classes: classes.map(|classes| classes.names().to_vec()).unwrap_or_default(),
             guide,

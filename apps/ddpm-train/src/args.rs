@@ -78,9 +78,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE")]
     pub(crate) image_size: Option<ImageSize>,
 
-    /// Decay of the EMA of the weights
-    #[arg(long, value_name = "DECAY")]
-    pub(crate) ema_decay: Option<f64>,
+    /// Decay of the EMA of the weights, or several, separated by commas
+    #[arg(long, value_name = "DECAY", value_delimiter = ',')]
+    pub(crate) ema_decay: Vec<f64>,
 
     /// Precision of the network: f32, tf32 or bf16
     #[arg(long, value_name = "TYPE")]

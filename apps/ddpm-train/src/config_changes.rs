@@ -48,6 +48,7 @@ impl ConfigChange {
             | "train.keep_every_steps"
             | "train.sample_every_steps"
             | "train.log_every_steps"
+            | "train.power_ema_every_steps"
             | "train.max_skipped_steps" => KeyEffect::None,
             key if key.starts_with("model.") || key.starts_with("diffusion.") => KeyEffect::Past,
             key if key.starts_with("sample.") => KeyEffect::None,

@@ -80,11 +80,15 @@ pub(crate) fn new_model(
         .with_training_cache(training_cache.clone());
     // Previews need no gradients. Over detached tensors, which share their memory with the variables, candle records
     // nothing.
-    let averaged = Network::from_tensors(config, &detached(&ema_parameters))?.with_precision(train.precision);
+    let without_gradients = |variables: &BTreeMap<String, Var>| -> anyhow::Result<Network> {
+        Ok(Network::from_tensors(config, &detached(variables))?.with_precision(train.precision))
+    };
+    let (averaged, trained_weights) = (without_gradients(&ema_parameters)?, without_gradients(&parameters)?);
     Ok(TrainableModel {
         denoiser: Box::new(TrainedNetwork(trained)),
         parameters,
         ema_denoiser: Box::new(averaged),
+        trained_denoiser: Some(Box::new(trained_weights)),
         ema_parameters,
         training_cache,
         classes,

@@ -21,5 +21,6 @@ pub(crate) fn describe_model(
     let description = ModelDescription::new(network, schedule, prediction, &sampler, channels, size, step)?;
     let description =
         description.with_classes(classes.map(|classes| classes.descriptions().to_vec()).unwrap_or_default());
+    let description = description.with_ema_decay(config.train.ema_decay.first());
     Ok(description.with_image_preparation(&Preparation::of(&config.data))?)
 }

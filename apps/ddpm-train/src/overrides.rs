@@ -54,7 +54,8 @@ fn options(args: &Args) -> anyhow::Result<Vec<(String, Value)>> {
     keys.extend(number("train.seed", args.seed)?);
     keys.extend(number("data.workers", args.workers)?);
     keys.extend(args.lr.map(|rate| ("train.learning_rate".to_string(), Value::Float(rate))));
-    keys.extend(args.ema_decay.map(|decay| ("train.ema_decay".to_string(), Value::Float(decay))));
+    let decays: Vec<Value> = args.ema_decay.iter().map(|&decay| Value::Float(decay)).collect();
+    keys.extend((!decays.is_empty()).then(|| ("train.ema_decay".to_string(), Value::Array(decays))));
     keys.extend(args.precision.map(|precision| ("train.precision".to_string(), Value::String(precision.to_string()))));
     if let Some(size) = args.image_size {
         keys.push(("model.image_size".to_string(), Value::try_from(size)?));

@@ -14,6 +14,11 @@ pub(crate) fn grid_path(samples: &Path, step: u64) -> PathBuf {
     samples.join(format!("step-{step:06}.png"))
 }
 
+/// The file that compares the previews of the trained weights and of their average.
+pub(crate) fn comparison_path(samples: &Path, step: u64) -> PathBuf {
+    samples.join(format!("step-{step:06}-trained-and-average.png"))
+}
+
 /// The number of images, the sampler, the seed and the classes of the previews of a run.
 pub(crate) fn preview(config: &RunConfig, classes: Option<&RunClasses>) -> Preview {
     let size = config.model.image_size();

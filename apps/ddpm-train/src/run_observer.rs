@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use candle_core::Tensor;
 use ddpm_checkpoint::{RunDir, read_metrics};
 use ddpm_cli::{Progress, StopSignal, grouped, invocation, pluralize, shell_word};
-use ddpm_trainer::{Event, Observer, Outcome, StepReport, TrainConfig};
+use ddpm_trainer::{Event, Observer, Outcome, PreviewImages, StepReport, TrainConfig};
 use indicatif::{HumanDuration, ProgressBar};
 use serde::Deserialize;
 use tracing::{info, warn};
 
 use crate::cache_progress::CacheProgress;
-use crate::previews::grid_path;
+use crate::previews::{comparison_path, grid_path};
 use crate::slow_average::log_initial_share;
 
 /// Receives the events of the training loop and shows them.
@@ -137,17 +137,20 @@ impl RunObserver {
         }
     }
 
-    /// Writes the preview of a step, with images [image, channel, height, width] in [−1, 1].
-    pub(crate) fn write_preview(&mut self, step: u64, images: &Tensor) -> anyhow::Result<()> {
+    /// Writes the preview of a step. While the average is young, a second picture shows the trained weights beside it.
+    pub(crate) fn write_preview(&mut self, step: u64, images: &PreviewImages) -> anyhow::Result<()> {
         let path = grid_path(&self.samples, step);
-        match self.classes.len() {
-            0 => ddpm_data::save_grid(&path, images)?,
-            classes => {
-                let of_class = images.dim(0)?.div_ceil(classes).max(1);
-                let rows: Vec<usize> = (0..images.dim(0)?).map(|image| image / of_class).collect();
-                ddpm_data::save_png(&path, &ddpm_data::labeled_grid(images, &rows, &self.classes)?)?;
+        let averaged = self.grid(&images.averaged)?;
+        if let Some(trained) = &images.trained {
+            let comparison = comparison_path(&self.samples, step);
+            let captions = ["trained weights", &format!("their average, decay {}", self.train.ema_decay.first())];
+            ddpm_data::save_png(&comparison, &ddpm_data::side_by_side([&self.grid(trained)?, &averaged], captions))?;
+            if self.bar.is_hidden() {
+                info!("trained weights beside their average, which is still young: {}", comparison.display());
             }
         }
+        // Written last: a run without this file samples its preview again.
+        ddpm_data::save_png(&path, &averaged)?;
         ddpm_data::save_evolution_gif(&self.samples)?;
         log_initial_share(&self.train, step);
         if self.bar.is_hidden() {
@@ -161,6 +164,19 @@ impl RunObserver {
             self.bar.reset_elapsed();
         }
         self.write_loss_curve()
+    }
+
+    /// The images of a preview in a square, or with a row for each class.
+    fn grid(&self, images: &Tensor) -> anyhow::Result<ddpm_data::Image> {
+        let count = images.dim(0)?;
+        Ok(match self.classes.len() {
+            0 => ddpm_data::grid(images, ddpm_data::square_columns(count))?,
+            classes => {
+                let of_class = count.div_ceil(classes).max(1);
+                let rows: Vec<usize> = (0..count).map(|image| image / of_class).collect();
+                ddpm_data::labeled_grid(images, &rows, &self.classes)?
+            }
+        })
     }
 
     fn write_loss_curve(&self) -> anyhow::Result<()> {

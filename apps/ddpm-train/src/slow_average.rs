@@ -1,6 +1,7 @@
 //! Warnings about an EMA that follows the weights too slowly for the length of the run.
 
-use ddpm_trainer::{TrainConfig, initial_weight_share};
+use ddpm_ema::initial_weight_share;
+use ddpm_trainer::TrainConfig;
 use tracing::{info, warn};
 
 /// The share of the initial weights from which they are visible in images.
@@ -8,7 +9,7 @@ const MAX_SHARE: f64 = 0.01;
 
 /// The share of the initial weights in the EMA after `step` steps, if it matters.
 fn share(train: &TrainConfig, step: u64) -> Option<f64> {
-    let share = initial_weight_share(step, train.ema_decay, train.ema_warmup);
+    let share = initial_weight_share(step, train.ema_decay.first(), train.ema_warmup);
     (share > MAX_SHARE).then_some(share)
 }
 
@@ -22,7 +23,7 @@ pub(crate) fn warn_of_slow_average(train: &TrainConfig, total_steps: u64) {
         "train.ema_decay = {}: after {total_steps} steps, {:.0} % of the averaged weights, which are sampled and \
          exported, will still be the initial ones; set train.ema_warmup = true, or train.ema_decay to at most \
          {largest}",
-        train.ema_decay,
+        train.ema_decay.first(),
         100.0 * share
     );
 }

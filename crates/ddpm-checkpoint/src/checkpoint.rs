@@ -111,6 +111,11 @@ pub fn read_state(directory: impl AsRef<Path>) -> Result<Value> {
     Ok(read_state_document(directory, &read_manifest(directory)?)?.state)
 }
 
+/// Reads [`Checkpoint::training`] of a checkpoint directory. Only the hash of its file is checked.
+pub(crate) fn read_training_tensors(directory: &Path) -> Result<Tensors> {
+    Ok(read_manifest(directory)?.read_file(directory, TRAINING_NAME, read_stream)?.1)
+}
+
 /// Checks the hash of every file of a checkpoint directory without keeping the files in memory.
 ///
 /// # Errors

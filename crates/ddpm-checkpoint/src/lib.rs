@@ -9,8 +9,9 @@
 //! Reading order:
 //! - model files: [`Tensors`] and [`read_tensors`] (`tensor_file`, `header`, `half_precision`), [`ModelDescription`],
 //!   [`SavedModel`], [`write_model`] and [`read_model`] (`model_file`), [`check_names`];
-//! - checkpoints: [`Checkpoint`], [`list_checkpoints`], [`Retention`], and below them directories that are written
-//!   atomically with a manifest (`atomic_dir`, `manifest`, `digest`);
+//! - checkpoints: [`Checkpoint`], [`list_checkpoints`], [`Retention`], [`TrainingWeights`], averages of the weights for
+//!   post-hoc EMA ([`list_weight_averages`]), and below them directories that are written atomically with a manifest
+//!   (`atomic_dir`, `manifest`, `digest`);
 //! - runs: [`RunDir`], [`MetricsLog`], the lock (`lock`) and the names in a run directory (`run_layout`);
 //! - paths: [`find_saved_model`], [`newest_run`], [`next_free_name`];
 //! - files: [`write_atomically`], [`check_plain_name`], and the removal of temporary files (`temporary`).
@@ -73,6 +74,9 @@ mod checkpoint;
 mod checkpoint_list;
 mod retention;
 mod step_name;
+mod training_weights;
+mod weight_averages;
+mod weight_names;
 
 mod run_layout;
 
@@ -102,6 +106,9 @@ pub use run_dir::RunDir;
 pub use saved_model::SavedModel;
 pub use tensor_check::check_names;
 pub use tensor_file::{Tensors, read_tensors, write_tensors};
+pub use training_weights::TrainingWeights;
+pub use weight_averages::{StoredAverage, WeightAverage, list_weight_averages};
+pub use weight_names::{PARAMETER_PREFIX, ema_prefix, power_ema_prefix};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

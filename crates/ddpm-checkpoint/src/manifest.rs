@@ -95,6 +95,11 @@ impl Manifest {
         self.files.keys().try_for_each(|name| self.read_file(directory, name, |_, _, _| Ok(())))
     }
 
+    /// The names of the files, in alphabetical order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
     /// Whether the manifest lists a file of that name.
     pub(crate) fn lists(&self, name: &str) -> bool {
         self.files.contains_key(name)

@@ -48,6 +48,9 @@ pub struct ModelDescription {
     /// How training images got the size of the network, for images that are edited. Absent if it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_preparation: Option<Value>,
+    /// The decay of the exponential moving average that the weights are. Absent if it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema_decay: Option<f64>,
 }
 
 /// A class of a class-conditional model.
@@ -89,6 +92,7 @@ impl ModelDescription {
             training_step,
             classes: Vec::new(),
             image_preparation: None,
+            ema_decay: None,
         };
         description.validate(path)?;
         Ok(description)
@@ -106,6 +110,11 @@ impl ModelDescription {
     pub fn with_image_preparation(self, preparation: &impl Serialize) -> Result<Self> {
         let preparation = to_value(preparation, "image_preparation", Path::new("model description"))?;
         Ok(Self { image_preparation: Some(preparation), ..self })
+    }
+
+    /// The same description of weights that are an exponential moving average of this decay.
+    pub fn with_ema_decay(self, decay: f64) -> Self {
+        Self { ema_decay: Some(decay), ..self }
     }
 
     /// Converts the configuration of how training images got the size of the network back to its type; its default if

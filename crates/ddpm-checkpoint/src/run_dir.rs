@@ -14,9 +14,10 @@ use crate::free_name::next_free_name;
 use crate::lock::Lock;
 use crate::metrics_log::MetricsLog;
 use crate::retention::Retention;
-use crate::run_layout::{CHECKPOINTS_NAME, CONFIG_NAME, LOCK_NAME, METRICS_NAME, SAMPLES_NAME};
+use crate::run_layout::{AVERAGES_NAME, CHECKPOINTS_NAME, CONFIG_NAME, LOCK_NAME, METRICS_NAME, SAMPLES_NAME};
 use crate::step_name::step_name;
 use crate::temporary::clear_leftovers;
+use crate::weight_averages::{WeightAverage, save_averages};
 
 /// A run directory that this process holds. Dropping the value, or the end of the process, releases it.
 ///
@@ -164,6 +165,23 @@ impl RunDir {
         Ok(saved)
     }
 
+    /// Stores power-function averages of the weights after `step` steps, and returns their directory.
+    ///
+    /// # Errors
+    /// [`CheckpointError::WrongType`], [`CheckpointError::NotFinite`], [`CheckpointError::Io`].
+    pub fn save_averages(&self, step: u64, averages: &[WeightAverage]) -> Result<PathBuf> {
+        save_averages(&self.path.join(AVERAGES_NAME), step, averages)
+    }
+
+    /// Removes the stored averages of later steps than `step`, for a run that returns to `step`.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Io`].
+    pub fn discard_averages_after(&self, step: u64) -> Result<()> {
+        let stored = list_checkpoints(self.path.join(AVERAGES_NAME))?;
+        stored.iter().filter(|entry| entry.step > step).try_for_each(|entry| remove_directory(&entry.path))
+    }
+
     /// Lists the checkpoints, newest first, without reading their files.
     ///
     /// # Errors
@@ -276,6 +294,7 @@ impl RunDir {
             clear_leftovers(&part)?;
             fs::create_dir_all(&part).on("create directory", &part)?;
         }
+        clear_leftovers(&path.join(AVERAGES_NAME))?;
         Ok(Self { path: path.to_owned(), saved_step: None, _lock: lock })
     }
 }

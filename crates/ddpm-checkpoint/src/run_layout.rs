@@ -2,6 +2,8 @@
 
 /// The directory of the checkpoints.
 pub(crate) const CHECKPOINTS_NAME: &str = "checkpoints";
+/// The directory of the averages of the weights for post-hoc EMA.
+pub(crate) const AVERAGES_NAME: &str = "averages";
 /// The resolved configuration of the run.
 pub(crate) const CONFIG_NAME: &str = "config.toml";
 /// The metrics, one JSON object per line.

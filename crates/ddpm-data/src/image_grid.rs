@@ -87,12 +87,7 @@ fn arrange(images: &Tensor, cells: &[(usize, usize)], labels: &[&str]) -> Result
         Some(widest) => widest + 4 * GAP,
         None => 0,
     };
-    let mut canvas = Image::zeros(margin + columns * (width + GAP) + GAP, rows * (height + GAP) + GAP, first.channels);
-    canvas.samples.fill(BACKGROUND);
-    if first.channels == 4 {
-        // The background is opaque.
-        canvas.samples.iter_mut().skip(3).step_by(4).for_each(|alpha| *alpha = 255);
-    }
+    let mut canvas = background(margin + columns * (width + GAP) + GAP, rows * (height + GAP) + GAP, first.channels);
     for (image, (column, row)) in images.iter().zip(cells) {
         let (x, y) = (margin + column * (width + GAP) + GAP, row * (height + GAP) + GAP);
         canvas.paste(&image.upsampled(scale), x, y);
@@ -101,6 +96,31 @@ fn arrange(images: &Tensor, cells: &[(usize, usize)], labels: &[&str]) -> Result
         text_label::draw(&mut canvas, label, font, margin - GAP, row * (height + GAP) + GAP + height / 2);
     }
     Ok(canvas)
+}
+
+/// Puts two pictures with the same number of channels next to each other, each below its caption.
+pub fn side_by_side(pictures: [&Image; 2], captions: [&str; 2]) -> Image {
+    let font = text_label::font(MIN_TILE_SIDE);
+    let caption_height = font.character_size.height as usize + 2 * GAP;
+    let [left, right] = pictures;
+    let gap = 8 * GAP;
+    let height = caption_height + left.height.max(right.height);
+    let mut canvas = background(left.width + gap + right.width, height, left.channels);
+    for (picture, caption, x) in [(left, captions[0], 0), (right, captions[1], left.width + gap)] {
+        canvas.paste(picture, x, caption_height);
+        text_label::draw_centered(&mut canvas, caption, font, x + picture.width / 2, caption_height / 2);
+    }
+    canvas
+}
+
+/// An opaque picture of the color of the background.
+fn background(width: usize, height: usize, channels: usize) -> Image {
+    let mut canvas = Image::zeros(width, height, channels);
+    canvas.samples.fill(BACKGROUND);
+    if channels == 4 {
+        canvas.samples.iter_mut().skip(3).step_by(4).for_each(|alpha| *alpha = 255);
+    }
+    canvas
 }
 
 /// The number of columns of a [`grid`] with as many columns as rows, or one more.

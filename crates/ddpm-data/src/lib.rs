@@ -95,7 +95,7 @@ pub use fit::Fit;
 pub use gif_file::save_gif;
 pub use image_cache::ImageCache;
 pub use image_format::{ImageFormat, UnknownImageFormat};
-pub use image_grid::{grid, labeled_grid, save_grid, square_columns, strip};
+pub use image_grid::{grid, labeled_grid, save_grid, side_by_side, square_columns, strip};
 pub use image_source::ImageSource;
 pub use labeling::{ClassBalance, Labeling};
 pub use labels::Labels;

@@ -40,8 +40,17 @@ pub(crate) fn width(text: &str, font: &MonoFont<'_>) -> usize {
 /// Draws a label in black with its right end at `x` and its middle at `y`. Characters beyond Latin-1 become question
 /// marks.
 pub(crate) fn draw(image: &mut Image, text: &str, font: &MonoFont<'_>, x: usize, y: usize) {
+    draw_aligned(image, text, font, (x, y), Alignment::Right);
+}
+
+/// Draws a label in black with its middle at (x, y).
+pub(crate) fn draw_centered(image: &mut Image, text: &str, font: &MonoFont<'_>, x: usize, y: usize) {
+    draw_aligned(image, text, font, (x, y), Alignment::Center);
+}
+
+fn draw_aligned(image: &mut Image, text: &str, font: &MonoFont<'_>, (x, y): (usize, usize), alignment: Alignment) {
     let style = MonoTextStyle::new(font, BinaryColor::On);
-    let layout = TextStyleBuilder::new().alignment(Alignment::Right).baseline(Baseline::Middle).build();
+    let layout = TextStyleBuilder::new().alignment(alignment).baseline(Baseline::Middle).build();
     let text = label(text);
     let text = Text::with_text_style(&text, Point::new(x as i32, y as i32), style, layout);
     let Ok(_) = text.draw(&mut Canvas(image));

@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor, Var};
 use ddpm_ops::{Gradient, UpdateRecord};
 
 use crate::adam::Adam;
-use crate::ema::Ema;
+use crate::ema::{Ema, EmaDecay};
 use crate::error::TrainerError;
 use crate::gradient_clip::{clip_scale, global_norm};
 use crate::parameter_update::{ParameterUpdate, UpdateConfig};
@@ -32,11 +32,12 @@ impl CpuUpdate {
         parameters: &BTreeMap<String, Var>,
         ema_parameters: &BTreeMap<String, Var>,
     ) -> Result<Self, TrainerError> {
+        let decay = EmaDecay::Exponential { decay: config.ema_decay, warmup: config.ema_warmup };
         Ok(Self {
             parameters: parameters.clone(),
             max_gradient_norm: config.max_gradient_norm,
             adam: Adam::new(config.adam, parameters)?,
-            ema: Ema::new(config.ema_decay, config.ema_warmup, ema_parameters.clone()),
+            ema: Ema::new(decay, ema_parameters.clone()),
             records: Vec::new(),
         })
     }

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use candle_core::Tensor;
-
+use crate::preview::PreviewImages;
 use crate::step_report::StepReport;
 
 /// Something that happened during training.
@@ -32,8 +31,8 @@ pub enum Event<'a> {
     Preview {
         /// Number of steps taken.
         step: u64,
-        /// [image, channel, height, width] in [−1, 1].
-        images: &'a Tensor,
+        /// Its images.
+        images: &'a PreviewImages,
     },
 }
 

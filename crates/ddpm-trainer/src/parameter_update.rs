@@ -18,7 +18,7 @@ pub struct UpdateConfig {
     pub max_gradient_norm: Option<f64>,
     /// Decay of the EMA of the weights, in [0, 1).
     pub ema_decay: f64,
-    /// Whether the EMA follows the weights more closely at first: see [`ema_decay`](crate::ema_decay).
+    /// Whether the EMA follows the weights more closely at first: see [`ema_decay`](ddpm_ema::ema_decay).
     pub ema_warmup: bool,
 }
 

@@ -25,16 +25,48 @@ pub struct Preview {
     pub labels: Vec<u32>,
 }
 
+/// The images of a preview: [image, channel, height, width] in [−1, 1].
+#[derive(Debug, Clone)]
+pub struct PreviewImages {
+    /// The images of the EMA of the weights.
+    pub averaged: Tensor,
+    /// The images of the trained weights, from the same latents; None if the EMA is no longer young.
+    pub trained: Option<Tensor>,
+}
+
 impl Preview {
-    /// Samples the images from the EMA of the weights: [image, channel, height, width], clamped to [−1, 1]. None if
+    /// Samples the images from the EMA of the weights, and while that is young from the weights too. None if
     /// `should_stop` returned true meanwhile, or there are no images to sample.
     ///
     /// # Errors
     /// When the sampling fails.
-    pub fn sample(&self, trainer: &Trainer, should_stop: &dyn Fn() -> bool) -> Result<Option<Tensor>, TrainerError> {
+    pub fn sample(
+        &self,
+        trainer: &Trainer,
+        should_stop: &dyn Fn() -> bool,
+    ) -> Result<Option<PreviewImages>, TrainerError> {
         if self.images == 0 {
             return Ok(None);
         }
+        let Some(averaged) = self.sample_from(trainer.ema_denoiser(), trainer, should_stop)? else { return Ok(None) };
+        let trained = match trainer.trained_denoiser().filter(|_| trainer.ema_is_young()) {
+            Some(denoiser) => match self.sample_from(denoiser, trainer, should_stop)? {
+                Some(images) => Some(images),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        Ok(Some(PreviewImages { averaged, trained }))
+    }
+
+    /// Samples the images from `network`: [image, channel, height, width], clamped to [−1, 1]. None if `should_stop`
+    /// returned true meanwhile.
+    fn sample_from(
+        &self,
+        network: &dyn Denoiser,
+        trainer: &Trainer,
+        should_stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Tensor>, TrainerError> {
         let mut observe = |_: SamplingProgress<'_>| match should_stop() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
@@ -46,8 +78,8 @@ impl Preview {
             let images = batch_size.min(self.images - first);
             let mut noise = ImageNoise::new(self.seed, Purpose::PreviewNoise, first as u64, images);
             let latents = noise.draw(&self.image_shape, trainer.device())?;
-            let guided = self.guided(trainer, first, images)?;
-            let denoiser = guided.as_ref().map_or(trainer.ema_denoiser(), |guided| guided as &dyn Denoiser);
+            let guided = self.guided(network, trainer, first, images)?;
+            let denoiser = guided.as_ref().map_or(network, |guided| guided as &dyn Denoiser);
             match sample(denoiser, trainer.diffusion(), &self.sampler, &latents, &mut noise, &mut observe)? {
                 Sampling::Finished(images) => batches.push(images.clamp(-1.0, 1.0)?),
                 Sampling::Stopped(_) => return Ok(None),
@@ -59,6 +91,7 @@ impl Preview {
     /// The denoiser of the classes of the images `first..first + images`; `None` without classes.
     fn guided<'a>(
         &self,
+        network: &'a dyn Denoiser,
         trainer: &'a Trainer,
         first: usize,
         images: usize,
@@ -71,7 +104,7 @@ impl Preview {
             ))
         })?;
         let guidance = self.sampler.guidance();
-        let guided = GuidedDenoiser::new(trainer.ema_denoiser(), trainer.diffusion(), guidance)?.with_classes(labels);
+        let guided = GuidedDenoiser::new(network, trainer.diffusion(), guidance)?.with_classes(labels);
         Ok(Some(match classes.without_class {
             Some(label) => guided.without_class(label),
             None => guided,

@@ -6,6 +6,7 @@ use ddpm_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::adam_config::{AdamConfig, Optimizer};
+use crate::ema_decays::EmaDecays;
 use crate::error::TrainerError;
 use crate::learning_rate::LearningRateSchedule;
 use crate::parameter_update::UpdateConfig;
@@ -60,10 +61,15 @@ pub struct TrainConfig {
     /// also learns the predictions without a class that guidance needs (Ho & Salimans 2022). 0.1 if left out.
     #[serde(default = "default_class_dropout")]
     pub class_dropout: f64,
-    /// Decay of the EMA of the weights, in [0, 1).
-    pub ema_decay: f64,
-    /// Whether the EMA follows the weights more closely at first: see [`ema_decay`](crate::ema_decay).
+    /// Decay of the EMA of the weights, in [0, 1), or a list of decays: the first one belongs to the average that
+    /// previews, model files and pipelines contain, the others to further averages in each checkpoint.
+    pub ema_decay: EmaDecays,
+    /// Whether the EMA follows the weights more closely at first: see [`ema_decay`](ddpm_ema::ema_decay).
     pub ema_warmup: bool,
+    /// Number of steps between the power-function averages that a run stores for post-hoc EMA (Karras et al. 2024b);
+    /// 0 for none. 0 if left out.
+    #[serde(default)]
+    pub power_ema_every_steps: u64,
     /// Number of steps between checkpoints, at least 1. The last step always writes one.
     pub checkpoint_every_steps: u64,
     /// Number of newest checkpoints to keep, at least 1.
@@ -131,14 +137,15 @@ impl TrainConfig {
     fn validate_optimization(&self) -> Result<(), TrainerError> {
         let rate = self.learning_rate;
         check("train.learning_rate", "a finite number above 0", rate, rate > 0.0 && (rate as f32).is_finite())?;
-        for (field, value) in [
-            ("train.beta1", self.beta1),
-            ("train.beta2", self.beta2),
-            ("train.ema_decay", self.ema_decay),
-            ("train.class_dropout", self.class_dropout),
-        ] {
+        for (field, value) in
+            [("train.beta1", self.beta1), ("train.beta2", self.beta2), ("train.class_dropout", self.class_dropout)]
+        {
             check(field, "a number in [0, 1)", value, (0.0..1.0).contains(&value))?;
         }
+        self.ema_decay.validate().map_err(|found| {
+            let expected = "a number in [0, 1), or a list of different ones";
+            TrainerError::config("train.ema_decay", expected, found)
+        })?;
         let epsilon = self.epsilon;
         check("train.epsilon", "a finite number above 0", epsilon, epsilon > 0.0 && epsilon.is_finite())?;
         for (field, value) in
@@ -163,11 +170,11 @@ impl TrainConfig {
     }
 
     pub(crate) fn update(&self) -> UpdateConfig {
-        let Self { optimizer, beta1, beta2, epsilon, weight_decay, ema_decay, ema_warmup, .. } = *self;
+        let Self { optimizer, beta1, beta2, epsilon, weight_decay, ema_warmup, .. } = *self;
         UpdateConfig {
             adam: AdamConfig { optimizer, beta1, beta2, epsilon, weight_decay },
             max_gradient_norm: (self.gradient_clip_norm > 0.0).then_some(self.gradient_clip_norm),
-            ema_decay,
+            ema_decay: self.ema_decay.first(),
             ema_warmup,
         }
     }

@@ -70,6 +70,9 @@ pub struct TrainableModel {
     pub parameters: BTreeMap<String, Var>,
     /// The same network over the EMA of the parameters, which samples the previews.
     pub ema_denoiser: Box<dyn Denoiser>,
+    /// The network over the parameters without gradients, which samples the second half of the previews while the EMA
+    /// is young; `None` for previews of the EMA only.
+    pub trained_denoiser: Option<Box<dyn Denoiser>>,
     /// The EMA of the parameters, by the same names. The trainer changes it in place.
     pub ema_parameters: BTreeMap<String, Var>,
     /// What the passes of `denoiser` and the updates of `parameters` share on a GPU: the cache that the network was

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
+use ddpm_checkpoint::{PARAMETER_PREFIX, WeightAverage};
 use ddpm_diffusion::{Denoiser, GaussianDiffusion, LossAndGradient, NoisyBatch, Objective, WeightedSquaredError};
+use ddpm_ema::initial_weight_share;
 use ddpm_ops::{StepGraph, upload};
 use ddpm_rng::{Purpose, Stream};
 use tracing::warn;
@@ -13,6 +15,7 @@ use crate::batch_noise::{BatchNoise, NoiseAhead, NoiseRequest};
 use crate::captured_step::{CapturedStep, StepInputs};
 use crate::cpu_update::CpuUpdate;
 use crate::error::TrainerError;
+use crate::further_averages::FurtherAverages;
 use crate::gpu_update::GpuUpdate;
 use crate::named_variables::{named_tensors, restore_variables};
 use crate::parameter_update::ParameterUpdate;
@@ -42,6 +45,7 @@ pub struct Trainer {
     model: TrainableModel,
     /// Clipping, Adam and EMA.
     update: Box<dyn ParameterUpdate>,
+    further_averages: FurtherAverages,
     /// Replays steps, if `train.cuda_graph` is set.
     captured: Option<CapturedStep>,
     /// The steps whose results have not been requested from `update`.
@@ -73,11 +77,25 @@ impl Trainer {
         } else {
             Box::new(CpuUpdate::new(config.update(), parameters, ema_parameters)?)
         };
+        let further_averages = FurtherAverages::new(&config, parameters)?;
         let objective = Box::new(WeightedSquaredError::l_simple());
         let state = TrainingState::new(config.seed, config.batch_size);
         let captured = config.cuda_graph.then(|| captured_step(&device, &model)).flatten();
         let (in_flight, noise) = (Vec::new(), NoiseAhead::new(&device));
-        Ok(Self { config, total_steps, diffusion, objective, device, model, update, captured, in_flight, state, noise })
+        Ok(Self {
+            config,
+            total_steps,
+            diffusion,
+            objective,
+            device,
+            model,
+            update,
+            further_averages,
+            captured,
+            in_flight,
+            state,
+            noise,
+        })
     }
 
     /// The same run, minimizing another objective.
@@ -151,6 +169,7 @@ impl Trainer {
             let BatchGradients { loss, gradients } = sum.expect("validate() requires at least one batch per step");
             self.update.step(&loss, gradients, learning_rate)?;
         }
+        self.further_averages.update(&self.model.parameters)?;
 
         self.state.batches += accumulation_steps as u64;
         self.state.step += 1;
@@ -332,6 +351,24 @@ impl Trainer {
         self.model.ema_denoiser.as_ref()
     }
 
+    /// The network over the trained weights, if the model has one for previews.
+    pub fn trained_denoiser(&self) -> Option<&dyn Denoiser> {
+        self.model.trained_denoiser.as_deref()
+    }
+
+    /// Whether the EMA is still behind the weights because the run has just begun: the steps so far are fewer than
+    /// about five times the length of the average, so that without warm-up the initial weights would be more than 1 %
+    /// of it.
+    pub fn ema_is_young(&self) -> bool {
+        initial_weight_share(self.state.step, self.config.ema_decay.first(), false) > 0.01
+    }
+
+    /// The power-function averages for post-hoc EMA; empty if the configuration asks for none. The tensors share their
+    /// memory with the trainer: save them before the next step.
+    pub fn power_averages(&self) -> Vec<WeightAverage> {
+        self.further_averages.power_averages()
+    }
+
     /// The class labels that the network takes; `None` if it is not conditioned on classes.
     pub fn classes(&self) -> Option<ClassLabels> {
         self.model.classes
@@ -345,10 +382,10 @@ impl Trainer {
     pub fn snapshot(&self) -> Snapshot {
         assert!(self.in_flight.is_empty(), "a snapshot while steps are in flight: call reports() first");
         let ema_parameters = named_tensors(&self.model.ema_parameters, "").collect();
-        let parameters = named_tensors(&self.model.parameters, PARAMETER);
+        let parameters = named_tensors(&self.model.parameters, PARAMETER_PREFIX);
         Snapshot {
             ema_parameters,
-            training: parameters.chain(self.update.moments()).collect(),
+            training: parameters.chain(self.update.moments()).chain(self.further_averages.tensors()).collect(),
             state: self.state.clone(),
         }
     }
@@ -360,9 +397,10 @@ impl Trainer {
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), TrainerError> {
         let Snapshot { ema_parameters, training, state } = snapshot;
         self.state.check_same_run(state)?;
-        restore_variables(&self.model.parameters, PARAMETER, training)?;
+        restore_variables(&self.model.parameters, PARAMETER_PREFIX, training)?;
         restore_variables(&self.model.ema_parameters, "", ema_parameters)?;
         self.update.restore(training, state.optimizer_steps, state.ema_updates)?;
+        self.further_averages.restore(training, ema_parameters, state.step)?;
         if let Some(captured) = &mut self.captured {
             captured.reset();
         }
@@ -390,9 +428,6 @@ fn captured_step(device: &Device, model: &TrainableModel) -> Option<CapturedStep
     }
     Some(CapturedStep::new(device, &model.training_cache))
 }
-
-/// The prefix of the names of the weights in [`Snapshot::training`].
-const PARAMETER: &str = "parameter.";
 
 /// The next batch; None if there is none because the run was stopped.
 fn next_batch<B, E>(

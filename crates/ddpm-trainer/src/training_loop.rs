@@ -51,6 +51,7 @@ where
 
     let mut metrics = run.metrics(trainer.state().step)?;
     run.discard_checkpoints_after(trainer.state().step)?;
+    run.discard_averages_after(trainer.state().step)?;
     if trainer.state().skipped_in_a_row == 0 {
         // An earlier session may have been killed between a checkpoint and the removal of older ones.
         run.prune(&retention(&config))?;
@@ -69,8 +70,10 @@ where
         // then.
         let stop = observer.should_stop();
         checkpoint_due |= taken && is_due(config.checkpoint_every_steps, step);
+        let averages_due =
+            taken && config.power_ema_every_steps > 0 && (is_due(config.power_ema_every_steps, step) || last);
         let preview_due = taken && preview.images > 0 && (is_due(config.sample_every_steps, step) || last);
-        let reports_due = !taken || is_logged(step) || stop || checkpoint_due || preview_due;
+        let reports_due = !taken || is_logged(step) || stop || checkpoint_due || averages_due || preview_due;
         if !reports_due && trainer.can_run_ahead() {
             continue;
         }
@@ -92,6 +95,11 @@ where
         if !taken {
             save_checkpoint(trainer, run, describe)?;
             return Ok(Outcome::Stopped);
+        }
+
+        // Averages for post-hoc EMA, before the checkpoint: a run that continues from it finds them.
+        if averages_due {
+            run.save_averages(step, &trainer.power_averages())?;
         }
 
         // Checkpoint. While steps are skipped, the weights may be damaged beyond repair: a due checkpoint waits for a

@@ -79,7 +79,8 @@ impl TrainingState {
 pub struct Snapshot {
     /// The EMA of the weights, by the names of the parameters.
     pub ema_parameters: BTreeMap<String, Tensor>,
-    /// The weights, as `parameter.NAME`, and Adam's moments, as `adam.first.NAME` and `adam.second.NAME`.
+    /// The weights, as `parameter.NAME`; Adam's moments, as `adam.first.NAME` and `adam.second.NAME`; further averages,
+    /// as `ema.DECAY.NAME` and `power.SIGMA_REL.NAME`.
     pub training: BTreeMap<String, Tensor>,
     /// The counters.
     pub state: TrainingState,

@@ -8,17 +8,19 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use ddpm_checkpoint::{ModelDescription, RunDir, read_metrics};
+use ddpm_checkpoint::{ModelDescription, RunDir, StoredAverage, WeightAverage, list_weight_averages, read_metrics};
 use ddpm_diffusion::{
     Clipping, DiffusionError, GaussianDiffusion, LossAndGradient, LossWeighting, Method, NoisyBatch, Objective,
     SamplerConfig, WeightedSquaredError,
 };
+use ddpm_ema::PowerFunction;
 use ddpm_ops::{DeviceUpdate, Gradient, Precision, TrainingCache};
 use ddpm_rng::{Purpose, Stream};
 use ddpm_schedule::{BetaSchedule, Prediction, Schedule, Spacing, VarianceKind};
 use ddpm_trainer::{
-    AdamConfig, CpuUpdate, Event, GpuUpdate, LearningRateSchedule, Observer, Optimizer, Outcome, ParameterUpdate,
-    Preview, StepOutcome, StepReport, TrainConfig, TrainableModel, Trainer, TrainerError, UpdateConfig, train,
+    AdamConfig, CpuUpdate, EmaDecays, Event, GpuUpdate, LearningRateSchedule, Observer, Optimizer, Outcome,
+    ParameterUpdate, Preview, StepOutcome, StepReport, TrainConfig, TrainableModel, Trainer, TrainerError,
+    UpdateConfig, train,
 };
 
 fn config() -> TrainConfig {
@@ -41,8 +43,9 @@ fn config() -> TrainConfig {
         recompute: false,
         cuda_graph: false,
         class_dropout: 0.1,
-        ema_decay: 0.9,
+        ema_decay: 0.9.into(),
         ema_warmup: true,
+        power_ema_every_steps: 0,
         checkpoint_every_steps: 5,
         keep_last_checkpoints: 2,
         keep_every_steps: 0,
@@ -63,7 +66,7 @@ fn model() -> TrainableModel {
         let time = (t.reshape(((), 1, 1, 1))? / 100.0)?;
         x_t.broadcast_mul(&vars["a"])?.broadcast_add(&time.broadcast_mul(&vars["b"])?)
     };
-    let (trained, averaged) = (parameters.clone(), ema_parameters.clone());
+    let [trained, raw, averaged] = [&parameters, &parameters, &ema_parameters].map(Clone::clone);
     TrainableModel {
         denoiser: Box::new(move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| {
             let factor = if dropout.bernoulli(0.5) { 0.5 } else { 1.5 };
@@ -71,6 +74,7 @@ fn model() -> TrainableModel {
         }),
         parameters,
         ema_denoiser: Box::new(move |x_t: &Tensor, t: &Tensor| predict(&averaged, x_t, t)),
+        trained_denoiser: Some(Box::new(move |x_t: &Tensor, t: &Tensor| predict(&raw, x_t, t))),
         ema_parameters,
         training_cache: TrainingCache::default(),
         classes: None,
@@ -108,6 +112,8 @@ struct EventLog {
     /// The reported steps.
     steps: Vec<u64>,
     previews: Vec<(u64, Vec<f32>)>,
+    /// The steps of the previews that also show the trained weights.
+    trained_previews: Vec<u64>,
     /// Number of batches that the trainer has read.
     batches_read: Rc<Cell<u64>>,
     /// The value of `batches_read` when each step was reported.
@@ -123,7 +129,10 @@ impl Observer for EventLog {
                 self.steps.push(report.step);
                 self.batches_at_report.push(self.batches_read.get());
             }
-            Event::Preview { step, images } => self.previews.push((step, images.flatten_all()?.to_vec1()?)),
+            Event::Preview { step, images } => {
+                self.previews.push((step, images.averaged.flatten_all()?.to_vec1()?));
+                self.trained_previews.extend(images.trained.is_some().then_some(step));
+            }
             _ => {}
         }
         Ok(())
@@ -156,7 +165,12 @@ fn run_training(
 #[test]
 fn stopping_and_resuming_changes_no_bit() {
     for accumulation in [1, 3] {
-        let config = TrainConfig { gradient_accumulation_steps: accumulation, ..config() };
+        let config = TrainConfig {
+            gradient_accumulation_steps: accumulation,
+            ema_decay: [0.9, 0.5, 0.99].into(),
+            power_ema_every_steps: 5,
+            ..config()
+        };
         let root = tempfile::tempdir().unwrap();
         let mut whole = trainer(config.clone());
         let mut run = RunDir::create(root.path().join("whole")).unwrap();
@@ -179,6 +193,10 @@ fn stopping_and_resuming_changes_no_bit() {
         assert_eq!(run_training(&mut second, &mut run, &mut resumed).unwrap(), Outcome::Finished);
         assert_eq!(resumed.steps, [8, 9, 10, 11, 12]);
         assert_eq!(values(&whole), values(&second));
+        let stored = list_weight_averages(run.path()).unwrap();
+        let profile = |stored: &StoredAverage| (stored.step, stored.sigma_rel);
+        let expected = [5, 10, 12].into_iter().flat_map(|step| [(step, 0.05), (step, 0.1)]);
+        assert_eq!(stored.iter().map(profile).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
         // Previews continue from the same latents.
         assert_eq!(log.previews[1..], resumed.previews[..]);
         let steps: Vec<u64> = read_metrics::<serde_json::Value>(run.metrics_path())
@@ -188,6 +206,72 @@ fn stopping_and_resuming_changes_no_bit() {
             .collect();
         assert_eq!(steps, (1..=12).collect::<Vec<_>>());
     }
+}
+
+/// Each average is that of a run that has it alone, and the averages change neither the weights nor each other.
+#[test]
+fn further_averages_are_those_of_other_runs() {
+    let after = |ema_decay: EmaDecays, steps: usize| {
+        let mut trainer = trainer(TrainConfig { ema_decay, power_ema_every_steps: 1, ..config() });
+        let mut data = batches(0);
+        let mut weights = Vec::new();
+        for _ in 0..steps {
+            one_step(&mut trainer, &mut data);
+            weights.push(value(&trainer.snapshot().training["parameter.a"]));
+        }
+        (trainer, weights)
+    };
+    let (several, weights) = after([0.9, 0.5].into(), 8);
+    let snapshot = several.snapshot();
+    for (decay, tensor) in [(0.9, &snapshot.ema_parameters["a"]), (0.5, &snapshot.training["ema.0.5.a"])] {
+        let (single, same_weights) = after(decay.into(), 8);
+        assert_eq!(weights, same_weights);
+        assert_eq!(value(tensor), value(&single.snapshot().ema_parameters["a"]), "{decay}");
+    }
+    // The definition of a power-function average: a sum whose weights are k^(γ + 1) - (k - 1)^(γ + 1).
+    let averages = several.power_averages();
+    assert_eq!(averages.iter().map(|average| average.sigma_rel).collect::<Vec<_>>(), [0.05, 0.1]);
+    for WeightAverage { sigma_rel, tensors } in averages {
+        let power = PowerFunction::new(sigma_rel).unwrap().gamma() + 1.0;
+        let share = |k: usize| ((k as f64).powf(power) - (k as f64 - 1.0).powf(power)) / 8_f64.powf(power);
+        let expected: f64 = weights.iter().enumerate().map(|(i, weight)| share(i + 1) * f64::from(*weight)).sum();
+        assert!((f64::from(value(&tensors["a"])) - expected).abs() < 1e-6, "{sigma_rel}");
+    }
+}
+
+fn value(tensor: &Tensor) -> f32 {
+    tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0]
+}
+
+/// An average that is added later starts from the first one. Power-function averages cannot be added later.
+#[test]
+fn averages_can_be_added_to_a_run_or_say_why_not() {
+    let mut before = trainer(config());
+    let mut data = batches(0);
+    for _ in 0..3 {
+        one_step(&mut before, &mut data);
+    }
+    let snapshot = before.snapshot();
+    let mut after = trainer(TrainConfig { ema_decay: [0.99, 0.9].into(), ..config() });
+    after.restore(&snapshot).unwrap();
+    assert_eq!(value(&after.snapshot().training["ema.0.9.a"]), value(&snapshot.ema_parameters["a"]));
+    let mut power = trainer(TrainConfig { power_ema_every_steps: 2, ..config() });
+    let error = power.restore(&snapshot).unwrap_err().to_string();
+    assert!(error.contains("train.power_ema_every_steps: expected 0"), "{error}");
+    // From the beginning on it can.
+    power.restore(&trainer(config()).snapshot()).unwrap();
+}
+
+/// With a decay of 0.9, the initial weights would be 1 % of the average after 44 steps.
+#[test]
+fn previews_show_the_trained_weights_while_their_average_is_young() {
+    let config = TrainConfig { steps: Some(60), sample_every_steps: 20, ..config() };
+    let root = tempfile::tempdir().unwrap();
+    let mut run = RunDir::create(root.path().join("run")).unwrap();
+    let mut log = EventLog::default();
+    assert_eq!(run_training(&mut trainer(config), &mut run, &mut log).unwrap(), Outcome::Finished);
+    assert_eq!(log.previews.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [20, 40, 60]);
+    assert_eq!(log.trained_previews, [20, 40]);
 }
 
 /// On a GPU the steps between two lines of the metrics are taken before the earlier ones are reported. Weights and
@@ -400,15 +484,14 @@ fn a_parameter_without_ema_is_named() {
 #[test]
 fn a_step_that_is_only_tried_says_whether_it_fits_and_changes_nothing() {
     const MOST: usize = 3;
-    let TrainableModel { denoiser, parameters, ema_denoiser, ema_parameters, training_cache, classes } = model();
+    let TrainableModel { denoiser, .. } = model();
     let full = move |x_t: &Tensor, t: &Tensor, dropout: &mut Stream| -> Result<_> {
         if x_t.dim(0)? > MOST {
             candle_core::bail!("out of memory");
         }
         denoiser.predict_train(x_t, t, dropout)
     };
-    let denoiser = Box::new(full);
-    let model = TrainableModel { denoiser, parameters, ema_denoiser, ema_parameters, training_cache, classes };
+    let model = TrainableModel { denoiser: Box::new(full), ..model() };
     let diffusion = GaussianDiffusion::new(Schedule::new(&BetaSchedule::Linear { start: 1e-3, end: 0.2 }, 50).unwrap());
     let trainer = Trainer::new(config(), 12, diffusion, model, Device::Cpu).unwrap();
     let before = (values(&trainer), trainer.state().clone());
@@ -476,14 +559,17 @@ fn another_runs_state_is_refused() {
 #[test]
 fn bad_configurations_name_the_field() {
     type Change = fn(&mut TrainConfig);
-    let cases: [(&str, Change); 9] = [
+    let cases: [(&str, Change); 12] = [
         ("train.steps", |c| c.steps = None),
         ("train.steps", |c| c.epochs = Some(1)),
         ("train.steps", |c| c.steps = Some(0)),
         ("train.batch_size", |c| c.batch_size = 0),
         ("train.learning_rate", |c| c.learning_rate = f64::NAN),
         ("train.learning_rate", |c| c.learning_rate = 0.0),
-        ("train.ema_decay", |c| c.ema_decay = 1.0),
+        ("train.ema_decay", |c| c.ema_decay = 1.0.into()),
+        ("train.ema_decay", |c| c.ema_decay = [].into()),
+        ("train.ema_decay", |c| c.ema_decay = [0.9, 0.9].into()),
+        ("train.ema_decay", |c| c.ema_decay = [0.9, f64::NAN].into()),
         ("train.gradient_clip_norm", |c| c.gradient_clip_norm = -1.0),
         ("train.max_skipped_steps", |c| c.max_skipped_steps = 0),
     ];
