@@ -143,7 +143,7 @@ impl RunObserver {
         let averaged = self.grid(&images.averaged)?;
         if let Some(trained) = &images.trained {
             let comparison = comparison_path(&self.samples, step);
-            let captions = ["trained weights", &format!("their average, decay {}", self.train.ema_decay.first())];
+            let captions = ["trained", &format!("EMA {}", self.train.ema_decay.first())];
             ddpm_data::save_png(&comparison, &ddpm_data::side_by_side([&self.grid(trained)?, &averaged], captions))?;
             if self.bar.is_hidden() {
                 info!("trained weights beside their average, which is still young: {}", comparison.display());

@@ -100,7 +100,8 @@ fn arrange(images: &Tensor, cells: &[(usize, usize)], labels: &[&str]) -> Result
 
 /// Puts two pictures with the same number of channels next to each other, each below its caption.
 pub fn side_by_side(pictures: [&Image; 2], captions: [&str; 2]) -> Image {
-    let font = text_label::font(MIN_TILE_SIDE);
+    // Captions must fit above narrow pictures.
+    let font = text_label::font(MIN_TILE_SIDE / 4);
     let caption_height = font.character_size.height as usize + 2 * GAP;
     let [left, right] = pictures;
     let gap = 8 * GAP;
