@@ -153,7 +153,7 @@ fn every_preset_is_as_documented() {
 }
 
 /// Keys that no preset has, because they have no default value.
-const OPTIONAL: [&str; 16] = [
+const OPTIONAL: [&str; 19] = [
     "attention_head_dim",
     "attn_norm_num_groups",
     "background",
@@ -164,12 +164,15 @@ const OPTIONAL: [&str; 16] = [
     "guidance_interval",
     "guidance_rescale",
     "guidance_scale",
+    "holdout",
+    "holdout_share",
     "label_column",
     "num_class_embeds",
     "num_train_timesteps",
     "split",
     "subset",
     "time_embedding_dim",
+    "validate_every_steps",
 ];
 
 #[test]

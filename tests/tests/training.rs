@@ -61,7 +61,11 @@ fn a_run_writes_the_documented_files() {
     assert!(!run.join("checkpoints/step-000002").exists(), "only the newest two are kept");
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let lines: Vec<serde_json::Value> = metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.iter().map(|line| line["step"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(lines.iter().map(|line| line["step"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 6]);
+    // The last line is that of a validation.
+    for losses in [&lines[6]["validation"]["held_out"], &lines[6]["validation"]["training"]] {
+        assert!(losses["total"].is_number() && losses["bands"].as_array().unwrap().len() == 4);
+    }
     for key in ["loss", "learning_rate", "gradient_norm", "images_per_sec", "data_wait_share"] {
         assert!(lines[0][key].is_number(), "{key}");
     }
@@ -177,7 +181,8 @@ fn frequent_keys_have_options() {
 fn every_nth_checkpoint_is_kept_beside_the_newest() {
     let root = tempfile::tempdir().unwrap();
     let keep = "--set train.checkpoint_every_steps=1 --set train.keep_last_checkpoints=1 \
-                --set train.keep_every_steps=3 --set train.learning_rate_schedule=constant";
+                --set train.keep_every_steps=3 --set train.learning_rate_schedule=constant \
+                --set data.holdout_share=0";
     train(root.path()).args(SMALL).args(keep).args("--steps 8 --out run --set sample.preview_images=0").succeed();
     let saved = fs::read_dir(root.path().join("run/checkpoints")).unwrap();
     let mut saved: Vec<_> = saved.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -388,7 +393,7 @@ fn a_short_run_writes_a_loss_curve_at_any_logging_interval() {
     train(root.path()).args(SMALL).args("--steps 7 --out run --set train.log_every_steps=5").succeed();
     let metrics = fs::read_to_string(root.path().join("run/metrics.jsonl")).unwrap();
     let step = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap();
-    assert_eq!(metrics.lines().map(step).collect::<Vec<_>>(), [1, 5, 7]);
+    assert_eq!(metrics.lines().map(step).collect::<Vec<_>>(), [1, 5, 7, 7], "and the validation of step 7");
 }
 
 #[test]
@@ -437,7 +442,8 @@ fn a_run_from_another_checkpoint_continues_with_the_same_command() {
 #[test]
 fn checkpoints_that_a_killed_session_kept_are_removed() {
     let root = tempfile::tempdir().unwrap();
-    let every = "--set train.checkpoint_every_steps=2 --set train.keep_last_checkpoints=5 --steps 6 --out run";
+    let every = "--set data.holdout_share=0 --set train.checkpoint_every_steps=2 --set train.keep_last_checkpoints=5 \
+                 --steps 6 --out run";
     train(root.path()).args(SMALL).args(every).succeed();
     let checkpoints = || fs::read_dir(root.path().join("run/checkpoints")).unwrap().count();
     assert_eq!(checkpoints(), 3);
@@ -620,7 +626,7 @@ fn a_slow_average_is_reported() {
     assert!(slow.contains("or train.ema_decay to at most 0.1"), "{slow}");
     assert!(slow.contains("preview of step 2: 100 % of the averaged weights are the initial ones"), "{slow}");
     for fast in ["--set train.ema_warmup=true", "--set train.ema_decay=0.05 --set train.ema_warmup=false"] {
-        assert!(!run("fast", fast).contains("averaged weights"), "{fast}");
+        assert!(!run("fast", fast).contains("% of the averaged weights"), "{fast}");
         std::fs::remove_dir_all(root.path().join("fast")).unwrap();
     }
 }
@@ -925,4 +931,48 @@ fn an_image_that_becomes_a_pipe_is_replaced() {
         let expected = format!("{name}: expected a file, found a folder, a pipe or a device; it is replaced");
         assert!(log.contains(&expected), "{log}");
     }
+}
+
+#[test]
+fn held_out_images_are_not_trained_on_and_the_best_checkpoint_is_sampled() {
+    let root = tempfile::tempdir().unwrap();
+    let validated = "--steps 6 --out run --set train.checkpoint_every_steps=2 --set train.validate_every_steps=2 \
+                     --set train.ema_decay=0";
+    let output = train(root.path()).args(SMALL).args(validated).output();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("1,797 images from digits") && text.contains("97 of them are held out"), "{text}");
+    assert!(text.contains("loss of the averaged weights"), "{text}");
+    // The share is recorded, and cannot change.
+    let config = fs::read_to_string(root.path().join("run/config.toml")).unwrap();
+    assert!(config.contains("holdout_share = 0.05"), "{config}");
+    let error = train(root.path()).args("--resume run --steps 8 --set data.holdout_share=0.1").fail(2);
+    assert!(error.contains("data.holdout_share (was 0.05, is 0.1)"), "{error}");
+
+    let step = |args: &str| {
+        let sampled = sample(root.path()).args("run -n 1 --steps 2 --grid-only --overwrite --out s").args(args);
+        let output = sampled.output();
+        assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = fs::read_to_string(root.path().join("s/samples.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["step"].as_u64().unwrap()
+    };
+    let metrics = fs::read_to_string(root.path().join("run/metrics.jsonl")).unwrap();
+    let losses = metrics.lines().filter_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        Some((line["step"].as_u64()?, line["validation"]["held_out"]["total"].as_f64()?))
+    });
+    let losses: Vec<(u64, f64)> = losses.collect();
+    assert_eq!(losses.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [2, 4, 6]);
+    let best = losses.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap().0;
+    assert_eq!([step("--checkpoint best"), step("--checkpoint last"), step("--checkpoint 4")], [best, 6, 4]);
+    let error = sample(root.path()).args("run --checkpoint 3").fail(2);
+    assert!(error.contains("--checkpoint 3: expected a checkpoint of the run run, which has 4, 6, best"), "{error}");
+    assert!(sample(root.path()).args("run --checkpoint first").fail(2).contains("expected last, best or the number"));
+
+    // Another set can be held out, and none at all.
+    fs::write(root.path().join("config.toml"), "[data]\nholdout = \"digits\"\n").unwrap();
+    let output = train(root.path()).args(SMALL).args("--steps 2 --out other --config config.toml").output();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1,797 images from digits are held out"));
+    let output = train(root.path()).args(SMALL).args("--steps 2 --out all --set data.holdout_share=0").output();
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("held out"));
+    assert!(train(root.path()).args("--set data.holdout_share=1").fail(2).contains("data.holdout_share"));
 }

@@ -9,6 +9,7 @@ use ddpm_diffusion::{EpsAfterClip, ReverseVariance};
 use ddpm_schedule::Spacing;
 use ddpm_unet::{ImageSize, Precision};
 
+use crate::checkpoint_choice::CheckpointChoice;
 use crate::clip_choice::ClipChoice;
 use crate::sampler_choice::SamplerChoice;
 use crate::weight_choice::WeightChoice;
@@ -83,6 +84,12 @@ pub(crate) struct Args {
     /// Variance of a step of ddpm [default: the model's]
     #[arg(long, value_parser = named_values(ReverseVariance::ALL, ReverseVariance::name, variance_help))]
     pub(crate) variance: Option<ReverseVariance>,
+
+    /// Checkpoint of a run: last, best or the number of a step [default: last]
+    ///
+    /// best is the one with the lowest loss on images that were held out of the training.
+    #[arg(long, value_name = "CHECKPOINT", value_parser = checkpoint_choice)]
+    pub(crate) checkpoint: Option<CheckpointChoice>,
 
     /// Which average of the weights to sample from: DECAY, power:SIGMA, or 0 for the weights themselves
     ///
@@ -296,6 +303,10 @@ impl Args {
     pub(crate) fn edits_images(&self) -> bool {
         self.from.is_some() || self.variations_of.is_some() || self.inpaint.is_some()
     }
+}
+
+fn checkpoint_choice(text: &str) -> Result<CheckpointChoice, String> {
+    CheckpointChoice::parse(text)
 }
 
 fn weight_choice(text: &str) -> Result<WeightChoice, String> {

@@ -6,6 +6,7 @@
 
 mod args;
 mod between;
+mod checkpoint_choice;
 mod class_choice;
 mod clip_choice;
 mod edit;

@@ -14,6 +14,7 @@ use ddpm_schedule::ScheduleConfig;
 use ddpm_unet::{ImageSize, Network, NetworkConfig, Precision};
 use tracing::info;
 
+use crate::checkpoint_choice::CheckpointChoice;
 use crate::sampler_description::describe_sampler;
 use crate::weight_choice::WeightChoice;
 
@@ -30,12 +31,22 @@ pub(crate) struct LoadedModel {
 }
 
 impl LoadedModel {
-    /// Loads the model at `path`, or that of the newest run. `size` is the size of its images if it states none.
+    /// Loads the model at `path`, or that of the newest run, of the checkpoint `checkpoint`. `size` is the size of its
+    /// images if it states none.
     ///
     /// # Errors
     /// When there is no such model, or its parts contradict each other.
-    pub(crate) fn load(path: Option<&Path>, size: Option<ImageSize>, progress: &Progress) -> anyhow::Result<Self> {
+    pub(crate) fn load(
+        path: Option<&Path>,
+        checkpoint: Option<CheckpointChoice>,
+        size: Option<ImageSize>,
+        progress: &Progress,
+    ) -> anyhow::Result<Self> {
         let path = model_path(path, progress)?;
+        let path = match checkpoint {
+            Some(checkpoint) => checkpoint.find(path)?,
+            None => path,
+        };
         let model = Self::read("MODEL", path, size)?;
         log_defaults(&model);
         Ok(model)

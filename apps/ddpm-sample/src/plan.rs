@@ -73,7 +73,7 @@ const MAX_VALUES: usize = 1 << 27;
 impl Plan {
     /// Loads the model, and checks and completes the options of `args`.
     pub(crate) fn new(args: &Args, device: &Device, progress: &Progress) -> anyhow::Result<Self> {
-        let mut model = LoadedModel::load(args.model.as_deref(), args.image_size, progress)?;
+        let mut model = LoadedModel::load(args.model.as_deref(), args.checkpoint, args.image_size, progress)?;
         if let Some(choice) = args.ema {
             model = model.with_weights(choice)?;
         }

@@ -37,9 +37,11 @@ impl ConfigChange {
     pub(crate) fn effect(&self) -> KeyEffect {
         match self.key.as_str() {
             "model.dropout" => KeyEffect::Result,
-            "train.seed" | "train.batch_size" | "data.labels" | "data.label_column" => KeyEffect::Past,
+            "train.seed" | "train.batch_size" | "data.labels" | "data.label_column" | "data.holdout_share" => {
+                KeyEffect::Past
+            }
             // The images themselves are compared by their fingerprint.
-            "data.path" | "data.workers" | "data.max_bad_share" => KeyEffect::None,
+            "data.path" | "data.holdout" | "data.workers" | "data.max_bad_share" => KeyEffect::None,
             "data.cache" | "data.cache_gb" | "data.max_image_pixels" => KeyEffect::None,
             "train.steps"
             | "train.epochs"
@@ -49,6 +51,8 @@ impl ConfigChange {
             | "train.sample_every_steps"
             | "train.log_every_steps"
             | "train.power_ema_every_steps"
+            | "train.validate_every_steps"
+            | "train.stop_when_overfit"
             | "train.max_skipped_steps" => KeyEffect::None,
             key if key.starts_with("model.") || key.starts_with("diffusion.") => KeyEffect::Past,
             key if key.starts_with("sample.") => KeyEffect::None,

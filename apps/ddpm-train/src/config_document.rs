@@ -74,10 +74,12 @@ fn insert(table: &mut Table, key: String, value: Value) {
 }
 
 /// The document of a saved run with the keys that it leaves out but whose present default is another one: runs of
-/// versions without `data.labels` read no classes.
+/// versions without `data.labels` read no classes, and those of versions without `data.holdout_share` trained on all
+/// images.
 pub(crate) fn with_implied_keys(mut saved: Table) -> Table {
     if let Some(Value::Table(data)) = saved.get_mut(ConfigTable::Data.name()) {
         data.entry("labels").or_insert_with(|| Value::String("none".to_owned()));
+        data.entry("holdout_share").or_insert(Value::Float(0.0));
     }
     saved
 }

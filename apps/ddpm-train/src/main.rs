@@ -46,6 +46,7 @@ mod request_parser;
 mod results;
 mod run_classes;
 mod run_config;
+mod run_images;
 mod run_observer;
 mod run_paths;
 mod run_request;

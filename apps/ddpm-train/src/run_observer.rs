@@ -6,7 +6,11 @@ use std::time::{Duration, Instant};
 use candle_core::Tensor;
 use ddpm_checkpoint::{RunDir, read_metrics};
 use ddpm_cli::{Progress, StopSignal, grouped, invocation, pluralize, shell_word};
-use ddpm_trainer::{Event, Observer, Outcome, PreviewImages, StepReport, TrainConfig};
+use ddpm_data::LossCurves;
+use ddpm_trainer::{
+    Event, MemorizationForecast, Observer, Outcome, PreviewImages, StepReport, TrainConfig, ValidationHistory,
+    ValidationReport,
+};
 use indicatif::{HumanDuration, ProgressBar};
 use serde::Deserialize;
 use tracing::{info, warn};
@@ -23,8 +27,8 @@ pub(crate) struct RunObserver {
     bar: ProgressBar,
     stop: StopSignal,
     total_steps: u64,
-    /// Step and loss of every point of the loss curve.
-    losses: Vec<(u64, f64)>,
+    losses: LossCurves,
+    validations: ValidationHistory,
     newest_grid: Option<PathBuf>,
     /// The names of the classes whose images a preview shows, in rows; empty without classes.
     classes: Vec<String>,
@@ -50,6 +54,7 @@ const LONG_RUN_SECS: f64 = 600.0;
 struct MetricsLine {
     step: u64,
     loss: Option<f64>,
+    validation: Option<ValidationReport>,
 }
 
 impl RunObserver {
@@ -64,7 +69,13 @@ impl RunObserver {
     ) -> anyhow::Result<Self> {
         let metrics = run.metrics_path();
         let lines: Vec<MetricsLine> = if metrics.is_file() { read_metrics(&metrics)? } else { Vec::new() };
-        let earlier = lines.into_iter().filter(|line| line.step <= first_step);
+        let earlier: Vec<MetricsLine> = lines.into_iter().filter(|line| line.step <= first_step).collect();
+        let validations: Vec<ValidationReport> = earlier.iter().filter_map(|line| line.validation).collect();
+        let losses = LossCurves {
+            training: earlier.iter().filter_map(|line| Some((line.step, line.loss?))).collect(),
+            averaged_training: validations.iter().map(|report| (report.step, report.training.total)).collect(),
+            averaged_held_out: validations.iter().map(|report| (report.step, report.held_out.total)).collect(),
+        };
         Ok(Self {
             run: run.path().to_path_buf(),
             samples: run.samples_path(),
@@ -72,7 +83,8 @@ impl RunObserver {
             bar: progress.bar(first_step, total_steps, "steps"),
             stop,
             total_steps,
-            losses: earlier.filter_map(|line| Some((line.step, line.loss?))).collect(),
+            losses,
+            validations: ValidationHistory::new(validations),
             newest_grid: None,
             classes: Vec::new(),
             data_wait_share: 0.0,
@@ -106,14 +118,45 @@ impl RunObserver {
         let (time, last_step) = self.last_message;
         let (done, secs) = (step - last_step, time.elapsed().as_secs_f64().max(1e-9));
         let images_per_sec = (done * self.images_per_step()) as f64 / secs;
-        self.bar.set_message(format!("loss {loss:.4}  {images_per_sec:.0} images/s"));
+        let held_out = match self.validations.reports().last() {
+            Some(report) => format!("  held-out {:.4}", report.held_out.total),
+            None => String::new(),
+        };
+        self.bar.set_message(format!("loss {loss:.4}{held_out}  {images_per_sec:.0} images/s"));
         if time.elapsed() > MESSAGE_INTERVAL || step == self.total_steps {
             if self.bar.is_hidden() {
                 let left = time_left(self.total_steps - step, done, secs);
-                info!("step {step}/{}  loss {loss:.4}  {images_per_sec:.0} images/s  {left} left", self.total_steps);
+                let total = self.total_steps;
+                info!("step {step}/{total}  loss {loss:.4}{held_out}  {images_per_sec:.0} images/s  {left} left");
             }
             self.last_message = (Instant::now(), step);
         }
+    }
+
+    /// Shows a validation, and counts its time neither as training nor as waiting.
+    fn show_validation(&mut self, report: &ValidationReport) {
+        let ValidationReport { step, held_out, training } = report;
+        tracing::debug!("validation of step {step}: held-out {:?}, training {:?}", held_out, training);
+        self.losses.averaged_training.push((*step, training.total));
+        self.losses.averaged_held_out.push((*step, held_out.total));
+        self.validations.push(*report);
+    }
+
+    /// Logs which checkpoint has the lowest held-out loss, and when the model begins to memorize its images.
+    fn log_generalization(&self) {
+        let (Some(best), Some(last)) = (self.validations.best(), self.validations.reports().last()) else { return };
+        let (lowest, training, held_out) = (best.held_out.total, last.training.total, last.held_out.total);
+        info!(
+            "loss of the averaged weights: {training:.4} on training images, {held_out:.4} on held-out ones, at best \
+             {lowest:.4} at step {}",
+            best.step
+        );
+        let Some(MemorizationForecast { step, interval: [from, to] }) = self.validations.forecast() else { return };
+        let [step, from, to] = [step, from, to].map(|step| grouped(step.round().max(0.0) as usize));
+        info!(
+            "the held-out loss is lowest at about step {step} (90 % interval {from} to {to}): beyond it the model \
+             memorizes its training images"
+        );
     }
 
     fn images_per_step(&self) -> u64 {
@@ -199,10 +242,20 @@ impl RunObserver {
             Outcome::Finished => {
                 let (steps, waiting) = (pluralize(self.total_steps as usize, "step"), 100.0 * self.data_wait_share);
                 info!("finished after {steps}; {waiting:.1} % of the time was spent waiting for data");
+                self.log_generalization();
                 if let Some(grid) = &self.newest_grid {
                     info!("sampled images: {}", grid.display());
                 }
                 info!("to sample more images: {} {}", invocation("ddpm-sample"), shell_word(&self.run));
+            }
+            Outcome::Overfit => {
+                self.log_generalization();
+                let (best, run) = (self.validations.best().map_or(step, |best| best.step), shell_word(&self.run));
+                info!(
+                    "ended after step {step}, because the held-out loss rose (train.stop_when_overfit); the checkpoint \
+                     with the lowest one, near step {best}: {} {run} --checkpoint best",
+                    invocation("ddpm-sample")
+                );
             }
             Outcome::Stopped => {
                 let (program, run) = (invocation("ddpm-train"), shell_word(&self.run));
@@ -226,7 +279,8 @@ impl Observer for RunObserver {
     fn event(&mut self, event: Event<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         match event {
             Event::Step(report) => self.show_step(report),
-            Event::Logged(report) if report.loss.is_finite() => self.losses.push((report.step, report.loss)),
+            Event::Logged(report) if report.loss.is_finite() => self.losses.training.push((report.step, report.loss)),
+            Event::Validated(report) => self.show_validation(report),
             Event::Checkpoint { step, path } => {
                 tracing::debug!("saved the checkpoint of step {step}: {}", path.display());
                 self.write_loss_curve()?;

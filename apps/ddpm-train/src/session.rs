@@ -1,11 +1,9 @@
 //! A training session: the run directory is opened, the state is restored and the remaining steps are taken.
 
-use std::sync::Arc;
-
 use anyhow::Context;
 use candle_core::Device;
 use ddpm_checkpoint::{Checkpoint, RunDir};
-use ddpm_cli::{ExitReason, Progress, StopSignal, describe_device, pluralize, usage_error};
+use ddpm_cli::{ExitReason, Progress, StopSignal, describe_device, grouped, pluralize, usage_error};
 use ddpm_data::{Batch, CacheConfig, ImageSource, Loader, LoaderConfig};
 use ddpm_diffusers::write_pipeline;
 use ddpm_trainer::{ClassLabels, Outcome, Preview, Snapshot, Trainer, TrainingBatch, save_checkpoint};
@@ -14,7 +12,7 @@ use tracing::{info, warn};
 use crate::cache_progress::CacheProgress;
 use crate::config_changes::{ConfigChange, KeyEffect, config_changes, warn_of_changed_length};
 use crate::history::{HistoryEntry, save_config};
-use crate::hub::{self, Upload};
+use crate::hub::Upload;
 use crate::model::{Init, new_model};
 use crate::model_description::describe_model;
 use crate::opened_run::{OpenedRun, RunProgress};
@@ -24,6 +22,7 @@ use crate::previews::{preview, preview_is_missing};
 use crate::results::{forget_pipeline, record_pipeline, record_results, results_are_complete};
 use crate::run_classes::{RunClasses, check_same_classes};
 use crate::run_config::RunConfig;
+use crate::run_images::RunImages;
 use crate::run_observer::RunObserver;
 use crate::run_request::RunRequest;
 use crate::slow_average::warn_of_slow_average;
@@ -49,17 +48,18 @@ pub(crate) fn train(
     runtime: Runtime<'_>,
 ) -> anyhow::Result<ExitReason> {
     let stop = StopSignal::install()?;
-    let source = hub::open_images(&config.data, runtime.progress)?;
     let mut config = config.clone();
+    let images = RunImages::open(&mut config, runtime.progress)?;
+    let source = images.training.as_ref();
     let classes = RunClasses::resolve(&mut config, source.labels(), init.is_some())?;
     let config = &config;
-    let total_steps = total_steps(config, source.as_ref())?;
+    let total_steps = total_steps(config, source)?;
     if let Some(init) = &init {
         init.check(&config.model)?;
     }
     let fingerprint = source.fingerprint();
     let mut opened = OpenedRun::open(request, config, total_steps, fingerprint.as_ref())?;
-    log_summary(config, source.as_ref(), &opened.run, runtime)?;
+    log_summary(config, &images, &opened.run, runtime)?;
     let start = Start::resolve(&opened, init)?;
     let new_data = match (&start, &fingerprint) {
         (Start::Resume { checkpoint, .. }, Some(present)) => {
@@ -81,7 +81,7 @@ pub(crate) fn train(
     // The directory becomes a run only here, so that a run that cannot start leaves nothing behind.
     record_start(config, classes.as_ref(), &mut opened, &start, &trainer, history)?;
     drop(start);
-    let mut session = Session { config, classes, run: opened.run, source, trainer, stop, progress: runtime.progress };
+    let mut session = Session { config, classes, run: opened.run, images, trainer, stop, progress: runtime.progress };
     match session.is_finished()? {
         true => session.report_finished(upload),
         false => {
@@ -104,14 +104,22 @@ fn total_steps(config: &RunConfig, source: &dyn ImageSource) -> anyhow::Result<u
     Ok(config.train.total_steps((images / batch) as u64))
 }
 
-fn log_summary(config: &RunConfig, source: &dyn ImageSource, run: &RunDir, runtime: Runtime<'_>) -> anyhow::Result<()> {
+fn log_summary(config: &RunConfig, images: &RunImages, run: &RunDir, runtime: Runtime<'_>) -> anyhow::Result<()> {
     let (size, parameters) = (config.model.image_size(), config.model.parameter_count()?);
     let color = match config.model.channels() {
         1 => "gray",
         3 => "color",
         _ => "color with alpha",
     };
-    info!("{} from {}, converted to {size} in {color}", pluralize(source.len(), "image"), config.data.path);
+    let held_out = images.held_out.as_ref().map_or(0, |images| images.len());
+    let count = images.training.len() + if config.data.holdout.is_some() { 0 } else { held_out };
+    let (count, path) = (pluralize(count, "image"), &config.data.path);
+    let note = match (held_out, &config.data.holdout) {
+        (0, _) => String::new(),
+        (_, Some(path)) => format!("; {} from {path} are held out", pluralize(held_out, "image")),
+        _ => format!("; {} of them are held out, to compare the loss on them", grouped(held_out)),
+    };
+    info!("{count} from {path}, converted to {size} in {color}{note}");
     let device = describe_device(runtime.device, runtime.threads);
     info!("a network of {} on {device}", pluralize(parameters, "parameter"));
     info!("the run directory is {}", run.path().display());
@@ -209,7 +217,7 @@ struct Session<'a> {
     config: &'a RunConfig,
     classes: Option<RunClasses>,
     run: RunDir,
-    source: Arc<dyn ImageSource>,
+    images: RunImages,
     trainer: Trainer,
     stop: StopSignal,
     progress: &'a Progress,
@@ -254,7 +262,7 @@ impl Session<'_> {
             observer.show_classes(classes.names().map(str::to_owned).collect());
         }
         if let Some(cache) = cache {
-            let images = self.source.len();
+            let images = self.images.training.len();
             let epoch_steps = images.div_ceil(train.batch_size * train.gradient_accumulation_steps) as u64;
             observer.follow_cache(CacheProgress::new(cache, images, first_step + epoch_steps, progress));
         }
@@ -263,10 +271,18 @@ impl Session<'_> {
             return Ok(stop.received().map_or(ExitReason::Completed, ExitReason::Signal));
         }
         let (config, classes, preview) = (self.config, self.classes.clone(), self.preview());
+        let validation = self.images.validation(config)?;
         let describe = |step| describe_model(config, classes.as_ref(), step);
-        let outcome =
-            ddpm_trainer::train(&mut self.trainer, &mut batches, &mut self.run, &preview, &describe, &mut observer)
-                .map_err(|error| out_of_memory::advise(error.into(), &self.trainer, config))?;
+        let outcome = ddpm_trainer::train(
+            &mut self.trainer,
+            &mut batches,
+            &mut self.run,
+            &preview,
+            validation.as_ref(),
+            &describe,
+            &mut observer,
+        )
+        .map_err(|error| out_of_memory::advise(error.into(), &self.trainer, config))?;
         self.write_pipeline()?;
         ddpm_data::update_evolution_gif(&self.run.samples_path())?;
         match outcome {
@@ -296,7 +312,7 @@ impl Session<'_> {
         let mut config =
             LoaderConfig::new(data, train.batch_size, train.seed, model.channels(), [size.height, size.width]);
         config.cache = CacheConfig::new(data);
-        Loader::new(self.source.clone(), config, self.trainer.state().batches).context("the training data")
+        Loader::new(self.images.training.clone(), config, self.trainer.state().batches).context("the training data")
     }
 
     /// Samples the preview that an earlier session was stopped before. Returns false if a signal stops the sampling.

@@ -8,8 +8,8 @@ use ddpm_cli::{ExitReason, Progress, grouped, pluralize};
 use ddpm_data::{Loader, LoaderConfig};
 use tracing::info;
 
-use crate::hub;
 use crate::run_config::RunConfig;
+use crate::run_images::RunImages;
 
 /// The name of the grid, in the directory of `--out` or the working directory.
 const FILE_NAME: &str = "training-images.png";
@@ -21,7 +21,9 @@ pub(crate) fn show_data(
     directory: Option<&Path>,
     progress: &Progress,
 ) -> anyhow::Result<ExitReason> {
-    let source = hub::open_images(&config.data, progress)?;
+    let mut config = config.clone();
+    let source = RunImages::open(&mut config, progress)?.training;
+    let config = &config;
     let RunConfig { model, data, train, .. } = config;
     let size = model.image_size();
     let batch_size = train.batch_size.min(source.len());

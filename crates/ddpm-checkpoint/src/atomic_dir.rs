@@ -46,6 +46,20 @@ impl AtomicDir {
         Ok(())
     }
 
+    /// Adds the file `name` of another directory, which has the size and hash `digest`. Where the file system allows
+    /// it, both directories share the file.
+    ///
+    /// # Errors
+    /// [`Io`](crate::CheckpointError::Io).
+    pub(crate) fn link(&mut self, name: &str, from: &Path, digest: &FileDigest) -> Result<()> {
+        let (source, target) = (from.join(name), self.temporary.join(name));
+        if fs::hard_link(&source, &target).is_err() {
+            fs::copy(&source, &target).on("copy", &source)?;
+        }
+        self.files.insert(name.to_owned(), digest.clone());
+        Ok(())
+    }
+
     /// Writes the manifest and renames the directory to its target, replacing what exists there.
     ///
     /// A directory cannot be renamed to a directory that is not empty, so the previous one is renamed first. If the

@@ -111,6 +111,11 @@ pub fn read_state(directory: impl AsRef<Path>) -> Result<Value> {
     Ok(read_state_document(directory, &read_manifest(directory)?)?.state)
 }
 
+/// The step of a checkpoint directory. Only the hash of `state.json` is checked.
+pub(crate) fn checkpoint_step(directory: &Path) -> Result<u64> {
+    Ok(read_state_document(directory, &read_manifest(directory)?)?.step)
+}
+
 /// Reads [`Checkpoint::training`] of a checkpoint directory. Only the hash of its file is checked.
 pub(crate) fn read_training_tensors(directory: &Path) -> Result<Tensors> {
     Ok(read_manifest(directory)?.read_file(directory, TRAINING_NAME, read_stream)?.1)

@@ -97,7 +97,12 @@ impl Manifest {
 
     /// The names of the files, in alphabetical order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.files.keys().map(String::as_str)
+        self.files().map(|(name, _)| name)
+    }
+
+    /// The names, sizes and hashes of the files, in the order of their names.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &FileDigest)> {
+        self.files.iter().map(|(name, digest)| (name.as_str(), digest))
     }
 
     /// Whether the manifest lists a file of that name.

@@ -4,17 +4,20 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::atomic_dir::remove_directory;
+use crate::atomic_dir::{AtomicDir, remove_directory};
 use crate::atomic_file::write_atomically;
-use crate::checkpoint::{Checkpoint, verify_checkpoint};
+use crate::checkpoint::{Checkpoint, checkpoint_step, verify_checkpoint};
 use crate::checkpoint_list::{CheckpointEntry, list_checkpoints, newest_usable};
 use crate::directory_sync::{parent_of, sync_directory};
 use crate::error::{CheckpointError, IoContext, Result};
 use crate::free_name::next_free_name;
 use crate::lock::Lock;
+use crate::manifest::Manifest;
 use crate::metrics_log::MetricsLog;
 use crate::retention::Retention;
-use crate::run_layout::{AVERAGES_NAME, CHECKPOINTS_NAME, CONFIG_NAME, LOCK_NAME, METRICS_NAME, SAMPLES_NAME};
+use crate::run_layout::{
+    AVERAGES_NAME, BEST_NAME, CHECKPOINTS_NAME, CONFIG_NAME, LOCK_NAME, METRICS_NAME, SAMPLES_NAME,
+};
 use crate::step_name::step_name;
 use crate::temporary::clear_leftovers;
 use crate::weight_averages::{WeightAverage, save_averages};
@@ -165,6 +168,28 @@ impl RunDir {
         Ok(saved)
     }
 
+    /// Keeps the checkpoint of `step` under the name `best`, also when the checkpoint itself is removed. It replaces
+    /// the one that was kept before.
+    ///
+    /// # Errors
+    /// The errors of reading the checkpoint's manifest; [`CheckpointError::Io`].
+    pub fn keep_as_best(&self, step: u64) -> Result<()> {
+        let checkpoint = self.checkpoints_path().join(step_name(step));
+        let manifest = Manifest::read(&checkpoint)?;
+        let mut best = AtomicDir::begin(&self.best_path())?;
+        manifest.files().try_for_each(|(name, digest)| best.link(name, &checkpoint, digest))?;
+        best.commit()
+    }
+
+    /// The step of the checkpoint that is kept as `best`; `None` if there is none that can be read.
+    pub fn best_step(&self) -> Option<u64> {
+        checkpoint_step(&self.best_path()).ok()
+    }
+
+    fn best_path(&self) -> PathBuf {
+        self.checkpoints_path().join(BEST_NAME)
+    }
+
     /// Stores power-function averages of the weights after `step` steps, and returns their directory.
     ///
     /// # Errors
@@ -266,6 +291,9 @@ impl RunDir {
         self.remove(&valid)?;
         later.iter().filter(|step| !valid.contains(step)).try_for_each(|&step| self.set_aside(step))?;
         self.saved_step = self.saved_step.filter(|&saved| saved <= step);
+        if self.best_step().is_some_and(|best| best > step) {
+            remove_directory(&self.best_path())?;
+        }
         Ok(later)
     }
 

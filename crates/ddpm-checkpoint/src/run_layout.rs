@@ -2,6 +2,8 @@
 
 /// The directory of the checkpoints.
 pub(crate) const CHECKPOINTS_NAME: &str = "checkpoints";
+/// The checkpoint with the lowest held-out loss, among the checkpoints.
+pub(crate) const BEST_NAME: &str = "best";
 /// The directory of the averages of the weights for post-hoc EMA.
 pub(crate) const AVERAGES_NAME: &str = "averages";
 /// The resolved configuration of the run.

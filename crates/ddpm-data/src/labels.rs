@@ -79,6 +79,11 @@ impl Labels {
         counts
     }
 
+    /// The classes of the images `indices`. A class may have no image among them.
+    pub(crate) fn subset(&self, indices: &[usize]) -> Self {
+        Self { classes: self.classes.clone(), of_image: indices.iter().map(|index| self.of_image[*index]).collect() }
+    }
+
     fn empty_class(&self) -> Option<&str> {
         let empty = self.counts().iter().position(|count| *count == 0)?;
         Some(&self.classes[empty])

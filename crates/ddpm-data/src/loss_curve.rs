@@ -11,26 +11,47 @@ use crate::log_ticks::log_ticks;
 /// The largest number of points per line: more points than pixels are not visible.
 const MAX_POINTS: usize = 1000;
 
-/// Plots pairs of (step, loss) with a logarithmic loss axis: the single values in a pale color, their running mean in
-/// a dark one. Values that are not finite or not positive are left out.
+/// The losses of a training, as pairs of (step, loss).
+#[derive(Debug, Clone, Default)]
+pub struct LossCurves {
+    /// The loss of every step.
+    pub training: Vec<(u64, f64)>,
+    /// The losses of the averaged weights on images that are trained on.
+    pub averaged_training: Vec<(u64, f64)>,
+    /// The same on images that are held out.
+    pub averaged_held_out: Vec<(u64, f64)>,
+}
+
+/// Plots losses with a logarithmic axis: those of single steps in a pale color, their running mean in a dark one, and
+/// those of the averaged weights as lines with a legend. Values that are not finite or not positive are left out.
 ///
 /// # Errors
 /// [`DataError`] when the file cannot be written.
-pub fn save_loss_curve(path: &Path, losses: &[(u64, f64)]) -> Result<(), DataError> {
-    let points: Vec<(f64, f64)> =
-        losses.iter().filter(|(_, loss)| loss.is_finite() && *loss > 0.0).map(|(s, l)| (*s as f64, *l)).collect();
+pub fn save_loss_curve(path: &Path, losses: &LossCurves) -> Result<(), DataError> {
     let mut svg = String::new();
-    draw(&mut svg, &points).map_err(|error| DataError::invalid(path.display(), error))?;
+    let [points, training, held_out] =
+        [&losses.training, &losses.averaged_training, &losses.averaged_held_out].map(|losses| positive(losses));
+    draw(&mut svg, &points, &training, &held_out).map_err(|error| DataError::invalid(path.display(), error))?;
     write_atomically(path, svg.as_bytes())
 }
 
+fn positive(losses: &[(u64, f64)]) -> Vec<(f64, f64)> {
+    losses.iter().filter(|(_, loss)| loss.is_finite() && *loss > 0.0).map(|(s, l)| (*s as f64, *l)).collect()
+}
+
 /// Draws the plot into `svg`.
-fn draw(svg: &mut String, points: &[(f64, f64)]) -> Result<(), Box<dyn std::error::Error>> {
+fn draw(
+    svg: &mut String,
+    points: &[(f64, f64)],
+    training: &[(f64, f64)],
+    held_out: &[(f64, f64)],
+) -> Result<(), Box<dyn std::error::Error>> {
     let root = SVGBackend::with_string(svg, (800, 450)).into_drawing_area();
     root.fill(&WHITE)?;
-    let last = points.last().map_or(1.0, |(step, _)| step.max(1.0));
-    let min = points.iter().fold(f64::INFINITY, |m, (_, loss)| m.min(*loss)).min(1.0);
-    let max = points.iter().fold(0.0f64, |m, (_, loss)| m.max(*loss)).max(min * 1.1);
+    let last = [points, held_out].iter().filter_map(|points| points.last()).fold(1.0, |m: f64, (step, _)| m.max(*step));
+    let all = || points.iter().chain(training).chain(held_out);
+    let min = all().fold(f64::INFINITY, |m, (_, loss)| m.min(*loss)).min(1.0);
+    let max = all().fold(0.0f64, |m, (_, loss)| m.max(*loss)).max(min * 1.1);
     let min = if min < max { min } else { max / 10.0 };
     let range = min * 0.9..max * 1.1;
     let losses = log_ticks(&range);
@@ -58,6 +79,27 @@ fn draw(svg: &mut String, points: &[(f64, f64)]) -> Result<(), Box<dyn std::erro
     chart.draw_series(LineSeries::new(subsampled(&running_mean(points)), dark.stroke_width(2)))?;
     if let [point] = points {
         chart.draw_series([Circle::new(*point, 3, dark.filled())])?;
+    }
+    if !held_out.is_empty() {
+        let sides = [
+            ("averaged weights, training images", training, RGBColor(30, 130, 60)),
+            ("averaged weights, held-out images", held_out, RGBColor(200, 60, 20)),
+        ];
+        for (label, points, color) in sides {
+            let style = color.stroke_width(2);
+            let line = chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
+            line.label(label).legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], style));
+            if let [point] = points {
+                chart.draw_series([Circle::new(*point, 3, color.filled())])?;
+            }
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperRight)
+            .legend_area_size(32)
+            .label_font(("sans-serif", 15))
+            .background_style(WHITE.mix(0.8))
+            .draw()?;
     }
     root.present()?;
     Ok(())

@@ -5,7 +5,9 @@
 use std::fs;
 
 use candle_core::{Device, Tensor};
-use ddpm_data::{Image, ImageFormat, grid, save_evolution_gif, save_gif, save_grid, save_loss_curve, strip};
+use ddpm_data::{
+    Image, ImageFormat, LossCurves, grid, save_evolution_gif, save_gif, save_grid, save_loss_curve, strip,
+};
 
 /// `images` flat images of 8 × 8 pixels. Image i has the value i / images.
 fn flat(images: usize, channels: usize) -> Tensor {
@@ -125,16 +127,26 @@ fn the_evolution_is_in_the_order_of_steps_and_ignores_other_files() {
 fn any_losses_make_a_curve() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("loss.svg");
-    let cases: [&[(u64, f64)]; 5] = [
+    let cases: [&[(u64, f64)]; 6] = [
         &[],
         &[(1, 0.5)],
         &[(1, 0.5), (2, 0.5)],
         &[(1, f64::NAN), (2, f64::INFINITY), (3, 0.0), (4, -1.0), (5, 0.1)],
         &[(1, 1e30), (2, 1e-30)],
+        &[(100, 0.2), (200, 0.1), (300, 0.15)],
     ];
     for losses in cases {
-        save_loss_curve(&path, losses).unwrap();
-        let svg = fs::read_to_string(&path).unwrap();
-        assert!(svg.starts_with("<svg") && svg.contains("step") && !svg.contains("NaN"), "{losses:?}");
+        let training = losses.to_vec();
+        let with_validation =
+            LossCurves { averaged_held_out: training.clone(), averaged_training: training.clone(), training: vec![] };
+        for curves in [LossCurves { training, ..LossCurves::default() }, with_validation] {
+            save_loss_curve(&path, &curves).unwrap();
+            let svg = fs::read_to_string(&path).unwrap();
+            assert!(svg.starts_with("<svg") && svg.contains("step") && !svg.contains("NaN"), "{losses:?}");
+            assert_eq!(
+                svg.contains("held-out"),
+                curves.averaged_held_out.iter().any(|(_, loss)| *loss > 0.0 && loss.is_finite())
+            );
+        }
     }
 }

@@ -35,4 +35,8 @@ pub enum Purpose {
     /// The noise of the known pixels and of the steps back to a higher noise level when an image is inpainted. The
     /// position is the index of the image.
     InpaintingNoise = 13,
+    /// The order of the timesteps of a validation. The position is the band of the noise level.
+    ValidationTimesteps = 14,
+    /// The noise of a validation. The position is the band of the noise level, and the first image of the batch in it.
+    ValidationNoise = 15,
 }

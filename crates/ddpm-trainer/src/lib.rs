@@ -36,6 +36,8 @@ mod trainer;
 mod training_batch;
 mod training_loop;
 mod training_state;
+mod validation;
+mod validation_history;
 
 pub use adam::Adam;
 pub use adam_config::{AdamConfig, Optimizer};
@@ -56,6 +58,8 @@ pub use trainer::{StepOutcome, Trainer};
 pub use training_batch::TrainingBatch;
 pub use training_loop::{Outcome, save_checkpoint, train};
 pub use training_state::{Snapshot, TrainingState};
+pub use validation::{BandLosses, Validation, ValidationLine, ValidationReport, max_validation_images};
+pub use validation_history::{MemorizationForecast, ValidationHistory};
 
 /// The README's example, run as a test.
 #[cfg(doctest)]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::preview::PreviewImages;
 use crate::step_report::StepReport;
+use crate::validation::ValidationReport;
 
 /// Something that happened during training.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub enum Event<'a> {
         /// Its directory.
         path: &'a Path,
     },
+    /// A validation was done.
+    Validated(&'a ValidationReport),
     /// The sampling of a preview starts.
     PreviewStarted {
         /// Number of images of the preview.

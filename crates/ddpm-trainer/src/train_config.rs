@@ -78,6 +78,14 @@ pub struct TrainConfig {
     pub keep_every_steps: u64,
     /// Number of steps between previews; 0 for a preview after the last step only.
     pub sample_every_steps: u64,
+    /// Number of steps between validations on images that are held out; 0 for none. If left out,
+    /// [`Validation::default_interval`](crate::Validation::default_interval).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validate_every_steps: Option<u64>,
+    /// Whether a sustained rise of the held-out loss ends the run: see
+    /// [`ValidationHistory::is_overfit`](crate::ValidationHistory::is_overfit). False if left out.
+    #[serde(default)]
+    pub stop_when_overfit: bool,
     /// Number of steps between lines of metrics.jsonl, at least 1.
     pub log_every_steps: u64,
     /// Number of steps in a row with a loss or gradient that is not finite after which the run ends with an error, at

@@ -346,6 +346,11 @@ impl Trainer {
         &self.diffusion
     }
 
+    /// What the training minimizes.
+    pub fn objective(&self) -> &dyn Objective {
+        self.objective.as_ref()
+    }
+
     /// The network over the EMA of the weights.
     pub fn ema_denoiser(&self) -> &dyn Denoiser {
         self.model.ema_denoiser.as_ref()

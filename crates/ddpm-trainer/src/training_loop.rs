@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use ddpm_checkpoint::{Checkpoint, ModelDescription, Retention, RunDir};
+use ddpm_checkpoint::{Checkpoint, ModelDescription, Retention, RunDir, read_metrics};
 
 use crate::error::TrainerError;
 use crate::observer::{Event, Observer};
@@ -12,6 +12,8 @@ use crate::step_report::{Interval, StepReport};
 use crate::train_config::TrainConfig;
 use crate::trainer::{StepOutcome, Trainer};
 use crate::training_batch::TrainingBatch;
+use crate::validation::{Validation, ValidationLine};
+use crate::validation_history::ValidationHistory;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub enum Outcome {
     Finished,
     /// The observer stopped the run. Its state is saved.
     Stopped,
+    /// The run ended early because the held-out loss rose: `train.stop_when_overfit`. Its state is saved.
+    Overfit,
 }
 
 /// Trains from the present state of `trainer` to its last step and writes metrics and checkpoints to `run`.
@@ -36,6 +40,7 @@ pub fn train<B, E>(
     batches: &mut dyn Iterator<Item = Result<B, E>>,
     run: &mut RunDir,
     preview: &Preview,
+    validation: Option<&Validation>,
     describe: &dyn Fn(u64) -> Result<ModelDescription, TrainerError>,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainerError>
@@ -50,6 +55,9 @@ where
     let is_logged = |step: u64| is_due(config.log_every_steps, step) || step == 1 || step == total_steps;
 
     let mut metrics = run.metrics(trainer.state().step)?;
+    let validation_every = validation.map_or(0, |validation| validation_interval(validation, &config));
+    let lines: Vec<ValidationLine> = read_metrics(run.metrics_path())?;
+    let mut history = ValidationHistory::new(lines.into_iter().map(|line| line.validation).collect());
     run.discard_checkpoints_after(trainer.state().step)?;
     run.discard_averages_after(trainer.state().step)?;
     if trainer.state().skipped_in_a_row == 0 {
@@ -73,7 +81,9 @@ where
         let averages_due =
             taken && config.power_ema_every_steps > 0 && (is_due(config.power_ema_every_steps, step) || last);
         let preview_due = taken && preview.images > 0 && (is_due(config.sample_every_steps, step) || last);
-        let reports_due = !taken || is_logged(step) || stop || checkpoint_due || averages_due || preview_due;
+        let validation_due = taken && validation_every > 0 && (is_due(validation_every, step) || last);
+        let reports_due =
+            !taken || is_logged(step) || stop || checkpoint_due || averages_due || validation_due || preview_due;
         if !reports_due && trainer.can_run_ahead() {
             continue;
         }
@@ -102,11 +112,24 @@ where
             run.save_averages(step, &trainer.power_averages())?;
         }
 
+        // Validation, also before the checkpoint, so that a run that continues from it knows the result.
+        if let Some(validation) = validation.filter(|_| validation_due)
+            && let Some(report) = validation.evaluate(trainer, &|| observer.should_stop())?
+        {
+            metrics.append(&ValidationLine { step, validation: report })?;
+            history.push(report);
+            notify(observer, Event::Validated(&report))?;
+        }
+        let overfit = config.stop_when_overfit && validation_due && !last && history.is_overfit();
+
         // Checkpoint. While steps are skipped, the weights may be damaged beyond repair: a due checkpoint waits for a
         // step that is not skipped, and until then no older checkpoint is removed.
         let stop = stop || observer.should_stop();
-        if (checkpoint_due && !skipped) || last || stop {
+        if (checkpoint_due && !skipped) || last || stop || overfit {
             let path = save_checkpoint(trainer, run, describe)?;
+            if history.is_better(step, run.best_step()) {
+                run.keep_as_best(step)?;
+            }
             if !skipped {
                 run.prune(&retention(&config))?;
             }
@@ -115,6 +138,9 @@ where
         }
         if stop && !last {
             return Ok(Outcome::Stopped);
+        }
+        if overfit {
+            return Ok(Outcome::Overfit);
         }
 
         // Preview.
@@ -141,6 +167,14 @@ fn notify(observer: &mut dyn Observer, event: Event<'_>) -> Result<(), TrainerEr
 fn diverged(report: &StepReport, run: &RunDir) -> Result<TrainerError, TrainerError> {
     let last_good = run.latest_valid()?.map(|entry| entry.path);
     Ok(TrainerError::Diverged { step: report.step, skipped: report.skipped_in_a_row, last_good })
+}
+
+/// Number of steps between validations; 0 for none.
+fn validation_interval(validation: &Validation, config: &TrainConfig) -> u64 {
+    config.validate_every_steps.unwrap_or_else(|| {
+        let images = config.batch_size * config.gradient_accumulation_steps;
+        validation.default_interval(images, config.checkpoint_every_steps)
+    })
 }
 
 fn retention(config: &TrainConfig) -> Retention {

@@ -45,6 +45,8 @@ fn config(precision: Precision, cuda_graph: bool) -> TrainConfig {
         keep_last_checkpoints: 1,
         keep_every_steps: 0,
         sample_every_steps: 0,
+        validate_every_steps: None,
+        stop_when_overfit: false,
         log_every_steps: 1,
         max_skipped_steps: 3,
     }

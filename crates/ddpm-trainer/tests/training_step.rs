@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use ddpm_checkpoint::{ModelDescription, RunDir, StoredAverage, WeightAverage, list_weight_averages, read_metrics};
+use ddpm_checkpoint::{
+    Checkpoint, ModelDescription, RunDir, StoredAverage, WeightAverage, list_weight_averages, read_metrics,
+};
 use ddpm_diffusion::{
     Clipping, DiffusionError, GaussianDiffusion, LossAndGradient, LossWeighting, Method, NoisyBatch, Objective,
     SamplerConfig, WeightedSquaredError,
@@ -19,8 +21,8 @@ use ddpm_rng::{Purpose, Stream};
 use ddpm_schedule::{BetaSchedule, Prediction, Schedule, Spacing, VarianceKind};
 use ddpm_trainer::{
     AdamConfig, CpuUpdate, EmaDecays, Event, GpuUpdate, LearningRateSchedule, Observer, Optimizer, Outcome,
-    ParameterUpdate, Preview, StepOutcome, StepReport, TrainConfig, TrainableModel, Trainer, TrainerError,
-    UpdateConfig, train,
+    ParameterUpdate, Preview, Snapshot, StepOutcome, StepReport, TrainConfig, TrainableModel, Trainer, TrainerError,
+    UpdateConfig, Validation, ValidationHistory, ValidationLine, ValidationReport, train,
 };
 
 fn config() -> TrainConfig {
@@ -50,6 +52,8 @@ fn config() -> TrainConfig {
         keep_last_checkpoints: 2,
         keep_every_steps: 0,
         sample_every_steps: 4,
+        validate_every_steps: None,
+        stop_when_overfit: false,
         log_every_steps: 1,
         max_skipped_steps: 3,
     }
@@ -159,7 +163,7 @@ fn run_training(
         |step| Ok(ModelDescription::new(&"net", &"schedule", Prediction::Epsilon, &"sampler", 1, [2, 2], step)?);
     let read = log.batches_read.clone();
     let mut batches = batches(trainer.state().batches).inspect(|_| read.set(read.get() + 1));
-    train(trainer, &mut batches, run, &preview, &describe, log)
+    train(trainer, &mut batches, run, &preview, None, &describe, log)
 }
 
 #[test]
@@ -530,7 +534,8 @@ fn too_many_skipped_steps_end_the_run_and_spare_the_checkpoint() {
         seed: 1,
         labels: Vec::new(),
     };
-    let error = train(&mut trainer, &mut data, &mut run, &preview, &describe, &mut EventLog::default()).unwrap_err();
+    let error =
+        train(&mut trainer, &mut data, &mut run, &preview, None, &describe, &mut EventLog::default()).unwrap_err();
     let message = error.to_string();
     assert!(message.contains("3 steps in a row") && message.contains("step-000005"), "{message}");
     assert_eq!(run.load_latest().unwrap().unwrap().step, 5);
@@ -586,4 +591,129 @@ fn epochs_count_batches() {
     let config = TrainConfig { steps: None, epochs: Some(3), gradient_accumulation_steps: 4, ..config() };
     assert_eq!(config.total_steps(10), 8);
     assert_eq!(config.total_steps(0), 1);
+}
+
+/// Held-out images of another distribution than the training images, so that their loss is another one.
+fn validation() -> Validation {
+    let images = |purpose, scale: f64| -> Tensor {
+        let images = Stream::new(0, purpose, 1_000_000).normal((7, 1, 2, 2), &Device::Cpu).unwrap();
+        (images * scale).unwrap()
+    };
+    let (held_out, training) = (images(Purpose::Evaluation, 2.0), images(Purpose::Synthetic, 1.0));
+    Validation::new(held_out.into(), training.into()).unwrap()
+}
+
+fn run_validated(trainer: &mut Trainer, run: &mut RunDir, stop_after: Option<u64>) -> Outcome {
+    let mut log = EventLog { stop_after, ..EventLog::default() };
+    let preview = Preview {
+        images: 0,
+        image_shape: [1, 2, 2],
+        sampler: SamplerConfig::new(Method::Ddpm, Clipping::Fixed, VarianceKind::FixedLarge, 5, Spacing::Trailing),
+        seed: 1,
+        labels: Vec::new(),
+    };
+    let describe =
+        |step| Ok(ModelDescription::new(&"net", &"schedule", Prediction::Epsilon, &"sampler", 1, [2, 2], step)?);
+    let mut batches = batches(trainer.state().batches);
+    train(trainer, &mut batches, run, &preview, Some(&validation()), &describe, &mut log).unwrap()
+}
+
+fn validations(run: &RunDir) -> Vec<ValidationReport> {
+    let lines: Vec<ValidationLine> = read_metrics(run.metrics_path()).unwrap();
+    lines.into_iter().map(|line| line.validation).collect()
+}
+
+/// The losses are those of the definition: the mean over evenly spread timesteps of the squared error of the averaged
+/// weights. Validations change no bit of a run, and a stopped run has those of a run that was not stopped.
+#[test]
+fn validations_follow_the_averaged_weights_and_change_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let config = TrainConfig { validate_every_steps: Some(4), sample_every_steps: 0, ..config() };
+    let mut run = RunDir::create(root.path().join("whole")).unwrap();
+    let mut whole = trainer(config.clone());
+    assert_eq!(run_validated(&mut whole, &mut run, None), Outcome::Finished);
+    let reports = validations(&run);
+    assert_eq!(reports.iter().map(|report| report.step).collect::<Vec<_>>(), [4, 8, 12]);
+
+    let mut without = trainer(config.clone());
+    let mut data = batches(0);
+    for _ in 0..12 {
+        one_step(&mut without, &mut data);
+    }
+    assert_eq!(values(&whole), values(&without));
+
+    // An estimate with other noise and many more draws.
+    let last = reports.last().unwrap();
+    let again = validation().evaluate(&whole, &|| false).unwrap().unwrap();
+    assert_eq!(again, *last);
+    assert!(validation().evaluate(&whole, &|| true).unwrap().is_none());
+    let expected = |purpose, scale: f64| {
+        let x_0 = Stream::new(0, purpose, 1_000_000).normal((7, 1, 2, 2), &Device::Cpu).unwrap();
+        let x_0 = (x_0 * scale).unwrap();
+        let mut noise = Stream::new(9, Purpose::TrainingNoise, 0);
+        let (mut sum, draws) = ([0.0; 4], 40);
+        for t in 0..50 {
+            for _ in 0..draws {
+                let eps = noise.normal((7, 1, 2, 2), &Device::Cpu).unwrap();
+                let x_t = whole.diffusion().q_sample(&x_0, &[t; 7], &eps).unwrap();
+                let timesteps = Tensor::full(t as f32, 7, &Device::Cpu).unwrap();
+                let output = whole.ema_denoiser().predict(&x_t, &timesteps).unwrap();
+                let error = (output - eps).unwrap().sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap();
+                sum[(4 * t + 2) / 50] += f64::from(error) / f64::from(draws);
+            }
+        }
+        // Twelve and thirteen timesteps.
+        let counts: Vec<f64> = (0..4).map(|band| (0..50).filter(|t| (4 * t + 2) / 50 == band).count() as f64).collect();
+        [0, 1, 2, 3].map(|band| sum[band] / counts[band])
+    };
+    let sides = [(last.held_out, Purpose::Evaluation, 2.0), (last.training, Purpose::Synthetic, 1.0)];
+    for (losses, purpose, scale) in sides {
+        let expected = expected(purpose, scale);
+        for (found, expected) in losses.bands.iter().zip(expected) {
+            assert!((found / expected - 1.0).abs() < 0.15, "{:?} is not {expected}", losses.bands);
+        }
+        assert!((losses.total - losses.bands.iter().sum::<f64>() / 4.0).abs() < 1e-12);
+    }
+
+    let mut run = RunDir::create(root.path().join("parts")).unwrap();
+    assert_eq!(run_validated(&mut trainer(config.clone()), &mut run, Some(7)), Outcome::Stopped);
+    let checkpoint = run.load_latest().unwrap().unwrap();
+    let mut second = trainer(config);
+    let state = serde_json::from_value(checkpoint.state).unwrap();
+    second.restore(&Snapshot { ema_parameters: checkpoint.model, training: checkpoint.training, state }).unwrap();
+    assert_eq!(run_validated(&mut second, &mut run, None), Outcome::Finished);
+    assert_eq!(validations(&run), reports);
+}
+
+/// The checkpoint with the lowest held-out loss survives the others, and a run that gets worse ends.
+#[test]
+fn the_best_checkpoint_is_kept_and_an_overfit_run_ends() {
+    let root = tempfile::tempdir().unwrap();
+    let mut run = RunDir::create(root.path().join("run")).unwrap();
+    // A learning rate without bounds makes the loss rise.
+    let config = TrainConfig {
+        steps: Some(60),
+        learning_rate: 0.4,
+        learning_rate_schedule: LearningRateSchedule::Constant,
+        warmup_steps: 0,
+        checkpoint_every_steps: 1,
+        keep_last_checkpoints: 1,
+        sample_every_steps: 0,
+        validate_every_steps: Some(1),
+        stop_when_overfit: true,
+        ..config()
+    };
+    assert_eq!(run_validated(&mut trainer(config), &mut run, None), Outcome::Overfit);
+    let reports = validations(&run);
+    let history = ValidationHistory::new(reports.clone());
+    let best = history.best().unwrap().step;
+    let last = reports.last().unwrap().step;
+    assert!(history.is_overfit() && best < last && last < 60, "{best} {last}");
+    assert_eq!(run.best_step(), Some(best));
+    let kept = Checkpoint::load(run.checkpoints_path().join("best")).unwrap();
+    assert_eq!(kept.step, best);
+    assert_eq!(run.checkpoints().unwrap().iter().map(|entry| entry.step).collect::<Vec<_>>(), [last]);
+    // A run that returns to an earlier step forgets a best one that it has not reached.
+    run.discard_checkpoints_after(best - 1).unwrap();
+    assert_eq!(run.best_step(), None);
 }
