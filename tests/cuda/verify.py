@@ -197,7 +197,8 @@ def part_cudnn(programs, args, _work):
 
 def losses(run_dir):
     lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line)["loss"] for line in lines]
+    # Lines of validations have no loss of a step.
+    return [line["loss"] for line in map(json.loads, lines) if "loss" in line]
 
 
 def train(programs, out, device, precision, steps, *more):

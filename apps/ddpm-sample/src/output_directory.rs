@@ -54,7 +54,7 @@ fn model_name(file: &Path) -> String {
     }
     let is_revision = |name: &str| name.len() == 40 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     let says_nothing = |name: &str| {
-        ["checkpoints", "averages", "unet", "unet_ema", "pipeline", "snapshots"].contains(&name)
+        ["best", "checkpoints", "averages", "unet", "unet_ema", "pipeline", "snapshots"].contains(&name)
             || name.strip_prefix("step-").is_some_and(|step| step.bytes().all(|byte| byte.is_ascii_digit()))
             || is_revision(name)
     };

@@ -35,20 +35,12 @@ fn scale_noise(
 ) -> Result<Tensor, DiffusionError> {
     let schedule = context.schedule();
     let fixed = |kind| Ok((&z * schedule.variance(kind, i).sqrt())?);
-    let log_variance = match (context.config.variance, learned_variance) {
-        (ReverseVariance::FixedLarge, _) => return fixed(VarianceKind::FixedLarge),
-        (ReverseVariance::FixedSmall, _) => return fixed(VarianceKind::FixedSmall),
-        (ReverseVariance::Learned | ReverseVariance::LearnedRange, None) => {
-            return Err(DiffusionError::NoVariance { channels: z.dim(1)? });
+    match context.config.variance {
+        ReverseVariance::FixedLarge => fixed(VarianceKind::FixedLarge),
+        ReverseVariance::FixedSmall => fixed(VarianceKind::FixedSmall),
+        learned @ (ReverseVariance::Learned | ReverseVariance::LearnedRange) => {
+            let log_variance = learned.log_variance(schedule, i, learned_variance, &z)?;
+            Ok((z * (log_variance * 0.5)?.exp()?)?)
         }
-        (ReverseVariance::Learned, Some(log_variance)) => log_variance,
-        (ReverseVariance::LearnedRange, Some(output)) => {
-            let log_beta = schedule.log_variance_clipped(VarianceKind::FixedLarge, i);
-            let log_beta_tilde = schedule.log_variance_clipped(VarianceKind::FixedSmall, i);
-            // u = (output + 1) / 2 is 0 for β̃ and 1 for β.
-            let u = output.affine(0.5, 0.5)?;
-            u.affine(log_beta - log_beta_tilde, log_beta_tilde)?
-        }
-    };
-    Ok((z * (log_variance * 0.5)?.exp()?)?)
+    }
 }

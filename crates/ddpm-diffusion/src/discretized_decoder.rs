@@ -3,32 +3,32 @@
 use candle_core::Tensor;
 
 use crate::DiffusionError;
-use crate::error::{batch_axis, check_shape};
+use crate::error::check_shape;
 
 /// ln p(x_0) of each image under the discretized decoder (Ho et al. 2020, eq. 13): the density of N(mean, σ²),
 /// integrated over the bin of each element's value. There are 256 bins on [−1, 1], with centers k / 127.5 − 1; the
 /// first and the last bin extend to infinity.
 ///
 /// # Shapes
-/// `x_0`, with the values k / 127.5 − 1, and `mean` are [batch, channel, height, width]; `log_variance` is ln σ² of
-/// each image. The result has one value per image, the sum over its elements, in nats.
+/// `x_0`, with the values k / 127.5 − 1, `mean` and `log_variance`, ln σ², are [batch, channel, height, width]. The
+/// result has one value per image, the sum over its elements, in nats.
 ///
 /// # Errors
 /// If the shapes differ.
 pub fn discretized_log_likelihood(
     x_0: &Tensor,
     mean: &Tensor,
-    log_variance: &[f64],
+    log_variance: &Tensor,
 ) -> Result<Vec<f64>, DiffusionError> {
     check_shape("mean", mean.dims(), x_0.dims())?;
-    check_shape("log_variance", &[log_variance.len()], batch_axis(x_0))?;
+    check_shape("log_variance", log_variance.dims(), x_0.dims())?;
     let values = |t: &Tensor| t.to_dtype(candle_core::DType::F64)?.flatten_from(1)?.to_vec2::<f64>();
-    let (x_0, mean) = (values(x_0)?, values(mean)?);
-    let image = |((x, mean), log_variance): ((&Vec<f64>, &Vec<f64>), &f64)| {
-        let inverse_sigma = (-0.5 * log_variance).exp();
-        x.iter().zip(mean).map(|(x, mean)| log_probability(*x, *mean, inverse_sigma)).sum()
+    let (x_0, mean, log_variance) = (values(x_0)?, values(mean)?, values(log_variance)?);
+    let image = |((x, mean), log_variance): ((&Vec<f64>, &Vec<f64>), &Vec<f64>)| {
+        let pixels = x.iter().zip(mean).zip(log_variance);
+        pixels.map(|((x, mean), log_variance)| log_probability(*x, *mean, (-0.5 * log_variance).exp())).sum()
     };
-    Ok(x_0.iter().zip(&mean).zip(log_variance).map(image).collect())
+    Ok(x_0.iter().zip(&mean).zip(&log_variance).map(image).collect())
 }
 
 /// Half of the width of a bin.

@@ -3,8 +3,11 @@
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
-use ddpm_schedule::{UnknownName, VarianceKind};
+use candle_core::Tensor;
+use ddpm_schedule::{Schedule, UnknownName, VarianceKind};
 use serde::{Deserialize, Serialize};
+
+use crate::DiffusionError;
 
 /// The variance σ_t² of p(x_{t−1} | x_t).
 ///
@@ -60,6 +63,35 @@ impl FromStr for ReverseVariance {
             "learned" => Ok(Self::Learned),
             "learned-range" | "learned_range" => Ok(Self::LearnedRange),
             _ => Err(UnknownName::new("variance", name, Self::ALL)),
+        }
+    }
+}
+
+impl ReverseVariance {
+    /// ln σ² at index `i` for every element of `like`. The logarithm of β̃ at index 0 is that at index 1. `output` is
+    /// what the network returned for the variance.
+    ///
+    /// # Errors
+    /// [`DiffusionError::NoVariance`] if the variance is learned and the network has returned none.
+    pub(crate) fn log_variance(
+        self,
+        schedule: &Schedule,
+        i: usize,
+        output: Option<Tensor>,
+        like: &Tensor,
+    ) -> Result<Tensor, DiffusionError> {
+        let fixed = |kind| schedule.log_variance_clipped(kind, i);
+        let output = || output.ok_or(DiffusionError::NoVariance { channels: like.dims().get(1).copied().unwrap_or(0) });
+        match self {
+            Self::FixedLarge => Ok(like.zeros_like()?.affine(0.0, fixed(VarianceKind::FixedLarge))?),
+            Self::FixedSmall => Ok(like.zeros_like()?.affine(0.0, fixed(VarianceKind::FixedSmall))?),
+            Self::Learned => output(),
+            Self::LearnedRange => {
+                let (log_beta, log_beta_tilde) = (fixed(VarianceKind::FixedLarge), fixed(VarianceKind::FixedSmall));
+                // u = (output + 1) / 2 is 0 for β̃ and 1 for β.
+                let u = output()?.affine(0.5, 0.5)?;
+                Ok(u.affine(log_beta - log_beta_tilde, log_beta_tilde)?)
+            }
         }
     }
 }

@@ -75,7 +75,7 @@ impl<'a> SamplerContext<'a> {
 }
 
 /// Separates the prediction from a learned variance, which follows it along the channel axis.
-fn split_channels(output: &Tensor, channels: usize) -> Result<(Tensor, Option<Tensor>), DiffusionError> {
+pub(crate) fn split_channels(output: &Tensor, channels: usize) -> Result<(Tensor, Option<Tensor>), DiffusionError> {
     match output.dims() {
         [_, output_channels, ..] if *output_channels == 2 * channels => {
             Ok((output.narrow(1, 0, channels)?, Some(output.narrow(1, channels, channels)?)))

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use ddpm_diffusion::{
-    Clipping, DiffusionError, GaussianDiffusion, Method, SamplerConfig, Sampling, SamplingProgress,
+    Clipping, DiffusionError, GaussianDiffusion, Method, ReverseVariance, SamplerConfig, Sampling, SamplingProgress,
     VariationalBoundConfig, sample,
 };
 use ddpm_rng::{ImageNoise, Purpose, Stream};
@@ -172,7 +172,7 @@ fn terms_of_the_variational_bound_meet_their_closed_forms() {
     let shape = (64, 1, 16, 16);
     let x_0 = Stream::new(1, Purpose::Evaluation, 0).normal(shape, &Device::Cpu).unwrap().affine(S, M).unwrap();
     for variance in [VarianceKind::FixedLarge, VarianceKind::FixedSmall] {
-        let config = VariationalBoundConfig { variance, clip_denoised: false };
+        let config = VariationalBoundConfig { variance: variance.into(), clip_denoised: false };
         let mut noise = ImageNoise::new(2, Purpose::Evaluation, 1, 64);
         let bound = diffusion.variational_bound(&optimal(&diffusion), &x_0, config, &mut noise).unwrap();
         for i in 1..schedule.len() {
@@ -217,7 +217,7 @@ fn clip_denoised_clips_predicted_x_0_in_every_term() {
     let constant = |x_t: &Tensor, _: &Tensor| x_t.zeros_like()? + 5.0;
     for variance in [VarianceKind::FixedLarge, VarianceKind::FixedSmall] {
         for (clip_denoised, predicted_x_0) in [(false, 5.0), (true, 1.0)] {
-            let config = VariationalBoundConfig { variance, clip_denoised };
+            let config = VariationalBoundConfig { variance: variance.into(), clip_denoised };
             let mut noise = ImageNoise::new(2, Purpose::Evaluation, 0, 2);
             let bound = diffusion.variational_bound(&constant, &x_0, config, &mut noise).unwrap();
             assert_eq!(bound.config, config);
@@ -234,6 +234,45 @@ fn clip_denoised_clips_predicted_x_0_in_every_term() {
     }
 }
 
+/// A network that returns the fixed variance has the bound of the fixed variance, and images have their own bounds.
+#[test]
+fn the_bound_of_a_learned_variance_contains_those_of_fixed_ones() {
+    let diffusion = diffusion(25);
+    let x_0 = Stream::new(1, Purpose::Evaluation, 0).normal((3, 1, 8, 8), &Device::Cpu).unwrap();
+    let x_0 = x_0.affine(S, M).unwrap();
+    let bound = |variance: ReverseVariance, output: Option<f64>, images: std::ops::Range<usize>| {
+        let optimal = optimal(&diffusion);
+        let network = |x_t: &Tensor, t: &Tensor| -> Result<Tensor> {
+            match output {
+                Some(value) => Tensor::cat(&[&optimal(x_t, t)?, &x_t.zeros_like()?.affine(0.0, value)?], 1),
+                None => optimal(x_t, t),
+            }
+        };
+        let config = VariationalBoundConfig { variance, clip_denoised: true };
+        let mut noise = ImageNoise::new(2, Purpose::Evaluation, images.start as u64, images.len());
+        let x_0 = x_0.narrow(0, images.start, images.len()).unwrap();
+        diffusion.variational_bound(&network, &x_0, config, &mut noise).unwrap()
+    };
+    for (fixed, value) in [(ReverseVariance::FixedSmall, -1.0), (ReverseVariance::FixedLarge, 1.0)] {
+        let (fixed, learned) = (bound(fixed, None, 0..3), bound(ReverseVariance::LearnedRange, Some(value), 0..3));
+        assert!((fixed.total() - learned.total()).abs() < 1e-9 * fixed.total(), "{fixed:?} {learned:?}");
+    }
+    // σ² = 1/2 everywhere: the divergence of two normal distributions in another form.
+    let learned = bound(ReverseVariance::Learned, Some(0.5_f64.ln()), 0..3);
+    let small = bound(ReverseVariance::FixedSmall, None, 0..3);
+    for i in 1..25 {
+        let own = diffusion.schedule().posterior_variance(i);
+        let distance = 2.0 * LN_2 * small.terms[i] * own;
+        let expected = 0.5 * ((0.5 / own).ln() + (own + distance) / 0.5 - 1.0) / LN_2;
+        assert!((learned.terms[i] / expected - 1.0).abs() < 1e-6, "term {i}: {} {expected}", learned.terms[i]);
+    }
+    // The images of a batch have the bounds that they have alone.
+    let mean = learned.images.iter().sum::<f64>() / 3.0;
+    assert!((mean - learned.total()).abs() < 1e-9 * mean);
+    let alone = bound(ReverseVariance::Learned, Some(0.5_f64.ln()), 1..2);
+    assert!((alone.total() - learned.images[1]).abs() < 1e-6 * mean);
+}
+
 /// Clipping to [−1, 1] moves predicted x_0 towards every x_0 in [−0.9, 0.9], so it cannot increase a term of the bound.
 /// The optimal denoiser rarely predicts an x_0 outside of [−1, 1], so the difference is small.
 #[test]
@@ -242,7 +281,7 @@ fn clip_denoised_hardly_changes_the_bound_of_the_optimal_denoiser() {
     let x_0 = Stream::new(1, Purpose::Evaluation, 0).normal((8, 1, 16, 16), &Device::Cpu).unwrap();
     let x_0 = x_0.affine(S, M).unwrap().clamp(-0.9, 0.9).unwrap();
     let total = |clip_denoised| {
-        let config = VariationalBoundConfig { variance: VarianceKind::FixedSmall, clip_denoised };
+        let config = VariationalBoundConfig { variance: ReverseVariance::FixedSmall, clip_denoised };
         let mut noise = ImageNoise::new(2, Purpose::Evaluation, 1, 8);
         diffusion.variational_bound(&optimal(&diffusion), &x_0, config, &mut noise).unwrap().total()
     };
