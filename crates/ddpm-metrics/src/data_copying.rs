@@ -16,7 +16,7 @@ pub struct DataCopying {
     pub z_score: f64,
 }
 
-/// The data-copying statistic C_T ([Meehan et al. 2020](https://arxiv.org/abs/2004.05675), section 3.2) over a single
+/// The data-copying statistic C_T ([Meehan et al. 2020](https://arxiv.org/abs/2004.05675), section 3) over a single
 /// cell, the whole space. It takes the distances of m generated samples and n held-out images to their nearest training
 /// images, such as [`NearestNeighbors::nearest_distances`](crate::NearestNeighbors::nearest_distances) returns:
 ///
@@ -75,7 +75,7 @@ pub struct CellDistances<'a> {
 }
 
 /// C_T over several cells: the mean of their z-scores, weighted by their numbers of held-out images
-/// ([Meehan et al. 2020](https://arxiv.org/abs/2004.05675), section 3.3). Cells without distances of both sets are
+/// ([Meehan et al. 2020](https://arxiv.org/abs/2004.05675), section 3). Cells without distances of both sets are
 /// skipped; the paper skips those with few generated samples, whose z-scores say little.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use crate::statistics_accumulator::StatisticsAccumulator;
 /// f32, or summed by threads in different orders, differ by up to about 1e-6.
 const ASYMMETRY: f64 = 1e-5;
 
-/// The mean μ [width] and the covariance Σ [width, width] of features, in f64.
+/// The mean μ `[width]` and the covariance Σ [width, width] of features, in f64.
 ///
 /// All values are finite, Σ is symmetric, and its diagonal is not negative.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +19,7 @@ pub struct FeatureStatistics {
 }
 
 impl FeatureStatistics {
-    /// Takes a mean [width], a covariance [width, width] in row-major order, and the number of samples if it is known.
+    /// Takes a mean `[width]`, a covariance [width, width] in row-major order, and the number of samples if it is known.
     /// Elements σ_ij and σ_ji that differ by at most 1e-5 of the largest element are replaced by their mean.
     ///
     /// # Errors
@@ -78,7 +78,7 @@ impl FeatureStatistics {
         self.mean.len()
     }
 
-    /// μ [width].
+    /// μ `[width]`.
     pub fn mean(&self) -> &[f64] {
         &self.mean
     }

@@ -21,7 +21,7 @@ pub struct FrechetDistance {
 ///
 /// d² = ‖μ_1 − μ_2‖² + tr(Σ_1 + Σ_2 − 2 (Σ_1 Σ_2)^½)
 ///
-/// ([Dowson & Landau 1982](https://doi.org/10.1016/0047-259X(82)90077-X), eq. 4;
+/// ([Dowson & Landau 1982](https://doi.org/10.1016/0047-259X(82)90077-X);
 /// [Heusel et al. 2017](https://arxiv.org/abs/1706.08500), eq. 6).
 ///
 /// tr (Σ_1 Σ_2)^½ is the trace of the symmetric root (Σ_1^½ Σ_2 Σ_1^½)^½, which is the sum of the singular values of
@@ -32,8 +32,8 @@ pub struct FrechetDistance {
 /// DIFFERENCE: reference implementations take the root of the product Σ_1 Σ_2, whose eigenvalues are the squares of
 /// these singular values. Their rounding errors of ε λ² become √ε λ in the root, here they stay ε λ.
 ///
-/// The order of the arguments does not matter up to rounding. The two decompositions run in parallel; for a width of
-/// 2048 they take about 20 s on two cores.
+/// The order of the arguments does not matter up to rounding. The two decompositions run in parallel. On two cores, the
+/// distance takes about 1.5 s for a width of 1280 and 7 s for 2048.
 ///
 /// # Errors
 /// [`MetricsError::Widths`](crate::MetricsError::Widths) for different widths;

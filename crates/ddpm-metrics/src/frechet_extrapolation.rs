@@ -42,7 +42,7 @@ pub struct FrechetExtrapolation {
 }
 
 /// FID_∞ of samples [n, width]: the intercept of a least-squares line through the Fréchet distances of random subsets
-/// over 1 / size ([Chong & Forsyth 2020](https://arxiv.org/abs/1911.07023), section 4.2).
+/// over 1 / size ([Chong & Forsyth 2020](https://arxiv.org/abs/1911.07023)).
 ///
 /// The expected FID of n samples is about FID_∞ + `slope` / n, so values of different n can only be compared after this
 /// correction. The bias of the reference's own samples remains.

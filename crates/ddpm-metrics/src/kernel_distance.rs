@@ -68,7 +68,7 @@ pub struct KernelDistance {
 ///
 /// MMD² = Σ_{i≠j} k(x_i, x_j) / (m (m − 1)) + Σ_{i≠j} k(y_i, y_j) / (n (n − 1)) − 2 Σ_ij k(x_i, y_j) / (m n)
 ///
-/// ([Bińkowski et al. 2018](https://arxiv.org/abs/1801.01401), eq. 4 and section 4, after
+/// ([Bińkowski et al. 2018](https://arxiv.org/abs/1801.01401), section 4, after
 /// [Gretton et al. 2012](https://jmlr.org/papers/v13/gretton12a.html), eq. 3).
 ///
 /// # Errors

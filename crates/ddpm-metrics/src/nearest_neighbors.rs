@@ -47,7 +47,7 @@ impl NearestNeighbors {
         &self.squared_distances[query * self.neighbors..][..self.neighbors]
     }
 
-    /// The distance of each query to its nearest reference, [queries]. It is not squared.
+    /// The distance of each query to its nearest reference, `[queries]`. It is not squared.
     pub fn nearest_distances(&self) -> Vec<f64> {
         self.squared_distances.iter().step_by(self.neighbors).map(|distance| distance.sqrt()).collect()
     }

@@ -23,7 +23,7 @@ pub struct PolynomialKernel {
 }
 
 impl PolynomialKernel {
-    /// (xᵀy / width + 1)³ of [Bińkowski et al. 2018](https://arxiv.org/abs/1801.01401), section 3.
+    /// (xᵀy / width + 1)³ of [Bińkowski et al. 2018](https://arxiv.org/abs/1801.01401), section 4.
     pub const fn cubic() -> Self {
         Self { degree: 3, gamma: None, coef0: 1.0 }
     }

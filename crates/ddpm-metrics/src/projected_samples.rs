@@ -59,7 +59,7 @@ impl<'a> ProjectedSamples<'a> {
         Ok(squared_distance(&mean, self.reference.mean()) + covariance_term)
     }
 
-    /// The weighted mean [width].
+    /// The weighted mean `[width]`.
     fn mean(&self, used: &[usize], weights: &[f64], count: f64) -> Vec<f64> {
         let mut offset = vec![0.0; self.center.len()];
         for &row in used {

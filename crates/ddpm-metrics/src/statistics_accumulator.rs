@@ -9,7 +9,7 @@ use crate::linear_algebra::{add_scatter, mirror_upper};
 /// The number of rows that are converted to f64 and multiplied at a time.
 const ROWS: usize = 512;
 
-/// Sums of features in f64, added batch by batch: the count n, the mean μ [width] and the scatter matrix
+/// Sums of features in f64, added batch by batch: the count n, the mean μ `[width]` and the scatter matrix
 /// M = Σ (x − μ)(x − μ)ᵀ [width, width].
 ///
 /// Two sets a and b are combined as in [Chan et al. 1983](https://doi.org/10.1080/00031305.1983.10483115), with

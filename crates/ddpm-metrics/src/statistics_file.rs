@@ -15,7 +15,7 @@ use crate::npy_array::{NpyHeader, npy_bytes};
 /// The largest width of statistics in a file. A covariance of this width takes 512 MiB.
 const MAX_WIDTH: u64 = 8192;
 
-/// Reads the arrays `mu` [width] and `sigma` [width, width] of an `.npz` file, f32 or f64, compressed or not.
+/// Reads the arrays `mu` `[width]` and `sigma` [width, width] of an `.npz` file, f32 or f64, compressed or not.
 ///
 /// These are the reference statistics of [pytorch-fid](https://github.com/mseitz/pytorch-fid),
 /// [EDM](https://github.com/NVlabs/edm), [ADM](https://github.com/openai/guided-diffusion/tree/main/evaluations) and
@@ -44,8 +44,9 @@ pub fn read_spatial_statistics(path: impl AsRef<Path>) -> Result<FeatureStatisti
     read_named(path.as_ref(), "mu_s", "sigma_s")
 }
 
-/// Writes `mu`, `sigma` and, if it is known, the number of samples `n`, as `numpy.savez` does, without
-/// compression: covariances do not get smaller. The file gets its name when it is complete; a file of this name is replaced.
+/// Writes `mu`, `sigma` and, if it is known, the number of samples `n`, as `numpy.savez` does. They
+/// are not compressed, because covariances hardly get smaller. The file gets its name when it is complete; a file of
+/// this name is replaced.
 ///
 /// # Errors
 /// [`MetricsError::Io`].

@@ -75,7 +75,7 @@ fn intervals_of_precision_and_recall_are_those_of_shares() {
     {
         assert_close("share", interval.estimate, share, 1e-14);
         // A binomial share; 200 resamples know its deviation to 5 %.
-        let expected = (share * (1.0 - share) / count as f64).sqrt();
+        let expected = f64::sqrt(share * (1.0 - share) / count);
         assert_close("standard error", interval.standard_error, expected, 0.2);
         assert!(interval.low < share && share < interval.high);
     }
@@ -84,7 +84,7 @@ fn intervals_of_precision_and_recall_are_those_of_shares() {
 #[test]
 fn subsets_of_one_size_are_those_of_the_samples() {
     // Every resample of equal rows is the set itself, so the whole interval is one value.
-    let equal = Features::new(vec![1.0, 2.0].repeat(5), 2).unwrap();
+    let equal = Features::new([1.0, 2.0].repeat(5), 2).unwrap();
     let reference = FeatureStatistics::of(&features(9, 50, 2, 0.0)).unwrap();
     let interval = frechet_distance_bootstrap(&equal, &reference, &CONFIG).unwrap();
     assert_close("low", interval.low, interval.estimate, 1e-12);
