@@ -22,8 +22,8 @@ pub fn nearest_to_second_ratio(neighbors: &NearestNeighbors) -> Result<Vec<f64>>
     Ok((0..neighbors.queries()).map(ratio).collect())
 }
 
-/// The distance of each sample x̂ to its nearest training image x, divided by α times the mean distance to its k nearest
-/// training images S ([Carlini et al. 2023](https://arxiv.org/abs/2301.13188), section 5):
+/// The distance of each sample x̂ to its nearest training image x, divided by α times the mean distance to its k
+/// nearest training images S ([Carlini et al. 2023](https://arxiv.org/abs/2301.13188), section 5):
 ///
 /// ℓ(x̂, x; S) = ‖x̂ − x‖ / (α · mean over y in S of ‖x̂ − y‖)
 ///

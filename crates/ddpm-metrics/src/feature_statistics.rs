@@ -19,8 +19,8 @@ pub struct FeatureStatistics {
 }
 
 impl FeatureStatistics {
-    /// Takes a mean `[width]`, a covariance [width, width] in row-major order, and the number of samples if it is known.
-    /// Elements σ_ij and σ_ji that differ by at most 1e-5 of the largest element are replaced by their mean.
+    /// Takes a mean `[width]`, a covariance [width, width] in row-major order, and the number of samples if it is
+    /// known. Elements σ_ij and σ_ji that differ by at most 1e-5 of the largest element are replaced by their mean.
     ///
     /// # Errors
     /// [`MetricsError::Statistics`] for other lengths, values that are not finite, a covariance that is not symmetric,

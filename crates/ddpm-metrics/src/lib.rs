@@ -1,8 +1,8 @@
 //! Metrics of generative models on features, in f64.
 //!
 //! The crate compares sets of features: Fréchet distance (FID), kernel distance (KID), Inception Score, precision and
-//! recall, and tests for copies of training images. Features are plain numbers, one row per image; the crate contains no
-//! network and reads no images. Any extractor will do, and the metric is as good as its features.
+//! recall, and tests for copies of training images. Features are plain numbers, one row per image; the crate contains
+//! no network and reads no images. Any extractor will do, and the metric is as good as its features.
 //!
 //! Results depend on the arguments alone: draws are seeded, and sums have the same order with any number of threads.
 //!

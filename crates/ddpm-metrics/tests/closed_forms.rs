@@ -94,6 +94,21 @@ fn copies_far_from_the_center_have_distance_zero() {
 }
 
 #[test]
+fn ratios_are_those_of_distances() {
+    let training = Features::new(vec![0.0, 0.0, 4.0, 0.0, 0.0, 8.0], 2).unwrap();
+    // The distances are 1, 3 and √65, and 3, 5 and 5.
+    let samples = Features::new(vec![1.0, 0.0, 0.0, 3.0], 2).unwrap();
+    let found = nearest_neighbors(&samples, &training, 3).unwrap();
+    let second = nearest_to_second_ratio(&found).unwrap();
+    assert_eq!(second, [1.0 / 3.0, 3.0 / 5.0]);
+    let mean = nearest_to_mean_ratio(&found, 0.5).unwrap();
+    let (nearest, means) = ([1.0, 3.0], [(1.0 + 3.0 + 65f64.sqrt()) / 3.0, (3.0 + 5.0 + 5.0) / 3.0]);
+    for i in 0..2 {
+        assert!((mean[i] - nearest[i] / (0.5 * means[i])).abs() < 1e-15);
+    }
+}
+
+#[test]
 fn duplicates_are_other_rows_and_equal_distances_keep_the_order_of_rows() {
     // More duplicates than a block of references has rows.
     let features = Features::new(vec![1.5; 2000], 1).unwrap();
