@@ -102,6 +102,24 @@ proptest! {
     }
 
     #[test]
+    fn kernel_distances_are_those_of_direct_loops((x, y) in pairs_on_a_grid()) {
+        let kernel = |a: &[f32], b: &[f32]| {
+            let product: f64 = a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+            (product / a.len() as f64 + 1.0).powi(3)
+        };
+        let sum = |a: &Features, b: &Features, same: bool| -> f64 {
+            let pairs = (0..a.rows()).flat_map(|i| (0..b.rows()).map(move |j| (i, j)));
+            pairs.filter(|(i, j)| !same || i != j).map(|(i, j)| kernel(a.row(i), b.row(j))).sum()
+        };
+        let (m, n) = (x.rows() as f64, y.rows() as f64);
+        let within = sum(&x, &x, true) / (m * (m - 1.0)) + sum(&y, &y, true) / (n * (n - 1.0));
+        let expected = within - 2.0 * sum(&x, &y, false) / (m * n);
+        let found = kernel_distance(&x, &y, &KernelDistanceConfig::all_samples()).unwrap().mean;
+        // The kernel is at most 17³ here.
+        prop_assert!((found - expected).abs() < 1e-12 * 17f64.powi(3), "{} and {}", found, expected);
+    }
+
+    #[test]
     fn neighbors_and_coverage_are_those_of_direct_loops((x, y) in pairs_on_a_grid(), k in 1usize..4) {
         let found = nearest_neighbors(&x, &y, k).unwrap();
         for i in 0..x.rows() {
