@@ -31,18 +31,23 @@ pub struct Program {
 
 /// `ddpm-train` in `directory`, with two threads.
 pub fn train(directory: &Path) -> Program {
-    Program::new("ddpm-train", directory)
+    Program::new("ddpm-train", directory, &[])
 }
 
 /// `ddpm-sample` in `directory`, with two threads.
 pub fn sample(directory: &Path) -> Program {
-    Program::new("ddpm-sample", directory)
+    Program::new("ddpm-sample", directory, &[])
+}
+
+/// `ddpm-sample evaluate` in `directory`, with two threads.
+pub fn evaluate(directory: &Path) -> Program {
+    Program::new("ddpm-sample", directory, &["evaluate"])
 }
 
 impl Program {
-    fn new(name: &str, directory: &Path) -> Self {
+    fn new(name: &str, directory: &Path, mode: &[&str]) -> Self {
         let mut command = Command::new(executable(name));
-        command.current_dir(directory).args(["--threads", "2"]).stdin(Stdio::null()).env_remove("RUST_LOG");
+        command.current_dir(directory).args(mode).args(["--threads", "2"]).stdin(Stdio::null()).env_remove("RUST_LOG");
         command.env("DDPM_CACHE_DIR", directory.join(".cache"));
         Self { command }
     }

@@ -1,8 +1,8 @@
-//! The command line of `ddpm-sample`.
+//! The options of sampling.
 
 use std::path::PathBuf;
 
-use clap::{Parser, value_parser};
+use clap::value_parser;
 use ddpm_cli::{DeviceChoice, Verbosity, named_values};
 use ddpm_data::ImageFormat;
 use ddpm_diffusion::{EpsAfterClip, ReverseVariance};
@@ -14,26 +14,8 @@ use crate::clip_choice::ClipChoice;
 use crate::sampler_choice::SamplerChoice;
 use crate::weight_choice::WeightChoice;
 
-const LONG_ABOUT: &str = "\
-Generate images with a trained denoising diffusion model.
-
-Examples:
-  ddpm-sample
-      Sample 16 images from the newest run under runs/.
-  ddpm-sample runs/pictures -n 100 --sampler ddim --steps 50
-      Sample 100 images in fewer steps.
-  ddpm-sample google/ddpm-cifar10-32 -n 64 --out samples/cifar10
-      Sample from a published model.
-  ddpm-sample runs/pictures --class food-drink,flags --guidance 2
-      Sample images of two classes of a class-conditional model.
-  ddpm-sample runs/pictures --inpaint photo.png --mask mask.png
-      Paint the white parts of the mask.
-
-The images are written to a directory under samples/.";
-
-/// Generate images with a trained denoising diffusion model.
-#[derive(Debug, Clone, Parser)]
-#[command(name = "ddpm-sample", version, long_about = LONG_ABOUT, max_term_width = 100, allow_negative_numbers = true)]
+/// The options of sampling.
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
     /// The model to sample from [default: the newest run under runs/]
     ///

@@ -78,6 +78,14 @@ pub(crate) fn claim(directory: &Path, provenance: &Provenance, overwrite: bool) 
     remove_images(directory).with_context(|| format!("--overwrite: {} cannot be emptied", directory.display()))
 }
 
+/// The number of images of the sampling `provenance` that `directory` holds, from the first one without a gap.
+pub(crate) fn finished_images(directory: &Path, provenance: &Provenance) -> usize {
+    let Ok(text) = fs::read_to_string(directory.join(DESCRIPTION)) else { return 0 };
+    let fits = serde_json::from_str::<Description>(&text).is_ok_and(|found| found.provenance.fits(provenance));
+    let exists = |index: &usize| directory.join(IMAGES).join(format!("{index:06}.{}", provenance.format)).is_file();
+    if fits { (0..).take_while(exists).count() } else { 0 }
+}
+
 /// Removes the temporary files of a process that was killed while it wrote an image. Those of another process that
 /// writes to the same directory are younger.
 pub(crate) fn remove_leftovers(directory: &Path) {

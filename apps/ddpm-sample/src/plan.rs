@@ -6,6 +6,7 @@ use anyhow::Context;
 use candle_core::{Device, Tensor};
 use ddpm_checkpoint::SavedModel;
 use ddpm_cli::{Progress, StopSignal, usage_error};
+use ddpm_data::{Conversion, Preparation};
 use ddpm_diffusion::{GaussianDiffusion, GuidedDenoiser, Method, Repaint, SamplerConfig};
 use ddpm_rng::{ImageNoise, Purpose};
 use ddpm_schedule::Spacing;
@@ -58,6 +59,7 @@ pub(crate) struct Plan {
     /// ancestral sampling forgets x_T long before its end.
     pub(crate) interpolates: bool,
     number: usize,
+    preparation: Preparation,
     /// [channel, height, width].
     pub(crate) image_shape: [usize; 3],
 }
@@ -97,6 +99,7 @@ impl Plan {
         check_format(args, image_shape[0])?;
         check_channels(args, &model.saved)?;
         let step = model.saved.step();
+        let preparation = model.preparation()?;
         let provenance = Provenance::new(args, &model.saved, &sampler, classes.as_ref(), guide_provenance)?;
         Ok(Self {
             out: args.out.clone().unwrap_or_else(|| default_directory(&provenance, args.overwrite)),
@@ -117,6 +120,7 @@ impl Plan {
             ends,
             interpolates: args.interpolate.is_some(),
             number,
+            preparation,
             image_shape,
         })
     }
@@ -134,6 +138,12 @@ impl Plan {
         let latents = interpolated_latents(&denoiser, diffusion, sampler, &ends, self.number, progress, stop)?;
         self.latents = latents;
         Ok(self.latents.is_some())
+    }
+
+    /// How images get the format of the model.
+    pub(crate) fn conversion(&self) -> anyhow::Result<Conversion> {
+        let [channels, height, width] = self.image_shape;
+        Ok(self.preparation.conversion(channels, [height, width]))
     }
 
     /// Number of sampling steps of an image.

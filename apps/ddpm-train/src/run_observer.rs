@@ -154,8 +154,8 @@ impl RunObserver {
         let Some(MemorizationForecast { step, interval: [from, to] }) = self.validations.forecast() else { return };
         let [step, from, to] = [step, from, to].map(|step| grouped(step.round().max(0.0) as usize));
         info!(
-            "the held-out loss is lowest at about step {step} (90 % interval {from} to {to}): beyond it the model \
-             memorizes its training images"
+            "memorization begins at about step {step} ({from} to {to}), where the held-out loss is lowest: from there \
+             on the model learns about its training images only"
         );
     }
 

@@ -1,8 +1,6 @@
 //! The mean and the covariance of features.
 
 use crate::error::{MetricsError, Result};
-use crate::features::Features;
-use crate::statistics_accumulator::StatisticsAccumulator;
 
 /// The largest difference between σ_ij and σ_ji, relative to the largest element of σ. Covariances that were stored in
 /// f32, or summed by threads in different orders, differ by up to about 1e-6.
@@ -61,16 +59,6 @@ impl FeatureStatistics {
             }
         }
         Ok(Self { mean, covariance, count })
-    }
-
-    /// The statistics of a set of features that is in memory as a whole.
-    ///
-    /// # Errors
-    /// [`MetricsError::TooFewSamples`] for a single row.
-    pub fn of(features: &Features) -> Result<Self> {
-        let mut accumulator = StatisticsAccumulator::new(features.width());
-        accumulator.add(features)?;
-        accumulator.finish()
     }
 
     /// The number of values of a feature.

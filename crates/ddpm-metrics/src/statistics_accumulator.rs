@@ -116,3 +116,15 @@ impl StatisticsAccumulator {
         FeatureStatistics::new(mean, covariance, Some(count))
     }
 }
+
+impl FeatureStatistics {
+    /// The statistics of a set of features that is in memory as a whole.
+    ///
+    /// # Errors
+    /// [`MetricsError::TooFewSamples`](crate::MetricsError::TooFewSamples) for a single row.
+    pub fn of(features: &Features) -> Result<Self> {
+        let mut accumulator = StatisticsAccumulator::new(features.width());
+        accumulator.add(features)?;
+        accumulator.finish()
+    }
+}

@@ -1,5 +1,7 @@
 //! The validations of a run so far: which one is the best, and whether the model overfits.
 
+use serde::{Deserialize, Serialize};
+
 use crate::validation::ValidationReport;
 
 /// Number of validations for which the held-out loss has to be above its minimum.
@@ -50,8 +52,19 @@ impl ValidationHistory {
         last.iter().all(|report| report.held_out.total > (1.0 + RISE) * lowest)
     }
 
+    /// The validation with the lowest held-out loss, between the one before it and the one after it.
+    fn observed(&self) -> Option<MemorizationForecast> {
+        let best = self.best()?.step;
+        let at = self.0.iter().position(|report| report.step == best)?;
+        let step = |index: usize| self.0.get(index).map_or(best, |report| report.step) as f64;
+        Some(MemorizationForecast { step: best as f64, interval: [step(at.saturating_sub(1)), step(at + 1)] })
+    }
+
     /// When the model begins, or will begin, to memorize its training images: see [`MemorizationForecast`].
     pub fn forecast(&self) -> Option<MemorizationForecast> {
+        if self.is_overfit() {
+            return self.observed();
+        }
         // The steps of the first half are dominated by learning what images of the set have in common.
         let half = self.0.len() / 2;
         let points: Vec<(f64, f64)> =
@@ -60,16 +73,17 @@ impl ValidationHistory {
     }
 }
 
-/// The step at which the held-out loss is lowest, from which on the model learns about its training images only: found
-/// by a parabola through the held-out losses of the second half of a run as a function of the logarithm of the step.
+/// The step at which the held-out loss is lowest, from which on the model learns about its training images only.
 ///
-/// Steps are those of the run. A forecast beyond the last step extrapolates; the interval says how well the losses
-/// determine it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// After a lasting rise it is the validation with the lowest held-out loss. Before, it is the minimum of a parabola
+/// through the held-out losses of the second half of a run as a function of the logarithm of the step; a minimum beyond
+/// the last step is an extrapolation, and the interval says how well the losses determine it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MemorizationForecast {
     /// The expected step.
     pub step: f64,
-    /// A 90 % interval of the step, from the residuals of the fit.
+    /// A 90 % interval of the step, from the residuals of the fit; after a lasting rise, the validations before and
+    /// after the best one.
     pub interval: [f64; 2],
 }
 
@@ -168,5 +182,7 @@ mod tests {
         assert_eq!(history((0..40).map(|i| 1.0 - 0.01 * (i as f64 + 1.0).ln())).forecast(), None);
         assert_eq!(history((0..40).map(|i| 0.3 + if i % 2 == 0 { 0.01 } else { -0.01 })).forecast(), None);
         assert_eq!(history([0.5, 0.4, 0.3, 0.4, 0.5]).forecast(), None);
+        let risen = history([0.5, 0.4, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]).forecast();
+        assert_eq!(risen, Some(MemorizationForecast { step: 300.0, interval: [200.0, 400.0] }));
     }
 }

@@ -1,0 +1,226 @@
+//! `ddpm-sample evaluate`: samples images, compares them with others, and writes the results with their protocol.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use candle_core::Device;
+use ddpm_cli::{ExitReason, Progress, StopSignal, describe_device, grouped, pluralize, usage_error};
+use ddpm_data::{Conversion, Preparation, PreparedImages, open};
+use serde_json::Value;
+use tracing::{info, warn};
+
+use crate::args::Args;
+use crate::bits_per_dim::bits_per_dim;
+use crate::evaluate_args::{EvaluateArgs, Metric};
+use crate::evaluation::{Evaluation, FILE_NAME, ImageSet, Protocol, Results, Validation};
+use crate::evaluation_images::{EvaluationImages, NamedImages, data_config, run_file};
+use crate::generate::generate;
+use crate::memorization::memorization;
+use crate::output_directory::{DESCRIPTION, IMAGES, finished_images};
+use crate::plan::Plan;
+
+/// Number of samples unless `-n` says otherwise, or the number of training images if there are fewer.
+const DEFAULT_SAMPLES: usize = 10_000;
+/// Largest number of images of another set that are compared with.
+const MAX_REFERENCES: usize = 50_000;
+/// The figure of the closest pairs.
+const PAIRS: &str = "closest-training-images.png";
+
+/// The images that are evaluated, and what is known about them.
+struct Subject {
+    samples: PreparedImages,
+    /// The directory of the results.
+    out: PathBuf,
+    description: Value,
+    conversion: Conversion,
+    seed: u64,
+}
+
+/// Evaluates what `args` names.
+pub(crate) fn evaluate(args: &EvaluateArgs, threads: usize, progress: &Progress) -> anyhow::Result<ExitReason> {
+    if let Some([first, second]) = args.compare.as_deref() {
+        let (ours, theirs) = (Evaluation::read(first)?, Evaluation::read(second)?);
+        ddpm_cli::print(&ours.compare(&theirs, [first, second])?)?;
+        return Ok(ExitReason::Completed);
+    }
+    refuse_edits(&args.sampling)?;
+    let stop = StopSignal::install()?;
+    let stopped = || Ok(stop.received().map_or(ExitReason::Completed, ExitReason::Signal));
+    let device = args.sampling.device.open()?;
+    info!("evaluating on {}", describe_device(&device, threads));
+
+    let mut results = Results::default();
+    let (subject, images, bound_images) = match &args.samples {
+        Some(folder) => {
+            let images = EvaluationImages::open(None, args.data.as_deref())?;
+            (folder_of_samples(args, folder)?, images, None)
+        }
+        None => {
+            let plan = Plan::new(&Args { number: Some(1), ..args.sampling.clone() }, &device, progress)?;
+            let images = EvaluationImages::open(Some(&plan.model_path), args.data.as_deref())?;
+            check_metrics(args, &images)?;
+            stop.stop_gracefully();
+            let mut bound_images = None;
+            if let Some(metrics) = run_file(&plan.model_path, "metrics.jsonl") {
+                results.validation = Validation::of_run(&metrics, plan.step)?;
+            }
+            if let Some(test) = images.test.as_ref().filter(|_| args.wants(Metric::BitsPerDim)) {
+                let test = test.prepared(&plan.conversion()?, args.test_images)?;
+                bound_images = Some(test.indices.len());
+                let Some(bound) = bits_per_dim(&plan, &test, &device, progress, &stop)? else { return stopped() };
+                results.bits_per_dim = Some(bound);
+            }
+            let Some(subject) = sampled(args, &plan, &images, &device, threads, progress, &stop)? else {
+                return stopped();
+            };
+            (subject, images, bound_images)
+        }
+    };
+
+    let [training, test] = [&images.training, &images.test].map(|set| prepared(set.as_ref(), &subject));
+    let (training, test) = (training?, test?);
+    if let Some(training) = training.as_ref().filter(|_| args.wants(Metric::Memorization)) {
+        let figure = subject.out.join(PAIRS);
+        let result = memorization(&subject.samples, training, test.as_ref(), &figure)?;
+        info!("the samples that are closest to training images: {}", figure.display());
+        results.memorization = Some(result);
+    }
+    let set = |named: &Option<NamedImages>, images: &Option<PreparedImages>| {
+        let (named, images) = (named.as_ref()?, images.as_ref()?);
+        Some(ImageSet {
+            name: named.name.clone(),
+            images: images.indices.len(),
+            shape: images.images.dims()[1..].to_vec(),
+        })
+    };
+    let evaluation = Evaluation {
+        format_version: 1,
+        software: format!("ddpm-sample {}", env!("CARGO_PKG_VERSION")),
+        protocol: Protocol {
+            samples: subject.samples.indices.len(),
+            seed: subject.seed,
+            training: set(&images.training, &training),
+            test: set(&images.test, &test),
+            bound_images,
+        },
+        subject: subject.description,
+        results,
+    };
+    let path = subject.out.join(FILE_NAME);
+    evaluation.save(&path)?;
+    ddpm_cli::print(&evaluation.table())?;
+    info!("results and their protocol: {}", path.display());
+    Ok(ExitReason::Completed)
+}
+
+/// Refuses options that change what is sampled into something else than samples of the model.
+fn refuse_edits(args: &Args) -> anyhow::Result<()> {
+    let given = [
+        ("--from", args.from.is_some()),
+        ("--variations-of", args.variations_of.is_some()),
+        ("--inpaint", args.inpaint.is_some()),
+        ("--interpolate", args.interpolate.is_some()),
+        ("--latents", args.latents.is_some()),
+        ("--grid-only", args.grid_only),
+        ("--first", args.first != 0),
+        ("--scale", args.scale != 1),
+        ("--save-tensors", args.save_tensors.is_some()),
+    ];
+    match given.into_iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) => Err(usage_error(format!("{option} has no meaning for an evaluation"))),
+        None => Ok(()),
+    }
+}
+
+/// Checks, before anything is sampled, that the metrics that were asked for can be computed.
+fn check_metrics(args: &EvaluateArgs, images: &EvaluationImages) -> anyhow::Result<()> {
+    if args.names(Metric::BitsPerDim) && images.test.is_none() {
+        return Err(usage_error(
+            "--metrics bits-per-dim: expected images that the model was not trained on: its run held none out, and \
+             --data names none",
+        ));
+    }
+    if args.names(Metric::Memorization) && images.training.is_none() {
+        return Err(usage_error(
+            "--metrics memorization: expected the images that the model was trained on, which only a run knows",
+        ));
+    }
+    if images.training.is_none() && images.test.is_none() {
+        return Err(usage_error("expected images to compare with: --data PATH names them"));
+    }
+    Ok(())
+}
+
+/// Samples the images that are missing of those that `ddpm-sample -n N` writes, and reads all of them. None if a signal
+/// stopped it.
+fn sampled(
+    args: &EvaluateArgs,
+    plan: &Plan,
+    images: &EvaluationImages,
+    device: &Device,
+    threads: usize,
+    progress: &Progress,
+    stop: &StopSignal,
+) -> anyhow::Result<Option<Subject>> {
+    let references = images.training.as_ref().or(images.test.as_ref()).map_or(usize::MAX, |set| set.source.len());
+    let number = args.sampling.number.unwrap_or(DEFAULT_SAMPLES.min(references));
+    let finished = finished_images(&plan.out, &plan.provenance).min(number);
+    // A batch that was interrupted is sampled again as a whole, so that its images have the same bits.
+    let first = if finished == number { number } else { finished - finished % args.sampling.batch_size.max(1) };
+    if first < number {
+        let rest = Args {
+            number: Some(number - first),
+            first: first as u64,
+            out: Some(plan.out.clone()),
+            ..args.sampling.clone()
+        };
+        if first > 0 {
+            info!("{} of {} are there already", grouped(first), pluralize(number, "image"));
+        }
+        generate(&rest, device, stop, threads, progress)?;
+        if stop.received().is_some() {
+            return Ok(None);
+        }
+    }
+    let folder = plan.out.join(IMAGES);
+    let samples = read_samples(&folder, &plan.conversion()?, number)?;
+    let text = std::fs::read_to_string(plan.out.join(DESCRIPTION)).context("the description of the samples")?;
+    let description = serde_json::from_str(&text).context("the description of the samples")?;
+    let (out, conversion, seed) = (plan.out.clone(), plan.conversion()?, plan.seed);
+    Ok(Some(Subject { samples, out, description, conversion, seed }))
+}
+
+/// The images of `--samples`.
+fn folder_of_samples(args: &EvaluateArgs, folder: &Path) -> anyhow::Result<Subject> {
+    for (metric, name) in [(Metric::BitsPerDim, "bits-per-dim"), (Metric::Memorization, "memorization")] {
+        if args.names(metric) {
+            let problem = "expected a model of a run, which --samples does not name";
+            return Err(usage_error(format!("--metrics {name}: {problem}")));
+        }
+    }
+    let path = folder.to_str().ok_or_else(|| usage_error(format!("--samples {}: not UTF-8", folder.display())))?;
+    let source = open(&data_config(path)?).map_err(|error| usage_error(format!("--samples: {error}")))?;
+    let first = source.decode(0).with_context(|| format!("--samples {path}"))?;
+    let preparation = Preparation::of(&data_config(path)?);
+    let conversion = preparation.conversion(first.channels, [first.height, first.width]);
+    let number = args.sampling.number.unwrap_or(source.len());
+    let samples = read_samples(folder, &conversion, number)?;
+    let out = args.sampling.out.clone().unwrap_or_else(|| folder.to_owned());
+    Ok(Subject { samples, out, description: Value::String(path.to_owned()), conversion, seed: args.sampling.seed })
+}
+
+/// Reads the first `number` images of a folder.
+fn read_samples(folder: &Path, conversion: &Conversion, number: usize) -> anyhow::Result<PreparedImages> {
+    let path = folder.to_str().context("a path in UTF-8")?;
+    let source = open(&data_config(path)?).with_context(|| format!("the samples in {path}"))?;
+    if source.len() < number {
+        warn!("{path} holds {} images, fewer than the {} of -n", grouped(source.len()), grouped(number));
+    }
+    let samples = NamedImages { name: path.to_owned(), source };
+    let indices = 0..number.min(samples.source.len());
+    Ok(ddpm_data::prepared_images(samples.source.as_ref(), conversion, u64::MAX, indices)?)
+}
+
+fn prepared(set: Option<&NamedImages>, subject: &Subject) -> anyhow::Result<Option<PreparedImages>> {
+    set.map(|set| set.prepared(&subject.conversion, MAX_REFERENCES)).transpose()
+}

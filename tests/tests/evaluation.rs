@@ -1,0 +1,108 @@
+//! `ddpm-sample evaluate`: what it writes, that it continues, and what it refuses.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::fs;
+use std::path::Path;
+
+use ddpm_tests::{evaluate, sample, train};
+use serde_json::Value;
+
+const SMALL: &str = "--preset digits --set model.base_channels=8 --set model.attention_heads=1 --set \
+                     model.attention_head_channels=8 --set sample.preview_images=0 --set diffusion.timesteps=20";
+
+fn evaluation(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn a_run_is_evaluated_and_a_stopped_evaluation_continues() {
+    let root = tempfile::tempdir().unwrap();
+    train(root.path()).args(SMALL).args("--batch-size 16 --steps 20 --out run").succeed();
+    let of_run = |args: &str| evaluate(root.path()).args("run --steps 5 --batch-size 8").args(args).succeed();
+    let table = of_run("-n 24 --test-images 10 --out a");
+    assert!(table.contains("bits/dim") && table.contains("copies of training images"), "{table}");
+    let whole = evaluation(&root.path().join("a/evaluation.json"));
+    let bound = &whole["results"]["bits_per_dim"];
+    let [total, prior, transitions, decoder] =
+        ["total", "prior", "transitions", "decoder"].map(|term| bound[term].as_f64().unwrap());
+    assert!((total - prior - transitions - decoder).abs() < 1e-9 && bound["standard_error"].as_f64().unwrap() > 0.0);
+    assert_eq!(bound["images"], 10);
+    let protocol = &whole["protocol"];
+    assert_eq!([&protocol["samples"], &protocol["training"]["images"], &protocol["test"]["images"]], [24, 1700, 97]);
+    assert!(whole["results"]["validation"]["last"]["step"] == 20, "{whole}");
+    assert!(root.path().join("a/closest-training-images.png").is_file());
+
+    // The samples are those of the sampling program.
+    sample(root.path()).args("run --steps 5 --batch-size 8 -n 24 --out b").succeed();
+    let image = |folder: &str, index: usize| fs::read(root.path().join(format!("{folder}/images/{index:06}.png")));
+    let pixels = |folder: &str, index: usize| image::load_from_memory(&image(folder, index).unwrap()).unwrap();
+    assert!((0..24).all(|index| pixels("a", index) == pixels("b", index)));
+    // An evaluation that was stopped samples what is missing, and gives the same results.
+    for index in 13..24 {
+        fs::remove_file(root.path().join(format!("b/images/{index:06}.png"))).unwrap();
+    }
+    of_run("-n 24 --test-images 10 --out b");
+    assert!((0..24).all(|index| pixels("a", index) == pixels("b", index)));
+    let continued = evaluation(&root.path().join("b/evaluation.json"));
+    assert_eq!([&whole["results"], &whole["protocol"]], [&continued["results"], &continued["protocol"]]);
+    let compared = evaluate(root.path()).args("--compare a/evaluation.json b/evaluation.json").succeed();
+    assert!(compared.contains("a/evaluation.json") && compared.contains("bits/dim"), "{compared}");
+
+    of_run("-n 16 --metrics memorization --out b");
+    let error = evaluate(root.path()).args("--compare a/evaluation.json b/evaluation.json").fail(2);
+    assert!(error.contains("samples: 24 and 16") && error.contains("bound_images: 10 and null"), "{error}");
+}
+
+#[test]
+fn copies_of_training_images_are_reported() {
+    let root = tempfile::tempdir().unwrap();
+    train(root.path()).args(SMALL).args("--batch-size 16 --steps 2 --out run").succeed();
+    let memorization = || {
+        evaluate(root.path()).args("run -n 40 --steps 2 --metrics memorization --out s").succeed();
+        evaluation(&root.path().join("s/evaluation.json"))["results"]["memorization"].clone()
+    };
+    let untrained = memorization();
+    assert_eq!(untrained["copies"], false, "{untrained}");
+    assert!(untrained["test"]["z_score"].as_f64().unwrap() > 3.0, "noise is far from the data: {untrained}");
+    // Training images in the place of the samples: what a model that has memorized them would generate.
+    sample(root.path()).args("run -n 1 --steps 2 --out x").succeed();
+    fs::create_dir(root.path().join("originals")).unwrap();
+    train(root.path()).args("--preset digits --show-data 40 --batch-size 40 --out originals").succeed();
+    let grid = image::open(root.path().join("originals/training-images.png")).unwrap().to_luma8();
+    for index in 0..40_u32 {
+        // Seven columns of 8 × 8 images, enlarged to 64 pixels, with gaps of 2.
+        let (x, y) = (2 + index % 7 * 66, 2 + index / 7 * 66);
+        let tile = image::GrayImage::from_fn(8, 8, |i, j| *grid.get_pixel(x + 8 * i + 4, y + 8 * j + 4));
+        tile.save(root.path().join(format!("s/images/{index:06}.png"))).unwrap();
+    }
+    let copied = memorization();
+    assert_eq!(copied["copies"], true, "{copied}");
+    assert_eq!(copied["samples"]["nearest"][3], 0.0, "{copied}");
+    assert_eq!(copied["samples"]["copy_share"], 1.0, "{copied}");
+}
+
+#[test]
+fn what_cannot_be_evaluated_is_explained() {
+    let root = tempfile::tempdir().unwrap();
+    train(root.path()).args(SMALL).args("--batch-size 16 --steps 2 --out run --set data.holdout_share=0").succeed();
+    fs::copy(root.path().join("run/checkpoints/step-000002/model.safetensors"), root.path().join("m.safetensors"))
+        .unwrap();
+    fs::write(root.path().join("bad.json"), "{}").unwrap();
+    fs::create_dir(root.path().join("empty")).unwrap();
+    for (args, expected) in [
+        ("run --metrics bits-per-dim", "--metrics bits-per-dim: expected images that the model was not trained on"),
+        ("m.safetensors", "expected images to compare with: --data PATH names them"),
+        ("m.safetensors --data digits --metrics memorization", "which only a run knows"),
+        ("run --metrics fid", "invalid value 'fid'"),
+        ("run --grid-only", "--grid-only has no meaning for an evaluation"),
+        ("run --data absent", "--data: absent"),
+        ("--samples empty", "--samples: "),
+        ("--compare bad.json absent.json", "--compare bad.json: no evaluation"),
+        ("--compare absent.json bad.json", "--compare absent.json: "),
+    ] {
+        let error = evaluate(root.path()).args(args).fail(2);
+        assert!(error.contains(expected), "{args}: {error}");
+    }
+    assert!(!root.path().join("samples").exists());
+}
