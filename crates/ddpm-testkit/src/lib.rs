@@ -5,6 +5,7 @@
 //! panic on failure, because every caller is a test.
 
 mod fake_hub;
+mod formula_weights;
 mod fuzz;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 
 pub use fake_hub::{FakeHub, Fault, TOKEN};
+pub use formula_weights::{formula_images, formula_tensor};
 pub use fuzz::fuzz;
 
 /// A golden file: its tensors, and the value of its metadata key `config` if there is one.

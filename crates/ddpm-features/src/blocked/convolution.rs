@@ -1,0 +1,207 @@
+//! Convolution over all input channels.
+
+use pulp::Arch;
+
+use crate::blocked::block::{Block, LANES};
+use crate::blocked::image::{BlockedImage, Padding, PlanarImage};
+use crate::blocked::patches::patch_row;
+use crate::blocked::register_tile::{Epilogue, RowInput, TapWeights};
+use crate::blocked::row_product::RowProduct;
+use crate::convolution_shape::{Activation, ConvolutionShape};
+
+/// A row of a pointwise convolution, which takes any number of pixels at once. Their input stays in the cache while the
+/// output channels are computed.
+const POINTWISE_ROW: usize = 112;
+
+/// A convolution with the weights in the layout of the kernels.
+#[derive(Debug)]
+pub(crate) struct BlockedConvolution {
+    shape: ConvolutionShape,
+    /// [block of output channels][tap], where a tap is (block of input channels, row and column of the kernel).
+    weights: Vec<TapWeights>,
+    bias: Vec<Block>,
+    taps_per_block: usize,
+}
+
+impl BlockedConvolution {
+    /// Packs the weights [channel_out, channel_in, row, column].
+    ///
+    /// A convolution of three channels, the first of a network, reads its patches as the channels of one pixel.
+    pub(crate) fn new(shape: ConvolutionShape, weight: &[f32], bias: &[f32]) -> Self {
+        let ConvolutionShape { channels_in, channels_out, kernel: (height, width), .. } = shape;
+        let area = height * width;
+        let inner = if shape.is_first() { (channels_in * area, 1) } else { (channels_in, area) };
+        let taps_per_block = inner.0.div_ceil(LANES) * inner.1;
+        let mut weights = vec![[[0.0; LANES]; LANES]; channels_out.div_ceil(LANES) * taps_per_block];
+        for (out, row) in weight.chunks_exact(channels_in * area).enumerate() {
+            for (i, weight) in row.iter().enumerate() {
+                let (channel, position) = (i / inner.1, i % inner.1);
+                let tap = out / LANES * taps_per_block + channel / LANES * inner.1 + position;
+                weights[tap][channel % LANES][out % LANES] = *weight;
+            }
+        }
+        Self { shape, weights, bias: blocks_of(bias), taps_per_block }
+    }
+
+    /// The convolution of an image, followed by the activation and the sum with `residual`, which has the shape of the
+    /// result.
+    pub(crate) fn forward(&self, image: &BlockedImage, residual: Option<&BlockedImage>) -> BlockedImage {
+        let shape = &self.shape;
+        let padding = shape.padding(image.height, image.width);
+        let padded;
+        let input = if padding.none() {
+            image
+        } else {
+            padded = image.padded(&padding);
+            &padded
+        };
+        let (height, width) = shape.output_size(image.height, image.width);
+        let mut out = BlockedImage::zeros(shape.channels_out, height, width);
+        let (kernel_height, kernel_width) = shape.kernel;
+        let taps: Vec<usize> = (0..input.blocks())
+            .flat_map(|block| (0..kernel_height).map(move |y| (block, y)))
+            .flat_map(|(block, y)| (0..kernel_width).map(move |x| (block, y, x)))
+            .map(|(block, y, x)| block * input.plane() + y * input.width + x)
+            .collect();
+        let full_taps = image.channels / LANES * kernel_height * kernel_width;
+        let row = |start| RowInput {
+            pixels: &input.pixels,
+            taps: &taps,
+            start,
+            stride: shape.stride,
+            full_taps,
+            last_channels: image.channels % LANES,
+        };
+        let plane = out.plane();
+        let rows: Vec<(RowInput<'_>, usize, usize)> = if shape.is_pointwise() {
+            let starts = (0..plane).step_by(POINTWISE_ROW);
+            starts.map(|start| (row(start), start, POINTWISE_ROW.min(plane - start))).collect()
+        } else {
+            (0..height).map(|y| (row(y * shape.stride * input.width), y * width, width)).collect()
+        };
+        // Either the weights of two blocks of output channels are kept in the cache for all rows, or a row of input for
+        // all output channels: whichever reads less memory again.
+        let (weight_bytes, input_bytes) = (size_of_val(&self.weights[..]), size_of_val(&input.pixels[..]));
+        let pairs = out.blocks().div_ceil(2);
+        let residual = residual.map(|residual| &residual.pixels[..]);
+        if rows.len() * weight_bytes <= pairs * input_bytes {
+            for (input, start, length) in rows {
+                for pair in 0..pairs {
+                    self.row(input, pair, start, length, plane, residual, &mut out.pixels);
+                }
+            }
+        } else {
+            for pair in 0..pairs {
+                for (input, start, length) in &rows {
+                    self.row(*input, pair, *start, *length, plane, residual, &mut out.pixels);
+                }
+            }
+        }
+        out
+    }
+
+    /// The convolution of an image of three channels.
+    pub(crate) fn forward_planar(&self, image: &PlanarImage) -> BlockedImage {
+        let shape = &self.shape;
+        let (height, width) = shape.output_size(image.height, image.width);
+        let mut out = BlockedImage::zeros(shape.channels_out, height, width);
+        let plane = out.plane();
+        let values = shape.channels_in * shape.kernel.0 * shape.kernel.1;
+        let mut patches = vec![[0.0; LANES]; values.div_ceil(LANES) * width];
+        let taps: Vec<usize> = (0..values.div_ceil(LANES)).map(|block| block * width).collect();
+        for y in 0..height {
+            patch_row(shape, image, y, width, &mut patches);
+            let (full_taps, last_channels) = (values / LANES, values % LANES);
+            let input = RowInput { pixels: &patches, taps: &taps, start: 0, stride: 1, full_taps, last_channels };
+            for pair in 0..out.blocks().div_ceil(2) {
+                self.row(input, pair, y * width, width, plane, None, &mut out.pixels);
+            }
+        }
+        out
+    }
+
+    /// The block of output channels `block` of a pointwise convolution, written with a border of zeros.
+    pub(crate) fn pointwise_block(&self, image: &BlockedImage, block: usize, padding: &Padding, out: &mut [Block]) {
+        let taps: Vec<usize> = (0..image.blocks()).map(|block| block * image.plane()).collect();
+        let (_, padded_width) = padding.padded(image.height, image.width);
+        for y in 0..image.height {
+            let input = RowInput {
+                pixels: &image.pixels,
+                taps: &taps,
+                start: y * image.width,
+                stride: 1,
+                full_taps: image.channels / LANES,
+                last_channels: image.channels % LANES,
+            };
+            let start = (y + padding.top) * padded_width + padding.left;
+            Arch::new().dispatch(RowProduct {
+                input,
+                weights: [self.block_weights(block)],
+                bias: [&self.bias[block]],
+                residual: None,
+                out: [&mut out[start..start + image.width]],
+                epilogue: self.shape.activation.epilogue(),
+            });
+        }
+    }
+
+    fn block_weights(&self, block: usize) -> &[TapWeights] {
+        &self.weights[block * self.taps_per_block..(block + 1) * self.taps_per_block]
+    }
+
+    /// One row of a pair of blocks of output channels, or of the last block if it has no other.
+    fn row(
+        &self,
+        input: RowInput<'_>,
+        pair: usize,
+        start: usize,
+        length: usize,
+        plane: usize,
+        residual: Option<&[Block]>,
+        out: &mut [Block],
+    ) {
+        let first = 2 * pair;
+        let epilogue = self.shape.activation.epilogue();
+        let (one, other) = out[first * plane..].split_at_mut(plane);
+        let residual_row = |block: usize| residual.map(|r| &r[block * plane + start..][..length]);
+        if first + 1 < self.bias.len() {
+            Arch::new().dispatch(RowProduct {
+                input,
+                weights: [self.block_weights(first), self.block_weights(first + 1)],
+                bias: [&self.bias[first], &self.bias[first + 1]],
+                residual: residual_row(first).zip(residual_row(first + 1)).map(|(one, other)| [one, other]),
+                out: [&mut one[start..start + length], &mut other[start..start + length]],
+                epilogue,
+            });
+        } else {
+            Arch::new().dispatch(RowProduct {
+                input,
+                weights: [self.block_weights(first)],
+                bias: [&self.bias[first]],
+                residual: residual_row(first).map(|row| [row]),
+                out: [&mut one[start..start + length]],
+                epilogue,
+            });
+        }
+    }
+}
+
+/// Values of channels in blocks; zero beyond the last.
+pub(crate) fn blocks_of(values: &[f32]) -> Vec<Block> {
+    let block = |values: &[f32]| {
+        let mut block = [0.0; LANES];
+        block[..values.len()].copy_from_slice(values);
+        block
+    };
+    values.chunks(LANES).map(block).collect()
+}
+
+impl Activation {
+    pub(crate) fn epilogue(self) -> Epilogue {
+        match self {
+            Self::None => Epilogue { low: f32::NEG_INFINITY, high: f32::INFINITY },
+            Self::Relu => Epilogue { low: 0.0, high: f32::INFINITY },
+            Self::Relu6 => Epilogue { low: 0.0, high: 6.0 },
+        }
+    }
+}

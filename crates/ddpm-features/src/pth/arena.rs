@@ -1,0 +1,132 @@
+//! The values that a pickle builds.
+//!
+//! All values are in one vector and refer to each other by index. However deep a file nests them, or if it makes them
+//! contain themselves, nothing here follows the references recursively.
+
+use crate::pth::element_type::ElementType;
+use crate::pth::global::Global;
+use crate::pth::problem::Problem;
+
+/// The index of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Id(u32);
+
+/// A value of Python.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    None,
+    Bool,
+    Int(i64),
+    Float,
+    Text(String),
+    Bytes,
+    Tuple(Vec<Id>),
+    List(Vec<Id>),
+    Dict(Vec<(Id, Id)>),
+    Global(Global),
+    Storage(Storage),
+    Tensor(StridedTensor),
+}
+
+/// A reference to the elements of tensors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Storage {
+    /// The name of the storage in the file.
+    pub(crate) key: String,
+    pub(crate) element: ElementType,
+    /// The number of elements.
+    pub(crate) len: usize,
+}
+
+/// A view of a storage. All elements are within it.
+#[derive(Debug, Clone)]
+pub(crate) struct StridedTensor {
+    pub(crate) storage: Storage,
+    /// The index of the first element.
+    pub(crate) offset: usize,
+    pub(crate) shape: Vec<usize>,
+    /// The distance of neighbors along each axis, in elements.
+    pub(crate) strides: Vec<usize>,
+}
+
+/// All values of a pickle.
+#[derive(Debug, Default)]
+pub(crate) struct Arena(Vec<Value>);
+
+impl Arena {
+    /// More than a thousand times as many as large networks need.
+    const MAX_VALUES: usize = 1 << 22;
+
+    pub(crate) fn add(&mut self, value: Value) -> Result<Id, Problem> {
+        if self.0.len() >= Self::MAX_VALUES {
+            return Problem::damaged(format!("more than {} values", Self::MAX_VALUES));
+        }
+        self.0.push(value);
+        Ok(Id((self.0.len() - 1) as u32))
+    }
+
+    pub(crate) fn get(&self, id: Id) -> &Value {
+        &self.0[id.0 as usize]
+    }
+
+    pub(crate) fn get_mut(&mut self, id: Id) -> &mut Value {
+        &mut self.0[id.0 as usize]
+    }
+
+    /// All references to storages.
+    pub(crate) fn storages(&self) -> impl Iterator<Item = &Storage> {
+        self.0.iter().filter_map(|value| match value {
+            Value::Storage(storage) => Some(storage),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn text(&self, id: Id, what: &str) -> Result<&str, Problem> {
+        match self.get(id) {
+            Value::Text(text) => Ok(text),
+            other => Problem::damaged(format!("{what}: expected a text, found {}", other.kind())),
+        }
+    }
+
+    pub(crate) fn tuple(&self, id: Id, what: &str) -> Result<&[Id], Problem> {
+        match self.get(id) {
+            Value::Tuple(items) | Value::List(items) => Ok(items),
+            other => Problem::damaged(format!("{what}: expected a tuple, found {}", other.kind())),
+        }
+    }
+
+    /// An integer that is not negative.
+    pub(crate) fn index(&self, id: Id, what: &str) -> Result<usize, Problem> {
+        match self.get(id) {
+            Value::Int(value) => {
+                usize::try_from(*value).or_else(|_| Problem::damaged(format!("{what}: expected a size, found {value}")))
+            }
+            other => Problem::damaged(format!("{what}: expected an integer, found {}", other.kind())),
+        }
+    }
+
+    /// Several integers that are not negative.
+    pub(crate) fn indices(&self, id: Id, what: &str) -> Result<Vec<usize>, Problem> {
+        self.tuple(id, what)?.iter().map(|item| self.index(*item, what)).collect()
+    }
+}
+
+impl Value {
+    /// The kind of the value, for messages.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::Bool => "a Boolean",
+            Self::Int(_) => "an integer",
+            Self::Float => "a float",
+            Self::Text(_) => "a text",
+            Self::Bytes => "bytes",
+            Self::Tuple(_) => "a tuple",
+            Self::List(_) => "a list",
+            Self::Dict(_) => "a dictionary",
+            Self::Global(_) => "a class or function",
+            Self::Storage(_) => "a storage",
+            Self::Tensor(_) => "a tensor",
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Reading all tensors of a file of `torch.save`.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use ddpm_checkpoint::{Tensors, check_finite};
+
+use crate::error::{FeaturesError, IoContext, Result};
+use crate::pth::arena::StridedTensor;
+use crate::pth::legacy_file::{is_legacy, open_legacy};
+use crate::pth::problem::Problem;
+use crate::pth::storage_source::Contents;
+use crate::pth::zip_file::open_zip;
+
+/// The memory for the tensors is at most this many times the length of the file. Tensors may share storages, and 16-bit
+/// elements become f32.
+const MAX_EXPANSION: u64 = 16;
+/// The number of bytes by which a format is recognized.
+const START_BYTES: u64 = 16;
+
+/// The two formats of `torch.save`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PthFormat {
+    /// Before PyTorch 1.6.
+    Legacy,
+    /// A zip archive.
+    Zip,
+}
+
+/// The format of a file that starts with these bytes.
+pub(crate) fn detect_pth(start: &[u8]) -> Option<PthFormat> {
+    match start {
+        _ if is_legacy(start) => Some(PthFormat::Legacy),
+        [b'P', b'K', 3, 4, ..] => Some(PthFormat::Zip),
+        _ => None,
+    }
+}
+
+/// Reads the tensors of a file of `torch.save` as contiguous f32 tensors on the CPU.
+///
+/// Both formats are read: zip archives, and the format before PyTorch 1.6. The file holds a dictionary of tensors, or a
+/// dictionary that holds one under `state_dict`, `model_state_dict`, `model`, `teacher` or `ema`. Floating-point numbers
+/// of 16, 32 and 64 bits and integers are converted to f32, to the nearest value where they are not exact.
+///
+/// Nothing in the file is executed. The memory for the tensors is at most 16 times the length of the file.
+///
+/// # Errors
+/// [`FeaturesError::RefusedGlobal`] naming a Python object that weights do not need, such as `os.system`;
+/// [`FeaturesError::Pth`] for a file that is damaged or cut short; [`FeaturesError::UnknownFormat`] for a file of
+/// another format; [`FeaturesError::Checkpoint`] for a value that is not finite; [`FeaturesError::Io`].
+pub fn read_pth(path: impl AsRef<Path>) -> Result<Tensors> {
+    let path = path.as_ref();
+    let mut file = File::open(path).on("open", path)?;
+    let length = file.metadata().on("read", path)?.len();
+    let mut start = Vec::new();
+    file.by_ref().take(START_BYTES).read_to_end(&mut start).on("read", path)?;
+    let file = File::open(path).on("open", path)?;
+    let contents = match detect_pth(&start) {
+        Some(PthFormat::Legacy) => open_legacy(file, length),
+        Some(PthFormat::Zip) => open_zip(file, length),
+        None => return Err(FeaturesError::UnknownFormat { path: path.to_owned(), found: describe(&start) }),
+    };
+    contents.and_then(|contents| check_size(contents, length)).map_err(|p| p.in_file(path)).and_then(|c| copy(c, path))
+}
+
+/// Describes the first bytes of a file.
+pub(crate) fn describe(start: &[u8]) -> String {
+    if start.is_empty() { "an empty file".to_owned() } else { format!("a file that starts with {start:02x?}") }
+}
+
+/// Compares the memory for all tensors with the length of the file.
+fn check_size(contents: Contents, length: u64) -> Result<Contents, Problem> {
+    let total = contents.tensors.values().fold(0_u64, |total, tensor| total.saturating_add(4 * tensor.count() as u64));
+    if total > MAX_EXPANSION.saturating_mul(length) {
+        return Problem::damaged(format!("tensors of {total} bytes in a file of {length} bytes"));
+    }
+    Ok(contents)
+}
+
+/// Copies all tensors out of their storages, each of which is read once.
+fn copy(mut contents: Contents, path: &Path) -> Result<Tensors> {
+    let mut by_storage: BTreeMap<String, Vec<(String, StridedTensor)>> = BTreeMap::new();
+    for (name, tensor) in contents.tensors {
+        by_storage.entry(tensor.storage.key.clone()).or_default().push((name, tensor));
+    }
+    let mut tensors = Tensors::new();
+    for views in by_storage.into_values() {
+        let storage = &views[0].1.storage;
+        if let Some((name, other)) = views.iter().find(|(_, view)| view.storage != *storage) {
+            let (first, found) = (storage.len, other.storage.len);
+            let problem = format!("the storage of `{name}` is described as {first} and as {found} elements");
+            return Err(Problem::Damaged(problem).in_file(path));
+        }
+        let bytes = contents.source.read(storage).map_err(|problem| problem.in_file(path))?;
+        let elements = storage.element.to_f32(&bytes).map_err(|problem| problem.in_file(path))?;
+        for (name, view) in &views {
+            let values = view.copy_from(&elements);
+            check_finite(&values, 0, name, path)?;
+            tensors.insert(name.clone(), Tensor::from_vec(values, view.shape.as_slice(), &Device::Cpu)?);
+        }
+    }
+    Ok(tensors)
+}
