@@ -117,6 +117,7 @@ impl StatisticsAccumulator {
     }
 }
 
+// Here and not beside the type, which does not know how its values are computed.
 impl FeatureStatistics {
     /// The statistics of a set of features that is in memory as a whole.
     ///
