@@ -56,3 +56,27 @@ fn weights(rows: usize, config: &BootstrapConfig, set: u64) -> Vec<f64> {
     }
     weights
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_sets_are_resampled_independently() {
+        let config = BootstrapConfig { resamples: 3, level: 0.9, seed: 5 };
+        let (x, y) = (weights(20, &config, 0), weights(20, &config, 1));
+        for column in 0..4 {
+            let of = |weights: &[f64]| weights.iter().skip(column).step_by(4).copied().collect::<Vec<f64>>();
+            assert_eq!((of(&x).iter().sum::<f64>(), of(&y).iter().sum::<f64>()), (20.0, 20.0));
+            // Column 0 has the samples themselves.
+            assert_eq!(of(&x) == of(&y), column == 0);
+        }
+    }
+
+    #[test]
+    fn resamples_of_one_row_are_drawn_again() {
+        // Two draws are of the same row half of the time.
+        let config = BootstrapConfig { resamples: 50, level: 0.9, seed: 5 };
+        assert!(weights(2, &config, 0).iter().all(|&weight| weight == 1.0));
+    }
+}

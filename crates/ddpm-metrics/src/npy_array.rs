@@ -1,6 +1,6 @@
 //! One array of NumPy's format `.npy`.
 //!
-//! The format is a header, which is a Python dictionary with three keys, and the values. This reader accepts what the
+//! The format is a header, which is a Python dictionary, and the values. This reader accepts what the
 //! metrics need and refuses the rest with a reason. Nothing is evaluated; arrays of Python objects are refused. A
 //! general parser of Python literals would be a dependency whose recursion has to be limited for hostile headers.
 
@@ -23,7 +23,6 @@ enum Kind {
 pub(crate) struct NpyHeader {
     kind: Kind,
     big_endian: bool,
-    column_major: bool,
     /// The lengths of the axes.
     pub(crate) shape: Vec<u64>,
 }
@@ -79,18 +78,13 @@ impl NpyHeader {
             Some(other) => return Err(format!("found values of type {other:?}, expected f4 or f8")),
             None => return Err("found structured values, expected f4 or f8".to_owned()),
         };
-        let order = value("fortran_order")?;
-        let column_major = order.starts_with("True");
-        if !column_major && !order.starts_with("False") {
-            return Err("fortran_order is neither True nor False".to_owned());
-        }
         let shape = value("shape")?.strip_prefix('(').and_then(|rest| rest.split_once(')'));
         let (shape, _) = shape.ok_or("the shape is not a tuple")?;
         // Python 2 writes long integers with an L.
         let axes = shape.split(',').map(|axis| axis.trim().trim_end_matches('L')).filter(|axis| !axis.is_empty());
         let shape = axes.map(str::parse).collect::<Result<_, _>>();
         let shape = shape.map_err(|_| "the shape is not a tuple of numbers".to_owned())?;
-        Ok(Self { kind, big_endian, column_major, shape })
+        Ok(Self { kind, big_endian, shape })
     }
 
     /// Whether the values are floating-point numbers.
@@ -98,8 +92,9 @@ impl NpyHeader {
         self.kind != Kind::I8
     }
 
-    /// Reads the values as f64 in row-major order. The caller has checked that the shape is small enough and has at
-    /// most two axes. Memory grows with the bytes that there are, not with those that the shape announces.
+    /// Reads the values as f64, in the order of the file: `fortran_order` is ignored, because a covariance is symmetric.
+    /// The caller has checked that the shape is small enough. Memory grows with the bytes that there are, not with those
+    /// that the shape announces.
     pub(crate) fn read_values(&self, reader: &mut dyn Read) -> Result<Vec<f64>, Problem> {
         let size = if self.kind == Kind::F4 { 4 } else { 8 };
         let expected = self.shape.iter().product::<u64>() * size;
@@ -109,11 +104,7 @@ impl NpyHeader {
             let more = if found as u64 > expected { "more" } else { "fewer" };
             return Err(format!("found {more} than the {expected} bytes that the shape {:?} needs", self.shape));
         }
-        let values: Vec<f64> = bytes.chunks_exact(size as usize).map(|bytes| self.value(bytes)).collect();
-        match self.shape[..] {
-            [rows, columns] if self.column_major => Ok(transpose(&values, rows as usize, columns as usize)),
-            _ => Ok(values),
-        }
+        Ok(bytes.chunks_exact(size as usize).map(|bytes| self.value(bytes)).collect())
     }
 
     fn value(&self, bytes: &[u8]) -> f64 {
@@ -130,11 +121,6 @@ impl NpyHeader {
             _ => f64::NAN,
         }
     }
-}
-
-/// A matrix [rows, columns] from its columns.
-fn transpose(columns_first: &[f64], rows: usize, columns: usize) -> Vec<f64> {
-    (0..rows).flat_map(|row| (0..columns).map(move |column| columns_first[column * rows + row])).collect()
 }
 
 fn read_exact(reader: &mut dyn Read, buffer: &mut [u8]) -> Result<(), Problem> {

@@ -96,3 +96,34 @@ impl<'a> ProjectedSamples<'a> {
         Ok(values[rank - nonzero..].iter().map(|value| value.max(0.0).sqrt()).sum())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frechet_distance::frechet_distance;
+
+    /// Fractions of multiples of the golden ratio and its square: points without a pattern.
+    fn features(rows: usize, width: usize, stride: f64) -> Features {
+        let value = |i: usize| (i as f64 * stride).fract() as f32 + (i % width) as f32;
+        Features::new((0..rows * width).map(value).collect(), width).unwrap()
+    }
+
+    #[test]
+    fn a_weight_counts_a_row_several_times() {
+        let (samples, others) = (features(9, 3, 0.618_033_988_7), features(20, 3, 0.754_877_666_2));
+        let reference = FeatureStatistics::of(&others).unwrap();
+        let projected = ProjectedSamples::new(&samples, &reference).unwrap();
+        for weights in [[3.0, 0.0, 1.0, 0.0, 2.0, 0.0, 1.0, 4.0, 0.0], [0.0, 0.0, 0.0, 5.0, 0.0, 0.0, 2.0, 0.0, 0.0]] {
+            let rows: Vec<usize> = (0..9).flat_map(|row| std::iter::repeat_n(row, weights[row] as usize)).collect();
+            let repeated = FeatureStatistics::of(&samples.select(&rows).unwrap()).unwrap();
+            let expected = frechet_distance(&repeated, &reference).unwrap().distance;
+            let found = projected.distance(&weights).unwrap();
+            assert!((found - expected).abs() < 1e-13, "{found} and {expected}");
+        }
+        // A single row has no covariance.
+        let found = projected.distance(&[0.0, 9.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]).unwrap();
+        let row: Vec<f64> = samples.row(1).iter().map(|&value| f64::from(value)).collect();
+        let expected = squared_distance(&row, reference.mean()) + reference.trace();
+        assert!((found - expected).abs() < 1e-13, "{found} and {expected}");
+    }
+}
