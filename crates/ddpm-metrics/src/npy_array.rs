@@ -1,8 +1,8 @@
 //! One array of NumPy's format `.npy`.
 //!
-//! The format is a header, which is a Python dictionary, and the values. This reader accepts what the
-//! metrics need and refuses the rest with a reason. Nothing is evaluated; arrays of Python objects are refused. A
-//! general parser of Python literals would be a dependency whose recursion has to be limited for hostile headers.
+//! The format is a header, which is a Python dictionary, and the values. This reader accepts what the metrics need and
+//! refuses the rest with a reason. Nothing is evaluated; arrays of Python objects are refused. A general parser of
+//! Python literals would be a dependency whose recursion has to be limited for hostile headers.
 
 use std::io::Read;
 

@@ -70,6 +70,30 @@ fn a_large_mean_does_not_cancel() {
 }
 
 #[test]
+fn wide_features_have_the_covariance_of_their_columns() {
+    // Column j is column 0 times (j % 7) − 3, in more columns than one thread takes and more rows than one block has.
+    let (rows, width) = (700, 300);
+    let first = |i: usize| ((i * 7919) % 1009) as f32;
+    let value = |i: usize| first(i / width) * ((i % width % 7) as f32 - 3.0);
+    let set = Features::new((0..rows * width).map(value).collect(), width).unwrap();
+    let column = Features::new((0..rows).map(first).collect(), 1).unwrap();
+    let variance = FeatureStatistics::of(&column).unwrap().covariance()[0];
+    let statistics = FeatureStatistics::of(&set).unwrap();
+    let factor = |j: usize| (j % 7) as f64 - 3.0;
+    for (i, &found) in statistics.covariance().iter().enumerate() {
+        let expected = variance * factor(i / width) * factor(i % width);
+        assert!((found - expected).abs() < 1e-12 * 9.0 * variance, "element {i}: {found} and {expected}");
+    }
+}
+
+#[test]
+fn small_asymmetry_is_averaged() {
+    let statistics = FeatureStatistics::new(vec![0.0; 2], vec![1.0, 0.5, 0.500_002, 1.0], None).unwrap();
+    let [_, a, b, _] = statistics.covariance() else { panic!("four elements") };
+    assert!(a == b && (a - 0.500_001).abs() < 1e-15, "{a} and {b}");
+}
+
+#[test]
 fn the_largest_values_do_not_overflow() {
     let features = Features::new(vec![f32::MAX, f32::MIN, f32::MAX, 0.0], 1).unwrap();
     let statistics = FeatureStatistics::of(&features).unwrap();
