@@ -92,9 +92,9 @@ impl NpyHeader {
         self.kind != Kind::I8
     }
 
-    /// Reads the values as f64, in the order of the file: `fortran_order` is ignored, because a covariance is symmetric.
-    /// The caller has checked that the shape is small enough. Memory grows with the bytes that there are, not with those
-    /// that the shape announces.
+    /// Reads the values as f64, in the order of the file: `fortran_order` is ignored, because a covariance is
+    /// symmetric. The caller has checked that the shape is small enough. Memory grows with the bytes that there are,
+    /// not with those that the shape announces.
     pub(crate) fn read_values(&self, reader: &mut dyn Read) -> Result<Vec<f64>, Problem> {
         let size = if self.kind == Kind::F4 { 4 } else { 8 };
         let expected = self.shape.iter().product::<u64>() * size;
