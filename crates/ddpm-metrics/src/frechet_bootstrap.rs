@@ -18,8 +18,8 @@ use crate::random_rows::RandomRows;
 ///
 /// Cost: each resample takes 0.3 n width² multiplications for its covariance, and the eigenvalues of one matrix
 /// [width, width]. Resamples run in parallel: on two cores, one takes about 0.4 s for n = 10,000 and width 1280, and
-/// 2 s for width 2048. The decompositions before them take as long as a few distances. Memory: 8 n · width bytes, and about
-/// 24 width² for each thread. A few dozen resamples are enough for a standard error.
+/// 2 s for width 2048. The decompositions before them take as long as a few distances. Memory: 8 n · width bytes, and
+/// about 24 width² for each thread. A few dozen resamples are enough for a standard error.
 ///
 /// # Errors
 /// Those of [`frechet_distance`]; [`MetricsError::Parameter`](crate::MetricsError::Parameter) for parameters of the

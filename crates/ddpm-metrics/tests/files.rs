@@ -117,7 +117,7 @@ fn changed_bytes_are_errors_or_change_nothing() {
         let source = golden(&format!("metrics/{name}.npz"));
         let (whole, intact) = (std::fs::read(&source).unwrap(), read_statistics(&source).unwrap());
         for i in 0..whole.len() {
-            for change in [0x01, 0x80, 0xff] {
+            for change in [0x01, 0xff] {
                 let mut bytes = whole.clone();
                 bytes[i] ^= change;
                 std::fs::write(&path, &bytes).unwrap();
