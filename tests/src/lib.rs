@@ -48,7 +48,7 @@ impl Program {
     fn new(name: &str, directory: &Path, mode: &[&str]) -> Self {
         let mut command = Command::new(executable(name));
         command.current_dir(directory).args(mode).args(["--threads", "2"]).stdin(Stdio::null()).env_remove("RUST_LOG");
-        command.env("DDPM_CACHE_DIR", directory.join(".cache"));
+        command.env("DDPM_CACHE_DIR", directory.join(".cache")).env("DDPM_FEATURES_DIR", directory);
         Self { command }
     }
 

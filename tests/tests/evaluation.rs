@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use ddpm_testkit::efficientnet_lite0_weights;
 use ddpm_tests::{evaluate, sample, train};
 use serde_json::Value;
 
@@ -82,6 +83,53 @@ fn copies_of_training_images_are_reported() {
     assert_eq!(copied["samples"]["copy_share"], 1.0, "{copied}");
 }
 
+/// With weights of a formula the figures mean nothing, but they depend on the images as those of real weights do.
+#[test]
+fn features_are_compared_with_their_protocol() {
+    let root = tempfile::tempdir().unwrap();
+    let weights = root.path().join("weights.safetensors");
+    ddpm_checkpoint::write_tensors(&weights, &efficientnet_lite0_weights()).unwrap();
+    train(root.path()).args(SMALL).args("--batch-size 16 --steps 2 --out run").succeed();
+    let of = |args: &str| {
+        evaluate(root.path()).args(args).args("--features weights.safetensors --resamples 3").succeed();
+        evaluation(&root.path().join("s/evaluation.json"))
+    };
+    sample(root.path()).args("run -n 60 --seed 1 --steps 2 --out reference").succeed();
+    let all = "--metrics fd,kid,inception-score,precision-recall --save-reference r.npz";
+    let run = of(&format!("run -n 40 --steps 2 --data reference/images --out s {all}"));
+    let results = &run["results"];
+    assert_eq!(results["frechet"]["name"], "FD-EfficientNet-Lite0");
+    for (metric, value) in [("frechet", "distance"), ("kid", "mean"), ("inception_score", "mean")] {
+        assert!(!results[metric][value].is_null(), "{metric}: {results}");
+    }
+    let features = &run["protocol"]["features"];
+    assert_eq!(features["network"], "efficientnet-lite0");
+    assert_eq!(features["weights_sha256"].as_str().unwrap().len(), 64);
+    assert_eq!(features["preprocessing"]["size"], 224);
+    assert_eq!(features["reference"], "reference/images (--data)");
+
+    // A folder is compared with the same images through their statistics, and with itself.
+    let folder = of("--samples s/images --reference r.npz --metrics fd --out s");
+    let distance = |evaluation: &Value| evaluation["results"]["frechet"]["distance"]["distance"].as_f64().unwrap();
+    assert!((distance(&folder) / distance(&run) - 1.0).abs() < 1e-6, "{folder} {run}");
+    let itself = of("--samples s/images --data s/images --metrics fd,precision-recall --out s");
+    assert!(distance(&itself).abs() < 1e-6 * distance(&run), "{itself}");
+    assert_eq!(itself["results"]["precision_recall"]["precision"]["estimate"], 1.0);
+
+    let error = |args: &str| evaluate(root.path()).args("run -n 10 --steps 2 --out s").args(args).fail(2);
+    let model = "run/checkpoints/step-000002/model.safetensors";
+    assert!(error(&format!("--features {model}")).contains("found those of another network"));
+    assert!(
+        error("--features weights.safetensors --preprocessing clean-fid").contains("expected --features inception")
+    );
+    assert!(error("--features vgg").contains("expected inception, efficientnet-lite0, dinov2 or a file of weights"));
+    fs::write(root.path().join("bad.npz"), "PK").unwrap();
+    assert!(error("--features weights.safetensors --metrics fd --reference bad.npz").contains("bad.npz"));
+    let cut = fs::read(&weights).unwrap();
+    fs::write(root.path().join("cut.pth"), &cut[..cut.len() / 2]).unwrap();
+    assert!(error("--features cut.pth").contains("cut.pth"));
+}
+
 #[test]
 fn what_cannot_be_evaluated_is_explained() {
     let root = tempfile::tempdir().unwrap();
@@ -95,6 +143,7 @@ fn what_cannot_be_evaluated_is_explained() {
         ("m.safetensors", "expected images to compare with: --data PATH names them"),
         ("m.safetensors --data digits --metrics memorization", "which only a run knows"),
         ("run --metrics fid", "invalid value 'fid'"),
+        ("run --metrics kid", "--metrics kid: expected a feature network"),
         ("run --grid-only", "--grid-only has no meaning for an evaluation"),
         ("run --data absent", "--data: absent"),
         ("--samples empty", "--samples: "),

@@ -4,17 +4,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use candle_core::Device;
+use ddpm_checkpoint::sha256_of_files;
 use ddpm_cli::{ExitReason, Progress, StopSignal, describe_device, grouped, pluralize, usage_error};
 use ddpm_data::{Conversion, Preparation, PreparedImages, open};
+use ddpm_metrics::{FeatureStatistics, read_statistics, write_statistics};
 use serde_json::Value;
 use tracing::{info, warn};
 
 use crate::args::Args;
 use crate::bits_per_dim::bits_per_dim;
 use crate::evaluate_args::{EvaluateArgs, Metric};
-use crate::evaluation::{Evaluation, FILE_NAME, ImageSet, Protocol, Results, Validation};
+use crate::evaluation::{Evaluation, FILE_NAME, FeatureProtocol, ImageSet, Protocol, Results, Validation};
 use crate::evaluation_images::{EvaluationImages, NamedImages, data_config, run_file};
+use crate::feature_choice::FeatureExtractor;
+use crate::feature_metrics::{MetricParameters, frechet, kid, precision_recall, score};
 use crate::generate::generate;
+use crate::image_features::{ImageFeatures, image_features};
 use crate::memorization::memorization;
 use crate::output_directory::{DESCRIPTION, IMAGES, finished_images};
 use crate::plan::Plan;
@@ -49,6 +54,12 @@ pub(crate) fn evaluate(args: &EvaluateArgs, threads: usize, progress: &Progress)
     let device = args.sampling.device.open()?;
     info!("evaluating on {}", describe_device(&device, threads));
 
+    let extractor = match needs_features(args) {
+        true => FeatureExtractor::find(args.features.as_deref(), args.preprocessing, &device)?,
+        false => None,
+    };
+    check_feature_metrics(args, extractor.is_some())?;
+    let reference = args.reference.as_deref().map(|path| read_reference(path, extractor.as_ref())).transpose()?;
     let mut results = Results::default();
     let (subject, images, bound_images) = match &args.samples {
         Some(folder) => {
@@ -85,6 +96,21 @@ pub(crate) fn evaluate(args: &EvaluateArgs, threads: usize, progress: &Progress)
         info!("the samples that are closest to training images: {}", figure.display());
         results.memorization = Some(result);
     }
+    let compared = match args.reference.is_some() || args.data.is_some() {
+        true => images.test.as_ref().zip(test.as_ref()),
+        false => images.training.as_ref().zip(training.as_ref()).or(images.test.as_ref().zip(test.as_ref())),
+    };
+    let features = match extractor {
+        Some(extractor) => {
+            let compared = compared.map(|(named, images)| (named.name.as_str(), images));
+            let run = FeatureRun { args, extractor: &extractor, reference, device: &device, progress, stop: &stop };
+            match run.compare(&subject, compared, &mut results)? {
+                Some(protocol) => Some(protocol),
+                None => return stopped(),
+            }
+        }
+        None => None,
+    };
     let set = |named: &Option<NamedImages>, images: &Option<PreparedImages>| {
         let (named, images) = (named.as_ref()?, images.as_ref()?);
         Some(ImageSet {
@@ -102,6 +128,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs, threads: usize, progress: &Progress)
             training: set(&images.training, &training),
             test: set(&images.test, &test),
             bound_images,
+            features,
         },
         subject: subject.description,
         results,
@@ -145,10 +172,120 @@ fn check_metrics(args: &EvaluateArgs, images: &EvaluationImages) -> anyhow::Resu
             "--metrics memorization: expected the images that the model was trained on, which only a run knows",
         ));
     }
-    if images.training.is_none() && images.test.is_none() {
+    if images.training.is_none() && images.test.is_none() && args.reference.is_none() {
         return Err(usage_error("expected images to compare with: --data PATH names them"));
     }
     Ok(())
+}
+
+/// The metrics of features, with their names on the command line.
+const FEATURE_METRICS: [(Metric, &str); 4] = [
+    (Metric::Fd, "fd"),
+    (Metric::Kid, "kid"),
+    (Metric::InceptionScore, "inception-score"),
+    (Metric::PrecisionRecall, "precision-recall"),
+];
+
+fn needs_features(args: &EvaluateArgs) -> bool {
+    FEATURE_METRICS.iter().any(|(metric, _)| args.wants(*metric))
+}
+
+/// Checks, before anything is sampled, that there are features for the metrics that were asked for.
+fn check_feature_metrics(args: &EvaluateArgs, has_features: bool) -> anyhow::Result<()> {
+    match FEATURE_METRICS.into_iter().find(|(metric, _)| args.names(*metric)) {
+        Some((_, name)) if !has_features => {
+            Err(usage_error(format!("--metrics {name}: expected a feature network: --features FILE names its weights")))
+        }
+        _ => {
+            if !has_features && needs_features(args) {
+                info!("without a feature network, FID and similar metrics are left out: see --features");
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Reads the statistics of `--reference`, before anything is sampled.
+fn read_reference(path: &Path, extractor: Option<&FeatureExtractor>) -> anyhow::Result<(FeatureStatistics, String)> {
+    let statistics = read_statistics(path).map_err(|error| usage_error(format!("--reference: {error}")))?;
+    let Some(extractor) = extractor else {
+        return Err(usage_error("--reference: expected a feature network: --features FILE names its weights"));
+    };
+    let (expected, found) = (extractor.network.feature_width(), statistics.width());
+    if expected != found {
+        let (path, network) = (path.display(), extractor.network.name());
+        return Err(usage_error(format!(
+            "--reference {path}: expected statistics of {expected} features, as {network} has, found {found}"
+        )));
+    }
+    Ok((statistics, sha256_of_files(&[path])?))
+}
+
+/// The comparison of the features of samples with others.
+struct FeatureRun<'a> {
+    args: &'a EvaluateArgs,
+    extractor: &'a FeatureExtractor,
+    /// The statistics of `--reference`, and the SHA-256 of their file.
+    reference: Option<(FeatureStatistics, String)>,
+    device: &'a Device,
+    progress: &'a Progress,
+    stop: &'a StopSignal,
+}
+
+impl FeatureRun<'_> {
+    fn features(&self, images: &PreparedImages) -> anyhow::Result<Option<ImageFeatures>> {
+        image_features(self.extractor.network.as_ref(), &images.images, self.device, self.progress, self.stop)
+    }
+
+    /// Adds the metrics that were asked for to `results`, and returns their protocol. None if a signal stopped it.
+    fn compare(
+        &self,
+        subject: &Subject,
+        compared: Option<(&str, &PreparedImages)>,
+        results: &mut Results,
+    ) -> anyhow::Result<Option<FeatureProtocol>> {
+        let Self { args, extractor, .. } = self;
+        let Some(samples) = self.features(&subject.samples)? else { return Ok(None) };
+        let compared = match compared {
+            Some((name, images)) => match self.features(images)? {
+                Some(features) => Some((name, features)),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        let references = compared.as_ref().map(|(_, references)| references);
+        let rows = samples.features.rows();
+        let parameters = MetricParameters::new(
+            rows,
+            references.map_or(rows, |references| references.features.rows()),
+            args.resamples,
+            subject.seed,
+        );
+        let (statistics, reference) = match (&self.reference, &compared) {
+            (Some((statistics, sha256)), _) => (statistics.clone(), sha256.clone()),
+            (None, Some((name, references))) => (FeatureStatistics::of(&references.features)?, (*name).to_owned()),
+            (None, None) => return Err(usage_error("expected images to compare with: --data PATH names them")),
+        };
+        if let Some(path) = &args.save_reference {
+            write_statistics(path, &statistics)?;
+            info!("statistics of the features of {reference}: {}", path.display());
+        }
+        if args.wants(Metric::Fd) {
+            results.frechet = Some(frechet(extractor.distance_name(), &samples, &statistics, &parameters)?);
+        }
+        if args.wants(Metric::InceptionScore) {
+            results.inception_score = score(&samples, &parameters)?;
+        }
+        if let Some(references) = references.filter(|_| args.reference.is_none()) {
+            if args.wants(Metric::Kid) {
+                results.kid = Some(kid(&samples, references, &parameters)?);
+            }
+            if args.wants(Metric::PrecisionRecall) {
+                results.precision_recall = Some(precision_recall(&samples, references, &parameters)?);
+            }
+        }
+        Ok(Some(FeatureProtocol { record: extractor.record.clone(), reference, parameters }))
+    }
 }
 
 /// Samples the images that are missing of those that `ddpm-sample -n N` writes, and reads all of them. None if a signal
@@ -206,6 +343,7 @@ fn folder_of_samples(args: &EvaluateArgs, folder: &Path) -> anyhow::Result<Subje
     let number = args.sampling.number.unwrap_or(source.len());
     let samples = read_samples(folder, &conversion, number)?;
     let out = args.sampling.out.clone().unwrap_or_else(|| folder.to_owned());
+    std::fs::create_dir_all(&out).with_context(|| format!("--out {}", out.display()))?;
     Ok(Subject { samples, out, description: Value::String(path.to_owned()), conversion, seed: args.sampling.seed })
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use crate::args::Args;
+use crate::feature_choice::InceptionPreprocessing;
 
 /// Evaluate a model, or a folder of images.
 ///
@@ -27,6 +28,31 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "model")]
     pub(crate) samples: Option<PathBuf>,
 
+    /// Network whose features are compared: inception, efficientnet-lite0, dinov2, or a file of its weights
+    ///
+    /// Its weights are read from NAME.safetensors or NAME.pth in $DDPM_FEATURES_DIR, or in features of the directory of
+    /// caches. Without this option, the first network whose weights are there is used, if there is one.
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) features: Option<String>,
+
+    /// How images are prepared for inception [default: tensorflow]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) preprocessing: Option<InceptionPreprocessing>,
+
+    /// Statistics of features to compare with instead of images: an .npz file with mu and sigma
+    ///
+    /// As pytorch-fid, clean-fid, EDM and ADM write them. For the Fréchet distance only.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) reference: Option<PathBuf>,
+
+    /// Write the statistics of the features of the images to compare with, for --reference
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save_reference: Option<PathBuf>,
+
+    /// Number of resamples for confidence intervals; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) resamples: usize,
+
     /// Number of images for bits per dimension, each of which takes as many predictions as the model has timesteps
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) test_images: usize,
@@ -42,6 +68,14 @@ pub(crate) struct EvaluateArgs {
 /// A metric of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Metric {
+    /// The Fréchet distance of features: FID, FD-DINOv2 or FD-EfficientNet-Lite0
+    Fd,
+    /// The kernel distance of features
+    Kid,
+    /// The Inception Score, from the logits of the feature network
+    InceptionScore,
+    /// Precision and recall of features
+    PrecisionRecall,
     /// The variational bound on the negative log-likelihood of test images, in bits per dimension
     BitsPerDim,
     /// Whether samples are copies of training images

@@ -6,11 +6,14 @@ use std::path::Path;
 use anyhow::Context;
 use ddpm_checkpoint::{read_metrics, write_atomically};
 use ddpm_cli::usage_error;
+use ddpm_metrics::{InceptionScore, KernelDistance, PrecisionRecallIntervals};
 use ddpm_trainer::{MemorizationForecast, ValidationHistory, ValidationLine, ValidationReport};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::bits_per_dim::BitsPerDim;
+use crate::feature_choice::FeatureRecord;
+use crate::feature_metrics::{Frechet, MetricParameters};
 use crate::memorization::Memorization;
 
 /// The name of the file.
@@ -43,6 +46,19 @@ pub(crate) struct Protocol {
     pub(crate) test: Option<ImageSet>,
     /// Number of images for bits per dimension.
     pub(crate) bound_images: Option<usize>,
+    /// The features that were compared, and with what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) features: Option<FeatureProtocol>,
+}
+
+/// The part of a protocol about features.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FeatureProtocol {
+    #[serde(flatten)]
+    pub(crate) record: FeatureRecord,
+    /// What samples are compared with: the name of a set, or the SHA-256 of a file of statistics.
+    pub(crate) reference: String,
+    pub(crate) parameters: MetricParameters,
 }
 
 /// A set of images of a protocol.
@@ -65,6 +81,14 @@ pub(crate) struct Results {
     /// What the validations of the run say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) validation: Option<Validation>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) frechet: Option<Frechet>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kid: Option<KernelDistance>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) inception_score: Option<InceptionScore>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) precision_recall: Option<PrecisionRecallIntervals>,
 }
 
 /// The losses of the averaged weights during the training.
@@ -154,6 +178,24 @@ impl Results {
     fn rows(&self) -> Vec<[String; 2]> {
         let mut rows = Vec::new();
         let mut add = |name: &str, value: String| rows.push([name.to_owned(), value]);
+        if let Some(Frechet { name, distance, interval, at_infinity, .. }) = &self.frechet {
+            let interval = interval.map_or(String::new(), |[low, high]| format!(" ({low:.3} to {high:.3})"));
+            add(name, format!("{:.3}{interval}", distance.distance));
+            if let Some(value) = at_infinity {
+                add("  for infinitely many samples", format!("{value:.3}"));
+            }
+        }
+        if let Some(kid) = &self.kid {
+            add("KID", format!("{:.5} ± {:.5}", kid.mean, kid.standard_deviation));
+        }
+        if let Some(score) = &self.inception_score {
+            add("Inception Score", format!("{:.3} ± {:.3}", score.mean, score.standard_deviation));
+        }
+        if let Some(both) = &self.precision_recall {
+            for (name, share) in [("precision", &both.precision), ("recall", &both.recall)] {
+                add(name, format!("{:.3} ({:.3} to {:.3})", share.estimate, share.low, share.high));
+            }
+        }
         if let Some(bound) = &self.bits_per_dim {
             add("bits/dim", format!("{:.4} ± {:.4}", bound.total, bound.standard_error));
             add("  L_T", format!("{:.3e}", bound.prior));
@@ -231,6 +273,7 @@ mod tests {
                 training: Some(ImageSet { name: "digits".to_owned(), images: 10, shape: vec![1, 8, 8] }),
                 test: None,
                 bound_images: None,
+                features: None,
             },
             results: Results::default(),
         }

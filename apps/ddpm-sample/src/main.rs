@@ -4,8 +4,8 @@
 //! [`clip_choice`]; [`generate`]; [`plan`] with [`model`], [`class_choice`], [`guide`], [`sampler_options`],
 //! [`sampler_description`], [`latents`], [`edit`] and [`between`]; [`sampling`]; [`images`] with [`output_check`],
 //! [`output_directory`] and [`provenance`]. Also: [`out_of_memory`].
-//! Evaluations: [`evaluate_args`]; [`evaluate`] with [`evaluation_images`], [`bits_per_dim`] and [`memorization`];
-//! [`evaluation`].
+//! Evaluations: [`evaluate_args`]; [`evaluate`] with [`evaluation_images`], [`bits_per_dim`], [`memorization`],
+//! [`feature_choice`], [`image_features`] and [`feature_metrics`]; [`evaluation`].
 
 mod args;
 mod between;
@@ -19,8 +19,11 @@ mod evaluate;
 mod evaluate_args;
 mod evaluation;
 mod evaluation_images;
+mod feature_choice;
+mod feature_metrics;
 mod generate;
 mod guide;
+mod image_features;
 mod images;
 mod latents;
 mod memorization;

@@ -55,9 +55,8 @@ fn names_of_the_original_code_give_the_same_features() {
             .replace("layer_scale2.lambda1", "ls2.gamma")
             .replace("layernorm.", "norm.");
         if let Some((block, part)) = name.split_once("attention.q_proj.") {
-            let projections = ["q", "k", "v"].map(|p| {
-                &theirs[&format!("{}attention.{p}_proj.{part}", block.replace("blocks.", "encoder.layer."))]
-            });
+            let projections = ["q", "k", "v"]
+                .map(|p| &theirs[&format!("{}attention.{p}_proj.{part}", block.replace("blocks.", "encoder.layer."))]);
             original.insert(format!("{block}attn.qkv.{part}"), Tensor::cat(&projections, 0).unwrap());
         } else if !name.contains("attention.") {
             original.insert(name, tensor.clone());

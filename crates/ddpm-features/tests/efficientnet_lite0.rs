@@ -7,44 +7,10 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use ddpm_features::{EfficientNetLite0, FeatureNetwork, FeaturesError, NetworkKind, Preprocessing, load};
-use ddpm_testkit::{Golden, assert_close, formula_images, formula_tensor};
+use ddpm_testkit::{Golden, assert_close, efficientnet_lite0_weights, formula_images};
 
 /// The golden values are computed in f64. The rounding of f32 grows through about fifty layers to some 1e-6.
 const TOLERANCE: f64 = 2e-5;
-
-/// The weights of the formula, under the names of the package.
-fn formula_weights() -> BTreeMap<String, Tensor> {
-    let mut tensors = BTreeMap::new();
-    let mut add = |name: String, shape: &[usize]| {
-        tensors.insert(name.clone(), formula_tensor(&name, shape));
-    };
-    let mut layer = |conv: String, norm: String, shape: [usize; 4]| {
-        add(format!("{conv}.weight"), &shape);
-        for part in ["weight", "bias", "running_mean", "running_var"] {
-            add(format!("{norm}.{part}"), &shape[..1]);
-        }
-    };
-    layer("_conv_stem".into(), "_bn0".into(), [32, 3, 3, 3]);
-    let stages =
-        [(1, 3, 1, 16), (2, 3, 6, 24), (2, 5, 6, 40), (3, 3, 6, 80), (3, 5, 6, 112), (4, 5, 6, 192), (1, 3, 6, 320)];
-    let (mut block, mut channels) = (0, 32);
-    for (count, kernel, expansion, out) in stages {
-        for _ in 0..count {
-            let hidden = channels * expansion;
-            let name = |part: &str| format!("_blocks.{block}.{part}");
-            if expansion > 1 {
-                layer(name("_expand_conv"), name("_bn0"), [hidden, channels, 1, 1]);
-            }
-            layer(name("_depthwise_conv"), name("_bn1"), [hidden, 1, kernel, kernel]);
-            layer(name("_project_conv"), name("_bn2"), [out, hidden, 1, 1]);
-            (block, channels) = (block + 1, out);
-        }
-    }
-    layer("_conv_head".into(), "_bn1".into(), [1280, 320, 1, 1]);
-    add("_fc.weight".into(), &[1000, 1280]);
-    add("_fc.bias".into(), &[1000]);
-    tensors
-}
 
 fn network(tensors: &BTreeMap<String, Tensor>) -> Result<EfficientNetLite0, FeaturesError> {
     EfficientNetLite0::from_tensors(tensors, Preprocessing::efficientnet_lite0(), &Device::Cpu)
@@ -53,7 +19,7 @@ fn network(tensors: &BTreeMap<String, Tensor>) -> Result<EfficientNetLite0, Feat
 #[test]
 fn features_and_logits_equal_the_package() {
     let golden = Golden::load("features/efficientnet_lite0");
-    let network = network(&formula_weights()).unwrap();
+    let network = network(&efficientnet_lite0_weights()).unwrap();
     let out = network.features(&formula_images(2, 224, 224)).unwrap();
     assert_close("features", &out.features, golden.get("features"), TOLERANCE);
     assert_close("logits", &out.logits.unwrap(), golden.get("logits"), TOLERANCE);
@@ -82,7 +48,7 @@ fn features_with_the_published_weights_equal_the_package() {
 
 #[test]
 fn an_image_has_the_same_features_in_every_batch() {
-    let network = network(&formula_weights()).unwrap();
+    let network = network(&efficientnet_lite0_weights()).unwrap();
     let images = formula_images(3, 32, 32);
     let together = network.features(&images).unwrap().features.to_vec2::<f32>().unwrap();
     for (i, expected) in together.iter().enumerate() {
@@ -95,7 +61,7 @@ fn an_image_has_the_same_features_in_every_batch() {
 
 #[test]
 fn weights_of_another_network_and_wrong_images_are_errors() {
-    let mut tensors = formula_weights();
+    let mut tensors = efficientnet_lite0_weights();
     tensors.remove("_fc.bias");
     tensors.insert("_conv_head.weight".into(), formula_tensor("x", &[3]));
     tensors.insert("y".into(), formula_tensor("y", &[1]));
@@ -104,13 +70,14 @@ fn weights_of_another_network_and_wrong_images_are_errors() {
     for part in ["`_fc.bias` [1000] is missing", "`_conv_head.weight` has the shape [3]", "`y` [1] is not part"] {
         assert!(text.contains(part), "{text}");
     }
-    let network = network(&formula_weights()).unwrap();
+    let network = network(&efficientnet_lite0_weights()).unwrap();
     for shape in [&[1, 1, 8, 8][..], &[3, 8, 8], &[1, 3, 0, 8]] {
         let images = Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
         let error = network.features(&images).unwrap_err().to_string();
         assert!(error.contains("[image, 3, height, width]"), "{error}");
     }
     let size = Preprocessing { size: 3, ..Preprocessing::efficientnet_lite0() };
-    let error = EfficientNetLite0::from_tensors(&formula_weights(), size, &Device::Cpu).unwrap_err().to_string();
+    let error =
+        EfficientNetLite0::from_tensors(&efficientnet_lite0_weights(), size, &Device::Cpu).unwrap_err().to_string();
     assert_eq!(error, "size: expected 32 to 2048, found 3");
 }

@@ -126,7 +126,8 @@ fn earlier_layers_and_names_of_the_wrapper_give_the_same_features() {
     let golden = Golden::load("features/inception");
     let mut tensors = BTreeMap::new();
     for (name, tensor) in FormulaWeights::all() {
-        let prefixes = [("Conv2d_1a_3x3.", "blocks.0.0."), ("Conv2d_4a_3x3.", "blocks.1.1."), ("Mixed_7c.", "blocks.3.2.")];
+        let prefixes =
+            [("Conv2d_1a_3x3.", "blocks.0.0."), ("Conv2d_4a_3x3.", "blocks.1.1."), ("Mixed_7c.", "blocks.3.2.")];
         let prefix = prefixes.into_iter().find(|(plain, _)| name.starts_with(plain));
         let name = prefix.map_or(name.clone(), |(plain, wrapper)| name.replacen(plain, wrapper, 1));
         if !name.starts_with("fc.") {

@@ -4,6 +4,7 @@
 //! This crate reads `tests/golden/*.safetensors` and defines equality within a tolerance for all tests. Its functions
 //! panic on failure, because every caller is a test.
 
+mod efficientnet_weights;
 mod fake_hub;
 mod formula_weights;
 mod fuzz;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 
+pub use efficientnet_weights::efficientnet_lite0_weights;
 pub use fake_hub::{FakeHub, Fault, TOKEN};
 pub use formula_weights::{formula_images, formula_tensor};
 pub use fuzz::fuzz;
