@@ -105,10 +105,166 @@ impl InvertedResidual {
             return Ok(FeatureMap::Blocked(out));
         }
         let expanded = self.expand.as_ref().map(|expand| expand.forward(x)).transpose()?;
-        let out = self.project.forward(&self.depthwise.forward(expanded.as_ref().unwrap_or(x))?)?;
-        match (&out, x) {
-            (FeatureMap::Planes(out), FeatureMap::Planes(x)) if self.residual => Ok(FeatureMap::Planes((out + x)?)),
-            _ => Ok(out),
+        let hidden = self.depthwise.forward(expanded.as_ref().unwrap_or(x))?;
+        match (&hidden, x, &self.project.kernel) {
+            (FeatureMap::Blocked(hidden), FeatureMap::Blocked(image), Kernel::Full(project)) => {
+                Ok(FeatureMap::Blocked(project.forward(hidden, self.residual.then_some(image))))
+            }
+            (FeatureMap::Planes(hidden), FeatureMap::Planes(x), Kernel::Planes(weight, bias)) => {
+                let out = self.project.forward_planes(hidden, weight, bias)?;
+                Ok(FeatureMap::Planes(if self.residual { (out + x)? } else { out }))
+            }
+            _ => Ok(Err(not_convolved())?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ddpm_checkpoint::Tensors;
+    use ddpm_testkit::{assert_close, formula_tensor};
+
+    use super::*;
+    use crate::blocked::PlanarImage;
+    use crate::convolution_shape::PaddingRule;
+
+    /// Only the order of the sums differs between the two ways to compute.
+    const TOLERANCE: f64 = 1e-5;
+
+    fn layer(name: &str, shape: ConvolutionShape, execution: &Execution) -> ConvolutionLayer {
+        let mut tensors = Tensors::new();
+        let mut add = |name: String, shape: &[usize]| drop(tensors.insert(name.clone(), formula_tensor(&name, shape)));
+        add(format!("{name}.weight"), &shape.weight_shape());
+        for part in ["weight", "bias", "running_mean", "running_var"] {
+            add(format!("{name}.bn.{part}"), &[shape.channels_out]);
+        }
+        let weights = Weights::new(&tensors);
+        let layer = ConvolutionLayer::new(&weights, (name, &format!("{name}.bn")), shape, 1e-3, execution);
+        assert_eq!(weights.differences(|_| false), [""; 0]);
+        layer.expect("weights that fit")
+    }
+
+    fn shape(channels_in: usize, channels_out: usize, kernel: (usize, usize), stride: usize) -> ConvolutionShape {
+        let depthwise = false;
+        let (padding, activation) = (PaddingRule::Same, Activation::Relu6);
+        ConvolutionShape { channels_in, channels_out, kernel, stride, padding, depthwise, activation }
+    }
+
+    /// The pixels of a map as [channel, height, width].
+    fn tensor(map: &FeatureMap) -> Tensor {
+        match map {
+            FeatureMap::Planes(x) => x.squeeze(0).expect("one image"),
+            FeatureMap::Blocked(image) => {
+                let blocks = image.pixels.as_flattened().to_vec();
+                let blocks = Tensor::from_vec(blocks, (image.blocks(), image.plane(), 16), &Device::Cpu);
+                let planes = blocks.and_then(|blocks| blocks.transpose(1, 2)?.contiguous());
+                let shape = (16 * image.blocks(), image.height, image.width);
+                planes.and_then(|x| x.reshape(shape)?.narrow(0, 0, image.channels)).expect("whole blocks")
+            }
+            FeatureMap::Planar(_) => panic!("not convolved"),
+        }
+    }
+
+    /// The same image of random colors in both ways, after a first convolution to `channels`.
+    fn maps(channels: usize, height: usize, width: usize) -> [FeatureMap; 2] {
+        let image = formula_tensor("image", &[1, 3, height, width]);
+        let values = image.flatten_all().and_then(|image| image.to_vec1()).expect("f32 values");
+        let planar = FeatureMap::Planar(PlanarImage { height, width, values });
+        let shape = shape(3, channels, (3, 3), 1);
+        let map = |execution, x| layer("first", shape, &execution).forward(x).expect("a convolution");
+        [map(Execution::Blocked, &planar), map(Execution::Planes(Device::Cpu), &FeatureMap::Planes(image))]
+    }
+
+    fn compare(what: &str, [blocked, planes]: [FeatureMap; 2]) {
+        assert_close(what, &tensor(&blocked), &tensor(&planes), TOLERANCE);
+    }
+
+    fn both(shape: ConvolutionShape, [blocked, planes]: &[FeatureMap; 2]) -> [FeatureMap; 2] {
+        let run = |execution, x| layer("layer", shape, &execution).forward(x).expect("a convolution");
+        [run(Execution::Blocked, blocked), run(Execution::Planes(Device::Cpu), planes)]
+    }
+
+    #[test]
+    fn convolutions_agree_with_candle() {
+        for (channels_in, channels_out, kernel, stride) in [
+            (32, 64, (3, 3), 1),
+            (24, 40, (1, 1), 1),
+            (40, 17, (3, 3), 2),
+            (16, 16, (1, 7), 1),
+            (5, 33, (7, 1), 1),
+            (3, 8, (5, 5), 1),
+            (19, 48, (5, 5), 3),
+        ] {
+            for (height, width) in [(13, 17), (7, 30), (8, 8), (1, 1)] {
+                let maps = maps(channels_in, height, width);
+                compare("first", maps.clone());
+                if channels_in == 3 {
+                    continue;
+                }
+                let same = shape(channels_in, channels_out, kernel, stride);
+                compare(&format!("{same:?} of {height} x {width}"), both(same, &maps));
+                let valid =
+                    ConvolutionShape { padding: PaddingRule::Fixed(0, 0), activation: Activation::None, ..same };
+                if kernel.0 <= height && kernel.1 <= width {
+                    compare(&format!("{valid:?} of {height} x {width}"), both(valid, &maps));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn depthwise_convolutions_agree_with_candle() {
+        for (channels, kernel, stride) in [(16, 3, 1), (24, 5, 2), (40, 3, 2), (7, 5, 1)] {
+            for (height, width) in [(13, 17), (7, 30), (4, 4), (1, 1)] {
+                let maps = maps(channels, height, width);
+                let shape = shape(channels, channels, (kernel, kernel), stride);
+                let depthwise = ConvolutionShape { depthwise: true, ..shape };
+                compare(&format!("{depthwise:?} of {height} x {width}"), both(depthwise, &maps));
+            }
+        }
+    }
+
+    #[test]
+    fn inverted_residuals_agree_with_candle() {
+        for (expansion, channels_out, kernel, stride) in [(6, 24, 3, 1), (6, 40, 5, 2), (1, 24, 3, 1), (1, 16, 5, 2)] {
+            let channels = 24;
+            let hidden = channels * expansion;
+            let block = |execution: &Execution| {
+                let spatial = shape(hidden, hidden, (kernel, kernel), stride);
+                let depthwise = ConvolutionShape { depthwise: true, ..spatial };
+                let project = shape(hidden, channels_out, (1, 1), 1);
+                let project = ConvolutionShape { activation: Activation::None, ..project };
+                InvertedResidual {
+                    expand: (expansion > 1).then(|| layer("expand", shape(channels, hidden, (1, 1), 1), execution)),
+                    depthwise: layer("depthwise", depthwise, execution),
+                    project: layer("project", project, execution),
+                    residual: stride == 1 && channels == channels_out,
+                }
+            };
+            let [blocked, planes] = maps(channels, 11, 9);
+            let run = |execution, x| block(&execution).forward(x).expect("a block");
+            let outputs = [run(Execution::Blocked, &blocked), run(Execution::Planes(Device::Cpu), &planes)];
+            compare(&format!("expansion {expansion}, stride {stride}"), outputs);
+        }
+    }
+
+    #[test]
+    fn pooling_agrees_with_candle() {
+        for (height, width) in [(3, 3), (8, 17), (35, 4)] {
+            let maps = maps(20, height, width);
+            for pool in [FeatureMap::max_pool, FeatureMap::max_pool_stride_2, FeatureMap::average_pool] {
+                compare("pooling", maps.each_ref().map(|map| pool(map).expect("a pooling")));
+            }
+            let means = maps.each_ref().map(|map| match map.spatial_mean().expect("a mean") {
+                crate::feature_map::Vectors::One(values) => Tensor::new(values, &Device::Cpu).expect("a vector"),
+                crate::feature_map::Vectors::Batch(tensor) => tensor.squeeze(0).expect("one image"),
+            });
+            assert_close("mean", &means[0], &means[1], TOLERANCE);
+            let joined = maps.each_ref().map(|map| {
+                let wide = FeatureMap::concat(vec![map.clone()]).expect("one map");
+                FeatureMap::concat(vec![wide]).expect("one map")
+            });
+            compare("concat", joined);
         }
     }
 }

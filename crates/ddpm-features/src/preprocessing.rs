@@ -93,6 +93,26 @@ impl Preprocessing {
         Ok(())
     }
 
+    /// The input of the network for a batch of images.
+    ///
+    /// # Shapes
+    /// `images` [image, 3, height, width], f32 with values in [0, 255]; the result is [image, 3, size, size].
+    ///
+    /// # Errors
+    /// [`FeaturesError::Images`] for another shape or type; [`FeaturesError::Config`] for a size of 0 or above 2^14, or
+    /// a normalization that is not finite.
+    pub fn apply(&self, images: &Tensor) -> Result<Tensor> {
+        self.check(1..=1 << 14)?;
+        let (count, height, width) = Self::check_images(images)?;
+        let prepared = self.for_size(height, width);
+        if !images.device().is_cpu() {
+            return prepared.batch(images);
+        }
+        let values = images.flatten_all()?.to_vec1::<f32>()?;
+        let values = values.chunks_exact(3 * height * width).flat_map(|image| prepared.image(image).values).collect();
+        Ok(Tensor::from_vec(values, (count, 3, self.size, self.size), images.device())?)
+    }
+
     /// Prepares images of one size.
     pub(crate) fn for_size(&self, height: usize, width: usize) -> PreparedPreprocessing {
         let (vertical, horizontal) = (self.resize.axis(height, self.size), self.resize.axis(width, self.size));
@@ -167,5 +187,27 @@ impl PreparedPreprocessing {
     fn normalization(&self, color: usize) -> (f32, f32) {
         let (mean, std) = (self.preprocessing.mean[color], self.preprocessing.std[color]);
         ((1.0 / std) as f32, (-mean / std) as f32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ddpm_testkit::{assert_close, formula_images};
+
+    use super::*;
+
+    #[test]
+    fn batches_equal_single_images() {
+        for preprocessing in
+            [Preprocessing::tensorflow_inception(), Preprocessing::pytorch_fid(), Preprocessing::dino_v2()]
+        {
+            for (height, width) in [(32, 32), (300, 7)] {
+                let images = formula_images(2, height, width);
+                let batch = preprocessing.for_size(height, width).batch(&images).expect("a batch");
+                let single = preprocessing.apply(&images).expect("images");
+                // Only the order of the sums differs.
+                assert_close("batch", &batch, &single, 1e-5);
+            }
+        }
     }
 }

@@ -5,13 +5,15 @@ use pulp::Arch;
 use crate::blocked::block::{Block, LANES};
 use crate::blocked::image::{BlockedImage, Padding, PlanarImage};
 use crate::blocked::patches::patch_row;
-use crate::blocked::register_tile::{Epilogue, RowInput, TapWeights};
-use crate::blocked::row_product::RowProduct;
+use crate::blocked::row_product::{Epilogue, RowInput, RowProduct, TapWeights};
 use crate::convolution_shape::{Activation, ConvolutionShape};
 
 /// A row of a pointwise convolution, which takes any number of pixels at once. Their input stays in the cache while the
 /// output channels are computed.
 const POINTWISE_ROW: usize = 112;
+
+/// A row of the result: its input, its first pixel and its length.
+type Row<'a> = (RowInput<'a>, usize, usize);
 
 /// A convolution with the weights in the layout of the kernels.
 #[derive(Debug)]
@@ -49,31 +51,33 @@ impl BlockedConvolution {
         let shape = &self.shape;
         let padding = shape.padding(image.height, image.width);
         let padded;
-        let input = if padding.none() {
+        let input = if padding.none() && shape.stride == 1 {
             image
         } else {
-            padded = image.padded(&padding);
+            padded = image.padded(&padding, shape.stride);
             &padded
         };
+        let phase_width = input.width / shape.stride;
         let (height, width) = shape.output_size(image.height, image.width);
         let mut out = BlockedImage::zeros(shape.channels_out, height, width);
         let (kernel_height, kernel_width) = shape.kernel;
         let taps: Vec<usize> = (0..input.blocks())
             .flat_map(|block| (0..kernel_height).map(move |y| (block, y)))
             .flat_map(|(block, y)| (0..kernel_width).map(move |x| (block, y, x)))
-            .map(|(block, y, x)| block * input.plane() + y * input.width + x)
+            .map(|(block, y, x)| {
+                block * input.plane() + y * input.width + x % shape.stride * phase_width + x / shape.stride
+            })
             .collect();
         let full_taps = image.channels / LANES * kernel_height * kernel_width;
         let row = |start| RowInput {
             pixels: &input.pixels,
             taps: &taps,
             start,
-            stride: shape.stride,
             full_taps,
             last_channels: image.channels % LANES,
         };
         let plane = out.plane();
-        let rows: Vec<(RowInput<'_>, usize, usize)> = if shape.is_pointwise() {
+        let rows: Vec<Row<'_>> = if shape.is_pointwise() {
             let starts = (0..plane).step_by(POINTWISE_ROW);
             starts.map(|start| (row(start), start, POINTWISE_ROW.min(plane - start))).collect()
         } else {
@@ -85,15 +89,15 @@ impl BlockedConvolution {
         let pairs = out.blocks().div_ceil(2);
         let residual = residual.map(|residual| &residual.pixels[..]);
         if rows.len() * weight_bytes <= pairs * input_bytes {
-            for (input, start, length) in rows {
+            for row in &rows {
                 for pair in 0..pairs {
-                    self.row(input, pair, start, length, plane, residual, &mut out.pixels);
+                    self.row(row, pair, plane, residual, &mut out.pixels);
                 }
             }
         } else {
             for pair in 0..pairs {
-                for (input, start, length) in &rows {
-                    self.row(*input, pair, *start, *length, plane, residual, &mut out.pixels);
+                for row in &rows {
+                    self.row(row, pair, plane, residual, &mut out.pixels);
                 }
             }
         }
@@ -112,9 +116,9 @@ impl BlockedConvolution {
         for y in 0..height {
             patch_row(shape, image, y, width, &mut patches);
             let (full_taps, last_channels) = (values / LANES, values % LANES);
-            let input = RowInput { pixels: &patches, taps: &taps, start: 0, stride: 1, full_taps, last_channels };
+            let input = RowInput { pixels: &patches, taps: &taps, start: 0, full_taps, last_channels };
             for pair in 0..out.blocks().div_ceil(2) {
-                self.row(input, pair, y * width, width, plane, None, &mut out.pixels);
+                self.row(&(input, y * width, width), pair, plane, None, &mut out.pixels);
             }
         }
         out
@@ -129,7 +133,6 @@ impl BlockedConvolution {
                 pixels: &image.pixels,
                 taps: &taps,
                 start: y * image.width,
-                stride: 1,
                 full_taps: image.channels / LANES,
                 last_channels: image.channels % LANES,
             };
@@ -152,10 +155,8 @@ impl BlockedConvolution {
     /// One row of a pair of blocks of output channels, or of the last block if it has no other.
     fn row(
         &self,
-        input: RowInput<'_>,
+        &(input, start, length): &Row<'_>,
         pair: usize,
-        start: usize,
-        length: usize,
         plane: usize,
         residual: Option<&[Block]>,
         out: &mut [Block],

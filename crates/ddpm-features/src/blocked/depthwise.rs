@@ -5,7 +5,7 @@ use pulp::{Arch, Simd, WithSimd};
 use crate::blocked::block::{Block, LANES, vectors, vectors_mut};
 use crate::blocked::convolution::blocks_of;
 use crate::blocked::image::{BlockedImage, Padding};
-use crate::blocked::register_tile::Epilogue;
+use crate::blocked::row_product::Epilogue;
 use crate::convolution_shape::ConvolutionShape;
 
 /// A depthwise convolution with the weights in the layout of the kernel.
@@ -154,6 +154,49 @@ impl WithSimd for DepthwisePlane<'_> {
             self.all_rows::<S, 4, 4>(simd);
         } else {
             self.all_rows::<S, 16, 1>(simd);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pulp::Scalar;
+
+    use super::*;
+
+    #[test]
+    fn all_vectors_give_the_same_plane() {
+        let value = |i: usize| ((i * 7919) % 2003) as f32 / 1000.0 - 1.0;
+        let blocks = |count: usize| -> Vec<Block> {
+            (0..count).map(|i| std::array::from_fn(|lane| value(i * LANES + lane))).collect()
+        };
+        for (stride, width) in [(1, 13), (2, 6)] {
+            let (height, input_width) = (2, (width - 1) * stride + 3);
+            let (input, weights, bias) = (blocks(((height - 1) * stride + 3) * input_width), blocks(9), blocks(1));
+            let run = |compute: &dyn Fn(DepthwisePlane<'_>)| {
+                let mut out = vec![[0.0; LANES]; height * width];
+                compute(DepthwisePlane {
+                    kernel: (3, 3),
+                    stride,
+                    weights: &weights,
+                    bias: &bias[0],
+                    input: &input,
+                    input_width,
+                    out: &mut out,
+                    width,
+                    epilogue: Epilogue { low: -1.0, high: 1.0 },
+                });
+                out
+            };
+            let close = |a: &[Block], b: &[Block]| {
+                a.as_flattened().iter().zip(b.as_flattened()).all(|(a, b)| (a - b).abs() < 1e-5)
+            };
+            let expected = run(&|plane| plane.with_simd(Scalar::new()));
+            assert!(close(&run(&|plane| Arch::new().dispatch(plane)), &expected));
+            #[cfg(target_arch = "x86_64")]
+            if let Some(simd) = pulp::x86::V3::try_new() {
+                assert!(close(&run(&|plane| Simd::vectorize(simd, plane)), &expected));
+            }
         }
     }
 }

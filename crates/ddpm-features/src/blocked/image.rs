@@ -40,13 +40,26 @@ impl BlockedImage {
         &self.pixels[block * self.plane()..(block + 1) * self.plane()]
     }
 
-    /// The image with a border of zeros.
-    pub(crate) fn padded(&self, padding: &Padding) -> Self {
+    /// The image with a border of zeros, for a convolution with this stride: every row holds the columns 0, s, 2 s, … of
+    /// the stride s, then the columns 1, s + 1, …, so that the columns of neighboring output pixels are neighbors.
+    pub(crate) fn padded(&self, padding: &Padding, stride: usize) -> Self {
         let (height, width) = padding.padded(self.height, self.width);
-        let mut out = Self::zeros(self.channels, height, width);
+        let phase_width = width.div_ceil(stride);
+        let row_width = stride * phase_width;
+        let mut out = Self::zeros(self.channels, height, row_width);
         for block in 0..self.blocks() {
-            let to = &mut out.pixels[block * height * width..(block + 1) * height * width];
-            padding.copy_into(self.block(block), self.width, to, width);
+            let to = &mut out.pixels[block * height * row_width..(block + 1) * height * row_width];
+            if stride == 1 {
+                padding.copy_into(self.block(block), self.width, to, width);
+                continue;
+            }
+            let rows = to.chunks_exact_mut(row_width).skip(padding.top);
+            for (to, from) in rows.zip(self.block(block).chunks_exact(self.width)) {
+                for (x, pixel) in from.iter().enumerate() {
+                    let x = x + padding.left;
+                    to[x % stride * phase_width + x / stride] = *pixel;
+                }
+            }
         }
         out
     }

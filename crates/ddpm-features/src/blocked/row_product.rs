@@ -2,17 +2,41 @@
 
 use pulp::{Simd, WithSimd};
 
-use crate::blocked::block::Block;
-use crate::blocked::register_tile::{Epilogue, RowInput, TapWeights, register_tile};
+use crate::blocked::block::{Block, LANES};
 
-/// Computes rows of output pixels for one or two blocks of output channels.
-///
-/// Input and output rows have the same number, and the tiles of all rows use the same weights.
+/// The weights of one tap: [channel_in][16 channels_out].
+pub(crate) type TapWeights = [Block; LANES];
+
+/// One row of output pixels.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RowInput<'a> {
+    /// The padded input.
+    pub(crate) pixels: &'a [Block],
+    /// For each tap (channel block, row and column of the kernel) the distance of its pixel from the first.
+    pub(crate) taps: &'a [usize],
+    /// The pixel of the first tap of the first output pixel. Those of the next output pixels follow it.
+    pub(crate) start: usize,
+    /// Taps before this one have sixteen input channels.
+    pub(crate) full_taps: usize,
+    /// The input channels of the other taps.
+    pub(crate) last_channels: usize,
+}
+
+/// What is done to the sums before they are stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Epilogue {
+    pub(crate) low: f32,
+    pub(crate) high: f32,
+}
+
+/// Computes a row of output pixels for `B` blocks of output channels.
 #[derive(Debug)]
 pub(crate) struct RowProduct<'a, const B: usize> {
     pub(crate) input: RowInput<'a>,
+    /// For each block, the weights of all taps.
     pub(crate) weights: [&'a [TapWeights]; B],
     pub(crate) bias: [&'a Block; B],
+    /// For each block, the row that is added last.
     pub(crate) residual: Option<[&'a [Block]; B]>,
     pub(crate) out: [&'a mut [Block]; B],
     pub(crate) epilogue: Epilogue,
@@ -36,9 +60,7 @@ impl<const B: usize> RowProduct<'_, B> {
             ($($p:literal)*) => {
                 match pixels {
                     // No code is generated for the widths above the largest.
-                    $($p if const { $p <= MAX } => register_tile::<S, V, $p, B>(
-                        simd, &self.input, self.weights, self.bias, self.residual, &mut self.out, x, self.epilogue,
-                    ),)*
+                    $($p if const { $p <= MAX } => self.register_tile::<S, V, $p>(simd, x),)*
                     _ => unreachable!("tiles have from 1 to {MAX} pixels"),
                 }
             };
@@ -73,6 +95,60 @@ impl<const B: usize> WithSimd for RowProduct<'_, B> {
             self.one_block_at_a_time::<S, 4, 6>(simd);
         } else {
             self.one_block_at_a_time::<S, 16, 1>(simd);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pulp::{Arch, Scalar};
+
+    use super::*;
+
+    fn values(count: usize, seed: usize) -> Vec<Block> {
+        let value = |i: usize| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1000.0 - 1.0;
+        (0..count).map(|i| std::array::from_fn(|lane| value(i * LANES + lane))).collect()
+    }
+
+    /// Runs a product with the vectors of every width that the machine has.
+    fn on_all_vectors(run: impl Fn(&dyn Fn(RowProduct<'_, 2>))) {
+        run(&|product| Arch::new().dispatch(product));
+        run(&|product| product.with_simd(Scalar::new()));
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            run(&|product| Simd::vectorize(simd, product));
+        }
+    }
+
+    #[test]
+    fn rows_equal_those_of_a_plain_loop() {
+        for width in [1, 5, 14, 15, 29] {
+            let taps = [0, 1, 40];
+            let (pixels, bias, residual) = (values(40 + width, 1), values(2, 2), values(2 * width, 3));
+            let weights: Vec<TapWeights> = values(2 * 3 * LANES, 4).as_chunks::<LANES>().0.to_vec();
+            on_all_vectors(|run| {
+                let mut out = vec![[0.0; LANES]; 2 * width];
+                let (first, second) = out.split_at_mut(width);
+                run(RowProduct {
+                    input: RowInput { pixels: &pixels, taps: &taps, start: 0, full_taps: 2, last_channels: 5 },
+                    weights: [&weights[..3], &weights[3..]],
+                    bias: [&bias[0], &bias[1]],
+                    residual: Some([&residual[..width], &residual[width..]]),
+                    out: [first, second],
+                    epilogue: Epilogue { low: 0.0, high: 6.0 },
+                });
+                for (i, (x, lane)) in (0..2 * width * LANES).map(|i| (i / LANES, i % LANES)).enumerate() {
+                    let (block, x) = (x / width, x % width);
+                    let mut sum = f64::from(bias[block][lane]);
+                    for (tap, channel) in (0..2 * LANES).map(|i| (i / LANES, i % LANES)).chain((0..5).map(|c| (2, c))) {
+                        let weight = weights[3 * block + tap][channel][lane];
+                        sum += f64::from(weight) * f64::from(pixels[x + taps[tap]][channel]);
+                    }
+                    let expected = sum.clamp(0.0, 6.0) + f64::from(residual[block * width + x][lane]);
+                    let found = f64::from(out[block * width + x][lane]);
+                    assert!((found - expected).abs() < 1e-4, "{width} pixels, element {i}: {found} {expected}");
+                }
+            });
         }
     }
 }
