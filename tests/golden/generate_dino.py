@@ -1,4 +1,4 @@
-"""Writes features/dino_v2.safetensors: a small `Dinov2Model` of transformers, features of formula weights. See README.md."""
+"""Writes features/dino_v2.safetensors: features of a small `Dinov2Model` of transformers. See README.md."""
 
 import json
 from pathlib import Path

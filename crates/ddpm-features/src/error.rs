@@ -49,7 +49,7 @@ pub enum FeaturesError {
     /// The tensors are not those of the network. The message shows the first differences.
     #[error(
         "{} the weights of another network than {network}: {}",
-        path.as_ref().map_or("expected the weights of the network, found".to_owned(), |p| format!("{} holds", p.display())),
+        path.as_ref().map_or("the tensors are".to_owned(), |path| format!("{} holds", path.display())),
         first_differences(differences)
     )]
     OtherNetwork {

@@ -38,8 +38,8 @@ pub struct Preprocessing {
 const IMAGENET: ([f64; 3], [f64; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 
 impl Preprocessing {
-    /// The preprocessing in the graph `inception-2015-12-05` of TensorFlow: (x − 128) / 128 at 299 pixels. torch-fidelity
-    /// and StyleGAN's metrics use it.
+    /// The preprocessing in the graph `inception-2015-12-05` of TensorFlow: (x − 128) / 128 at 299 pixels.
+    /// torch-fidelity and StyleGAN's metrics use it.
     pub fn tensorflow_inception() -> Self {
         Self::with_one_normalization(Resize::TensorflowBilinear, 128.0)
     }

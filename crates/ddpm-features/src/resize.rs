@@ -9,8 +9,8 @@ use crate::axis_weights::AxisWeights;
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Resize {
-    /// Bilinear interpolation of TensorFlow 1: corners at the same place, no antialiasing. The graph of the original FID
-    /// and the programs that reproduce it, torch-fidelity and StyleGAN's metrics, resize in this way.
+    /// Bilinear interpolation of TensorFlow 1: corners at the same place, no antialiasing. The graph of the original
+    /// FID and the programs that reproduce it, torch-fidelity and StyleGAN's metrics, resize in this way.
     TensorflowBilinear,
     /// Bilinear interpolation of PyTorch with `align_corners=False`, no antialiasing, as in pytorch-fid.
     TorchBilinear,

@@ -16,8 +16,8 @@ use crate::network_kind::NetworkKind;
 use crate::preprocessing::Preprocessing;
 use crate::pth::{describe, detect_pth, read_pth};
 
-/// Loads a network with the weights of a safetensors file or of a file of `torch.save`. The content of the file decides,
-/// not its name.
+/// Loads a network with the weights of a safetensors file or of a file of `torch.save`. The content of the file
+/// decides, not its name.
 ///
 /// # Examples
 /// ```

@@ -2,7 +2,8 @@
 
 use candle_core::{Device, Tensor};
 
-/// `count` numbers in [0, 1), multiples of 2⁻²⁴: SplitMix64 (Steele et al. 2014), seeded with the FNV-1a hash of `name`.
+/// `count` numbers in [0, 1), multiples of 2⁻²⁴: SplitMix64 (Steele et al. 2014), seeded with the FNV-1a hash of
+/// `name`.
 fn uniform(name: &str, count: usize) -> impl Iterator<Item = f64> {
     let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
     let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, hash);

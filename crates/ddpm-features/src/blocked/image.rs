@@ -40,8 +40,8 @@ impl BlockedImage {
         &self.pixels[block * self.plane()..(block + 1) * self.plane()]
     }
 
-    /// The image with a border of zeros, for a convolution with this stride: every row holds the columns 0, s, 2 s, … of
-    /// the stride s, then the columns 1, s + 1, …, so that the columns of neighboring output pixels are neighbors.
+    /// The image with a border of zeros, for a convolution with this stride: every row holds the columns 0, s, 2 s, …
+    /// of the stride s, then the columns 1, s + 1, …, so that the columns of neighboring output pixels are neighbors.
     pub(crate) fn padded(&self, padding: &Padding, stride: usize) -> Self {
         let (height, width) = padding.padded(self.height, self.width);
         let phase_width = width.div_ceil(stride);

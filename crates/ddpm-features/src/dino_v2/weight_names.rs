@@ -28,8 +28,8 @@ const PROJECTIONS: [[&str; 3]; 2] = [
     ["attention.q_proj", "attention.k_proj", "attention.v_proj"],
 ];
 
-/// The tensors under the names of Meta AI's code, whether they have these or those of transformers. There, queries, keys
-/// and values are one tensor.
+/// The tensors under the names of Meta AI's code, whether they have these or those of transformers. There, queries,
+/// keys and values are one tensor.
 pub(crate) fn with_original_names(tensors: &Tensors) -> Result<Tensors> {
     let mut renamed = Tensors::new();
     for (name, tensor) in tensors {

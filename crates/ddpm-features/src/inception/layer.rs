@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A layer of [`InceptionV3`](crate::InceptionV3), of whose maps the mean of all pixels is taken. pytorch-fid selects the
-/// same layers by their width.
+/// A layer of [`InceptionV3`](crate::InceptionV3), of whose maps the mean of all pixels is taken. pytorch-fid selects
+/// the same layers by their width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InceptionLayer {

@@ -3,6 +3,8 @@
 //! All values are in one vector and refer to each other by index. However deep a file nests them, or if it makes them
 //! contain themselves, nothing here follows the references recursively.
 
+use std::rc::Rc;
+
 use crate::pth::element_type::ElementType;
 use crate::pth::global::Global;
 use crate::pth::problem::Problem;
@@ -31,8 +33,8 @@ pub(crate) enum Value {
 /// A reference to the elements of tensors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Storage {
-    /// The name of the storage in the file.
-    pub(crate) key: String,
+    /// The name of the storage in the file, shared by all tensors in it.
+    pub(crate) key: Rc<str>,
     pub(crate) element: ElementType,
     /// The number of elements.
     pub(crate) len: usize,
@@ -51,31 +53,43 @@ pub(crate) struct StridedTensor {
 
 /// All values of a pickle.
 #[derive(Debug, Default)]
-pub(crate) struct Arena(Vec<Value>);
+pub(crate) struct Arena {
+    values: Vec<Value>,
+    /// The number of values, and of the entries that dictionaries had when they were added.
+    count: usize,
+}
 
 impl Arena {
-    /// More than a thousand times as many as large networks need.
-    const MAX_VALUES: usize = 1 << 22;
+    /// A hundred times as many as large networks need.
+    const MAX_VALUES: usize = 1 << 20;
 
+    /// Adds a value.
+    ///
+    /// # Errors
+    /// When there are too many. A file of a few bytes can copy a dictionary many times, so its entries count.
     pub(crate) fn add(&mut self, value: Value) -> Result<Id, Problem> {
-        if self.0.len() >= Self::MAX_VALUES {
+        self.count += match &value {
+            Value::Dict(entries) => 1 + entries.len(),
+            _ => 1,
+        };
+        if self.count > Self::MAX_VALUES {
             return Problem::damaged(format!("more than {} values", Self::MAX_VALUES));
         }
-        self.0.push(value);
-        Ok(Id((self.0.len() - 1) as u32))
+        self.values.push(value);
+        Ok(Id((self.values.len() - 1) as u32))
     }
 
     pub(crate) fn get(&self, id: Id) -> &Value {
-        &self.0[id.0 as usize]
+        &self.values[id.0 as usize]
     }
 
     pub(crate) fn get_mut(&mut self, id: Id) -> &mut Value {
-        &mut self.0[id.0 as usize]
+        &mut self.values[id.0 as usize]
     }
 
     /// All references to storages.
     pub(crate) fn storages(&self) -> impl Iterator<Item = &Storage> {
-        self.0.iter().filter_map(|value| match value {
+        self.values.iter().filter_map(|value| match value {
             Value::Storage(storage) => Some(storage),
             _ => None,
         })

@@ -261,7 +261,7 @@ impl<'a> Interpreter<'a> {
         if view.iter().any(|view| !matches!(arena.get(*view), Value::None)) {
             return Problem::damaged("a storage that is a part of another one, as PyTorch wrote before version 0.4");
         }
-        let key = arena.text(key, "the key of a storage")?.to_owned();
+        let key = arena.text(key, "the key of a storage")?.into();
         let len = arena.index(len, "the elements of a storage")?;
         self.push(Value::Storage(Storage { key, element, len }))
     }
@@ -354,9 +354,22 @@ mod tests {
     fn values_may_contain_themselves_and_nest_without_end() {
         run(b"]q\x00h\x00a.").expect("a list that contains itself");
         let mut deep = vec![b')'];
-        deep.extend(std::iter::repeat_n(0x85, 1_000_000));
+        deep.extend(std::iter::repeat_n(0x85, 900_000));
         deep.push(b'.');
         run(&deep).expect("nested tuples");
+    }
+
+    #[test]
+    fn copies_of_a_dictionary_are_limited() {
+        // A list of pairs, and `OrderedDict` of it again and again.
+        let pairs = b"\x80\x02]q\x00(".iter().copied().chain(b"NN\x86".repeat(20_000)).chain(*b"ecollections");
+        let mut pickle: Vec<u8> = pairs.collect();
+        pickle.splice(pickle.len() - 11.., *b"ccollections\nOrderedDict\nq\x01");
+        for _ in 0..1000 {
+            pickle.extend(b"h\x01h\x00\x85R0");
+        }
+        let Err(Problem::Damaged(problem)) = run(&pickle) else { panic!("too many values") };
+        assert!(problem.contains("more than 1048576 values"), "{problem}");
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(crate) fn open_legacy(mut file: File, length: u64) -> Result<Contents, Probl
     };
     let tensors = state_dict(&interpreter.arena, root)?;
     let storages: BTreeMap<&str, &Storage> =
-        interpreter.arena.storages().map(|storage| (storage.key.as_str(), storage)).collect();
+        interpreter.arena.storages().map(|storage| (&*storage.key, storage)).collect();
     let mut offsets = BTreeMap::new();
     let mut position = interpreter.position() as u64;
     for key in keys {
@@ -88,7 +88,7 @@ fn element_count(file: &mut File, position: u64, storage: &Storage) -> Result<u6
 
 impl StorageSource for LegacyFile {
     fn read(&mut self, storage: &Storage) -> Result<Vec<u8>, Problem> {
-        let Some(offset) = self.offsets.get(&storage.key) else {
+        let Some(offset) = self.offsets.get(&*storage.key) else {
             return Problem::damaged(format!("the storage `{}` is missing", storage.key));
         };
         // The end of the storage was compared with the end of the file.

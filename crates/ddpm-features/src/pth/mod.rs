@@ -4,7 +4,8 @@
 //! an interpreter that knows a dozen globals, all of which describe tensors: it builds descriptions in an arena and
 //! calls nothing. Every other global is refused by its name.
 //!
-//! - `interpreter` runs the instructions of the pickle format, `arena` holds the values, `global` lists what is allowed.
+//! - `interpreter` runs the instructions of the pickle format, `arena` holds the values, `global` lists what is
+//!   allowed.
 //! - `legacy_file` and `zip_file` find the pickle and the storages in the two formats of `torch.save`.
 //! - `state_dict` finds the tensors in the result, `strided` copies them out of their storages.
 

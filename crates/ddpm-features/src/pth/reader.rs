@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::rc::Rc;
 
 use candle_core::{Device, Tensor};
 use ddpm_checkpoint::{Tensors, check_finite};
@@ -42,8 +43,8 @@ pub(crate) fn detect_pth(start: &[u8]) -> Option<PthFormat> {
 /// Reads the tensors of a file of `torch.save` as contiguous f32 tensors on the CPU.
 ///
 /// Both formats are read: zip archives, and the format before PyTorch 1.6. The file holds a dictionary of tensors, or a
-/// dictionary that holds one under `state_dict`, `model_state_dict`, `model`, `teacher` or `ema`. Floating-point numbers
-/// of 16, 32 and 64 bits and integers are converted to f32, to the nearest value where they are not exact.
+/// dictionary that holds one under `state_dict`, `model_state_dict`, `model`, `teacher` or `ema`. Floating-point
+/// numbers of 16, 32 and 64 bits and integers are converted to f32, to the nearest value where they are not exact.
 ///
 /// Nothing in the file is executed. The memory for the tensors is at most 16 times the length of the file.
 ///
@@ -82,7 +83,7 @@ fn check_size(contents: Contents, length: u64) -> Result<Contents, Problem> {
 
 /// Copies all tensors out of their storages, each of which is read once.
 fn copy(mut contents: Contents, path: &Path) -> Result<Tensors> {
-    let mut by_storage: BTreeMap<String, Vec<(String, StridedTensor)>> = BTreeMap::new();
+    let mut by_storage: BTreeMap<Rc<str>, Vec<(String, StridedTensor)>> = BTreeMap::new();
     for (name, tensor) in contents.tensors {
         by_storage.entry(tensor.storage.key.clone()).or_default().push((name, tensor));
     }

@@ -8,8 +8,8 @@ use crate::pth::problem::Problem;
 /// The names under which programs keep the weights in a larger dictionary, the first that is present wins.
 const KEYS: [&str; 5] = ["state_dict", "model_state_dict", "model", "teacher", "ema"];
 
-/// The tensors of the dictionary `root`, or of the dictionary that it holds under one of [`KEYS`]. Other values are left
-/// out.
+/// The tensors of the dictionary `root`, or of the dictionary that it holds under one of [`KEYS`]. Other values are
+/// left out.
 ///
 /// # Errors
 /// When there is no dictionary with tensors.
@@ -19,7 +19,7 @@ pub(crate) fn state_dict(arena: &Arena, root: Id) -> Result<BTreeMap<String, Str
     };
     let direct = tensors(arena, entries);
     if !direct.is_empty() {
-        return Ok(direct);
+        return check_names(direct);
     }
     let nested = |name: &&str| {
         let is_named = |entry: &&(Id, Id)| matches!(arena.get(entry.0), Value::Text(text) if text == name);
@@ -28,10 +28,18 @@ pub(crate) fn state_dict(arena: &Arena, root: Id) -> Result<BTreeMap<String, Str
             _ => None,
         }
     };
-    KEYS.iter().find_map(nested).ok_or_else(|| {
+    KEYS.iter().find_map(nested).map(check_names).unwrap_or_else(|| {
         let expected = format!("expected tensors, or a dictionary of them under one of {}", KEYS.join(", "));
-        Problem::Damaged(format!("{expected}; found a dictionary of {} other values", entries.len()))
+        Problem::damaged(format!("{expected}; found a dictionary of {} other values", entries.len()))
     })
+}
+
+/// Refuses names that would break the lines of messages.
+fn check_names(tensors: BTreeMap<String, StridedTensor>) -> Result<BTreeMap<String, StridedTensor>, Problem> {
+    match tensors.keys().find(|name| name.chars().any(char::is_control)) {
+        Some(name) => Problem::damaged(format!("control characters in the name of the tensor `{name}`")),
+        None => Ok(tensors),
+    }
 }
 
 fn tensors(arena: &Arena, entries: &[(Id, Id)]) -> BTreeMap<String, StridedTensor> {

@@ -30,10 +30,11 @@ impl StridedTensor {
         match (count, last) {
             (Some(0), _) => Ok(tensor),
             (Some(count), Some(last)) if count <= available && last < available => Ok(tensor),
-            _ => Problem::damaged(format!(
-                "a tensor of shape {:?} with strides {:?} at {offset} is not within its storage of {available} elements",
-                tensor.shape, tensor.strides
-            )),
+            _ => {
+                let (shape, strides) = (&tensor.shape, &tensor.strides);
+                let view = format!("a tensor of shape {shape:?} with strides {strides:?} at {offset}");
+                Problem::damaged(format!("{view} is not within its storage of {available} elements"))
+            }
         }
     }
 
@@ -85,7 +86,7 @@ mod tests {
     use crate::pth::element_type::ElementType;
 
     fn view(offset: usize, shape: &[usize], strides: &[usize]) -> Result<StridedTensor, Problem> {
-        let storage = Storage { key: "0".to_owned(), element: ElementType::F32, len: 6 };
+        let storage = Storage { key: "0".into(), element: ElementType::F32, len: 6 };
         StridedTensor::new(storage, offset, shape.to_vec(), strides.to_vec())
     }
 
