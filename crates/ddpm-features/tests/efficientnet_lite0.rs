@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use ddpm_features::{EfficientNetLite0, FeatureNetwork, FeaturesError, NetworkKind, Preprocessing, load};
-use ddpm_testkit::{Golden, assert_close, efficientnet_lite0_weights, formula_images};
+use ddpm_testkit::{Golden, assert_close, efficientnet_lite0_weights, formula_images, formula_tensor};
 
 /// The golden values are computed in f64. The rounding of f32 grows through about fifty layers to some 1e-6.
 const TOLERANCE: f64 = 2e-5;
