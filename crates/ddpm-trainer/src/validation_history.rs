@@ -89,12 +89,15 @@ pub struct MemorizationForecast {
 
 /// Number of points below which nothing is said.
 const MIN_POINTS: usize = 6;
+/// How far beyond the last step, as a factor, a minimum may lie.
+const FARTHEST: f64 = 1.5;
 /// The 95 % quantile of the normal distribution.
 const Z: f64 = 1.645;
 
 impl MemorizationForecast {
     /// Fits points (step, held-out loss). None if there are fewer than six, or no minimum can be told: the parabola is
-    /// not convex beyond chance, or its minimum is more than ten times the last step away.
+    /// not convex beyond chance, or its minimum is beyond one and a half times the last step: a loss that only flattens is
+    /// convex too, and its minimum lies far away.
     fn fit(points: &[(f64, f64)]) -> Option<Self> {
         if points.len() < MIN_POINTS || points.iter().any(|(step, loss)| *step <= 0.0 || !loss.is_finite()) {
             return None;
@@ -123,7 +126,7 @@ impl MemorizationForecast {
             (by_b * by_b * error(1, 1) + 2.0 * by_b * by_c * error(1, 2) + by_c * by_c * error(2, 2)).sqrt();
         let step = |x: f64| (x + center).exp();
         let last = points.last().map_or(1.0, |(step, _)| *step);
-        (step(minimum) < 10.0 * last)
+        (step(minimum) < FARTHEST * last)
             .then(|| Self { step: step(minimum), interval: [-Z, Z].map(|z| step(minimum + z * deviation)) })
     }
 }
@@ -181,6 +184,8 @@ mod tests {
         // A curve that falls like a logarithm has no minimum, and noise alone has none either.
         assert_eq!(history((0..40).map(|i| 1.0 - 0.01 * (i as f64 + 1.0).ln())).forecast(), None);
         assert_eq!(history((0..40).map(|i| 0.3 + if i % 2 == 0 { 0.01 } else { -0.01 })).forecast(), None);
+        // A loss that flattens like a power of the step is convex, but its minimum is not near.
+        assert_eq!(history((0..20).map(|i| 0.1 + (i as f64 + 1.0).powf(-0.5))).forecast(), None);
         assert_eq!(history([0.5, 0.4, 0.3, 0.4, 0.5]).forecast(), None);
         let risen = history([0.5, 0.4, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]).forecast();
         assert_eq!(risen, Some(MemorizationForecast { step: 300.0, interval: [200.0, 400.0] }));
