@@ -1,7 +1,5 @@
 //! Files of weights in any format.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use candle_core::Device;
@@ -9,12 +7,12 @@ use ddpm_checkpoint::{Tensors, read_tensors};
 
 use crate::dino_v2::{DinoV2, DinoV2Config};
 use crate::efficientnet_lite0::EfficientNetLite0;
-use crate::error::{FeaturesError, IoContext, Result};
+use crate::error::{FeaturesError, Result};
 use crate::feature_network::FeatureNetwork;
 use crate::inception::{InceptionLayer, InceptionV3};
 use crate::network_kind::NetworkKind;
 use crate::preprocessing::Preprocessing;
-use crate::pth::{describe, detect_pth, read_pth};
+use crate::pth::{describe, detect_pth, file_start, read_pth};
 
 /// Loads a network with the weights of a safetensors file or of a file of `torch.save`. The content of the file
 /// decides, not its name.
@@ -63,8 +61,7 @@ pub fn load(
 /// [`FeaturesError::Io`].
 pub fn read_weights(path: impl AsRef<Path>) -> Result<Tensors> {
     let path = path.as_ref();
-    let mut start = Vec::new();
-    File::open(path).on("open", path)?.take(16).read_to_end(&mut start).on("read", path)?;
+    let start = file_start(path)?;
     if detect_pth(&start).is_some() {
         return read_pth(path);
     }

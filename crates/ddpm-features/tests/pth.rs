@@ -149,5 +149,7 @@ fn the_content_decides_about_the_format() {
         let error = read(bytes).unwrap_err();
         assert!(matches!(error, FeaturesError::UnknownFormat { .. }), "{error}");
     }
+    let error = read_weights(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("found a directory"), "{error}");
     assert!(matches!(read_weights(folder.path().join("missing")), Err(FeaturesError::Io { .. })));
 }

@@ -22,4 +22,4 @@ mod strided;
 mod zip_file;
 
 pub use reader::read_pth;
-pub(crate) use reader::{describe, detect_pth};
+pub(crate) use reader::{describe, detect_pth, file_start};

@@ -1,7 +1,7 @@
 //! Reading all tensors of a file of `torch.save`.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 use std::rc::Rc;
@@ -54,17 +54,27 @@ pub(crate) fn detect_pth(start: &[u8]) -> Option<PthFormat> {
 /// another format; [`FeaturesError::Checkpoint`] for a value that is not finite; [`FeaturesError::Io`].
 pub fn read_pth(path: impl AsRef<Path>) -> Result<Tensors> {
     let path = path.as_ref();
-    let mut file = File::open(path).on("open", path)?;
-    let length = file.metadata().on("read", path)?.len();
-    let mut start = Vec::new();
-    file.by_ref().take(START_BYTES).read_to_end(&mut start).on("read", path)?;
+    let start = file_start(path)?;
     let file = File::open(path).on("open", path)?;
+    let length = file.metadata().on("read", path)?.len();
     let contents = match detect_pth(&start) {
         Some(PthFormat::Legacy) => open_legacy(file, length),
         Some(PthFormat::Zip) => open_zip(file, length),
         None => return Err(FeaturesError::UnknownFormat { path: path.to_owned(), found: describe(&start) }),
     };
     contents.and_then(|contents| check_size(contents, length)).map_err(|p| p.in_file(path)).and_then(|c| copy(c, path))
+}
+
+/// The first bytes of a regular file. Pipes and devices are refused because reading them may block or never end.
+pub(crate) fn file_start(path: &Path) -> Result<Vec<u8>> {
+    let metadata = fs::metadata(path).on("open", path)?;
+    if !metadata.is_file() {
+        let found = if metadata.is_dir() { "a directory" } else { "no regular file" };
+        return Err(FeaturesError::UnknownFormat { path: path.to_owned(), found: found.to_owned() });
+    }
+    let mut start = Vec::new();
+    File::open(path).on("open", path)?.take(START_BYTES).read_to_end(&mut start).on("read", path)?;
+    Ok(start)
 }
 
 /// Describes the first bytes of a file.
