@@ -1,5 +1,7 @@
 //! Convolution over all input channels.
 
+use std::ops::Range;
+
 use pulp::Arch;
 
 use crate::blocked::block::{Block, LANES};
@@ -11,6 +13,10 @@ use crate::convolution_shape::{Activation, ConvolutionShape};
 /// A row of a pointwise convolution, which takes any number of pixels at once. Their input stays in the cache while the
 /// output channels are computed.
 const POINTWISE_ROW: usize = 112;
+
+/// The number of taps whose weights for two blocks of output channels stay in the first cache (32 KiB) while all rows
+/// are computed.
+const TAPS_TOGETHER: usize = 16;
 
 /// A row of the result: its input, its first pixel and its length.
 type Row<'a> = (RowInput<'a>, usize, usize);
@@ -83,21 +89,12 @@ impl BlockedConvolution {
         } else {
             (0..height).map(|y| (row(y * shape.stride * input.width), y * width, width)).collect()
         };
-        // Either the weights of two blocks of output channels are kept in the cache for all rows, or a row of input for
-        // all output channels: whichever reads less memory again.
-        let (weight_bytes, input_bytes) = (size_of_val(&self.weights[..]), size_of_val(&input.pixels[..]));
-        let pairs = out.blocks().div_ceil(2);
         let residual = residual.map(|residual| &residual.pixels[..]);
-        if rows.len() * weight_bytes <= pairs * input_bytes {
-            for row in &rows {
-                for pair in 0..pairs {
-                    self.row(row, pair, plane, residual, &mut out.pixels);
-                }
-            }
-        } else {
-            for pair in 0..pairs {
+        for pair in 0..out.blocks().div_ceil(2) {
+            for first_tap in (0..taps.len()).step_by(TAPS_TOGETHER) {
+                let taps = first_tap..(first_tap + TAPS_TOGETHER).min(taps.len());
                 for row in &rows {
-                    self.row(row, pair, plane, residual, &mut out.pixels);
+                    self.row(row, pair, taps.clone(), residual, &mut out);
                 }
             }
         }
@@ -109,7 +106,6 @@ impl BlockedConvolution {
         let shape = &self.shape;
         let (height, width) = shape.output_size(image.height, image.width);
         let mut out = BlockedImage::zeros(shape.channels_out, height, width);
-        let plane = out.plane();
         let values = shape.channels_in * shape.kernel.0 * shape.kernel.1;
         let mut patches = vec![[0.0; LANES]; values.div_ceil(LANES) * width];
         let taps: Vec<usize> = (0..values.div_ceil(LANES)).map(|block| block * width).collect();
@@ -118,7 +114,7 @@ impl BlockedConvolution {
             let (full_taps, last_channels) = (values / LANES, values % LANES);
             let input = RowInput { pixels: &patches, taps: &taps, start: 0, full_taps, last_channels };
             for pair in 0..out.blocks().div_ceil(2) {
-                self.row(&(input, y * width, width), pair, plane, None, &mut out.pixels);
+                self.row(&(input, y * width, width), pair, 0..taps.len(), None, &mut out);
             }
         }
         out
@@ -143,6 +139,7 @@ impl BlockedConvolution {
                 bias: [&self.bias[block]],
                 residual: None,
                 out: [&mut out[start..start + image.width]],
+                accumulate: false,
                 epilogue: self.shape.activation.epilogue(),
             });
         }
@@ -152,35 +149,44 @@ impl BlockedConvolution {
         &self.weights[block * self.taps_per_block..(block + 1) * self.taps_per_block]
     }
 
-    /// One row of a pair of blocks of output channels, or of the last block if it has no other.
+    /// The sums of some taps of one row, for a pair of blocks of output channels, or for the last block if it has no
+    /// other. The first taps replace what `out` holds, and the last ones are followed by activation and residual.
     fn row(
         &self,
         &(input, start, length): &Row<'_>,
         pair: usize,
-        plane: usize,
+        taps: Range<usize>,
         residual: Option<&[Block]>,
-        out: &mut [Block],
+        out: &mut BlockedImage,
     ) {
-        let first = 2 * pair;
-        let epilogue = self.shape.activation.epilogue();
-        let (one, other) = out[first * plane..].split_at_mut(plane);
+        let (first, plane) = (2 * pair, out.plane());
+        let is_last = taps.end == self.taps_per_block;
+        let epilogue = if is_last { self.shape.activation.epilogue() } else { Epilogue::NONE };
+        let residual = residual.filter(|_| is_last);
+        let accumulate = taps.start > 0;
+        let full_taps = input.full_taps.saturating_sub(taps.start);
+        let input = RowInput { taps: &input.taps[taps.clone()], full_taps, ..input };
+        let (one, other) = out.pixels[first * plane..].split_at_mut(plane);
+        let weights = |block: usize| &self.block_weights(block)[taps.clone()];
         let residual_row = |block: usize| residual.map(|r| &r[block * plane + start..][..length]);
         if first + 1 < self.bias.len() {
             Arch::new().dispatch(RowProduct {
                 input,
-                weights: [self.block_weights(first), self.block_weights(first + 1)],
+                weights: [weights(first), weights(first + 1)],
                 bias: [&self.bias[first], &self.bias[first + 1]],
                 residual: residual_row(first).zip(residual_row(first + 1)).map(|(one, other)| [one, other]),
                 out: [&mut one[start..start + length], &mut other[start..start + length]],
+                accumulate,
                 epilogue,
             });
         } else {
             Arch::new().dispatch(RowProduct {
                 input,
-                weights: [self.block_weights(first)],
+                weights: [weights(first)],
                 bias: [&self.bias[first]],
                 residual: residual_row(first).map(|row| [row]),
                 out: [&mut one[start..start + length]],
+                accumulate,
                 epilogue,
             });
         }
@@ -200,7 +206,7 @@ pub(crate) fn blocks_of(values: &[f32]) -> Vec<Block> {
 impl Activation {
     pub(crate) fn epilogue(self) -> Epilogue {
         match self {
-            Self::None => Epilogue { low: f32::NEG_INFINITY, high: f32::INFINITY },
+            Self::None => Epilogue::NONE,
             Self::Relu => Epilogue { low: 0.0, high: f32::INFINITY },
             Self::Relu6 => Epilogue { low: 0.0, high: 6.0 },
         }

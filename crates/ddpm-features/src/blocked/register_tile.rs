@@ -10,9 +10,9 @@ impl<const B: usize> RowProduct<'_, B> {
     #[inline(always)]
     pub(crate) fn register_tile<S: Simd, const V: usize, const P: usize>(&mut self, simd: S, x: usize) {
         let mut sums = [[[simd.splat_f32s(0.0); V]; B]; P];
-        for sums in &mut sums {
-            for (sums, bias) in sums.iter_mut().zip(self.bias) {
-                *sums = *vectors::<S, V>(bias);
+        for (p, sums) in sums.iter_mut().enumerate() {
+            for (b, sums) in sums.iter_mut().enumerate() {
+                *sums = *vectors::<S, V>(if self.accumulate { &self.out[b][x + p] } else { self.bias[b] });
             }
         }
         let input = &self.input;

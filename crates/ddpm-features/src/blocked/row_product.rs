@@ -29,6 +29,11 @@ pub(crate) struct Epilogue {
     pub(crate) high: f32,
 }
 
+impl Epilogue {
+    /// Sums are stored as they are.
+    pub(crate) const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY };
+}
+
 /// Computes a row of output pixels for `B` blocks of output channels.
 #[derive(Debug)]
 pub(crate) struct RowProduct<'a, const B: usize> {
@@ -39,6 +44,8 @@ pub(crate) struct RowProduct<'a, const B: usize> {
     /// For each block, the row that is added last.
     pub(crate) residual: Option<[&'a [Block]; B]>,
     pub(crate) out: [&'a mut [Block]; B],
+    /// Whether the sums start from the contents of `out` in place of the bias: they continue those of earlier taps.
+    pub(crate) accumulate: bool,
     pub(crate) epilogue: Epilogue,
 }
 
@@ -74,7 +81,8 @@ impl<const B: usize> RowProduct<'_, B> {
         for (b, out) in self.out.into_iter().enumerate() {
             let (weights, bias) = ([self.weights[b]], [self.bias[b]]);
             let residual = self.residual.map(|residual| [residual[b]]);
-            let one = RowProduct { input: self.input, weights, bias, residual, out: [out], epilogue: self.epilogue };
+            let (input, accumulate, epilogue) = (self.input, self.accumulate, self.epilogue);
+            let one = RowProduct { input, weights, bias, residual, out: [out], accumulate, epilogue };
             one.all_tiles::<S, V, MAX>(simd);
         }
     }
@@ -129,12 +137,23 @@ mod tests {
             on_all_vectors(|run| {
                 let mut out = vec![[0.0; LANES]; 2 * width];
                 let (first, second) = out.split_at_mut(width);
+                // The first tap alone, then the others on top of it.
                 run(RowProduct {
-                    input: RowInput { pixels: &pixels, taps: &taps, start: 0, full_taps: 2, last_channels: 5 },
-                    weights: [&weights[..3], &weights[3..]],
+                    input: RowInput { pixels: &pixels, taps: &taps[..1], start: 0, full_taps: 1, last_channels: 5 },
+                    weights: [&weights[..1], &weights[3..4]],
+                    bias: [&bias[0], &bias[1]],
+                    residual: None,
+                    out: [&mut *first, &mut *second],
+                    accumulate: false,
+                    epilogue: Epilogue::NONE,
+                });
+                run(RowProduct {
+                    input: RowInput { pixels: &pixels, taps: &taps[1..], start: 0, full_taps: 1, last_channels: 5 },
+                    weights: [&weights[1..3], &weights[4..]],
                     bias: [&bias[0], &bias[1]],
                     residual: Some([&residual[..width], &residual[width..]]),
                     out: [first, second],
+                    accumulate: true,
                     epilogue: Epilogue { low: 0.0, high: 6.0 },
                 });
                 for (i, (x, lane)) in (0..2 * width * LANES).map(|i| (i / LANES, i % LANES)).enumerate() {
