@@ -1,4 +1,4 @@
-"""Random weights that a formula gives, in Python and in Rust (`ddpm_testkit::FormulaWeights`), bit by bit.
+"""Random weights that a formula gives, in Python and in Rust (`ddpm_testkit::formula_tensor`), bit by bit.
 
 Golden files of large networks then hold results only. The values of a tensor are numbers of SplitMix64, seeded with
 the FNV-1a hash of the tensor's name, in a range that depends on the name and the shape.

@@ -59,7 +59,7 @@ impl ConvolutionLayer {
             (FeatureMap::Planes(x), Kernel::Planes(weight, bias)) => {
                 Ok(FeatureMap::Planes(self.forward_planes(x, weight, bias)?))
             }
-            _ => Ok(Err(not_convolved())?),
+            _ => Err(not_convolved()),
         }
     }
 
@@ -114,7 +114,7 @@ impl InvertedResidual {
                 let out = self.project.forward_planes(hidden, weight, bias)?;
                 Ok(FeatureMap::Planes(if self.residual { (out + x)? } else { out }))
             }
-            _ => Ok(Err(not_convolved())?),
+            _ => Err(not_convolved()),
         }
     }
 }

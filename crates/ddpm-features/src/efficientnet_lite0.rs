@@ -137,3 +137,25 @@ impl FeatureNetwork for EfficientNetLite0 {
         Ok(Features { features, logits })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ddpm_testkit::{assert_close, formula_images};
+
+    use super::*;
+    use crate::weights::formula_tensors;
+
+    #[test]
+    fn both_ways_to_compute_agree() {
+        let small = Preprocessing { size: 64, ..Preprocessing::efficientnet_lite0() };
+        let build = |tensors: &Tensors, execution| EfficientNetLite0::build(tensors, small.clone(), execution);
+        let tensors = formula_tensors(&build(&Tensors::new(), Execution::Blocked).expect_err("no weights"));
+        let images = formula_images(2, 40, 33);
+        let run = |execution| build(&tensors, execution).and_then(|n| n.features(&images)).expect("features");
+        let (blocked, planes) = (run(Execution::Blocked), run(Execution::Planes(Device::Cpu)));
+        // Only the order of the sums differs, in some fifty layers.
+        assert_close("features", &blocked.features, &planes.features, 2e-5);
+        let logits = |features: Features| features.logits.expect("a classifier");
+        assert_close("logits", &logits(blocked), &logits(planes), 2e-5);
+    }
+}

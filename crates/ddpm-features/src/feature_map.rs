@@ -1,9 +1,9 @@
 //! The values between the layers of a convolutional network.
 
-use candle_core::{Tensor, bail};
+use candle_core::Tensor;
 
 use crate::blocked::{self, BlockedImage, PlanarImage};
-use crate::error::Result;
+use crate::error::{FeaturesError, Result};
 
 /// A feature map: of one image on the CPU, or of a batch on any device.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ impl FeatureMap {
     /// The largest value of every 3 × 3 window at stride 2, without padding.
     pub(crate) fn max_pool_stride_2(&self) -> Result<Self> {
         match self {
-            Self::Planar(_) => Ok(Err(not_convolved())?),
+            Self::Planar(_) => Err(not_convolved()),
             Self::Blocked(image) => Ok(Self::Blocked(blocked::max_pool_3x3(image, 2, 0))),
             Self::Planes(x) => Ok(Self::Planes(x.max_pool2d_with_stride(3, 2)?)),
         }
@@ -38,7 +38,7 @@ impl FeatureMap {
     /// The largest value of the 3 × 3 window around every pixel. The values must not be negative.
     pub(crate) fn max_pool(&self) -> Result<Self> {
         match self {
-            Self::Planar(_) => Ok(Err(not_convolved())?),
+            Self::Planar(_) => Err(not_convolved()),
             Self::Blocked(image) => Ok(Self::Blocked(blocked::max_pool_3x3(image, 1, 1))),
             // A border of zeros does not change the largest of values that are not negative.
             Self::Planes(x) => Ok(Self::Planes(with_border(x)?.max_pool2d_with_stride(3, 1)?)),
@@ -48,7 +48,7 @@ impl FeatureMap {
     /// The mean of the 3 × 3 window around every pixel, without the pixels outside of the image.
     pub(crate) fn average_pool(&self) -> Result<Self> {
         match self {
-            Self::Planar(_) => Ok(Err(not_convolved())?),
+            Self::Planar(_) => Err(not_convolved()),
             Self::Blocked(image) => Ok(Self::Blocked(blocked::average_pool_3x3(image))),
             Self::Planes(x) => {
                 let (_, _, height, width) = x.dims4()?;
@@ -65,7 +65,7 @@ impl FeatureMap {
         let mut planes = Vec::new();
         for map in maps {
             match map {
-                Self::Planar(_) => return Ok(Err(not_convolved())?),
+                Self::Planar(_) => return Err(not_convolved()),
                 Self::Blocked(image) => images.push(image),
                 Self::Planes(x) => planes.push(x),
             }
@@ -79,7 +79,7 @@ impl FeatureMap {
     /// The mean of all pixels of every channel.
     pub(crate) fn spatial_mean(&self) -> Result<Vectors> {
         match self {
-            Self::Planar(_) => Ok(Err(not_convolved())?),
+            Self::Planar(_) => Err(not_convolved()),
             Self::Blocked(image) => Ok(Vectors::One(blocked::spatial_mean(image))),
             Self::Planes(x) => Ok(Vectors::Batch(x.mean((2, 3))?)),
         }
@@ -90,8 +90,7 @@ fn with_border(x: &Tensor) -> candle_core::Result<Tensor> {
     x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)
 }
 
-/// The error of an operation before the first convolution.
-pub(crate) fn not_convolved() -> candle_core::Error {
-    let error = || -> candle_core::Result<()> { bail!("the first operation of a network has to be a convolution") };
-    error().expect_err("it always fails")
+/// The error of an operation before the first convolution, or of maps of two kinds.
+pub(crate) fn not_convolved() -> FeaturesError {
+    candle_core::Error::Msg("the first operation of a network has to be a convolution".to_owned()).into()
 }

@@ -56,3 +56,16 @@ impl<'a> Weights<'a> {
         self.differences.into_inner().into_iter().chain(unknown).collect()
     }
 }
+
+/// The tensors that a network misses, with the weights of the formula that golden files use.
+#[cfg(test)]
+pub(crate) fn formula_tensors(error: &crate::error::FeaturesError) -> Tensors {
+    let crate::error::FeaturesError::OtherNetwork { differences, .. } = error else { panic!("{error}") };
+    let parse = |difference: &String| {
+        let (name, rest) = difference.strip_prefix('`')?.split_once("` [")?;
+        let dims = rest.strip_suffix("] is missing")?;
+        let shape: Option<Vec<usize>> = dims.split(", ").map(|dim| dim.parse().ok()).collect();
+        Some((name.to_owned(), ddpm_testkit::formula_tensor(name, &shape?)))
+    };
+    differences.iter().map(|difference| parse(difference).expect("a missing tensor")).collect()
+}

@@ -1,5 +1,5 @@
-//! Golden files, comparisons with tolerances, and a fake Hugging Face Hub for the tests of this workspace. For
-//! development only.
+//! Golden files, weights of a formula, comparisons with tolerances, and a fake Hugging Face Hub for the tests of this
+//! workspace. For development only.
 //!
 //! This crate reads `tests/golden/*.safetensors` and defines equality within a tolerance for all tests. Its functions
 //! panic on failure, because every caller is a test.
