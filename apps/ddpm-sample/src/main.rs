@@ -1,7 +1,7 @@
 //! `ddpm-sample`: generates images with a trained model.
 //!
 //! Reading order: [`command_line`]; [`args`] with [`sampler_choice`], [`checkpoint_choice`], [`weight_choice`] and
-//! [`clip_choice`]; [`generate`]; [`plan`] with [`model`], [`class_choice`], [`guide`], [`sampler_options`],
+//! [`clip_choice`]; [`mod@generate`]; [`plan`] with [`model`], [`class_choice`], [`guide`], [`sampler_options`],
 //! [`sampler_description`], [`latents`], [`edit`] and [`between`]; [`sampling`]; [`images`] with [`output_check`],
 //! [`output_directory`] and [`provenance`]. Also: [`out_of_memory`].
 //! Evaluations: [`evaluate_args`]; [`evaluate`] with [`evaluation_images`], [`bits_per_dim`], [`memorization`],

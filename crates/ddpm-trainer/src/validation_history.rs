@@ -96,8 +96,8 @@ const Z: f64 = 1.645;
 
 impl MemorizationForecast {
     /// Fits points (step, held-out loss). None if there are fewer than six, or no minimum can be told: the parabola is
-    /// not convex beyond chance, or its minimum is beyond one and a half times the last step: a loss that only flattens is
-    /// convex too, and its minimum lies far away.
+    /// not convex beyond chance, or its minimum is beyond one and a half times the last step. A loss that only flattens
+    /// is convex too, and its minimum lies far away.
     fn fit(points: &[(f64, f64)]) -> Option<Self> {
         if points.len() < MIN_POINTS || points.iter().any(|(step, loss)| *step <= 0.0 || !loss.is_finite()) {
             return None;
