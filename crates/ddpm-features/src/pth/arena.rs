@@ -60,6 +60,8 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
+    /// More than the description of a tensor needs: arguments of a call, axes of a shape.
+    pub(crate) const MAX_TUPLE: usize = 16;
     /// A hundred times as many as large networks need.
     const MAX_VALUES: usize = 1 << 20;
 
@@ -109,6 +111,17 @@ impl Arena {
         }
     }
 
+    /// A tuple of at most [`Self::MAX_TUPLE`] values. A file may use the same tuple again and again, so the time for it
+    /// is only bounded if each use is short.
+    pub(crate) fn short_tuple(&self, id: Id, what: &str) -> Result<&[Id], Problem> {
+        match self.tuple(id, what)? {
+            long if long.len() > Self::MAX_TUPLE => {
+                Problem::damaged(format!("{what}: expected at most {} values, found {}", Self::MAX_TUPLE, long.len()))
+            }
+            short => Ok(short),
+        }
+    }
+
     /// An integer that is not negative.
     pub(crate) fn index(&self, id: Id, what: &str) -> Result<usize, Problem> {
         match self.get(id) {
@@ -119,9 +132,18 @@ impl Arena {
         }
     }
 
-    /// Several integers that are not negative.
+    /// At most [`Self::MAX_TUPLE`] integers that are not negative.
     pub(crate) fn indices(&self, id: Id, what: &str) -> Result<Vec<usize>, Problem> {
-        self.tuple(id, what)?.iter().map(|item| self.index(*item, what)).collect()
+        self.short_tuple(id, what)?.iter().map(|item| self.index(*item, what)).collect()
+    }
+}
+
+/// Checks the length of the name of a tensor or of a storage, which a file may use again and again.
+pub(crate) fn check_length(name: &str, what: &str) -> Result<(), Problem> {
+    const MAX_BYTES: usize = 1024;
+    match name.len() {
+        0..=MAX_BYTES => Ok(()),
+        bytes => Problem::damaged(format!("{what}: expected at most {MAX_BYTES} bytes, found {bytes}")),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::pth::arena::{Arena, Id, Storage, StridedTensor, Value};
+use crate::pth::arena::{Arena, Id, Storage, StridedTensor, Value, check_length};
 use crate::pth::global::{Global, shortened};
 use crate::pth::problem::Problem;
 
@@ -19,6 +19,9 @@ pub(crate) struct Interpreter<'a> {
     marks: Vec<usize>,
     memo: BTreeMap<usize, Id>,
 }
+
+/// Deeper than descriptions of tensors are nested.
+const MAX_MARKS: usize = 1 << 12;
 
 impl<'a> Interpreter<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
@@ -73,10 +76,7 @@ impl<'a> Interpreter<'a> {
             // SHORT_BINBYTES, BINBYTES
             b'C' => self.data(1),
             b'B' => self.data(4),
-            b'(' => {
-                self.marks.push(self.stack.len());
-                Ok(())
-            }
+            b'(' => self.mark(),
             b')' => self.push(Value::Tuple(Vec::new())),
             b']' => self.push(Value::List(Vec::new())),
             b'}' => self.push(Value::Dict(Vec::new())),
@@ -140,6 +140,14 @@ impl<'a> Interpreter<'a> {
     fn push(&mut self, value: Value) -> Result<(), Problem> {
         let id = self.arena.add(value)?;
         self.stack.push(id);
+        Ok(())
+    }
+
+    fn mark(&mut self) -> Result<(), Problem> {
+        if self.marks.len() >= MAX_MARKS {
+            return Problem::damaged(format!("more than {MAX_MARKS} groups in each other"));
+        }
+        self.marks.push(self.stack.len());
         Ok(())
     }
 
@@ -248,7 +256,7 @@ impl<'a> Interpreter<'a> {
     fn storage(&mut self) -> Result<(), Problem> {
         let description = self.pop()?;
         let arena = &self.arena;
-        let &[tag, class, key, _, len, ref view @ ..] = arena.tuple(description, "a storage")? else {
+        let &[tag, class, key, _, len, ref view @ ..] = arena.short_tuple(description, "a storage")? else {
             return Problem::damaged("a storage: expected five values");
         };
         if arena.text(tag, "the tag of a storage")? != "storage" {
@@ -261,7 +269,9 @@ impl<'a> Interpreter<'a> {
         if view.iter().any(|view| !matches!(arena.get(*view), Value::None)) {
             return Problem::damaged("a storage that is a part of another one, as PyTorch wrote before version 0.4");
         }
-        let key = arena.text(key, "the key of a storage")?.into();
+        let key = arena.text(key, "the key of a storage")?;
+        check_length(key, "the key of a storage")?;
+        let key = key.into();
         let len = arena.index(len, "the elements of a storage")?;
         self.push(Value::Storage(Storage { key, element, len }))
     }
@@ -269,7 +279,7 @@ impl<'a> Interpreter<'a> {
     /// REDUCE: a call, of which only the descriptions of tensors are carried out.
     fn reduce(&mut self) -> Result<(), Problem> {
         let call = self.pop_several(2)?;
-        let arguments = self.arena.tuple(call[1], "arguments")?.to_vec();
+        let arguments = self.arena.short_tuple(call[1], "arguments")?.to_vec();
         let &Value::Global(function) = self.arena.get(call[0]) else {
             return Problem::damaged(format!("a call of {}", self.arena.get(call[0]).kind()));
         };

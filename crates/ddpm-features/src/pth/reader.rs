@@ -13,7 +13,7 @@ use crate::error::{FeaturesError, IoContext, Result};
 use crate::pth::arena::StridedTensor;
 use crate::pth::legacy_file::{is_legacy, open_legacy};
 use crate::pth::problem::Problem;
-use crate::pth::storage_source::Contents;
+use crate::pth::storage_source::{Contents, bytes_of};
 use crate::pth::zip_file::open_zip;
 
 /// The memory for the tensors is at most this many times the length of the file. Tensors may share storages, and 16-bit
@@ -82,11 +82,20 @@ pub(crate) fn describe(start: &[u8]) -> String {
     if start.is_empty() { "an empty file".to_owned() } else { format!("a file that starts with {start:02x?}") }
 }
 
-/// Compares the memory for all tensors with the length of the file.
+/// Compares the length of the file with the memory for all tensors and with their storages: the entries of an archive
+/// could overlap, and the same bytes be read again and again.
 fn check_size(contents: Contents, length: u64) -> Result<Contents, Problem> {
     let total = contents.tensors.values().fold(0_u64, |total, tensor| total.saturating_add(4 * tensor.count() as u64));
     if total > MAX_EXPANSION.saturating_mul(length) {
         return Problem::damaged(format!("tensors of {total} bytes in a file of {length} bytes"));
+    }
+    let mut storages = BTreeMap::new();
+    for tensor in contents.tensors.values() {
+        storages.insert(&tensor.storage.key, bytes_of(&tensor.storage)? as u64);
+    }
+    let total = storages.into_values().fold(0_u64, u64::saturating_add);
+    if total > length {
+        return Problem::damaged(format!("storages of {total} bytes in a file of {length} bytes"));
     }
     Ok(contents)
 }
@@ -114,4 +123,34 @@ fn copy(mut contents: Contents, path: &Path) -> Result<Tensors> {
         }
     }
     Ok(tensors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pth::arena::Storage;
+    use crate::pth::element_type::ElementType;
+    use crate::pth::storage_source::StorageSource;
+
+    struct NoBytes;
+
+    impl StorageSource for NoBytes {
+        fn read(&mut self, _: &Storage) -> Result<Vec<u8>, Problem> {
+            Problem::damaged("nothing is read")
+        }
+    }
+
+    #[test]
+    fn storages_of_more_bytes_than_the_file_are_refused() {
+        let contents = || {
+            let tensor = |i: usize| {
+                let storage = Storage { key: i.to_string().into(), element: ElementType::F32, len: 250 };
+                (i.to_string(), StridedTensor::new(storage, 0, vec![1], vec![1]).expect("within the storage"))
+            };
+            Contents { tensors: (0..3).map(tensor).collect(), source: Box::new(NoBytes) }
+        };
+        let Err(Problem::Damaged(problem)) = check_size(contents(), 2999) else { panic!("more than the file") };
+        assert_eq!(problem, "storages of 3000 bytes in a file of 2999 bytes");
+        assert!(check_size(contents(), 3000).is_ok());
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::pth::arena::{Arena, Id, StridedTensor, Value};
+use crate::pth::arena::{Arena, Id, StridedTensor, Value, check_length};
 use crate::pth::problem::Problem;
 
 /// The names under which programs keep the weights in a larger dictionary, the first that is present wins.
@@ -12,40 +12,41 @@ const KEYS: [&str; 5] = ["state_dict", "model_state_dict", "model", "teacher", "
 /// left out.
 ///
 /// # Errors
-/// When there is no dictionary with tensors.
+/// When there is no dictionary with tensors, or the name of a tensor is too long or has control characters.
 pub(crate) fn state_dict(arena: &Arena, root: Id) -> Result<BTreeMap<String, StridedTensor>, Problem> {
     let Value::Dict(entries) = arena.get(root) else {
         return Problem::damaged(format!("expected a dictionary of tensors, found {}", arena.get(root).kind()));
     };
-    let direct = tensors(arena, entries);
+    let direct = tensors(arena, entries)?;
     if !direct.is_empty() {
-        return check_names(direct);
+        return Ok(direct);
     }
-    let nested = |name: &&str| {
+    for name in KEYS {
         let is_named = |entry: &&(Id, Id)| matches!(arena.get(entry.0), Value::Text(text) if text == name);
-        match arena.get(entries.iter().find(is_named)?.1) {
-            Value::Dict(entries) => Some(tensors(arena, entries)).filter(|tensors| !tensors.is_empty()),
-            _ => None,
+        let Some((_, value)) = entries.iter().find(is_named) else { continue };
+        let Value::Dict(entries) = arena.get(*value) else { continue };
+        let nested = tensors(arena, entries)?;
+        if !nested.is_empty() {
+            return Ok(nested);
         }
-    };
-    KEYS.iter().find_map(nested).map(check_names).unwrap_or_else(|| {
-        let expected = format!("expected tensors, or a dictionary of them under one of {}", KEYS.join(", "));
-        Problem::damaged(format!("{expected}; found a dictionary of {} other values", entries.len()))
-    })
-}
-
-/// Refuses names that would break the lines of messages.
-fn check_names(tensors: BTreeMap<String, StridedTensor>) -> Result<BTreeMap<String, StridedTensor>, Problem> {
-    match tensors.keys().find(|name| name.chars().any(char::is_control)) {
-        Some(name) => Problem::damaged(format!("control characters in the name of the tensor `{name}`")),
-        None => Ok(tensors),
     }
+    let expected = format!("expected tensors, or a dictionary of them under one of {}", KEYS.join(", "));
+    Problem::damaged(format!("{expected}; found a dictionary of {} other values", entries.len()))
 }
 
-fn tensors(arena: &Arena, entries: &[(Id, Id)]) -> BTreeMap<String, StridedTensor> {
-    let tensor = |(key, value): &(Id, Id)| match (arena.get(*key), arena.get(*value)) {
-        (Value::Text(name), Value::Tensor(tensor)) => Some((name.clone(), tensor.clone())),
-        _ => None,
-    };
-    entries.iter().filter_map(tensor).collect()
+/// The tensors of a dictionary. Of several with the same name the last one counts, as in Python.
+fn tensors(arena: &Arena, entries: &[(Id, Id)]) -> Result<BTreeMap<String, StridedTensor>, Problem> {
+    let mut tensors = BTreeMap::new();
+    // Not collected: that would hold all entries at once, and a million of them may share one name.
+    for (key, value) in entries {
+        if let (Value::Text(name), Value::Tensor(tensor)) = (arena.get(*key), arena.get(*value)) {
+            check_length(name, "the name of a tensor")?;
+            // It would break the lines of messages.
+            if name.chars().any(char::is_control) {
+                return Problem::damaged(format!("control characters in the name of the tensor `{name}`"));
+            }
+            tensors.insert(name.clone(), tensor.clone());
+        }
+    }
+    Ok(tensors)
 }

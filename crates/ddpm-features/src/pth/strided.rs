@@ -1,10 +1,7 @@
 //! Views of storages: their checks, and their copies in row-major order.
 
-use crate::pth::arena::{Storage, StridedTensor};
+use crate::pth::arena::{Arena, Storage, StridedTensor};
 use crate::pth::problem::Problem;
-
-/// More axes than weights have.
-const MAX_AXES: usize = 16;
 
 impl StridedTensor {
     /// A view of a storage.
@@ -18,7 +15,7 @@ impl StridedTensor {
         shape: Vec<usize>,
         strides: Vec<usize>,
     ) -> Result<Self, Problem> {
-        if shape.len() != strides.len() || shape.len() > MAX_AXES {
+        if shape.len() != strides.len() || shape.len() > Arena::MAX_TUPLE {
             return Problem::damaged(format!("a tensor of {} axes with {} strides", shape.len(), strides.len()));
         }
         let tensor = Self { storage, offset, shape, strides };
