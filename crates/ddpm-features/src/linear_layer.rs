@@ -8,7 +8,7 @@ use crate::weights::Weights;
 /// x Wᵀ + b
 #[derive(Debug)]
 pub(crate) struct LinearLayer {
-    /// [feature_in, feature_out]
+    /// [feature_in, feature_out], a view of the weights: copying the transposes of a large network takes ten seconds.
     transposed: Tensor,
     /// `[feature_out]`
     bias: Tensor,
@@ -23,7 +23,7 @@ impl LinearLayer {
     ) -> Result<Self> {
         let weight = weights.get(&format!("{name}.weight"), &[features_out, features_in])?;
         let bias = weights.get(&format!("{name}.bias"), &[features_out])?;
-        Ok(Self { transposed: weight.t()?.contiguous()?.to_device(device)?, bias: bias.to_device(device)? })
+        Ok(Self { transposed: weight.to_device(device)?.t()?, bias: bias.to_device(device)? })
     }
 
     /// x Wᵀ + b for `x` [row, feature_in].
