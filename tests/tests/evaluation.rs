@@ -116,6 +116,16 @@ fn features_are_compared_with_their_protocol() {
     assert!(distance(&itself).abs() < 1e-6 * distance(&run), "{itself}");
     assert_eq!(itself["results"]["precision_recall"]["precision"]["estimate"], 1.0);
 
+    // Copies are looked for by pixels and by features.
+    train(root.path()).args(SMALL).args("--data reference/images --batch-size 16 --steps 2 --out few").succeed();
+    evaluate(root.path())
+        .args("few -n 20 --steps 2 --out t --metrics memorization,kid --features weights.safetensors")
+        .succeed();
+    let results = &evaluation(&root.path().join("t/evaluation.json"))["results"];
+    let found = [&results["memorization"]["features"], &results["feature_memorization"]["features"]];
+    assert_eq!(found, ["pixels", "efficientnet-lite0"]);
+    assert!(root.path().join("t/closest-training-features.png").is_file());
+
     let error = |args: &str| evaluate(root.path()).args("run -n 10 --steps 2 --out s").args(args).fail(2);
     let model = "run/checkpoints/step-000002/model.safetensors";
     assert!(error(&format!("--features {model}")).contains("found those of another network"));

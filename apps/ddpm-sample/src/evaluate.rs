@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use ddpm_checkpoint::sha256_of_files;
 use ddpm_cli::{ExitReason, Progress, StopSignal, describe_device, grouped, pluralize, usage_error};
 use ddpm_data::{Conversion, Preparation, PreparedImages, open};
@@ -20,7 +20,7 @@ use crate::feature_choice::FeatureExtractor;
 use crate::feature_metrics::{MetricParameters, frechet, kid, precision_recall, score};
 use crate::generate::generate;
 use crate::image_features::{ImageFeatures, image_features};
-use crate::memorization::memorization;
+use crate::memorization::{Rows, memorization, pixel_memorization};
 use crate::output_directory::{DESCRIPTION, IMAGES, finished_images};
 use crate::plan::Plan;
 
@@ -30,6 +30,8 @@ const DEFAULT_SAMPLES: usize = 10_000;
 const MAX_REFERENCES: usize = 50_000;
 /// The figure of the closest pairs.
 const PAIRS: &str = "closest-training-images.png";
+/// The same by features.
+const FEATURE_PAIRS: &str = "closest-training-features.png";
 
 /// The images that are evaluated, and what is known about them.
 struct Subject {
@@ -92,19 +94,19 @@ pub(crate) fn evaluate(args: &EvaluateArgs, threads: usize, progress: &Progress)
     let (training, test) = (training?, test?);
     if let Some(training) = training.as_ref().filter(|_| args.wants(Metric::Memorization)) {
         let figure = subject.out.join(PAIRS);
-        let result = memorization(&subject.samples, training, test.as_ref(), &figure)?;
+        let result = pixel_memorization(&subject.samples, training, test.as_ref(), &figure)?;
         info!("the samples that are closest to training images: {}", figure.display());
         results.memorization = Some(result);
     }
-    let compared = match args.reference.is_some() || args.data.is_some() {
-        true => images.test.as_ref().zip(test.as_ref()),
-        false => images.training.as_ref().zip(training.as_ref()).or(images.test.as_ref().zip(test.as_ref())),
-    };
     let features = match extractor {
         Some(extractor) => {
-            let compared = compared.map(|(named, images)| (named.name.as_str(), images));
+            let sets = Sets {
+                training: images.training.as_ref().zip(training.as_ref()),
+                test: images.test.as_ref().zip(test.as_ref()),
+                compares_training: args.data.is_none() && training.is_some(),
+            };
             let run = FeatureRun { args, extractor: &extractor, reference, device: &device, progress, stop: &stop };
-            match run.compare(&subject, compared, &mut results)? {
+            match run.compare(&subject, sets, &mut results)? {
                 Some(protocol) => Some(protocol),
                 None => return stopped(),
             }
@@ -221,6 +223,28 @@ fn read_reference(path: &Path, extractor: Option<&FeatureExtractor>) -> anyhow::
     Ok((statistics, sha256_of_files(&[path])?))
 }
 
+/// The images that features are compared with.
+#[derive(Clone, Copy)]
+struct Sets<'a> {
+    training: Option<(&'a NamedImages, &'a PreparedImages)>,
+    test: Option<(&'a NamedImages, &'a PreparedImages)>,
+    /// Whether samples are compared with the training images, not with the test images.
+    compares_training: bool,
+}
+
+/// The features of a set of images.
+struct SetFeatures<'a> {
+    name: &'a str,
+    images: &'a Tensor,
+    features: ImageFeatures,
+}
+
+impl SetFeatures<'_> {
+    fn rows(&self) -> Rows<'_> {
+        Rows { images: self.images, values: &self.features.features }
+    }
+}
+
 /// The comparison of the features of samples with others.
 struct FeatureRun<'a> {
     args: &'a EvaluateArgs,
@@ -233,6 +257,16 @@ struct FeatureRun<'a> {
 }
 
 impl FeatureRun<'_> {
+    /// The features of a set, Some(None) without a set; None if a signal stopped it.
+    fn set_features<'a>(
+        &self,
+        set: Option<(&'a NamedImages, &'a PreparedImages)>,
+    ) -> anyhow::Result<Option<Option<SetFeatures<'a>>>> {
+        let Some((named, images)) = set else { return Ok(Some(None)) };
+        let features = self.features(images)?;
+        Ok(features.map(|features| Some(SetFeatures { name: &named.name, images: &images.images, features })))
+    }
+
     fn features(&self, images: &PreparedImages) -> anyhow::Result<Option<ImageFeatures>> {
         image_features(self.extractor.network.as_ref(), &images.images, self.device, self.progress, self.stop)
     }
@@ -241,19 +275,30 @@ impl FeatureRun<'_> {
     fn compare(
         &self,
         subject: &Subject,
-        compared: Option<(&str, &PreparedImages)>,
+        sets: Sets<'_>,
         results: &mut Results,
     ) -> anyhow::Result<Option<FeatureProtocol>> {
         let Self { args, extractor, .. } = self;
         let Some(samples) = self.features(&subject.samples)? else { return Ok(None) };
-        let compared = match compared {
-            Some((name, images)) => match self.features(images)? {
-                Some(features) => Some((name, features)),
-                None => return Ok(None),
-            },
-            None => None,
-        };
-        let references = compared.as_ref().map(|(_, references)| references);
+        let looks_for_copies = args.wants(Metric::Memorization) && sets.training.is_some();
+        let needs_images = self.reference.is_none();
+        let [training, test] = [
+            sets.training.filter(|_| looks_for_copies || (needs_images && sets.compares_training)),
+            sets.test.filter(|_| looks_for_copies || (needs_images && !sets.compares_training)),
+        ];
+        let [training, test] = [training, test].map(|set| self.set_features(set));
+        let (Some(training), Some(test)) = (training?, test?) else { return Ok(None) };
+        if let (Some(training), true) = (&training, looks_for_copies) {
+            let figure = subject.out.join(FEATURE_PAIRS);
+            let name = extractor.network.name();
+            let samples = Rows { images: &subject.samples.images, values: &samples.features };
+            let held_out = test.as_ref().map(SetFeatures::rows);
+            let result = memorization(name, samples, training.rows(), held_out, &figure)?;
+            info!("the samples whose features are closest to those of training images: {}", figure.display());
+            results.feature_memorization = Some(result);
+        }
+        let compared = if sets.compares_training { &training } else { &test };
+        let references = compared.as_ref().map(|set| &set.features).filter(|_| needs_images);
         let rows = samples.features.rows();
         let parameters = MetricParameters::new(
             rows,
@@ -261,9 +306,9 @@ impl FeatureRun<'_> {
             args.resamples,
             subject.seed,
         );
-        let (statistics, reference) = match (&self.reference, &compared) {
+        let (statistics, reference) = match (&self.reference, compared) {
             (Some((statistics, sha256)), _) => (statistics.clone(), sha256.clone()),
-            (None, Some((name, references))) => (FeatureStatistics::of(&references.features)?, (*name).to_owned()),
+            (None, Some(set)) => (FeatureStatistics::of(&set.features.features)?, set.name.to_owned()),
             (None, None) => return Err(usage_error("expected images to compare with: --data PATH names them")),
         };
         if let Some(path) = &args.save_reference {
@@ -276,7 +321,7 @@ impl FeatureRun<'_> {
         if args.wants(Metric::InceptionScore) {
             results.inception_score = score(&samples, &parameters)?;
         }
-        if let Some(references) = references.filter(|_| args.reference.is_none()) {
+        if let Some(references) = references {
             if args.wants(Metric::Kid) {
                 results.kid = Some(kid(&samples, references, &parameters)?);
             }

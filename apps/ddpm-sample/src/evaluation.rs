@@ -78,6 +78,9 @@ pub(crate) struct Results {
     pub(crate) bits_per_dim: Option<BitsPerDim>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) memorization: Option<Memorization>,
+    /// The same by the features of the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) feature_memorization: Option<Memorization>,
     /// What the validations of the run say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) validation: Option<Validation>,
@@ -211,11 +214,12 @@ impl Results {
                 add("  memorization begins", format!("at about step {step:.0} ({from:.0} to {to:.0})"));
             }
         }
-        if let Some(memorization) = &self.memorization {
+        for memorization in self.memorization.iter().chain(&self.feature_memorization) {
             let median = |distances: &crate::memorization::Distances| {
                 format!("{:.4}, ratio {:.3}", distances.nearest[3], distances.ratio[3])
             };
-            add("copies of training images", if memorization.copies { "yes" } else { "no" }.to_owned());
+            let copies = if memorization.copies { "yes" } else { "no" };
+            add(&format!("copies of training images, by {}", memorization.features), copies.to_owned());
             add("  samples: median distance", median(&memorization.samples));
             if let Some(held_out) = &memorization.held_out {
                 add("  held-out: median distance", median(held_out));

@@ -23,7 +23,7 @@ const COPY_SHARE: f64 = 0.05;
 pub(crate) struct Memorization {
     /// Whether the samples are reported as copies.
     pub(crate) copies: bool,
-    /// What was compared: `pixels`.
+    /// What was compared: `pixels`, or the name of a feature network.
     pub(crate) features: String,
     pub(crate) samples: Distances,
     /// None if no images are held out.
@@ -36,8 +36,8 @@ pub(crate) struct Memorization {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Distances {
     pub(crate) images: usize,
-    /// The distance to the nearest training image, the root of the mean squared difference of a value in [−1, 1]: its
-    /// quantiles 0, 0.05, 0.25, 0.5, 0.75, 0.95 and 1.
+    /// The distance to the nearest training image, the root of the mean squared difference of a value (pixels are in
+    /// [−1, 1]): its quantiles 0, 0.05, 0.25, 0.5, 0.75, 0.95 and 1.
     pub(crate) nearest: Vec<f64>,
     /// The same quantiles of the ratio of the distances to the nearest and the second nearest training image.
     pub(crate) ratio: Vec<f64>,
@@ -47,6 +47,14 @@ pub(crate) struct Distances {
 
 const QUANTILES: [f64; 7] = [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0];
 
+/// Images with a row of values for each: their pixels or features.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    /// [image, channel, height, width].
+    pub(crate) images: &'a Tensor,
+    pub(crate) values: &'a Features,
+}
+
 /// The images of one side and their nearest training images.
 struct Side<'a> {
     images: &'a Tensor,
@@ -55,9 +63,8 @@ struct Side<'a> {
 }
 
 impl<'a> Side<'a> {
-    fn new(images: &'a Tensor, training: &Features) -> anyhow::Result<Self> {
-        let rows = pixel_rows(images)?;
-        let neighbors = nearest_neighbors(&rows, training, 2.min(training.rows()))?;
+    fn new(Rows { images, values: rows }: Rows<'a>, training: &Features) -> anyhow::Result<Self> {
+        let neighbors = nearest_neighbors(rows, training, 2.min(training.rows()))?;
         let root = (rows.width() as f64).sqrt();
         let nearest: Vec<f64> = neighbors.nearest_distances().iter().map(|distance| distance / root).collect();
         let ratio = if training.rows() > 1 { nearest_to_second_ratio(&neighbors)? } else { vec![1.0; rows.rows()] };
@@ -84,29 +91,51 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Compares `samples` with the training images, and held-out images too, and writes a figure of the closest pairs.
+/// [`memorization`] by the pixels of the images.
 ///
 /// # Errors
 /// When the images have different sizes or the figure cannot be written.
-pub(crate) fn memorization(
+pub(crate) fn pixel_memorization(
     samples: &PreparedImages,
     training: &PreparedImages,
     held_out: Option<&PreparedImages>,
     figure: &Path,
 ) -> anyhow::Result<Memorization> {
-    let rows = pixel_rows(&training.images)?;
-    let sampled = Side::new(&samples.images, &rows)?;
-    let held_out = held_out.map(|held_out| Side::new(&held_out.images, &rows)).transpose()?;
+    let held_out_rows = held_out.map(|held_out| pixel_rows(&held_out.images)).transpose()?;
+    let held_out = held_out.zip(held_out_rows.as_ref());
+    memorization(
+        "pixels",
+        Rows { images: &samples.images, values: &pixel_rows(&samples.images)? },
+        Rows { images: &training.images, values: &pixel_rows(&training.images)? },
+        held_out.map(|(held_out, values)| Rows { images: &held_out.images, values }),
+        figure,
+    )
+}
+
+/// Compares `samples` with the training images, and held-out images too, by the values called `features`, and writes a
+/// figure of the closest pairs.
+///
+/// # Errors
+/// When the values have different widths or the figure cannot be written.
+pub(crate) fn memorization(
+    features: &str,
+    samples: Rows<'_>,
+    training: Rows<'_>,
+    held_out: Option<Rows<'_>>,
+    figure: &Path,
+) -> anyhow::Result<Memorization> {
+    let sampled = Side::new(samples, training.values)?;
+    let held_out = held_out.map(|held_out| Side::new(held_out, training.values)).transpose()?;
     let test = held_out
         .as_ref()
         .map(|held_out| data_copying(&sampled.neighbors.nearest_distances(), &held_out.neighbors.nearest_distances()));
     let test = test.transpose()?;
-    draw(&sampled, held_out.as_ref(), &training.images, figure)?;
+    draw(&sampled, held_out.as_ref(), training.images, figure)?;
     let usual = held_out.as_ref().map_or(0.0, |held_out| held_out.distances.copy_share);
     let many_copies = sampled.distances.copy_share > COPY_SHARE.max(3.0 * usual);
     Ok(Memorization {
         copies: many_copies || test.is_some_and(|test| test.z_score < Z_SCORE),
-        features: "pixels".to_owned(),
+        features: features.to_owned(),
         samples: sampled.distances,
         held_out: held_out.map(|held_out| held_out.distances),
         test,
