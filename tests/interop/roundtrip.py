@@ -5,12 +5,13 @@
 Makes pipelines of random configurations, samples each with diffusers and with `ddpm-sample` from the same latents, and
 compares the samples. Then trains two steps with `ddpm-train --init`, loads the resulting pipeline in diffusers, and
 compares samples again. Last, it trains a class-conditional network on the digits, and compares guided samples of
-three samplers with loops over the same weights in PyTorch. If the pinned versions of
+every sampler, and bits per dimension, with loops over the same weights in PyTorch. If the pinned versions of
 `tests/golden/requirements.txt` are not installed, the script creates an environment for them.
 """
 
 import argparse
 import json
+import math
 import random
 import subprocess
 import sys
@@ -95,23 +96,116 @@ def compare(what, a, b):
     assert error <= TOLERANCE, what
 
 
-def guided(unet, scheduler, latents, labels, without_class, scale, **options):
-    """Classifier-free guidance in PyTorch (Ho & Salimans 2022): the samples of a scheduler, from latents."""
+class Guided:
+    """Classifier-free guidance in PyTorch (Ho & Salimans 2022): predicted noise for classes."""
+
+    def __init__(self, unet, labels, without_class, scale):
+        import torch
+
+        self.unet, self.scale = unet, scale
+        self.labels = torch.cat([labels, torch.full_like(labels, without_class)])
+
+    def __call__(self, x, t):
+        import torch
+
+        conditional, unconditional = self.unet(torch.cat([x, x]), t, class_labels=self.labels).sample.chunk(2)
+        return unconditional + self.scale * (conditional - unconditional)
+
+
+def guided(model, scheduler, latents, **options):
+    """The samples of a scheduler, from latents."""
     import torch
 
-    x, both = latents.double(), torch.cat([labels, torch.full_like(labels, without_class)])
+    x = latents.double()
     with torch.no_grad():
         for t in scheduler.timesteps:
-            conditional, unconditional = unet(torch.cat([x, x]), t, class_labels=both).sample.chunk(2)
-            output = unconditional + scale * (conditional - unconditional)
-            x = scheduler.step(output, t, x, **options).prev_sample.double()
+            x = scheduler.step(model(x, t), t, x, **options).prev_sample.double()
     return x.clamp(-1, 1).float()
+
+
+def heun(model, scheduler, latents):
+    """Heun's method on the probability-flow ODE (Karras et al. 2022, algorithm 1) at the timesteps of `scheduler`."""
+    import torch
+
+    timesteps, alpha_bar = scheduler.timesteps, scheduler.alphas_cumprod.double()
+    sigma = ((1 - alpha_bar) / alpha_bar).sqrt()
+    y = latents.double() / alpha_bar[timesteps[0]].sqrt()
+    with torch.no_grad():
+        for t, after in zip(timesteps, timesteps[1:]):
+            slope = model(y * alpha_bar[t].sqrt(), t)
+            euler = y + (sigma[after] - sigma[t]) * slope
+            corrected = model(euler * alpha_bar[after].sqrt(), after)
+            y = y + (sigma[after] - sigma[t]) * (slope + corrected) / 2
+        last = timesteps[-1]
+        x_0 = y - sigma[last] * model(y * alpha_bar[last].sqrt(), last)
+    return x_0.clamp(-1, 1).float()
+
+
+def draw_noise(*words):
+    """The draws of this project's noise, each [2, 1, 8, 8]."""
+    import torch
+
+    lines = subprocess.run(
+        ["cargo", "run", "-q", "-p", "ddpm-rng", "--example", "sampling_noise", "--", *words],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout.splitlines()
+    return [torch.tensor(json.loads(line)).reshape(2, 1, 8, 8).double() for line in lines]
+
+
+def bits_per_dim(program_dir, run, unet, config, work):
+    """The variational bound of two images, as `ddpm-sample evaluate` and PyTorch compute it with the same noise."""
+    import torch
+    from PIL import Image
+
+    (work / "test").mkdir()
+    pixels = torch.arange(2 * 64).mul(37).remainder(256).reshape(2, 1, 8, 8)
+    for index, image in enumerate(pixels):
+        Image.fromarray(image[0].to(torch.uint8).numpy()).save(work / "test" / f"{index}.png")
+    out = work / "evaluated"
+    flags = ["--data", work / "test", "--metrics", "bits-per-dim", "-n", "1", "--steps", "1", "--out", out, "-q"]
+    subprocess.run([program_dir / "ddpm-sample", "evaluate", run, *flags], check=True, stdout=subprocess.DEVNULL)
+    here = json.loads((out / "evaluation.json").read_text())["results"]["bits_per_dim"]
+
+    # Those of the scheduler are f32, in which 1 - alpha_bar has three digits at the first timestep.
+    assert config.beta_schedule == "linear"
+    beta = torch.linspace(config.beta_start, config.beta_end, config.num_train_timesteps, dtype=torch.float64)
+    x_0, alpha_bar = pixels.double() / 127.5 - 1, torch.cumprod(1 - beta, 0)
+    before = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
+    variance = beta * (1 - before) / (1 - alpha_bar)
+    variance[0] = variance[1]
+
+    def posterior_mean(x_0, x_t, t):
+        of_x_0, of_x_t = beta[t] * before[t].sqrt(), (1 - beta[t]).sqrt() * (1 - before[t])
+        return (of_x_0 * x_0 + of_x_t * x_t) / (1 - alpha_bar[t])
+
+    cdf, labels, transitions = torch.special.ndtr, torch.full((2,), 10), 0.0
+    noise = draw_noise("evaluation", "0", "2", str(len(beta)), "1", "8", "8")
+    with torch.no_grad():
+        for t, eps in zip(reversed(range(len(beta))), noise):
+            x_t = alpha_bar[t].sqrt() * x_0 + (1 - alpha_bar[t]).sqrt() * eps
+            output = unet(x_t, t, class_labels=labels).sample
+            predicted = ((x_t - (1 - alpha_bar[t]).sqrt() * output) / alpha_bar[t].sqrt()).clamp(-1, 1)
+            mean = posterior_mean(predicted, x_t, t)
+            if t > 0:
+                transitions += (posterior_mean(x_0, x_t, t) - mean).square().mean().item() / (2 * variance[t].item())
+                continue
+            high, low = [(x_0 + step / 255 - mean) / variance[0].sqrt() for step in (1, -1)]
+            # In the upper tail the distribution function rounds to 1: the lower tail has the same probabilities.
+            probability = torch.where(low > 0, cdf(-low) - cdf(-high), cdf(high) - cdf(low))
+            probability = torch.where(x_0 > 0.999, cdf(-low), probability)
+            probability = torch.where(x_0 < -0.999, cdf(high), probability)
+            decoder = -probability.clamp(min=torch.finfo(torch.float64).tiny).log().mean().item()
+    for term, there in (("transitions", transitions), ("decoder", decoder)):
+        there /= math.log(2)
+        difference = abs(here[term] / there - 1)
+        print(f"bits per dimension, {term}: {here[term]:.5f} and {there:.5f}, relative difference {difference:.1e}")
+        assert difference < TOLERANCE, term
 
 
 def class_conditional(program_dir, work):
     import torch
     from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel
-    from diffusers.schedulers import scheduling_ddpm
+    from diffusers.schedulers import scheduling_ddpm, scheduling_dpmsolver_multistep
 
     run = work / "conditional"
     network = dict(in_channels=1, out_channels=1, block_out_channels=[16, 16], norm_num_groups=4)
@@ -127,26 +221,32 @@ def class_conditional(program_dir, work):
     unet = UNet2DModel.from_pretrained(run / "pipeline", subfolder="unet").double().eval()
     assert unet.config.num_class_embeds == 11
     config = DDPMScheduler.from_pretrained(run / "pipeline", subfolder="scheduler").config
+    bits_per_dim(program_dir, run, unet, config, work)
     # x_T and the noise of every step, of two images.
-    words = ["0", "2", "40", "1", "8", "8"]
-    noise = subprocess.run(
-        ["cargo", "run", "-q", "-p", "ddpm-rng", "--example", "sampling_noise", "--", *words],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    ).stdout.splitlines()
-    noise = [torch.tensor(json.loads(line)).reshape(2, 1, 8, 8).double() for line in noise]
-    draws = iter(noise[1:])
-    scheduling_ddpm.randn_tensor = lambda *_, **__: next(draws)
+    noise = draw_noise("0", "2", "40", "1", "8", "8")
+    for module in (scheduling_ddpm, scheduling_dpmsolver_multistep):
+        draws = iter(noise[1:])
+        module.randn_tensor = lambda *_, draws=draws, **__: next(draws)
     # Images 0 and 1 of a command are of its first and its second class.
     labels, steps, scale = torch.tensor([7, 2]), 20, 1.5
-    solver = DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++", solver_order=2)
+    solvers = [
+        DPMSolverMultistepScheduler.from_config(config, algorithm_type=algorithm, solver_order=2)
+        for algorithm in ("dpmsolver++", "sde-dpmsolver++")
+    ]
     cases = {
         "ddim": (DDIMScheduler.from_config(config), {"use_clipped_model_output": True}),
         "ddpm": (DDPMScheduler.from_config(config), {}),
-        "dpm-solver --clip none": (solver, {}),
+        "dpm-solver --clip none": (solvers[0], {}),
+        "dpm-solver-sde --clip none": (solvers[1], {}),
+        "heun --clip none": (DDIMScheduler.from_config(config), None),
     }
+    model = Guided(unet, labels, 10, scale)
     for sampler, (scheduler, options) in cases.items():
         scheduler.set_timesteps(steps)
-        there = guided(unet, scheduler, noise[0], labels, 10, scale, **options)
+        if options is None:
+            there = heun(model, scheduler, noise[0])
+        else:
+            there = guided(model, scheduler, noise[0], **options)
         here = ours(
             program_dir, run, noise[0].float(), steps, work,
             ["--class", "7,2", "--guidance", str(scale), "--sampler", *sampler.split()],
