@@ -156,7 +156,11 @@ fn what_cannot_be_evaluated_is_explained() {
         ("run --metrics kid", "--metrics kid: expected a feature network"),
         ("run --grid-only", "--grid-only has no meaning for an evaluation"),
         ("run --data absent", "--data: absent"),
-        ("--samples empty", "--samples: "),
+        ("--samples empty", "--samples: expected a feature network"),
+        ("run --test-images 0", "--test-images"),
+        ("run -n 0", "-n: expected at least 1"),
+        ("run --resamples 1000000000000", "--resamples"),
+        ("run --metrics memorization --save-reference r.npz", "--save-reference: expected a feature network"),
         ("--compare bad.json absent.json", "--compare bad.json: no evaluation"),
         ("--compare absent.json bad.json", "--compare absent.json: "),
     ] {

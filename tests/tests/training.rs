@@ -975,4 +975,15 @@ fn held_out_images_are_not_trained_on_and_the_best_checkpoint_is_sampled() {
     let output = train(root.path()).args(SMALL).args("--steps 2 --out all --set data.holdout_share=0").output();
     assert!(!String::from_utf8_lossy(&output.stderr).contains("held out"));
     assert!(train(root.path()).args("--set data.holdout_share=1").fail(2).contains("data.holdout_share"));
+    // Held-out images without classes say nothing about a network with classes.
+    sample(root.path()).args("other -n 10 --steps 2 --out unlabeled").succeed();
+    fs::write(root.path().join("config.toml"), "[data]\nholdout = \"unlabeled/images\"\n").unwrap();
+    let error = train(root.path()).args(SMALL).args("--steps 2 --out never --config config.toml").fail(2);
+    assert!(error.contains("data.holdout: expected images with classes"), "{error}");
+    assert!(!root.path().join("never").exists());
+    train(root.path()).args(SMALL).args("--steps 2 --out u --config config.toml --set data.labels=none").succeed();
+    // The path is absolute, so that the run can be evaluated from anywhere.
+    let config = fs::read_to_string(root.path().join("u/config.toml")).unwrap();
+    let absolute = root.path().join("unlabeled/images");
+    assert!(config.contains(&format!("holdout = {:?}", absolute.to_str().unwrap())), "{config}");
 }

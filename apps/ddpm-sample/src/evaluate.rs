@@ -61,6 +61,9 @@ pub(crate) fn evaluate(args: &EvaluateArgs, threads: usize, progress: &Progress)
         false => None,
     };
     check_feature_metrics(args, extractor.is_some())?;
+    if args.sampling.number == Some(0) {
+        return Err(usage_error("-n: expected at least 1, found 0"));
+    }
     let reference = args.reference.as_deref().map(|path| read_reference(path, extractor.as_ref())).transpose()?;
     let mut results = Results::default();
     let (subject, images, bound_images) = match &args.samples {
@@ -78,7 +81,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs, threads: usize, progress: &Progress)
                 results.validation = Validation::of_run(&metrics, plan.step)?;
             }
             if let Some(test) = images.test.as_ref().filter(|_| args.wants(Metric::BitsPerDim)) {
-                let test = test.prepared(&plan.conversion()?, args.test_images)?;
+                let test = test.prepared(&plan.conversion()?, args.test_images as usize)?;
                 bound_images = Some(test.indices.len());
                 let Some(bound) = bits_per_dim(&plan, &test, &device, progress, &stop)? else { return stopped() };
                 results.bits_per_dim = Some(bound);
@@ -136,10 +139,24 @@ pub(crate) fn evaluate(args: &EvaluateArgs, threads: usize, progress: &Progress)
         results,
     };
     let path = subject.out.join(FILE_NAME);
+    if let Some(kept) = keep_earlier(&path)? {
+        info!("an earlier evaluation is kept as {}", kept.display());
+    }
     evaluation.save(&path)?;
     ddpm_cli::print(&evaluation.table())?;
     info!("results and their protocol: {}", path.display());
     Ok(ExitReason::Completed)
+}
+
+/// Renames an earlier evaluation, whose results the new one may not have. Returns its new path.
+fn keep_earlier(path: &Path) -> anyhow::Result<Option<PathBuf>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let numbered = |number: u32| path.with_file_name(format!("evaluation-{number}.json"));
+    let free = (1..).map(numbered).find(|name| !name.exists()).unwrap_or_else(|| numbered(0));
+    std::fs::rename(path, &free).with_context(|| path.display().to_string())?;
+    Ok(Some(free))
 }
 
 /// Refuses options that change what is sampled into something else than samples of the model.
@@ -199,6 +216,24 @@ fn check_feature_metrics(args: &EvaluateArgs, has_features: bool) -> anyhow::Res
             Err(usage_error(format!("--metrics {name}: expected a feature network: --features FILE names its weights")))
         }
         _ => {
+            for (option, is_given) in
+                [("--save-reference", args.save_reference.is_some()), ("--samples", args.samples.is_some())]
+            {
+                if is_given && !has_features {
+                    return Err(usage_error(format!(
+                        "{option}: expected a feature network and a metric of features: --features FILE names its \
+                         weights"
+                    )));
+                }
+            }
+            let of_images = [(Metric::Kid, "kid"), (Metric::PrecisionRecall, "precision-recall")];
+            if let Some((_, name)) =
+                of_images.into_iter().find(|(metric, _)| args.reference.is_some() && args.names(*metric))
+            {
+                return Err(usage_error(format!(
+                    "--metrics {name}: expected images to compare with, found statistics only (--reference)"
+                )));
+            }
             if !has_features && needs_features(args) {
                 info!("without a feature network, FID and similar metrics are left out: see --features");
             }
@@ -303,7 +338,7 @@ impl FeatureRun<'_> {
         let parameters = MetricParameters::new(
             rows,
             references.map_or(rows, |references| references.features.rows()),
-            args.resamples,
+            args.resamples as usize,
             subject.seed,
         );
         let (statistics, reference) = match (&self.reference, compared) {
@@ -381,6 +416,15 @@ fn folder_of_samples(args: &EvaluateArgs, folder: &Path) -> anyhow::Result<Subje
         }
     }
     let path = folder.to_str().ok_or_else(|| usage_error(format!("--samples {}: not UTF-8", folder.display())))?;
+    if !folder.is_dir() {
+        return Err(usage_error(format!("--samples {path}: expected a folder of images")));
+    }
+    // A directory that the program has written holds pictures of several samples too.
+    let images = folder.join(IMAGES);
+    let (folder, path) = match (folder.join(DESCRIPTION).is_file() && images.is_dir(), images.to_str()) {
+        (true, Some(path)) => (images.as_path(), path),
+        _ => (folder, path),
+    };
     let source = open(&data_config(path)?).map_err(|error| usage_error(format!("--samples: {error}")))?;
     let first = source.decode(0).with_context(|| format!("--samples {path}"))?;
     let preparation = Preparation::of(&data_config(path)?);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
+use clap::{ValueEnum, value_parser};
 
 use crate::args::Args;
 use crate::feature_choice::InceptionPreprocessing;
@@ -50,12 +50,12 @@ pub(crate) struct EvaluateArgs {
     pub(crate) save_reference: Option<PathBuf>,
 
     /// Number of resamples for confidence intervals; 0 for none
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    pub(crate) resamples: usize,
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = value_parser!(u64).range(..=100_000))]
+    pub(crate) resamples: u64,
 
     /// Number of images for bits per dimension, each of which takes as many predictions as the model has timesteps
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub(crate) test_images: usize,
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) test_images: u64,
 
     /// Compare two files of results, which must have the same protocol
     #[arg(long, value_names = ["A", "B"], num_args = 2, conflicts_with_all = ["model", "samples", "data"])]

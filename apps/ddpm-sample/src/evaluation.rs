@@ -216,7 +216,8 @@ impl Results {
         }
         for memorization in self.memorization.iter().chain(&self.feature_memorization) {
             let median = |distances: &crate::memorization::Distances| {
-                format!("{:.4}, ratio {:.3}", distances.nearest[3], distances.ratio[3])
+                let middle = |values: &[f64]| values.get(values.len() / 2).copied().unwrap_or(f64::NAN);
+                format!("{:.4}, ratio {:.3}", middle(&distances.nearest), middle(&distances.ratio))
             };
             let copies = if memorization.copies { "yes" } else { "no" };
             add(&format!("copies of training images, by {}", memorization.features), copies.to_owned());

@@ -75,9 +75,11 @@ impl EvaluationImages {
             source,
         };
         let test = match &data.holdout {
+            // --data takes its place.
+            Some(_) if may_miss => None,
             Some(path) => {
                 let source = open(&DataConfig { path: path.clone(), ..data.clone() })
-                    .map_err(|error| usage_error(format!("data.holdout: {error}")))?;
+                    .map_err(|error| usage_error(format!("the held-out images of the run, data.holdout: {error}")))?;
                 Some(NamedImages { name: path.clone(), source })
             }
             None => Some(split.held_out).filter(|images| !images.is_empty()).map(|images| named(images, "held-out")),

@@ -68,6 +68,9 @@ pub(crate) fn frechet(
     parameters: &MetricParameters,
 ) -> anyhow::Result<Frechet> {
     let distance = frechet_distance(&FeatureStatistics::of(&samples.features)?, reference)?;
+    if !distance.distance.is_finite() {
+        anyhow::bail!("the Fréchet distance is not finite: expected statistics with smaller values to compare with");
+    }
     let bootstrap = match parameters.resamples {
         0 | 1 => None,
         _ => Some(frechet_distance_bootstrap(&samples.features, reference, &parameters.bootstrap())?),

@@ -111,6 +111,13 @@ fn post_hoc_average(function: PowerFunction, step: u64, checkpoint: &Path) -> an
              train.power_ema_every_steps from the beginning of a run"
         )));
     };
+    if updates < step {
+        warn!(
+            "the newest stored averages of {} are of step {updates}, the checkpoint is of step {step}: the average \
+             covers {updates} steps only",
+            run.display()
+        );
+    }
     let profile = |average: &StoredAverage| {
         let function = PowerFunction::new(average.sigma_rel)
             .with_context(|| format!("{}: a stored average of length {}", run.display(), average.sigma_rel))?;

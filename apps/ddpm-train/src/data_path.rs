@@ -13,11 +13,14 @@ pub(crate) fn names_no_path(data: &str) -> bool {
 /// The configuration with an absolute path of its images, so that the run continues from any working directory.
 pub(crate) fn with_absolute_path(config: &RunConfig) -> anyhow::Result<RunConfig> {
     let mut config = config.clone();
-    if !names_no_path(&config.data.path) {
+    for path in std::iter::once(&mut config.data.path).chain(&mut config.data.holdout) {
+        if names_no_path(path) {
+            continue;
+        }
         // The components leave out `.` and slashes at the end.
-        let absolute: PathBuf = std::path::absolute(&config.data.path)?.components().collect();
+        let absolute: PathBuf = std::path::absolute(&*path)?.components().collect();
         if let Some(absolute) = absolute.to_str() {
-            config.data.path = absolute.to_string();
+            *path = absolute.to_string();
         }
     }
     Ok(config)

@@ -6,6 +6,7 @@ use anyhow::Context;
 use ddpm_cli::{Progress, usage_error};
 use ddpm_data::{DataConfig, HoldoutSplit, ImageSource, Labels, Preparation, default_holdout_share, prepared_images};
 use ddpm_trainer::{TrainingBatch, Validation, max_validation_images};
+use tracing::warn;
 
 use crate::hub;
 use crate::run_config::RunConfig;
@@ -47,6 +48,28 @@ impl RunImages {
         config.data.holdout_share.get_or_insert(default_holdout_share(whole));
         let HoldoutSplit { training, held_out } = split;
         Ok(Self { training, held_out: Some(held_out).filter(|images| !images.is_empty()) })
+    }
+
+    /// Checks that the held-out images have classes if the network of `config` takes them, and warns of keys without an
+    /// effect.
+    ///
+    /// # Errors
+    /// When they have none.
+    pub(crate) fn check(&self, config: &RunConfig) -> anyhow::Result<()> {
+        let has_no_classes = |images: &Arc<dyn ImageSource>| images.labels().is_none();
+        if let Some(path) = &config.data.holdout
+            && config.model.takes_class_labels()
+            && self.held_out.as_ref().is_some_and(has_no_classes)
+        {
+            return Err(usage_error(format!(
+                "data.holdout: expected images with classes, as those of data.path have, found none in {path}; \
+                 --set data.labels=none trains without classes"
+            )));
+        }
+        if config.train.stop_when_overfit && (self.held_out.is_none() || config.train.validate_every_steps == Some(0)) {
+            warn!("train.stop_when_overfit has no effect: no images are held out, or there are no validations");
+        }
+        Ok(())
     }
 
     /// The images whose loss is followed; None if none are held out or `train.validate_every_steps` is 0.

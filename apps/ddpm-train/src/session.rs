@@ -52,6 +52,7 @@ pub(crate) fn train(
     let images = RunImages::open(&mut config, runtime.progress)?;
     let source = images.training.as_ref();
     let classes = RunClasses::resolve(&mut config, source.labels(), init.is_some())?;
+    images.check(&config)?;
     let config = &config;
     let total_steps = total_steps(config, source)?;
     if let Some(init) = &init {

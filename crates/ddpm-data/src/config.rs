@@ -36,8 +36,8 @@ pub struct DataConfig {
     /// How often the images of each class are visited; [`ClassBalance::None`] if absent.
     #[serde(default)]
     pub class_balance: ClassBalance,
-    /// The share of the images that is held out of the training, in [0, 1): see [`HoldoutSplit`](crate::HoldoutSplit).
-    /// If absent, [`default_holdout_share`](crate::default_holdout_share).
+    /// The share of the images that is held out of the training, in [0, 0.5]: see
+    /// [`HoldoutSplit`](crate::HoldoutSplit). If absent, [`default_holdout_share`](crate::default_holdout_share).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holdout_share: Option<f64>,
     /// The path of a set of images that are not trained on, which are then used instead of a share of the set.
@@ -112,8 +112,8 @@ impl DataConfig {
         if !(0.0..=1.0).contains(&self.max_bad_share) {
             return invalid("max_bad_share", "a share in [0, 1]", self.max_bad_share.to_string());
         }
-        if let Some(share) = self.holdout_share.filter(|share| !(0.0..1.0).contains(share)) {
-            return invalid("holdout_share", "a share in [0, 1)", share.to_string());
+        if let Some(share) = self.holdout_share.filter(|share| !(0.0..=0.5).contains(share)) {
+            return invalid("holdout_share", "a share in [0, 0.5]", share.to_string());
         }
         if self.max_image_pixels == 0 {
             return invalid("max_image_pixels", "a number from 1", "0".into());
