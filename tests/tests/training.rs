@@ -829,7 +829,7 @@ fn the_program_describes_itself() {
     for help in [train(root.path()).arg("--help").succeed(), sample(root.path()).arg("--help").succeed()] {
         assert_eq!(help.lines().nth(2), Some("Examples:"), "{help}");
         let examples = help.lines().skip(3).take_while(|line| !line.is_empty());
-        assert_eq!(examples.filter(|line| line.starts_with("  ddpm-")).count(), 5, "{help}");
+        assert!(examples.filter(|line| line.starts_with("  ddpm-")).count() >= 5, "{help}");
     }
     for page in [train(root.path()).arg("--man-page").succeed(), sample(root.path()).arg("--man-page").succeed()] {
         assert!(page.contains(".TH ddpm-") && page.contains(".SH OPTIONS"), "{page}");
