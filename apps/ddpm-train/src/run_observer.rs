@@ -133,7 +133,7 @@ impl RunObserver {
         }
     }
 
-    /// Shows a validation, and counts its time neither as training nor as waiting.
+    /// Adds a validation to the progress line and the loss curve.
     fn show_validation(&mut self, report: &ValidationReport) {
         let ValidationReport { step, held_out, training } = report;
         tracing::debug!("validation of step {step}: held-out {:?}, training {:?}", held_out, training);
