@@ -971,7 +971,9 @@ fn held_out_images_are_not_trained_on_and_the_best_checkpoint_is_sampled() {
     // Another set can be held out, and none at all.
     fs::write(root.path().join("config.toml"), "[data]\nholdout = \"digits\"\n").unwrap();
     let output = train(root.path()).args(SMALL).args("--steps 2 --out other --config config.toml").output();
-    assert!(String::from_utf8_lossy(&output.stderr).contains("1,797 images from digits are held out"));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("1,797 images from digits are held out"), "{text}");
+    assert!(text.contains("data.holdout has the images of data.path"), "{text}");
     let output = train(root.path()).args(SMALL).args("--steps 2 --out all --set data.holdout_share=0").output();
     assert!(!String::from_utf8_lossy(&output.stderr).contains("held out"));
     assert!(train(root.path()).args("--set data.holdout_share=1").fail(2).contains("data.holdout_share"));

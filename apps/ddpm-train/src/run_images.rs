@@ -33,6 +33,9 @@ impl RunImages {
             if let (Some(labels), Some(held_out)) = (source.labels(), held_out.labels()) {
                 held_out_classes(labels, held_out, &data.path)?;
             }
+            if source.fingerprint().is_some_and(|fingerprint| held_out.fingerprint() == Some(fingerprint)) {
+                warn!("data.holdout has the images of data.path: the loss on them does not show memorization");
+            }
             return Ok(Self { training: source, held_out: Some(held_out) });
         }
         let batch = config.train.batch_size;
