@@ -72,7 +72,9 @@ pub(crate) fn evaluate(args: &EvaluateArgs, threads: usize, progress: &Progress)
             (folder_of_samples(args, folder)?, images, None)
         }
         None => {
-            let plan = Plan::new(&Args { number: Some(1), ..args.sampling.clone() }, &device, progress)?;
+            // A whole batch, which is the batch of the predictions for bits per dimension too.
+            let number = Some(args.sampling.batch_size.clamp(1, DEFAULT_SAMPLES));
+            let plan = Plan::new(&Args { number, ..args.sampling.clone() }, &device, progress)?;
             let images = EvaluationImages::open(Some(&plan.model_path), args.data.as_deref())?;
             check_metrics(args, &images)?;
             stop.stop_gracefully();
@@ -205,8 +207,9 @@ const FEATURE_METRICS: [(Metric, &str); 4] = [
     (Metric::PrecisionRecall, "precision-recall"),
 ];
 
+/// Whether features are computed: for their metrics, and for memorization if a network is named.
 fn needs_features(args: &EvaluateArgs) -> bool {
-    FEATURE_METRICS.iter().any(|(metric, _)| args.wants(*metric))
+    args.features.is_some() || FEATURE_METRICS.iter().any(|(metric, _)| args.wants(*metric))
 }
 
 /// Checks, before anything is sampled, that there are features for the metrics that were asked for.

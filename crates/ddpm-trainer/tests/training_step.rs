@@ -152,6 +152,15 @@ fn run_training(
     run: &mut RunDir,
     log: &mut EventLog,
 ) -> std::result::Result<Outcome, TrainerError> {
+    run_with(trainer, run, None, log)
+}
+
+fn run_with(
+    trainer: &mut Trainer,
+    run: &mut RunDir,
+    validation: Option<&Validation>,
+    log: &mut EventLog,
+) -> std::result::Result<Outcome, TrainerError> {
     let preview = Preview {
         images: 2,
         image_shape: [1, 2, 2],
@@ -163,7 +172,7 @@ fn run_training(
         |step| Ok(ModelDescription::new(&"net", &"schedule", Prediction::Epsilon, &"sampler", 1, [2, 2], step)?);
     let read = log.batches_read.clone();
     let mut batches = batches(trainer.state().batches).inspect(|_| read.set(read.get() + 1));
-    train(trainer, &mut batches, run, &preview, None, &describe, log)
+    train(trainer, &mut batches, run, &preview, validation, &describe, log)
 }
 
 #[test]
@@ -605,17 +614,7 @@ fn validation() -> Validation {
 
 fn run_validated(trainer: &mut Trainer, run: &mut RunDir, stop_after: Option<u64>) -> Outcome {
     let mut log = EventLog { stop_after, ..EventLog::default() };
-    let preview = Preview {
-        images: 0,
-        image_shape: [1, 2, 2],
-        sampler: SamplerConfig::new(Method::Ddpm, Clipping::Fixed, VarianceKind::FixedLarge, 5, Spacing::Trailing),
-        seed: 1,
-        labels: Vec::new(),
-    };
-    let describe =
-        |step| Ok(ModelDescription::new(&"net", &"schedule", Prediction::Epsilon, &"sampler", 1, [2, 2], step)?);
-    let mut batches = batches(trainer.state().batches);
-    train(trainer, &mut batches, run, &preview, Some(&validation()), &describe, &mut log).unwrap()
+    run_with(trainer, run, Some(&validation()), &mut log).unwrap()
 }
 
 fn validations(run: &RunDir) -> Vec<ValidationReport> {
