@@ -38,10 +38,15 @@ impl Drop for KillOnDrop {
     }
 }
 
-fn wait_for(path: &Path) {
+/// Waits until the other process has created `path`. The limit is long, because a disk that is busy with the writes of
+/// other programs can hold an fsync for a minute.
+fn wait_for(path: &Path, other: &mut KillOnDrop) {
     let start = Instant::now();
     while !path.exists() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{} was not created", path.display());
+        if let Some(status) = other.0.try_wait().expect("it is a child") {
+            panic!("the other process ended ({status}) before it created {}", path.display());
+        }
+        assert!(start.elapsed() < Duration::from_secs(300), "{} was not created", path.display());
         sleep(Duration::from_millis(2));
     }
 }
@@ -59,7 +64,7 @@ fn a_run_is_locked_until_its_process_ends() {
     RunDir::create(&path).and_then(|run| run.save_config("")).expect("free");
     let name = "a_run_is_locked_until_its_process_ends";
     let mut other = KillOnDrop(test_command(name, &path).spawn().expect("started"));
-    wait_for(&path.join("held"));
+    wait_for(&path.join("held"), &mut other);
     for taken in [RunDir::open(&path), RunDir::create(dir.path().join("run/../run"))] {
         match taken.expect_err("held") {
             CheckpointError::Locked { path: lock, holder } => {
@@ -95,8 +100,8 @@ fn a_process_killed_at_any_moment_leaves_only_valid_checkpoints() {
     drop(run);
     let name = "a_process_killed_at_any_moment_leaves_only_valid_checkpoints";
     for round in 0_u64..12 {
-        let mut other = KillOnDrop(test_command(name, &path).stderr(Stdio::null()).spawn().expect("started"));
-        wait_for(&path.join("begun"));
+        let mut other = KillOnDrop(test_command(name, &path).spawn().expect("started"));
+        wait_for(&path.join("begun"), &mut other);
         // The delays differ by odd fractions of milliseconds, so that every phase of saving is interrupted.
         sleep(Duration::from_micros(5_000 + 3_919 * round));
         other.0.kill().expect("it does not end by itself");
