@@ -112,7 +112,7 @@ impl CustomOp1 for Pass {
         let Some(backward) = lock(&self.backward).take() else {
             bail!("a fused forward pass can be differentiated only once: its record has been used")
         };
-        *lock(&self.gradients) = Some(backward.run(gradient)?);
+        *lock(&self.gradients) = Some(backward.run(gradient, None)?);
         Ok(Some(chain.zeros_like()?))
     }
 }

@@ -1,7 +1,7 @@
 //! Forward passes: run a network on a tape, and return its result with the record that its gradient needs.
 
 use candle_core::backprop::GradStore;
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Tensor, TensorId, bail};
 
 use crate::candle_op::{self, TrackedInput};
 use crate::compute_options::ComputeOptions;
@@ -74,9 +74,39 @@ impl Recorded {
     /// When the backend fails.
     pub fn backward(self, gradient: &Tensor) -> Result<ParameterGradients> {
         Ok(ParameterGradients(match self.pass {
-            Some((backward, _)) => backward.run(gradient)?,
+            Some((backward, _)) => backward.run(gradient, None)?,
             None => Box::new(self.output.mul(gradient)?.sum_all()?.backward()?),
         }))
+    }
+
+    /// Like [`Recorded::backward`], but calls `on_complete` with a parameter and its gradient as soon as the last
+    /// operation that uses the parameter has run backward, while the pass goes on. The order is that of the backward
+    /// pass: reversed, the order in which the forward pass first used the parameters.
+    ///
+    /// If candle has the record, all gradients are complete at the end of the pass, and their order is not defined.
+    ///
+    /// # Errors
+    /// When the backend or `on_complete` fails.
+    pub fn backward_with(
+        self,
+        gradient: &Tensor,
+        on_complete: &mut dyn FnMut(TensorId, Gradient) -> Result<()>,
+    ) -> Result<()> {
+        match self.pass {
+            Some((backward, _)) => {
+                let mut report = |parameter: &Tensor, gradient| on_complete(parameter.id(), gradient);
+                backward.run(gradient, Some(&mut report))?;
+            }
+            None => {
+                let gradients = self.output.mul(gradient)?.sum_all()?.backward()?;
+                for &id in gradients.get_ids() {
+                    if let Some(gradient) = gradients.get_id(id) {
+                        on_complete(id, Gradient::from(gradient.clone()))?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The result as a tensor that candle can differentiate, once.

@@ -78,6 +78,7 @@ mod device;
 mod dispatch;
 mod forward_pass;
 mod functional;
+mod gradient_bucket;
 mod ops;
 mod packed_weights;
 mod parameter_update;
@@ -99,6 +100,7 @@ pub use device::{
 };
 pub use forward_pass::{ParameterGradients, Recorded, fused, recorded};
 pub use functional::{attention, conv2d, group_norm, group_norm_silu};
+pub use gradient_bucket::{concatenate_gradients, split_gradients};
 pub use ops::tape::Tape;
 pub use packed_weights::PackedWeights;
 pub use parameter_update::{adam_step, ema_step, sums_of_squares};

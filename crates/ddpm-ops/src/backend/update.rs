@@ -50,4 +50,7 @@ pub(crate) trait UpdateBackend: Sync {
 
     /// Σ x² over the elements of a gradient.
     fn sum_of_squares(&self, gradient: &Gradient) -> Result<f64>;
+
+    /// [`crate::concatenate_gradients`] for gradients that this backend can read.
+    fn concatenate(&self, gradients: &[&Gradient]) -> Result<Tensor>;
 }

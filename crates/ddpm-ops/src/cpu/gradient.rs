@@ -9,7 +9,7 @@ use crate::cpu::vectorize::vectorize;
 use crate::tape::gradient::{Gradient, GradientStorage};
 use crate::tape::gradients::{Accumulate, Gradients};
 use crate::tape::pass::{BackwardPass, PassGradients};
-use crate::tape::record::Record;
+use crate::tape::record::{OnComplete, Record};
 
 impl Accumulate for Buffer {
     fn add(&mut self, more: Self) -> Result<()> {
@@ -78,9 +78,20 @@ impl BackwardPass for CpuBackwardPass {
         self.record.parameters()
     }
 
-    fn run(self: Box<Self>, gradient: &Tensor) -> Result<Box<dyn PassGradients>> {
+    fn run(
+        self: Box<Self>,
+        gradient: &Tensor,
+        on_complete: Option<OnComplete<'_, Gradient>>,
+    ) -> Result<Box<dyn PassGradients>> {
         let gradient = with_slice(gradient, |values| Ok(Buffer::copy_of(values)))?;
-        Ok(Box::new(self.record.backward(self.output, gradient)?))
+        let gradients = match on_complete {
+            Some(on_complete) => {
+                let mut convert = |parameter: &Tensor, gradient| on_complete(parameter, Gradient::new(gradient));
+                self.record.backward(self.output, gradient, Some(&mut convert))?
+            }
+            None => self.record.backward(self.output, gradient, None)?,
+        };
+        Ok(Box::new(gradients))
     }
 }
 

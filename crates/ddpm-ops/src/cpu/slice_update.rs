@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor, Var, bail};
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 
 use crate::backend::update::{AdamStep, AdamUpdate, UpdateBackend};
@@ -61,6 +61,18 @@ impl UpdateBackend for SliceUpdate {
             let sums: Vec<f64> = chunks.map(|chunk| vectorize(|_| sum_of(chunk, |v| v * v))).collect();
             Ok(sums.iter().sum())
         })
+    }
+
+    fn concatenate(&self, gradients: &[&Gradient]) -> Result<Tensor> {
+        let count: usize = gradients.iter().map(|gradient| gradient.elem_count()).sum();
+        let mut elements = Vec::with_capacity(count);
+        for gradient in gradients {
+            with_elements(gradient, |values| {
+                elements.extend_from_slice(values);
+                Ok(())
+            })?;
+        }
+        Tensor::from_vec(elements, count, &Device::Cpu)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::device::shape_cache::ShapeCache;
 use crate::tape::gradient::Gradient;
 use crate::tape::gradients::{Accumulate, Gradients};
 use crate::tape::pass::{BackwardPass, PassGradients};
-use crate::tape::record::Record;
+use crate::tape::record::{OnComplete, Record};
 
 impl Accumulate for Tensor {
     fn add(&mut self, more: Self) -> Result<()> {
@@ -35,11 +35,22 @@ impl BackwardPass for DeviceBackwardPass {
         self.record.parameters()
     }
 
-    fn run(self: Box<Self>, gradient: &Tensor) -> Result<Box<dyn PassGradients>> {
+    fn run(
+        self: Box<Self>,
+        gradient: &Tensor,
+        on_complete: Option<OnComplete<'_, Gradient>>,
+    ) -> Result<Box<dyn PassGradients>> {
         set_tf32(self.tf32);
         let _shapes = ShapeCache::enable(gradient.device());
         let gradient = on_tape(gradient, self.dtype)?;
-        Ok(Box::new(self.record.backward(self.output, gradient)?))
+        let gradients = match on_complete {
+            Some(on_complete) => {
+                let mut convert = |parameter: &Tensor, gradient| on_complete(parameter, Gradient::from(gradient));
+                self.record.backward(self.output, gradient, Some(&mut convert))?
+            }
+            None => self.record.backward(self.output, gradient, None)?,
+        };
+        Ok(Box::new(gradients))
     }
 }
 

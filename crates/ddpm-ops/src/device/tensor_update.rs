@@ -32,6 +32,12 @@ impl UpdateBackend for TensorUpdate {
     fn sum_of_squares(&self, gradient: &Gradient) -> Result<f64> {
         tensor(gradient)?.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar()
     }
+
+    fn concatenate(&self, gradients: &[&Gradient]) -> Result<Tensor> {
+        let flat = |gradient: &&Gradient| tensor(gradient)?.flatten_all()?.to_dtype(DType::F32);
+        let parts = gradients.iter().map(flat).collect::<Result<Vec<_>>>()?;
+        Tensor::cat(&parts, 0)?.contiguous()
+    }
 }
 
 /// The tensor of a gradient.

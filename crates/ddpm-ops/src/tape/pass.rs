@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use candle_core::{Result, Tensor};
 
 use crate::tape::gradient::Gradient;
+use crate::tape::record::OnComplete;
 
 /// The result of a forward pass.
 #[derive(Debug)]
@@ -21,8 +22,13 @@ pub(crate) trait BackwardPass: Debug + Send {
     /// The parameters that the pass used and that need a gradient.
     fn parameters(&self) -> &[Tensor];
 
-    /// The gradients of leaves and parameters, given the gradient of the pass's output.
-    fn run(self: Box<Self>, gradient: &Tensor) -> Result<Box<dyn PassGradients>>;
+    /// The gradients of leaves and parameters, given the gradient of the pass's output. With `on_complete`, the
+    /// gradient of each parameter goes there as soon as it is complete, and the result has those of the leaves only.
+    fn run(
+        self: Box<Self>,
+        gradient: &Tensor,
+        on_complete: Option<OnComplete<'_, Gradient>>,
+    ) -> Result<Box<dyn PassGradients>>;
 }
 
 /// The gradients that a backward pass computed.

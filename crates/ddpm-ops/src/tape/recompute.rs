@@ -29,7 +29,7 @@ impl Recomputed {
         let record: Box<Record<G>> = self.record.downcast().map_err(|_| {
             Error::msg("a recomputed part of the pass was recorded by another backend than the pass").bt()
         })?;
-        let mut part = record.backward(self.output, gradient)?;
+        let mut part = record.backward(self.output, gradient, None)?;
         for (node, outer) in self.inputs {
             if let Some(gradient) = part.take(node) {
                 gradients.add(Some(outer), gradient);

@@ -1,6 +1,7 @@
 //! The record of a forward pass.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use candle_core::{Result, Tensor, TensorId};
 
@@ -10,11 +11,23 @@ use crate::tape::gradients::{Accumulate, Gradients};
 /// parameters.
 pub(crate) type Backward<G> = Box<dyn FnOnce(G, &mut Gradients<G>) -> Result<()> + Send>;
 
+/// A function that takes the gradient of a parameter as soon as it is complete.
+pub(crate) type OnComplete<'a, G> = &'a mut dyn FnMut(&Tensor, G) -> Result<()>;
+
+/// An operation of a forward pass.
+struct Operation<G> {
+    /// The node of its output.
+    output: usize,
+    /// The parameters that it is the first to use, as a range of [`Record::parameters`]. The backward pass runs it
+    /// after all other operations that use them, so it completes their gradients.
+    first_uses: Range<usize>,
+    backward: Backward<G>,
+}
+
 /// The operations of a forward pass in their order, with gradients of type `G`.
 pub(crate) struct Record<G> {
     nodes: usize,
-    /// The node of each operation's output, and its backward step.
-    operations: Vec<(usize, Backward<G>)>,
+    operations: Vec<Operation<G>>,
     /// The parameters that the operations used and that need a gradient, once each, in the order of their first use.
     parameters: Vec<Tensor>,
     known: HashSet<TensorId>,
@@ -53,6 +66,7 @@ impl<G: Accumulate> Record<G> {
         if tracked.is_empty() && inputs.iter().all(Option::is_none) {
             return None;
         }
+        let known = self.parameters.len();
         for parameter in tracked {
             if self.known.insert(parameter.id()) {
                 self.parameters.push((*parameter).clone());
@@ -61,9 +75,10 @@ impl<G: Accumulate> Record<G> {
         if !self.recording {
             return None;
         }
-        let node = self.new_node();
-        self.operations.push((node, backward()));
-        Some(node)
+        let output = self.new_node();
+        let first_uses = known..self.parameters.len();
+        self.operations.push(Operation { output, first_uses, backward: backward() });
+        Some(output)
     }
 
     /// The parameters that were used and that need a gradient.
@@ -73,14 +88,26 @@ impl<G: Accumulate> Record<G> {
 
     /// The gradients of all leaves and parameters, given the gradient of the value at the node `output`.
     ///
-    /// The tensors that an operation saved are freed as soon as its backward step has run.
-    pub(crate) fn backward(self, output: usize, gradient: G) -> Result<Gradients<G>> {
+    /// The tensors that an operation saved are freed as soon as its backward step has run. With `on_complete`, the
+    /// gradient of a parameter leaves the pass when the last operation that adds to it has run.
+    pub(crate) fn backward(
+        self,
+        output: usize,
+        gradient: G,
+        mut on_complete: Option<OnComplete<'_, G>>,
+    ) -> Result<Gradients<G>> {
         let mut gradients = Gradients::new(self.nodes);
         gradients.add(Some(output), gradient);
-        for (node, backward) in self.operations.into_iter().rev() {
-            if let Some(gradient) = gradients.take(node) {
+        for Operation { output, first_uses, backward } in self.operations.into_iter().rev() {
+            if let Some(gradient) = gradients.take(output) {
                 backward(gradient, &mut gradients)?;
                 gradients.check()?;
+            }
+            let Some(on_complete) = &mut on_complete else { continue };
+            for parameter in &self.parameters[first_uses] {
+                if let Some(gradient) = gradients.take_parameter(parameter) {
+                    on_complete(parameter, gradient)?;
+                }
             }
         }
         Ok(gradients)
@@ -131,10 +158,32 @@ mod tests {
             })
         });
         assert_eq!(record.parameters().len(), 1);
-        let mut gradients = record.backward(sum.unwrap(), 2.0).unwrap();
+        let mut gradients = record.backward(sum.unwrap(), 2.0, None).unwrap();
         assert_eq!(gradients.take(x), Some(14.0));
         assert_eq!(gradients.take_parameter(&parameter), Some(2.0));
         assert_eq!(gradients.take_parameter(&constant), None);
+    }
+
+    #[test]
+    fn a_gradient_is_complete_when_the_first_operation_that_used_it_has_run_backward() {
+        let variable = || Var::from_tensor(&Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap()).unwrap();
+        let (shared, last) = (variable(), variable());
+        let mut record = Record::new(true);
+        // shared · last · shared · x, with the factors 2, 5 and 3.
+        let x = record.new_node();
+        let first = scale(&mut record, Some(x), 3.0, &shared);
+        let second = scale(&mut record, first, 5.0, &last);
+        let third = scale(&mut record, second, 2.0, &shared);
+        let mut complete = Vec::new();
+        let mut on_complete = |parameter: &Tensor, gradient: f64| {
+            complete.push((parameter.id(), gradient));
+            Ok(())
+        };
+        let mut gradients = record.backward(third.unwrap(), 1.0, Some(&mut on_complete)).unwrap();
+        // `scale` reports the gradient of its output: 1 + 10 for the shared parameter, 2 for the other one.
+        assert_eq!(complete, [(last.id(), 2.0), (shared.id(), 11.0)]);
+        assert_eq!(gradients.take_parameter(&shared), None);
+        assert_eq!(gradients.take(x), Some(30.0));
     }
 
     #[test]

@@ -1,0 +1,64 @@
+//! The interface of all communicators.
+
+use std::fmt::Debug;
+
+use candle_core::Tensor;
+
+use crate::error::DistributedError;
+use crate::member::Member;
+use crate::pending_sum::PendingSum;
+
+/// What the ranks of a job do together.
+///
+/// Every method except [`Communicator::abort`] and [`Communicator::long_work`] is collective: all ranks call the same
+/// methods in the same order.
+pub trait Communicator: Debug + Send + Sync {
+    /// The number of this process, from 0.
+    fn rank(&self) -> usize;
+
+    /// The number of processes, at least 1.
+    fn size(&self) -> usize;
+
+    /// Where each rank runs, in their order.
+    fn members(&self) -> &[Member];
+
+    /// Starts the sum of a bucket over all ranks and returns while it is in progress. Elements are added pairwise in
+    /// the order of the ranks.
+    ///
+    /// # Shapes
+    /// A contiguous f32 tensor of one axis, equally long on every rank.
+    ///
+    /// # Errors
+    /// When the bucket cannot be read, or a rank has ended.
+    fn start_sum(&self, bucket: Tensor) -> Result<PendingSum, DistributedError>;
+
+    /// The bytes of rank 0, on every rank. Other ranks pass an empty vector.
+    ///
+    /// # Errors
+    /// When a rank has ended or does not answer in time.
+    fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>, DistributedError>;
+
+    /// The bytes of every rank in their order, on rank 0; `None` on the others.
+    ///
+    /// # Errors
+    /// When a rank has ended or does not answer in time.
+    fn gather(&self, bytes: Vec<u8>) -> Result<Option<Vec<Vec<u8>>>, DistributedError>;
+
+    /// Returns when every rank has called it.
+    ///
+    /// # Errors
+    /// When a rank has ended or does not answer in time.
+    fn barrier(&self) -> Result<(), DistributedError>;
+
+    /// While the guard lives, the time that other ranks wait for this one does not count, as when rank 0 writes a
+    /// checkpoint.
+    fn long_work(&self) -> LongWork;
+
+    /// Ends all processes of the job; this one exits with `exit_code`.
+    fn abort(&self, exit_code: i32) -> !;
+}
+
+/// The guard of [`Communicator::long_work`].
+#[must_use = "the time counts again when the guard is dropped"]
+#[derive(Debug)]
+pub struct LongWork;
