@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use candle_core::Tensor;
 
 use crate::error::DistributedError;
+use crate::long_work::LongWork;
 use crate::member::Member;
 use crate::pending_sum::PendingSum;
 
@@ -12,6 +13,9 @@ use crate::pending_sum::PendingSum;
 ///
 /// Every method except [`Communicator::abort`] and [`Communicator::long_work`] is collective: all ranks call the same
 /// methods in the same order.
+///
+/// A job ends in one of two ways: all ranks call [`Communicator::finalize`], or one calls [`Communicator::abort`]. After
+/// an error no collective method can be used any more; `abort` is what remains.
 pub trait Communicator: Debug + Send + Sync {
     /// The number of this process, from 0.
     fn rank(&self) -> usize;
@@ -23,7 +27,8 @@ pub trait Communicator: Debug + Send + Sync {
     fn members(&self) -> &[Member];
 
     /// Starts the sum of a bucket over all ranks and returns while it is in progress. Elements are added pairwise in
-    /// the order of the ranks.
+    /// the order of the ranks, as [`pairwise_sum`](crate::pairwise_sum) adds them. Buckets are summed one after the
+    /// other, in the order of the calls.
     ///
     /// # Shapes
     /// A contiguous f32 tensor of one axis, equally long on every rank.
@@ -54,11 +59,16 @@ pub trait Communicator: Debug + Send + Sync {
     /// checkpoint.
     fn long_work(&self) -> LongWork;
 
-    /// Ends all processes of the job; this one exits with `exit_code`.
+    /// Ends all processes of the job; this one exits with `exit_code`. May be called from any thread, also while
+    /// another one waits in a collective method. Does not return, whatever the state of the library below.
     fn abort(&self, exit_code: i32) -> !;
-}
 
-/// The guard of [`Communicator::long_work`].
-#[must_use = "the time counts again when the guard is dropped"]
-#[derive(Debug)]
-pub struct LongWork;
+    /// Ends the communication in order: waits until every rank has called it. A process that ends without it counts as
+    /// failed. Nothing but `abort` may be called afterwards.
+    ///
+    /// # Errors
+    /// When a rank has ended or does not answer in time.
+    fn finalize(&self) -> Result<(), DistributedError> {
+        self.barrier()
+    }
+}

@@ -1,16 +1,31 @@
-//! What the processes (ranks) of a distributed training do together.
+#![doc = include_str!("../README.md")]
 //!
-//! [`Communicator`] is the interface: code above it is written once and runs in one process or in many. [`Single`] is
-//! the communicator of a single process.
+//! # Modules
+//! [`Communicator`] is the interface: code above it is written once and runs in one process or in many. [`Launch`] reads
+//! how this process was started, and [`connect`] chooses the communicator.
 
+mod abort_on_panic;
 mod communicator;
+mod connect;
 mod error;
+mod launch;
+mod long_work;
 mod member;
+mod options;
+mod pairwise_sum;
 mod pending_sum;
 mod single;
+mod threads_of_rank;
 
-pub use communicator::{Communicator, LongWork};
+pub use abort_on_panic::abort_on_panic;
+pub use communicator::Communicator;
+pub use connect::connect;
 pub use error::DistributedError;
+pub use launch::{Launch, Launcher};
+pub use long_work::LongWork;
 pub use member::Member;
+pub use options::Options;
+pub use pairwise_sum::pairwise_sum;
 pub use pending_sum::PendingSum;
 pub use single::Single;
+pub use threads_of_rank::threads_of_rank;

@@ -2,8 +2,9 @@
 
 use candle_core::Tensor;
 
-use crate::communicator::{Communicator, LongWork};
+use crate::communicator::Communicator;
 use crate::error::DistributedError;
+use crate::long_work::LongWork;
 use crate::member::Member;
 use crate::pending_sum::PendingSum;
 
@@ -49,7 +50,7 @@ impl Communicator for Single {
     }
 
     fn long_work(&self) -> LongWork {
-        LongWork
+        LongWork::default()
     }
 
     fn abort(&self, exit_code: i32) -> ! {

@@ -1,0 +1,46 @@
+//! The choice of a communicator.
+
+use std::sync::Arc;
+
+use candle_core::Device;
+
+use crate::communicator::Communicator;
+use crate::error::DistributedError;
+use crate::launch::{Launch, Launcher};
+use crate::options::Options;
+use crate::single::Single;
+
+/// Connects this process with the others of its job: MPI if they compute on CPUs, NCCL on GPUs. A process that no
+/// launcher started is alone.
+///
+/// All ranks call this once. Call it before anything is written: its errors mean that the job cannot run.
+///
+/// # Errors
+/// When the program was built without the library that the job needs, the launcher does not fit the device or the
+/// library, or a rank does not answer in time.
+pub fn connect(
+    launch: Option<&Launch>,
+    device: &Device,
+    options: &Options,
+) -> Result<Arc<dyn Communicator>, DistributedError> {
+    match launch {
+        Some(launch) if launch.size > 1 => connect_ranks(launch, device, options),
+        _ => Ok(Arc::new(Single::default())),
+    }
+}
+
+fn connect_ranks(
+    launch: &Launch,
+    device: &Device,
+    options: &Options,
+) -> Result<Arc<dyn Communicator>, DistributedError> {
+    let size = launch.size;
+    let missing =
+        |library, feature| DistributedError::FeatureMissing { launcher: launch.launcher, size, library, feature };
+    let _ = options;
+    match device {
+        Device::Cuda(_) => Err(missing("NCCL", "nccl")),
+        _ if launch.launcher == Launcher::Torchrun => Err(DistributedError::TorchrunOnCpu { size }),
+        _ => Err(missing("MPI", "mpi")),
+    }
+}
