@@ -34,13 +34,21 @@ fn connect_ranks(
     device: &Device,
     options: &Options,
 ) -> Result<Arc<dyn Communicator>, DistributedError> {
-    let size = launch.size;
-    let missing =
-        |library, feature| DistributedError::FeatureMissing { launcher: launch.launcher, size, library, feature };
-    let _ = options;
+    let (launcher, size) = (launch.launcher, launch.size);
     match device {
-        Device::Cuda(_) => Err(missing("NCCL", "nccl")),
-        _ if launch.launcher == Launcher::Torchrun => Err(DistributedError::TorchrunOnCpu { size }),
-        _ => Err(missing("MPI", "mpi")),
+        Device::Cuda(_) => Err(DistributedError::FeatureMissing { launcher, size, library: "NCCL", feature: "nccl" }),
+        _ if launcher == Launcher::Torchrun => Err(DistributedError::TorchrunOnCpu { size }),
+        _ => connect_mpi(launch, options),
     }
+}
+
+#[cfg(feature = "mpi")]
+fn connect_mpi(launch: &Launch, options: &Options) -> Result<Arc<dyn Communicator>, DistributedError> {
+    Ok(Arc::new(crate::mpi::Mpi::connect(launch, options)?))
+}
+
+#[cfg(not(feature = "mpi"))]
+fn connect_mpi(launch: &Launch, _: &Options) -> Result<Arc<dyn Communicator>, DistributedError> {
+    let (launcher, size) = (launch.launcher, launch.size);
+    Err(DistributedError::FeatureMissing { launcher, size, library: "MPI", feature: "mpi" })
 }

@@ -5,18 +5,24 @@
 //! how this process was started, and [`connect`] chooses the communicator.
 
 mod abort_on_panic;
+#[cfg(feature = "mpi")]
+mod bucket_parts;
 mod communicator;
 mod connect;
 mod error;
 mod launch;
 mod long_work;
 mod member;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod options;
 mod pairwise_sum;
 mod pending_sum;
 mod single;
 mod threads_of_rank;
 
+#[cfg(feature = "mpi")]
+pub use self::mpi::Mpi;
 pub use abort_on_panic::abort_on_panic;
 pub use communicator::Communicator;
 pub use connect::connect;

@@ -38,6 +38,7 @@ fn torchrun_on_cpus_is_refused() {
     assert_eq!(refusal(Launcher::Torchrun, 4), expected);
 }
 
+#[cfg(not(feature = "mpi"))]
 #[test]
 fn a_missing_feature_is_named() {
     let expected = "mpirun (Open MPI) started 2 processes, but this program was built without MPI: build it with \
