@@ -38,6 +38,15 @@ impl FromStr for DeviceChoice {
 }
 
 impl DeviceChoice {
+    /// The choice of one of several processes on a host: `auto` is the GPU with the number of the process among those
+    /// of the host, if the program was built with CUDA.
+    pub(crate) fn of_local_rank(self, local_rank: usize) -> Self {
+        match self {
+            Self::Auto if candle_core::utils::cuda_is_available() => Self::Cuda(local_rank),
+            choice => choice,
+        }
+    }
+
     /// Opens the device. If the program was built with CUDA and `auto` falls back to the CPU, a warning says why.
     ///
     /// # Errors

@@ -38,13 +38,18 @@ pub fn exit_code(result: anyhow::Result<ExitReason>) -> ExitCode {
     match result {
         Ok(ExitReason::Completed) => ExitCode::SUCCESS,
         Ok(ExitReason::Signal(signal)) => ExitCode::from(128u8.saturating_add(signal.clamp(0, 127) as u8)),
-        Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
-        Err(error) => {
-            // If standard error is closed or full, the exit code alone reports the failure.
-            let _ = writeln!(std::io::stderr(), "error: {}", one_line(&error));
-            ExitCode::from(if error.chain().any(|cause| cause.is::<UsageError>()) { 2 } else { 1 })
-        }
+        Err(error) => ExitCode::from(report(&error)),
     }
+}
+
+/// Writes an error and its causes to standard error and returns the exit code.
+pub(crate) fn report(error: &anyhow::Error) -> u8 {
+    if error.is::<ReaderGone>() {
+        return 0;
+    }
+    // If standard error is closed or full, the exit code alone reports the failure.
+    let _ = writeln!(std::io::stderr(), "error: {}", one_line(error));
+    if error.chain().any(|cause| cause.is::<UsageError>()) { 2 } else { 1 }
 }
 
 /// Formats the error and its causes. A cause that an outer message contains is left out. Control characters, which file

@@ -5,7 +5,7 @@
 //! the Hugging Face Hub and `TransferBar` shows the progress of downloads and uploads. With the feature `cuda`,
 //! [`DeviceChoice`] opens NVIDIA GPUs.
 //!
-//! Reading order: [`parse_arguments`], [`named_values`](crate::named_values()), [`exit_code`], [`DeviceChoice`],
+//! Reading order: [`parse_arguments`], [`named_values`](crate::named_values()), [`exit_code`], [`Job`], [`DeviceChoice`],
 //! [`device_label`](crate::device_label()), [`is_out_of_memory`], [`run_on_threads`], [`Verbosity`], [`Progress`],
 //! [`StopSignal`], [`pluralize`](crate::pluralize()), [`print`](crate::print()), [`print_completions`],
 //! [`print_man_page`], [`invocation`](crate::invocation()).
@@ -27,6 +27,7 @@ mod hub_model;
 #[path = "no_hub_model.rs"]
 mod hub_model;
 mod invocation;
+mod job;
 mod logging;
 mod man_page;
 mod named_values;
@@ -54,6 +55,7 @@ pub use exit::{ExitReason, UsageError, exit_code, usage_error};
 pub use hub_model::hub_error;
 pub use hub_model::resolve_model_path;
 pub use invocation::{invocation, shell_word};
+pub use job::{Job, JobArgs};
 pub use logging::Verbosity;
 pub use man_page::print_man_page;
 pub use named_values::named_values;

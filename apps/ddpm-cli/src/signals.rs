@@ -3,7 +3,7 @@
 use std::io::Result;
 use std::sync::Arc;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 /// Installs handlers, and returns the signals as they arrive. The iterator waits for the next one.
@@ -13,7 +13,8 @@ use signal_hook::iterator::Signals;
 pub(crate) fn install() -> Result<impl Iterator<Item = i32> + Send> {
     // With a handler, a write beyond the limit of the file size (`ulimit -f`) is an error like that of a full disk.
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
-    let mut handled = vec![SIGINT, SIGTERM];
+    // Batch systems announce the end of the time with SIGUSR1, and mpirun passes it on to every process.
+    let mut handled = vec![SIGINT, SIGTERM, SIGUSR1];
     if !is_ignored(SIGHUP) {
         handled.push(SIGHUP);
     }

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tracing::{info, warn};
 
+use crate::job::Job;
 use crate::signals;
 
-/// Handles SIGINT (Ctrl-C), SIGTERM, and on Unix SIGHUP unless the program was started to ignore it, as by `nohup`.
+/// Handles SIGINT (Ctrl-C), SIGTERM, and on Unix SIGUSR1, and SIGHUP unless the program was started to ignore it, as by
+/// `nohup`.
 ///
 /// A signal ends the program immediately until [`StopSignal::stop_gracefully`] is called. After that, the first signal
 /// is only recorded: the program queries it with [`StopSignal::received`], saves its state and ends.
@@ -18,6 +20,8 @@ pub struct StopSignal {
     /// Number of the recorded signal; 0 for none.
     number: Arc<AtomicUsize>,
     ends_immediately: Arc<AtomicBool>,
+    /// What ends with the process.
+    job: Job,
 }
 
 /// Signals within this time after the first one are ignored: `timeout` sends two signals, and so may a user.
@@ -29,8 +33,17 @@ impl StopSignal {
     /// # Errors
     /// When the handlers cannot be installed.
     pub fn install() -> anyhow::Result<Self> {
+        Self::install_for(&Job::default())
+    }
+
+    /// Like [`StopSignal::install`]; a signal that ends this process immediately ends all processes of `job`.
+    ///
+    /// # Errors
+    /// When the handlers cannot be installed.
+    pub fn install_for(job: &Job) -> anyhow::Result<Self> {
         let signals = signals::install().context("the signal handlers could not be installed")?;
-        let stop = Self { number: Arc::default(), ends_immediately: Arc::new(AtomicBool::new(true)) };
+        let ends_immediately = Arc::new(AtomicBool::new(true));
+        let stop = Self { number: Arc::default(), ends_immediately, job: job.clone() };
         let handler = stop.clone();
         let thread = std::thread::Builder::new().name("signals".into());
         thread.spawn(move || handler.handle(signals)).context("the signal handlers could not be installed")?;
@@ -41,7 +54,7 @@ impl StopSignal {
         let mut first: Option<Instant> = None;
         for signal in signals {
             if self.ends_immediately.load(Ordering::Relaxed) {
-                std::process::exit(128 + signal);
+                self.job.abort(128 + signal);
             }
             match first {
                 None => {
@@ -54,7 +67,7 @@ impl StopSignal {
                 Some(first) if first.elapsed() < REPEAT_INTERVAL => {}
                 Some(_) => {
                     warn!("stopped immediately by a second signal: work since the last save is lost");
-                    std::process::exit(128 + signal);
+                    self.job.abort(128 + signal);
                 }
             }
         }

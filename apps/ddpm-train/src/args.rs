@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, value_parser};
-use ddpm_cli::{DeviceChoice, Verbosity};
+use ddpm_cli::{DeviceChoice, JobArgs, Verbosity};
 use ddpm_unet::{ImageSize, Precision};
 
 use crate::presets;
@@ -118,6 +118,16 @@ pub(crate) struct Args {
     /// Number of CPU threads [default: all cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
+
+    /// Let each of several processes compute train.gradient_accumulation_steps batches of a step, instead of sharing them
+    ///
+    /// A step then consists of as many more batches as there are processes; the log states the learning rates that
+    /// this implies.
+    #[arg(long, conflicts_with = "benchmark")]
+    pub(crate) scale_batch: bool,
+
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
 
     /// Set a configuration key, as in `--set train.learning_rate=1e-4`
     ///

@@ -53,6 +53,7 @@ impl ConfigChange {
             | "train.power_ema_every_steps"
             | "train.validate_every_steps"
             | "train.stop_when_overfit"
+            | "train.gradient_bucket_mb"
             | "train.max_skipped_steps" => KeyEffect::None,
             key if key.starts_with("model.") || key.starts_with("diffusion.") => KeyEffect::Past,
             key if key.starts_with("sample.") => KeyEffect::None,

@@ -8,13 +8,15 @@
 //! - the run directory: [`run_request`], [`request_parser`] with [`run_paths`], [`opened_run`] with
 //!   [`config_changes`], [`history`] with [`data_path`], [`training_data`] and [`origin`];
 //! - the training: [`start`], [`session`] with [`run_classes`], [`model`], [`model_description`], [`previews`], and
-//!   [`run_observer`] with [`cache_progress`].
+//!   [`run_observer`] with [`cache_progress`];
+//! - several processes: [`scale_batch`], [`briefing`] and [`follower`].
 //!
 //! Also: [`mod@show_data`], [`mod@benchmark`] with [`gpu_operations`], [`hub`] with [`dataset_prefix`] and
 //! `dataset_name`, and [`out_of_memory`].
 
 mod args;
 mod benchmark;
+mod briefing;
 mod cache_progress;
 mod config_changes;
 mod config_document;
@@ -25,6 +27,7 @@ mod data_path;
 mod dataset_name;
 mod dataset_prefix;
 mod diffusion_config;
+mod follower;
 mod gpu_operations;
 mod history;
 #[cfg(feature = "hub")]
@@ -51,6 +54,7 @@ mod run_observer;
 mod run_paths;
 mod run_request;
 mod sample_config;
+mod scale_batch;
 mod session;
 mod show_data;
 mod slow_average;
@@ -61,7 +65,7 @@ mod training_data;
 use std::path::Path;
 use std::process::ExitCode;
 
-use ddpm_cli::{ExitReason, Progress, usage_error};
+use ddpm_cli::{ExitReason, Job, Progress, usage_error};
 
 use crate::args::Args;
 use crate::data_path::names_no_path;
@@ -71,15 +75,19 @@ use crate::session::Runtime;
 /// The optional features of the program, for `--version`.
 const FEATURES: &[(&str, bool)] = &[
     ("cuda", cfg!(feature = "cuda")),
+    ("mpi", cfg!(feature = "mpi")),
     ("hub", cfg!(feature = "hub")),
     ("candle-datasets", cfg!(feature = "candle-datasets")),
 ];
 
 fn main() -> ExitCode {
-    ddpm_cli::exit_code(run())
+    let mut job = Job::default();
+    let result = run(&mut job);
+    job.exit(result)
 }
 
-fn run() -> anyhow::Result<ExitReason> {
+/// Runs the program. `job` becomes the job that this process is a part of.
+fn run(job: &mut Job) -> anyhow::Result<ExitReason> {
     let Some(args) = ddpm_cli::parse_arguments::<Args>(FEATURES, key_suggestion::suggest_key)? else {
         return Ok(ExitReason::Completed);
     };
@@ -91,12 +99,18 @@ fn run() -> anyhow::Result<ExitReason> {
         ddpm_cli::print_man_page::<Args>()?;
         return Ok(ExitReason::Completed);
     }
-    let progress = Progress::new(args.verbosity.quiet);
-    args.verbosity.start(progress.bars());
+    *job = Job::join(&args.job, args.device)?;
+    let verbosity = job.verbosity(args.verbosity);
+    let progress = Progress::new(verbosity.quiet);
+    verbosity.start(progress.bars());
 
     match args.benchmark {
-        Some(steps) => benchmark(&args, steps),
-        None => train(&args, &progress),
+        Some(steps) => {
+            job.require_alone("--benchmark")?;
+            benchmark(&args, steps)
+        }
+        None if job.is_rank_0() => train(&args, job, &progress),
+        None => train_share(&args, job, &progress),
     }
 }
 
@@ -111,14 +125,28 @@ fn benchmark(args: &Args, steps: u64) -> anyhow::Result<ExitReason> {
     })
 }
 
+/// Trains as one of the ranks other than rank 0, which reads the command line for all.
+fn train_share(args: &Args, job: &Job, progress: &Progress) -> anyhow::Result<ExitReason> {
+    if args.dry_run || args.show_data.is_some() {
+        return Ok(ExitReason::Completed);
+    }
+    ddpm_cli::run_on_threads(job.threads(args.threads), |threads| {
+        let device = job.open_device(args.device)?;
+        let runtime = Runtime { device: &device, threads, progress, job };
+        let trained = follower::train_share(runtime);
+        trained.map_err(|error| out_of_memory::advise_at_start(error, &device))
+    })
+}
+
 /// Resolves and checks everything that the command line specifies, then trains.
-fn train(args: &Args, progress: &Progress) -> anyhow::Result<ExitReason> {
+fn train(args: &Args, job: &Job, progress: &Progress) -> anyhow::Result<ExitReason> {
     let request = request_parser::parse_request(args)?;
     let init_path =
         args.init.as_deref().map(|path| ddpm_cli::resolve_model_path("--init", path, progress)).transpose()?;
     let init = init_path.map(|path| Init::find(path, args.image_size)).transpose()?;
     let saved = request.saved_config(args)?;
     let mut config = config_resolution::resolve_config(args, saved.as_ref(), init.as_ref().map(|init| &init.model))?;
+    scale_batch::share_batches(args.scale_batch, &mut config.train, job)?;
     let upload = args.push_to_hub.as_deref().map(|id| hub::Upload::new(id, args.private, &config)).transpose()?;
     if args.dry_run {
         ddpm_cli::print(&config.to_toml()?)?;
@@ -132,9 +160,9 @@ fn train(args: &Args, progress: &Progress) -> anyhow::Result<ExitReason> {
     }
     request.check_outside_data(Path::new(&config.data.path))?;
     hub::pin_dataset(&mut config.data, request.saved_data_path()?.as_deref())?;
-    ddpm_cli::run_on_threads(args.threads, |threads| {
-        let device = args.device.open()?;
-        let runtime = Runtime { device: &device, threads, progress };
+    ddpm_cli::run_on_threads(job.threads(args.threads), |threads| {
+        let device = job.open_device(args.device)?;
+        let runtime = Runtime { device: &device, threads, progress, job };
         let trained = session::train(request, &config, init, upload.as_ref(), args.accept_new_data, runtime);
         trained.map_err(|error| out_of_memory::advise_at_start(error, &device))
     })

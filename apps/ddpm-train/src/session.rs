@@ -3,12 +3,15 @@
 use anyhow::Context;
 use candle_core::Device;
 use ddpm_checkpoint::{Checkpoint, RunDir};
-use ddpm_cli::{ExitReason, Progress, StopSignal, describe_device, grouped, pluralize, usage_error};
-use ddpm_data::{Batch, CacheConfig, ImageSource, Loader, LoaderConfig};
+use ddpm_cli::{ExitReason, Job, Progress, StopSignal, describe_device, grouped, pluralize, usage_error};
+use ddpm_data::{BatchShare, CacheConfig, DataError, ImageSource, Loader, LoaderConfig};
 use ddpm_diffusers::write_pipeline;
-use ddpm_trainer::{ClassLabels, Outcome, Preview, Snapshot, Trainer, TrainingBatch, save_checkpoint};
+use ddpm_trainer::{
+    ClassLabels, Outcome, Preview, PreviewOutcome, Snapshot, Trainer, TrainingBatch, Validation, save_checkpoint,
+};
 use tracing::{info, warn};
 
+use crate::briefing::Briefing;
 use crate::cache_progress::CacheProgress;
 use crate::config_changes::{ConfigChange, KeyEffect, config_changes, warn_of_changed_length};
 use crate::history::{HistoryEntry, save_config};
@@ -35,6 +38,7 @@ pub(crate) struct Runtime<'a> {
     pub(crate) device: &'a Device,
     pub(crate) threads: usize,
     pub(crate) progress: &'a Progress,
+    pub(crate) job: &'a Job,
 }
 
 /// Trains the run that `request` specifies until its last step or a signal. A finished run is uploaded with `upload`.
@@ -47,7 +51,7 @@ pub(crate) fn train(
     accept_new_data: bool,
     runtime: Runtime<'_>,
 ) -> anyhow::Result<ExitReason> {
-    let stop = StopSignal::install()?;
+    let stop = StopSignal::install_for(runtime.job)?;
     let mut config = config.clone();
     let images = RunImages::open(&mut config, runtime.progress)?;
     let source = images.training.as_ref();
@@ -75,16 +79,20 @@ pub(crate) fn train(
         classes.log();
     }
     let labels = classes.as_ref().map(RunClasses::labels);
-    let mut trainer = restore(config, &start, labels, total_steps, runtime.device)?;
+    let mut trainer = restore(config, &start, labels, total_steps, runtime)?;
     check_length(&trainer, &opened.run)?;
     trainer.set_data(fingerprint.as_ref().map(stored).transpose()?);
     let history = changes_of_session(config, &opened, &trainer, new_data, source.len())?;
     // The directory becomes a run only here, so that a run that cannot start leaves nothing behind.
     record_start(config, classes.as_ref(), &mut opened, &start, &trainer, history)?;
     drop(start);
-    let mut session = Session { config, classes, run: opened.run, images, trainer, stop, progress: runtime.progress };
+    let (run, progress, job) = (opened.run, runtime.progress, runtime.job);
+    let mut session = Session { config, classes, run, images, trainer, stop, progress, job };
     match session.is_finished()? {
-        true => session.report_finished(upload),
+        true => {
+            Briefing::send(None, job)?;
+            session.report_finished(upload)
+        }
         false => {
             warn_of_slow_average(&config.train, total_steps);
             session.run(upload)
@@ -122,7 +130,11 @@ fn log_summary(config: &RunConfig, images: &RunImages, run: &RunDir, runtime: Ru
     };
     info!("{count} from {path}, converted to {size} in {color}{note}");
     let device = describe_device(runtime.device, runtime.threads);
-    info!("a network of {} on {device}", pluralize(parameters, "parameter"));
+    let each = if runtime.job.is_alone() { "" } else { " each" };
+    info!("a network of {} on {device}{each}", pluralize(parameters, "parameter"));
+    if let Some(ranks) = runtime.job.description() {
+        info!("{ranks}");
+    }
     info!("the run directory is {}", run.path().display());
     Ok(())
 }
@@ -133,15 +145,17 @@ fn restore(
     start: &Start,
     classes: Option<ClassLabels>,
     total_steps: u64,
-    device: &Device,
+    runtime: Runtime<'_>,
 ) -> anyhow::Result<Trainer> {
+    let device = runtime.device;
     let init = match start {
         Start::FromModel(init) => Some(init),
         Start::Fresh | Start::Resume { .. } => None,
     };
     let model = new_model(&config.model, init, &config.train, classes, device)?;
     let diffusion = config.diffusion.build()?;
-    let mut trainer = Trainer::new(config.train.clone(), total_steps, diffusion, model, device.clone())?;
+    let trainer = Trainer::new(config.train.clone(), total_steps, diffusion, model, device.clone())?;
+    let mut trainer = trainer.with_communicator(runtime.job.communicator().clone())?;
     if let Start::Resume { checkpoint, .. } = start {
         let Checkpoint { model, training, state, .. } = checkpoint.clone();
         let state = serde_json::from_value(state).context("the checkpoint's state.json")?;
@@ -222,6 +236,7 @@ struct Session<'a> {
     trainer: Trainer,
     stop: StopSignal,
     progress: &'a Progress,
+    job: &'a Job,
 }
 
 impl Session<'_> {
@@ -251,11 +266,14 @@ impl Session<'_> {
         self.stop.stop_gracefully();
         let stop = self.stop.clone();
         let stopped = || stop.received().is_some();
-        let mut loader = self.loader()?;
+        let validation = self.images.validation(self.config)?;
+        Briefing::send(Some(&self.briefing(validation.as_ref())?), self.job)?;
+        self.trainer.restore_from_rank_0()?;
+        let mut loader = loader(self.config, &self.images, &self.trainer)?;
         let cache = loader.cache();
-        let has_classes = self.classes.is_some();
-        let mut batches =
-            std::iter::from_fn(|| Some(loader.next_unless(&stopped)?.map(|batch| training_batch(batch, has_classes))));
+        let (alone, has_classes) = (self.job.is_alone(), self.classes.is_some());
+        let canceled = || alone && stopped();
+        let mut batches = std::iter::from_fn(|| next_batch(&mut loader, &canceled, has_classes));
         let (first_step, total_steps) = (self.trainer.state().step, self.trainer.total_steps());
         let (train, progress) = (&self.config.train, self.progress);
         let mut observer = RunObserver::new(&self.run, train, first_step, total_steps, progress, stop.clone())?;
@@ -272,18 +290,20 @@ impl Session<'_> {
             return Ok(stop.received().map_or(ExitReason::Completed, ExitReason::Signal));
         }
         let (config, classes, preview) = (self.config, self.classes.clone(), self.preview());
-        let validation = self.images.validation(config)?;
         let describe = |step| describe_model(config, classes.as_ref(), step);
         let outcome = ddpm_trainer::train(
             &mut self.trainer,
             &mut batches,
-            &mut self.run,
+            Some(&mut self.run),
             &preview,
             validation.as_ref(),
             &describe,
             &mut observer,
         )
         .map_err(|error| out_of_memory::advise(error.into(), &self.trainer, config))?;
+        let undecodable = self.undecodable_of_all(loader.undecodable())?;
+        // The others have nothing left to do and wait for the end of the job.
+        let _working = self.job.communicator().long_work();
         self.write_pipeline()?;
         ddpm_data::update_evolution_gif(&self.run.samples_path())?;
         match outcome {
@@ -292,7 +312,7 @@ impl Session<'_> {
             _ => observer.finish(outcome, self.trainer.state().step)?,
         }
         record_results(self.run.path())?;
-        warn_of_undecodable(loader.undecodable());
+        warn_of_undecodable(undecodable);
         if let (Some(upload), Outcome::Finished) = (upload, outcome) {
             upload.send(self.run.path(), total_steps, self.progress)?;
         }
@@ -306,22 +326,33 @@ impl Session<'_> {
         preview(self.config, self.classes.as_ref())
     }
 
-    /// The batches from the trainer's position on.
-    fn loader(&self) -> anyhow::Result<Loader> {
-        let RunConfig { model, data, train, .. } = self.config;
-        let size = model.image_size();
-        let mut config =
-            LoaderConfig::new(data, train.batch_size, train.seed, model.channels(), [size.height, size.width]);
-        config.cache = CacheConfig::new(data);
-        Loader::new(self.images.training.clone(), config, self.trainer.state().batches).context("the training data")
+    /// What the other ranks need to know. They decode no images for validations, so the interval of `validation` takes
+    /// its place.
+    fn briefing(&self, validation: Option<&Validation>) -> anyhow::Result<Briefing> {
+        let mut config = self.config.clone();
+        let interval = validation.map_or(0, |validation| validation.interval(&self.config.train));
+        config.train.validate_every_steps = Some(interval);
+        Ok(Briefing {
+            config: config.to_toml()?,
+            images: self.images.training.fingerprint().as_ref().map(stored).transpose()?,
+            total_steps: self.trainer.total_steps(),
+            draws_missing_preview: self.preview_is_missing(),
+        })
+    }
+
+    /// The number of undecodable images that all ranks have found, of which this one has found `own`.
+    fn undecodable_of_all(&self, own: usize) -> anyhow::Result<usize> {
+        let of_all = self.job.communicator().gather((own as u64).to_le_bytes().to_vec())?.unwrap_or_default();
+        let count = |bytes: &Vec<u8>| bytes.as_slice().try_into().map_or(0, u64::from_le_bytes) as usize;
+        Ok(of_all.iter().map(count).sum())
     }
 
     /// Samples the preview that an earlier session was stopped before. Returns false if a signal stops the sampling.
     fn draw_missing_preview(&self, observer: &mut RunObserver, stopped: &dyn Fn() -> bool) -> anyhow::Result<bool> {
         let drawn = self.preview().sample(&self.trainer, stopped);
         match drawn.map_err(|error| out_of_memory::advise(error.into(), &self.trainer, self.config))? {
-            Some(images) => observer.write_preview(self.trainer.state().step, &images).map(|()| true),
-            None => Ok(false),
+            PreviewOutcome::Images(images) => observer.write_preview(self.trainer.state().step, &images).map(|()| true),
+            PreviewOutcome::OnRank0 | PreviewOutcome::Stopped => Ok(false),
         }
     }
 
@@ -340,9 +371,26 @@ impl Session<'_> {
     }
 }
 
-/// A batch of the loader for the trainer, with its labels if the network is conditioned on them.
-fn training_batch(batch: Batch, has_classes: bool) -> TrainingBatch {
-    TrainingBatch { images: batch.images, labels: batch.labels.filter(|_| has_classes) }
+/// The batches from the trainer's position on, or this rank's share of them.
+pub(crate) fn loader(config: &RunConfig, images: &RunImages, trainer: &Trainer) -> anyhow::Result<Loader> {
+    let RunConfig { model, data, train, .. } = config;
+    let size = model.image_size();
+    let mut config = LoaderConfig::new(data, train.batch_size, train.seed, model.channels(), [size.height, size.width]);
+    config.cache = CacheConfig::new(data);
+    let (rank, ranks) = (trainer.communicator().rank() as u64, trainer.communicator().size() as u64);
+    config.share = BatchShare { batches_per_step: train.gradient_accumulation_steps as u64, rank, ranks };
+    Loader::new(images.training.clone(), config, trainer.state().batches).context("the training data")
+}
+
+/// The next batch of the loader for the trainer, with its labels if the network is conditioned on them. `None` if
+/// `canceled` returns true while it is not ready.
+pub(crate) fn next_batch(
+    loader: &mut Loader,
+    canceled: &dyn Fn() -> bool,
+    has_classes: bool,
+) -> Option<Result<TrainingBatch, DataError>> {
+    let batch = loader.next_unless(canceled)?;
+    Some(batch.map(|batch| TrainingBatch { images: batch.images, labels: batch.labels.filter(|_| has_classes) }))
 }
 
 fn warn_of_undecodable(images: usize) {

@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 use ddpm_rng::{Purpose, Stream};
 use tracing::warn;
 
+use crate::batch_share::BatchShare;
 use crate::conversion::Conversion;
 use crate::decode_request::{DecodeRequest, PixelBudget};
 use crate::error::DataError;
@@ -80,6 +81,11 @@ impl BatchBuilder {
             (ClassBalance::Uniform, Some(labels)) => order.balanced(labels),
             _ => order,
         }
+    }
+
+    /// The batches to prepare.
+    pub(crate) fn share(&self) -> BatchShare {
+        self.config.share
     }
 
     /// The number of undecodable images found so far.

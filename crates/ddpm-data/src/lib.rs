@@ -24,6 +24,7 @@
 mod archive_images;
 mod atomic_write;
 mod batch;
+mod batch_share;
 mod byte_storage;
 #[cfg(feature = "candle-datasets")]
 mod candle_dataset;
@@ -82,6 +83,7 @@ mod text_label;
 mod zip_archive;
 
 pub use batch::Batch;
+pub use batch_share::BatchShare;
 #[cfg(feature = "candle-datasets")]
 pub use candle_dataset::{CandleDataset, CandleSplit};
 #[cfg(feature = "candle-datasets")]

@@ -45,7 +45,8 @@ const READY_BATCHES: usize = 2;
 const CANCELLATION_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Loader {
-    /// Starts the threads of a loader whose first batch is batch number `start_batch`.
+    /// Starts the threads of a loader whose first batch is batch number `start_batch`, or with
+    /// [`LoaderConfig::share`] the first one of its share from there on: `start_batch` begins a step.
     ///
     /// # Errors
     /// [`DataError`] when the set is smaller than a batch, the number of channels is not 1, 3 or 4, or a thread cannot
@@ -64,9 +65,9 @@ impl Loader {
         let start = |worker: usize| {
             let (sender, receiver) = sync_channel(READY_BATCHES);
             let builder = Arc::clone(&builder);
-            let first = start_batch + worker as u64;
             let thread = std::thread::Builder::new().name(format!("loader-{worker}"));
-            let started = thread.spawn(move || prepare_batches(&builder, first, workers as u64, &sender));
+            let started =
+                thread.spawn(move || prepare_batches(&builder, start_batch, worker as u64, workers as u64, &sender));
             started.map(|_| receiver).map_err(DataError::io(Path::new("a loading thread")))
         };
         let workers = (0..workers).map(start).collect::<Result<_, _>>()?;
@@ -111,11 +112,19 @@ impl Iterator for Loader {
     }
 }
 
-/// Prepares batches `first`, `first + step`, … until one fails or the loader is dropped.
-fn prepare_batches(builder: &BatchBuilder, first: u64, step: u64, sender: &SyncSender<Result<Batch, DataError>>) {
+/// Prepares batches `first`, `first + step`, … of the loader's share until one fails or the loader is dropped. The
+/// first step of the loader begins with batch `start`.
+fn prepare_batches(
+    builder: &BatchBuilder,
+    start: u64,
+    first: u64,
+    step: u64,
+    sender: &SyncSender<Result<Batch, DataError>>,
+) {
     let mut order = builder.sample_order();
-    let mut index = first;
+    let mut n = first;
     loop {
+        let index = start + builder.share().batch(n);
         // A panic here is a bug of an image source or of this crate. The training must get an error instead of waiting.
         let batch = catch_unwind(AssertUnwindSafe(|| builder.build(&mut order, index)));
         let batch = batch.unwrap_or(Err(DataError::Thread));
@@ -123,6 +132,6 @@ fn prepare_batches(builder: &BatchBuilder, first: u64, step: u64, sender: &SyncS
         if sender.send(batch).is_err() || failed {
             return;
         }
-        index += step;
+        n += step;
     }
 }

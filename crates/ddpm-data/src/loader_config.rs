@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::batch_share::BatchShare;
 use crate::config::DataConfig;
 use crate::conversion::Conversion;
 use crate::fit::Fit;
@@ -30,6 +31,8 @@ pub struct LoaderConfig {
     pub max_image_pixels: u64,
     /// The number of threads that prepare batches, at least 1.
     pub workers: usize,
+    /// The batches to prepare.
+    pub share: BatchShare,
     /// Where resized images are kept between epochs and runs. `None` keeps none.
     pub cache: Option<CacheConfig>,
 }
@@ -54,7 +57,7 @@ impl CacheConfig {
 }
 
 impl LoaderConfig {
-    /// The configuration without a cache for batches of `batch_size` images with `channels` channels and the size
+    /// The configuration without a cache for all batches of `batch_size` images with `channels` channels and the size
     /// \[height, width\].
     pub fn new(data: &DataConfig, batch_size: usize, seed: u64, channels: usize, size: [usize; 2]) -> Self {
         Self {
@@ -67,6 +70,7 @@ impl LoaderConfig {
             max_bad_share: data.max_bad_share,
             max_image_pixels: data.max_image_pixels,
             workers: data.workers,
+            share: BatchShare::ALL,
             cache: None,
         }
     }

@@ -1,8 +1,10 @@
 //! The parameter update whose parts run one after the other.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::{DType, Tensor, Var};
+use ddpm_distributed::Communicator;
 use ddpm_ops::{Gradient, UpdateRecord};
 
 use crate::adam::Adam;
@@ -19,6 +21,8 @@ pub struct CpuUpdate {
     max_gradient_norm: Option<f64>,
     adam: Adam,
     ema: Ema,
+    /// The ranks whose first one decides on loss and gradient norm.
+    communicator: Option<Arc<dyn Communicator>>,
     records: Vec<UpdateRecord>,
 }
 
@@ -38,8 +42,26 @@ impl CpuUpdate {
             max_gradient_norm: config.max_gradient_norm,
             adam: Adam::new(config.adam, parameters)?,
             ema: Ema::new(decay, ema_parameters.clone()),
+            communicator: None,
             records: Vec::new(),
         })
+    }
+}
+
+impl CpuUpdate {
+    /// The loss and the gradient norm of rank 0, which are those of the other ranks too unless their processors sum in
+    /// another order. All ranks then clip by the same factor and skip the same steps, so that their weights stay equal.
+    fn of_rank_0(&self, loss: f64, gradient_norm: f64) -> Result<(f64, f64), TrainerError> {
+        let Some(communicator) = &self.communicator else { return Ok((loss, gradient_norm)) };
+        let own = match communicator.rank() {
+            0 => [loss, gradient_norm].into_iter().flat_map(f64::to_le_bytes).collect(),
+            _ => Vec::new(),
+        };
+        let bytes = communicator.broadcast(own)?;
+        match bytes.as_chunks() {
+            ([loss, norm], []) => Ok((f64::from_le_bytes(*loss), f64::from_le_bytes(*norm))),
+            _ => Err(TrainerError::Ranks(format!("expected 16 bytes of rank 0, found {}", bytes.len()))),
+        }
     }
 }
 
@@ -52,6 +74,7 @@ impl ParameterUpdate for CpuUpdate {
     ) -> Result<(), TrainerError> {
         let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         let gradient_norm = global_norm(&gradients)?;
+        let (loss, gradient_norm) = self.of_rank_0(loss, gradient_norm)?;
         let skipped = !(loss.is_finite() && gradient_norm.is_finite());
         if !skipped {
             let scale = clip_scale(gradient_norm, self.max_gradient_norm);
@@ -60,6 +83,10 @@ impl ParameterUpdate for CpuUpdate {
         }
         self.records.push(UpdateRecord { loss, gradient_norm, skipped });
         Ok(())
+    }
+
+    fn share_with(&mut self, communicator: Arc<dyn Communicator>) {
+        self.communicator = Some(communicator);
     }
 
     fn take_records(&mut self) -> Result<Vec<UpdateRecord>, TrainerError> {

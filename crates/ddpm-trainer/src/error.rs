@@ -44,6 +44,12 @@ pub enum TrainerError {
     /// A saved state belongs to another run.
     #[error("the saved training state does not fit this run: {0}")]
     State(String),
+    /// The ranks of a job do not fit together.
+    #[error("the ranks of this job differ: {0}")]
+    Ranks(String),
+    /// A rank has ended, or does not answer.
+    #[error(transparent)]
+    Distributed(#[from] ddpm_distributed::DistributedError),
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

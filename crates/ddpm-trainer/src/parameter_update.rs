@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use candle_core::Tensor;
+use ddpm_distributed::Communicator;
 use ddpm_ops::{Gradient, UpdateRecord};
 
 use crate::adam_config::AdamConfig;
@@ -46,6 +48,12 @@ pub trait ParameterUpdate: Debug {
         gradients: BTreeMap<String, Gradient>,
         learning_rate: f64,
     ) -> Result<(), TrainerError>;
+
+    /// Makes all ranks of `communicator` update alike, also if their processors differ. On GPUs, which sum the same
+    /// gradients to the same bits, there is nothing to do.
+    fn share_with(&mut self, communicator: Arc<dyn Communicator>) {
+        let _ = communicator;
+    }
 
     /// The update in two parts, for a step that is captured as a CUDA graph; None if it cannot be captured.
     fn as_captured(&mut self) -> Option<&mut dyn CapturedUpdate> {

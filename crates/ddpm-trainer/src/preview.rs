@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use ddpm_diffusion::{Denoiser, GuidedDenoiser, SamplerConfig, Sampling, SamplingProgress, sample};
 use ddpm_rng::{ImageNoise, Purpose};
 
@@ -34,47 +34,60 @@ pub struct PreviewImages {
     pub trained: Option<Tensor>,
 }
 
+/// What became of a preview.
+#[derive(Debug, Clone)]
+pub enum PreviewOutcome {
+    /// The images. Of several ranks, rank 0 has them.
+    Images(PreviewImages),
+    /// This rank has sampled its share, and rank 0 has the images.
+    OnRank0,
+    /// The sampling was stopped, on all ranks alike, or there are no images to sample.
+    Stopped,
+}
+
 impl Preview {
-    /// Samples the images from the EMA of the weights, and while that is young from the weights too. None if
-    /// `should_stop` returned true meanwhile, or there are no images to sample.
+    /// Samples the images from the EMA of the weights, and while that is young from the weights too. Ranks share the
+    /// batches of images; all call this function, and if `should_stop` returns true on one of them, all stop.
     ///
     /// # Errors
-    /// When the sampling fails.
-    pub fn sample(
-        &self,
-        trainer: &Trainer,
-        should_stop: &dyn Fn() -> bool,
-    ) -> Result<Option<PreviewImages>, TrainerError> {
+    /// When the sampling fails, or another rank does not answer.
+    pub fn sample(&self, trainer: &Trainer, should_stop: &dyn Fn() -> bool) -> Result<PreviewOutcome, TrainerError> {
         if self.images == 0 {
-            return Ok(None);
+            return Ok(PreviewOutcome::Stopped);
         }
-        let Some(averaged) = self.sample_from(trainer.ema_denoiser(), trainer, should_stop)? else { return Ok(None) };
-        let trained = match trainer.trained_denoiser().filter(|_| trainer.ema_is_young()) {
-            Some(denoiser) => match self.sample_from(denoiser, trainer, should_stop)? {
-                Some(images) => Some(images),
-                None => return Ok(None),
-            },
-            None => None,
-        };
-        Ok(Some(PreviewImages { averaged, trained }))
+        let mut sampled = Vec::new();
+        let young = trainer.trained_denoiser().filter(|_| trainer.ema_is_young());
+        for network in std::iter::once(trainer.ema_denoiser()).chain(young) {
+            let share = self.sample_share(network, trainer, should_stop)?;
+            match collect(share, self.images, self.image_shape, trainer)? {
+                Collected::Images(images) => sampled.push(images),
+                Collected::OnRank0 => {}
+                Collected::Stopped => return Ok(PreviewOutcome::Stopped),
+            }
+        }
+        let mut sampled = sampled.into_iter();
+        Ok(match sampled.next() {
+            Some(averaged) => PreviewOutcome::Images(PreviewImages { averaged, trained: sampled.next() }),
+            None => PreviewOutcome::OnRank0,
+        })
     }
 
-    /// Samples the images from `network`: [image, channel, height, width], clamped to [−1, 1]. None if `should_stop`
-    /// returned true meanwhile.
-    fn sample_from(
+    /// Samples this rank's share of the batches from `network`: every W-th of W ranks. Each is
+    /// [image, channel, height, width], clamped to [−1, 1]. None if `should_stop` returned true meanwhile.
+    fn sample_share(
         &self,
         network: &dyn Denoiser,
         trainer: &Trainer,
         should_stop: &dyn Fn() -> bool,
-    ) -> Result<Option<Tensor>, TrainerError> {
+    ) -> Result<Option<Vec<Tensor>>, TrainerError> {
         let mut observe = |_: SamplingProgress<'_>| match should_stop() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };
         let mut batches = Vec::new();
-        // A device that has the memory to train a batch has the memory to sample one.
-        let batch_size = trainer.config().batch_size.max(1);
-        for first in (0..self.images).step_by(batch_size) {
+        let batch_size = batch_size(trainer);
+        let (rank, ranks) = (trainer.communicator().rank(), trainer.communicator().size());
+        for first in (0..self.images).step_by(batch_size).skip(rank).step_by(ranks) {
             let images = batch_size.min(self.images - first);
             let mut noise = ImageNoise::new(self.seed, Purpose::PreviewNoise, first as u64, images);
             let latents = noise.draw(&self.image_shape, trainer.device())?;
@@ -85,7 +98,7 @@ impl Preview {
                 Sampling::Stopped(_) => return Ok(None),
             }
         }
-        Ok(Some(Tensor::cat(&batches, 0)?))
+        Ok(Some(batches))
     }
 
     /// The denoiser of the classes of the images `first..first + images`; `None` without classes.
@@ -110,4 +123,58 @@ impl Preview {
             None => guided,
         }))
     }
+}
+
+/// Number of images that are sampled together: a device that has the memory to train a batch has the memory to sample
+/// one.
+fn batch_size(trainer: &Trainer) -> usize {
+    trainer.config().batch_size.max(1)
+}
+
+/// The images of all ranks.
+enum Collected {
+    Images(Tensor),
+    OnRank0,
+    Stopped,
+}
+
+/// Collects the images of all ranks, of which this one has sampled `share`, on rank 0. If one rank has stopped, all have.
+/// `image_shape` is [channel, height, width].
+fn collect(
+    share: Option<Vec<Tensor>>,
+    images: usize,
+    image_shape: [usize; 3],
+    trainer: &Trainer,
+) -> Result<Collected, TrainerError> {
+    let communicator = trainer.communicator();
+    let ranks = communicator.size();
+    if ranks == 1 {
+        return Ok(match share {
+            Some(batches) => Collected::Images(Tensor::cat(&batches, 0)?),
+            None => Collected::Stopped,
+        });
+    }
+    let mut message = vec![u8::from(share.is_some())];
+    for batch in share.into_iter().flatten() {
+        let values = batch.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+        message.extend(values.into_iter().flat_map(f32::to_le_bytes));
+    }
+    let of_all = communicator.gather(message)?;
+    let finished = of_all.as_ref().is_none_or(|of_all| of_all.iter().all(|message| message.first() == Some(&1)));
+    if communicator.broadcast(vec![u8::from(finished)])? != [1] {
+        return Ok(Collected::Stopped);
+    }
+    let Some(of_all) = of_all else { return Ok(Collected::OnRank0) };
+
+    // The batches took turns among the ranks.
+    let mut values: Vec<_> = of_all.iter().map(|message| message[1..].as_chunks().0.iter()).collect();
+    let (batch_size, image_values) = (batch_size(trainer), image_shape.iter().product::<usize>());
+    let mut all = Vec::with_capacity(images * image_values);
+    for (batch, first) in (0..images).step_by(batch_size).enumerate() {
+        let expected = batch_size.min(images - first) * image_values;
+        let of_rank = values[batch % ranks].by_ref();
+        all.extend(of_rank.take(expected).map(|&value| f32::from_le_bytes(value)));
+    }
+    let [channels, height, width] = image_shape;
+    Ok(Collected::Images(Tensor::from_vec(all, (images, channels, height, width), &Device::Cpu)?))
 }

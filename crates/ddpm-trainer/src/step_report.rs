@@ -25,8 +25,17 @@ pub struct StepReport {
     pub images_per_sec: f64,
     /// The fraction of the same duration that was spent waiting for data, in [0, 1].
     pub data_wait_share: f64,
+    /// The fraction of the same duration that was spent waiting for the gradients of other ranks, in [0, 1]: the
+    /// communication that no computation hides. 0 in a single process.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub communication_wait_share: f64,
     /// The time at which the step was reported, in seconds since 1970-01-01 UTC.
     pub time: f64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
 }
 
 /// The speed over several steps.
@@ -36,6 +45,7 @@ pub(crate) struct Interval {
     /// Seconds per image, added up over the steps, which have equally many images.
     secs_per_image: f64,
     waited_secs_per_image: f64,
+    communication_secs_per_image: f64,
 }
 
 impl Interval {
@@ -43,14 +53,16 @@ impl Interval {
         self.steps += 1;
         self.secs_per_image += report.images_per_sec.recip();
         self.waited_secs_per_image += report.data_wait_share / report.images_per_sec;
+        self.communication_secs_per_image += report.communication_wait_share / report.images_per_sec;
     }
 
     /// The report with the speed over the interval instead of that of its step. A new interval begins.
     pub(crate) fn finish(&mut self, report: &StepReport) -> StepReport {
-        let Self { steps, secs_per_image, waited_secs_per_image } = std::mem::take(self);
+        let Self { steps, secs_per_image, waited_secs_per_image, communication_secs_per_image } = std::mem::take(self);
         StepReport {
             images_per_sec: steps as f64 / secs_per_image,
             data_wait_share: waited_secs_per_image / secs_per_image,
+            communication_wait_share: communication_secs_per_image / secs_per_image,
             ..*report
         }
     }
@@ -63,6 +75,7 @@ pub(crate) struct StepInFlight {
     pub(crate) learning_rate: f64,
     pub(crate) start: Instant,
     pub(crate) data_wait: Duration,
+    pub(crate) communication_wait: Duration,
 }
 
 impl StepInFlight {
@@ -84,6 +97,7 @@ impl StepInFlight {
             skipped_in_a_row,
             images_per_sec: images as f64 / secs,
             data_wait_share: (self.data_wait.as_secs_f64() / secs).min(1.0),
+            communication_wait_share: (self.communication_wait.as_secs_f64() / secs).min(1.0),
             time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()),
         }
     }
@@ -104,6 +118,7 @@ mod tests {
             skipped_in_a_row: 0,
             images_per_sec,
             data_wait_share,
+            communication_wait_share: data_wait_share / 2.0,
             time: 0.0,
         };
         let mut interval = Interval::default();
@@ -112,6 +127,7 @@ mod tests {
         reports.iter().for_each(|report| interval.add(report));
         let mean = interval.finish(&reports[1]);
         assert_eq!((mean.images_per_sec, mean.data_wait_share), (4.0, 0.125));
+        assert_eq!(mean.communication_wait_share, 0.0625);
         interval.add(&reports[0]);
         assert_eq!(interval.finish(&reports[0]), reports[0]);
     }

@@ -45,6 +45,10 @@ pub struct TrainConfig {
     pub gradient_clip_norm: f64,
     /// Number of batches whose gradients are averaged into one step, at least 1.
     pub gradient_accumulation_steps: usize,
+    /// Size of the buckets in which ranks sum their gradients, in MiB, above 0. 25 if left out, as in PyTorch. Has no
+    /// effect on the result, nor on a single process.
+    #[serde(default = "default_gradient_bucket_mb")]
+    pub gradient_bucket_mb: f64,
     /// The precision in which the network computes: `f32`, `tf32` or `bf16`; `f32` if left out. Weights, moments and
     /// EMA are f32 in any case. On the CPU, `bf16` is slower than `f32`.
     #[serde(default)]
@@ -97,6 +101,10 @@ fn default_class_dropout() -> f64 {
     0.1
 }
 
+fn default_gradient_bucket_mb() -> f64 {
+    25.0
+}
+
 impl TrainConfig {
     /// Checks every field.
     ///
@@ -111,6 +119,8 @@ impl TrainConfig {
         // A step of more batches would practically never end.
         let expected = "a number from 1 to 1000000";
         check("train.gradient_accumulation_steps", expected, accumulation, (1..=1_000_000).contains(&accumulation))?;
+        let bucket = self.gradient_bucket_mb;
+        check("train.gradient_bucket_mb", "a finite number above 0", bucket, bucket > 0.0 && bucket.is_finite())?;
         let holds = !self.cuda_graph || accumulation == 1;
         let expected = "false with train.gradient_accumulation_steps above 1";
         check("train.cuda_graph", expected, self.cuda_graph, holds)?;
@@ -175,6 +185,11 @@ impl TrainConfig {
     /// The learning rate of a step, counted from 0, of a run of `total_steps` steps.
     pub(crate) fn learning_rate_at(&self, step: u64, total_steps: u64) -> f64 {
         self.learning_rate * self.learning_rate_schedule.factor(step, self.warmup_steps, total_steps)
+    }
+
+    /// Size of a bucket of gradients in bytes.
+    pub(crate) fn bucket_bytes(&self) -> usize {
+        (self.gradient_bucket_mb * f64::from(1 << 20)) as usize
     }
 
     pub(crate) fn update(&self) -> UpdateConfig {

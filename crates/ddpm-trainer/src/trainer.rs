@@ -1,13 +1,17 @@
 //! One training step after the other, and the state that the next one depends on.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, TensorId};
 use ddpm_checkpoint::{PARAMETER_PREFIX, WeightAverage};
 use ddpm_diffusion::{Denoiser, GaussianDiffusion, LossAndGradient, NoisyBatch, Objective, WeightedSquaredError};
+use ddpm_distributed::Communicator;
 use ddpm_ema::initial_weight_share;
-use ddpm_ops::{StepGraph, upload};
+use ddpm_ops::{Gradient, Recorded, StepGraph, upload};
 use ddpm_rng::{Purpose, Stream};
+use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use crate::batch_gradients::BatchGradients;
@@ -17,7 +21,10 @@ use crate::cpu_update::CpuUpdate;
 use crate::error::TrainerError;
 use crate::further_averages::FurtherAverages;
 use crate::gpu_update::GpuUpdate;
+use crate::gradient_buckets::{BucketLayout, SummedGradients, check_same_bytes};
+use crate::job::Job;
 use crate::named_variables::{named_tensors, restore_variables};
+use crate::pairwise_sum::PairwiseSum;
 use crate::parameter_update::ParameterUpdate;
 use crate::step_report::{StepInFlight, StepReport};
 use crate::train_config::TrainConfig;
@@ -52,6 +59,18 @@ pub struct Trainer {
     in_flight: Vec<StepInFlight>,
     state: TrainingState,
     noise: NoiseAhead,
+    job: Job,
+    /// The names of the parameters.
+    names: HashMap<TensorId, String>,
+}
+
+/// The forward pass of a batch, with what its backward pass needs.
+struct ForwardPass {
+    /// A scalar, divided by the number of batches of the step.
+    loss: Tensor,
+    prediction: Recorded,
+    /// The gradient of `loss` with respect to the output of the network.
+    gradient: Tensor,
 }
 
 impl Trainer {
@@ -82,6 +101,7 @@ impl Trainer {
         let state = TrainingState::new(config.seed, config.batch_size);
         let captured = config.cuda_graph.then(|| captured_step(&device, &model)).flatten();
         let (in_flight, noise) = (Vec::new(), NoiseAhead::new(&device));
+        let names = parameters.iter().map(|(name, parameter)| (parameter.id(), name.clone())).collect();
         Ok(Self {
             config,
             total_steps,
@@ -95,7 +115,25 @@ impl Trainer {
             in_flight,
             state,
             noise,
+            job: Job::default(),
+            names,
         })
+    }
+
+    /// The same run as one of the ranks of `communicator`, each of which computes an equal share of the batches of a
+    /// step: rank r of W takes the `gradient_accumulation_steps` / W consecutive batches from r
+    /// `gradient_accumulation_steps` / W on, and [`Trainer::step`] is given only those. All ranks have the same weights
+    /// after each step, and if both numbers are powers of two, those of a single process with as many threads, bit for
+    /// bit.
+    ///
+    /// # Errors
+    /// When the number of ranks does not divide `gradient_accumulation_steps`.
+    pub fn with_communicator(mut self, communicator: Arc<dyn Communicator>) -> Result<Self, TrainerError> {
+        self.job = Job::new(communicator.clone(), self.config.gradient_accumulation_steps)?;
+        if !self.job.is_alone() {
+            self.update.share_with(communicator);
+        }
+        Ok(self)
     }
 
     /// The same run, minimizing another objective.
@@ -112,15 +150,17 @@ impl Trainer {
         Self { update: Box::new(update), ..self }
     }
 
-    /// Takes one optimizer step on the next `gradient_accumulation_steps` batches of `batches`: tensors
-    /// [batch, channel, height, width] in [−1, 1], or a [`TrainingBatch`] with the classes of its images.
+    /// Takes one optimizer step on the next `gradient_accumulation_steps` batches of `batches`, or with
+    /// [`Trainer::with_communicator`] on this rank's share of them: tensors [batch, channel, height, width] in
+    /// [−1, 1], or a [`TrainingBatch`] with the classes of its images.
     ///
     /// A step whose loss or gradient is not finite leaves weights, moments and EMA unchanged, and is reported as
     /// skipped. On a GPU the step may still be running when the method returns; [`Trainer::reports`] waits for its
     /// result.
     ///
     /// `should_stop` is called before each further batch, and when `batches` ends. If it returns true, no step is
-    /// taken, although batches may have been read.
+    /// taken, although batches may have been read. One of several ranks takes the step nevertheless: see
+    /// [`Trainer::stops_after_step`].
     ///
     /// # Errors
     /// When the data ends or fails, a tensor operation fails, or more than [`Trainer::max_steps_in_flight`] steps
@@ -139,15 +179,23 @@ impl Trainer {
 
         let learning_rate = self.config.learning_rate_at(self.state.step, self.total_steps);
 
-        // Forward, loss, backward for every batch of the step; the gradients are those of the mean loss.
-        let mut sum: Option<BatchGradients> = None;
-        let mut replayed = false;
-        for position in self.state.batches..self.state.batches + accumulation_steps as u64 {
-            if sum.is_some() && should_stop() {
+        // A rank that left out a step would keep the others waiting.
+        let alone = self.job.is_alone();
+        let interrupted = || alone && should_stop();
+
+        // Forward, loss, backward for every batch of the step, or for this rank's share of them; the gradients are
+        // those of the mean loss. The last backward pass completes the sums.
+        let mut earlier = PairwiseSum::default();
+        let mut summed: Option<BatchGradients> = None;
+        let (mut replayed, mut communication_wait) = (false, Duration::ZERO);
+        let share = self.job.share(accumulation_steps);
+        let (first, end) = (self.state.batches + share.start, self.state.batches + share.end);
+        for position in first..end {
+            if position > first && interrupted() {
                 return Ok(StepOutcome::Interrupted);
             }
             let waiting = Instant::now();
-            let Some(batch) = next_batch(batches, position, should_stop)? else { return Ok(StepOutcome::Interrupted) };
+            let Some(batch) = next_batch(batches, position, &interrupted)? else { return Ok(StepOutcome::Interrupted) };
             let x_0 = upload(&batch.images, &self.device)?;
             data_wait += waiting.elapsed();
             let labels = self.network_labels(&batch, position)?;
@@ -156,24 +204,30 @@ impl Trainer {
                 replayed = true;
                 break;
             }
-            let batch = self.forward_backward(&x_0, &noise, labels.as_ref(), position, accumulation_steps)?;
-            sum = Some(match sum {
-                Some(sum) => sum.add(batch)?,
-                None => batch,
-            });
+            if self.job.needs_layout() {
+                self.plan_buckets(&x_0, labels.as_ref(), position)?;
+            }
+            let pass = self.forward(&x_0, &noise, labels.as_ref(), position, accumulation_steps)?;
+            if position + 1 < end {
+                earlier.push(self.backward(pass)?)?;
+            } else {
+                let last = self.complete_sums(pass, std::mem::take(&mut earlier), should_stop())?;
+                (summed, communication_wait) = (Some(last.0), last.1);
+            }
         }
 
         // Clip the gradients, take the optimizer step, update the EMA; `CpuUpdate::step` shows the three lines. All of
         // them are skipped if the loss or the gradient is not finite. A replayed step contains them.
         if !replayed {
-            let BatchGradients { loss, gradients } = sum.expect("validate() requires at least one batch per step");
+            let BatchGradients { loss, gradients } = summed.expect("validate() requires at least one batch per step");
             self.update.step(&loss, gradients, learning_rate)?;
         }
         self.further_averages.update(&self.model.parameters)?;
 
         self.state.batches += accumulation_steps as u64;
         self.state.step += 1;
-        self.in_flight.push(StepInFlight { step: self.state.step, learning_rate, start, data_wait });
+        let step = self.state.step;
+        self.in_flight.push(StepInFlight { step, learning_rate, start, data_wait, communication_wait });
         Ok(StepOutcome::Taken)
     }
 
@@ -189,17 +243,17 @@ impl Trainer {
         network_labels(batch.labels.as_deref(), images, self.model.classes, dropout, self.state.seed, position)
     }
 
-    /// The loss of the batch at `position` in the data and the gradients of all parameters, both divided by
-    /// `accumulation_steps`: algorithm 1 of Ho et al. 2020, lines 2 to 5. `noise` holds its
-    /// timesteps and ε, `labels` the classes of its images.
-    fn forward_backward(
+    /// The forward pass and the loss of the batch at `position` in the data, one of `accumulation_steps` batches of the
+    /// step: algorithm 1 of Ho et al. 2020, lines 2 to 5. `noise` holds its timesteps and ε, `labels` the classes of its
+    /// images.
+    fn forward(
         &self,
         x_0: &Tensor,
         noise: &BatchNoise,
         labels: Option<&Tensor>,
         position: u64,
         accumulation_steps: usize,
-    ) -> Result<BatchGradients, TrainerError> {
+    ) -> Result<ForwardPass, TrainerError> {
         // Noisy images: x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε.
         let t = &noise.timesteps;
         let (eps, x_t) = self.noisy_images(x_0, noise)?;
@@ -217,11 +271,89 @@ impl Trainer {
         let batch = NoisyBatch { x_0, t, eps: &eps, x_t: &x_t };
         let LossAndGradient { loss, gradient } =
             self.objective.loss_and_gradient(&self.diffusion, &batch, &prediction.output())?;
+        let gradient = (gradient * (1.0 / accumulation_steps as f64))?;
+        Ok(ForwardPass { loss: (loss / accumulation_steps as f64)?, prediction, gradient })
+    }
 
-        // Backward.
-        let by_parameter = prediction.backward(&(gradient * (1.0 / accumulation_steps as f64))?)?;
-        let gradients = self.model.gradients(by_parameter);
-        Ok(BatchGradients { loss: (loss / accumulation_steps as f64)?, gradients })
+    /// The gradients of all parameters.
+    fn backward(&self, pass: ForwardPass) -> Result<BatchGradients, TrainerError> {
+        let by_parameter = pass.prediction.backward(&pass.gradient)?;
+        Ok(BatchGradients { loss: pass.loss, gradients: self.model.gradients(by_parameter) })
+    }
+
+    /// The backward pass of the last batch of a step, during which each gradient is added to those of the `earlier`
+    /// batches and, with other ranks, sent to them as soon as it is complete. Returns the sums over all batches of the
+    /// step and the time that was spent waiting for other ranks. `asked_to_stop` is told to them.
+    fn complete_sums(
+        &mut self,
+        last: ForwardPass,
+        mut earlier: PairwiseSum,
+        asked_to_stop: bool,
+    ) -> Result<(BatchGradients, Duration), TrainerError> {
+        let mut buckets = self.job.buckets();
+        let mut gradients = BTreeMap::new();
+        let mut add = |name: &str, gradient: Gradient| match &mut buckets {
+            Some(buckets) => buckets.add(name, gradient),
+            None => {
+                gradients.insert(name.to_owned(), gradient);
+                Ok(())
+            }
+        };
+        let ForwardPass { loss, prediction, gradient } = last;
+        prediction.backward_with(&gradient, &mut |id, gradient| match self.names.get(&id) {
+            Some(name) => Ok(add(name, earlier.add_last(name, gradient)?)?),
+            None => Ok(()),
+        })?;
+        let loss = earlier.add_last_loss(loss)?;
+        earlier.into_rest()?.try_for_each(|(name, gradient)| add(&name, gradient))?;
+        let Some(buckets) = buckets else { return Ok((BatchGradients { loss, gradients }, Duration::ZERO)) };
+        let SummedGradients { gradients, loss, stops, waited } = buckets.finish(&loss, asked_to_stop)?;
+        self.job.set_stops(stops)?;
+        Ok((BatchGradients { loss, gradients }, waited))
+    }
+
+    /// Determines the buckets in which ranks sum their gradients, from the order in which a backward pass of one image
+    /// like those of `x_0` completes them.
+    fn plan_buckets(&mut self, x_0: &Tensor, labels: Option<&Tensor>, position: u64) -> Result<(), TrainerError> {
+        let x_0 = x_0.narrow(0, 0, 1)?.zeros_like()?;
+        let labels = labels.map(|labels| labels.narrow(0, 0, 1)).transpose()?;
+        let noise = self.noise_request(&x_0, position)?.draw()?;
+        let ForwardPass { prediction, gradient, .. } = self.forward(&x_0, &noise, labels.as_ref(), position, 1)?;
+        let mut order = Vec::new();
+        prediction.backward_with(&gradient, &mut |id, _| {
+            order.extend(self.names.get(&id).cloned());
+            Ok(())
+        })?;
+        let layout = BucketLayout::new(&order, &self.model.parameters, self.config.bucket_bytes());
+        self.job.set_layout(layout)
+    }
+
+    /// Whether the run stops after the step just taken. Of several ranks all stop if one was asked to before its last
+    /// backward pass ended; `asked_to_stop` is whether this process was asked to by now.
+    pub fn stops_after_step(&self, asked_to_stop: bool) -> bool {
+        self.job.stops(asked_to_stop)
+    }
+
+    /// Checks that all ranks have the same weights, as they must have after each step.
+    ///
+    /// # Errors
+    /// [`TrainerError::Ranks`] on every rank if one has others, and when a rank does not answer.
+    pub fn check_same_weights(&self) -> Result<(), TrainerError> {
+        if self.job.is_alone() {
+            return Ok(());
+        }
+        let mut hash = Sha256::new();
+        for parameter in self.model.parameters.values() {
+            let values = parameter.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            values.iter().for_each(|value| hash.update(value.to_le_bytes()));
+        }
+        let what = format!("the weights after step {}", self.state.step);
+        check_same_bytes(self.communicator().as_ref(), hash.finalize().to_vec(), &what)
+    }
+
+    /// The ranks of the run.
+    pub fn communicator(&self) -> &Arc<dyn Communicator> {
+        self.job.communicator()
     }
 
     /// ε and x_t on the device of the images `x_0`.
@@ -307,16 +439,15 @@ impl Trainer {
         let position = self.state.batches;
         let noise = self.noise_request(&x_0, position)?.draw()?;
         let labels = self.model.classes.map(|_| Tensor::zeros(shape[0], DType::U32, &Device::Cpu)).transpose()?;
-        let pass = || self.forward_backward(&x_0, &noise, labels.as_ref(), position, accumulation_steps);
-        let mut sum = pass()?;
-        // With accumulation the gradients of a batch are in memory beside their sum. A third batch needs no more than
-        // the second.
-        if accumulation_steps > 1 {
-            sum = sum.add(pass()?)?;
-        }
+        let pass = || self.backward(self.forward(&x_0, &noise, labels.as_ref(), position, accumulation_steps)?);
+        // With accumulation the gradients of a batch are in memory beside the sums of earlier ones.
+        let partial_sums = accumulation_steps.max(1).ilog2();
+        let held = (0..partial_sums).map(|_| pass()).collect::<Result<Vec<_>, _>>()?;
+        let last = pass()?;
         // A GPU may report an error later than the operation that caused it; reading a value back waits for all of
         // them.
-        sum.loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        last.loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        drop(held);
         Ok(())
     }
 
@@ -412,6 +543,19 @@ impl Trainer {
         self.in_flight.clear();
         self.state = state.clone();
         Ok(())
+    }
+
+    /// Continues from the state of rank 0, on every rank. All ranks call this function before their first step.
+    ///
+    /// # Errors
+    /// [`TrainerError::Ranks`] when the ranks have different networks or configurations, and when a rank does not
+    /// answer.
+    pub fn restore_from_rank_0(&mut self) -> Result<(), TrainerError> {
+        if self.job.is_alone() {
+            return Ok(());
+        }
+        let snapshot = Snapshot::of_rank_0(self.snapshot(), self.communicator().as_ref())?;
+        if self.communicator().rank() == 0 { Ok(()) } else { self.restore(&snapshot) }
     }
 
     /// Sets what identifies the training data from here on: see [`TrainingState::data`].

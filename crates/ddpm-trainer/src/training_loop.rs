@@ -3,11 +3,11 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use ddpm_checkpoint::{Checkpoint, ModelDescription, Retention, RunDir, read_metrics};
+use ddpm_checkpoint::{Checkpoint, MetricsLog, ModelDescription, Retention, RunDir, read_metrics};
 
 use crate::error::TrainerError;
 use crate::observer::{Event, Observer};
-use crate::preview::Preview;
+use crate::preview::{Preview, PreviewOutcome};
 use crate::step_report::{Interval, StepReport};
 use crate::train_config::TrainConfig;
 use crate::trainer::{StepOutcome, Trainer};
@@ -28,6 +28,11 @@ pub enum Outcome {
 
 /// Trains from the present state of `trainer` to its last step and writes metrics and checkpoints to `run`.
 ///
+/// Of the ranks of a job ([`Trainer::with_communicator`]), rank 0 is given `run`, and writes, validates and notifies its
+/// observer. The others are given `None`: they take their share of the steps and sample their share of the previews,
+/// and of their observer only `should_stop` is called. They must have the same `train.validate_every_steps` as the
+/// interval of `validation`. If any rank is asked to stop, all stop after the same step.
+///
 /// Batches are tensors, or a [`TrainingBatch`] for a network that is conditioned on classes. `describe` returns the
 /// description that a model file of the given step contains. Metrics and checkpoints of `run` that belong to later
 /// steps than the present one, from a session that went further, are removed first.
@@ -38,7 +43,7 @@ pub enum Outcome {
 pub fn train<B, E>(
     trainer: &mut Trainer,
     batches: &mut dyn Iterator<Item = Result<B, E>>,
-    run: &mut RunDir,
+    mut run: Option<&mut RunDir>,
     preview: &Preview,
     validation: Option<&Validation>,
     describe: &dyn Fn(u64) -> Result<ModelDescription, TrainerError>,
@@ -54,16 +59,14 @@ where
     // The first and the last step are always logged, so that a short run has a loss curve too.
     let is_logged = |step: u64| is_due(config.log_every_steps, step) || step == 1 || step == total_steps;
 
-    let mut metrics = run.metrics(trainer.state().step)?;
-    let validation_every = validation.map_or(0, |validation| validation_interval(validation, &config));
-    let lines: Vec<ValidationLine> = read_metrics(run.metrics_path())?;
-    let mut history = ValidationHistory::new(lines.into_iter().map(|line| line.validation).collect());
-    run.discard_checkpoints_after(trainer.state().step)?;
-    run.discard_averages_after(trainer.state().step)?;
-    if trainer.state().skipped_in_a_row == 0 {
-        // An earlier session may have been killed between a checkpoint and the removal of older ones.
-        run.prune(&retention(&config))?;
-    }
+    let communicator = trainer.communicator().clone();
+    let alone = communicator.size() == 1;
+    let validation_every = match (validation, &run) {
+        (Some(validation), _) => validation.interval(&config),
+        (None, Some(_)) => 0,
+        (None, None) => config.validate_every_steps.unwrap_or(0),
+    };
+    let mut records = run.as_deref_mut().map(|run| Records::open(run, trainer, &config)).transpose()?;
 
     let mut interval = Interval::default();
     let mut checkpoint_due = false;
@@ -76,7 +79,7 @@ where
 
         // The actions that are due after this step. Reports are only needed for these, so a GPU may run ahead until
         // then.
-        let stop = observer.should_stop();
+        let stop = trainer.stops_after_step(observer.should_stop());
         checkpoint_due |= taken && is_due(config.checkpoint_every_steps, step);
         let averages_due =
             taken && config.power_ema_every_steps > 0 && (is_due(config.power_ema_every_steps, step) || last);
@@ -91,50 +94,70 @@ where
         // Metrics.
         let mut skipped = false;
         for report in trainer.reports()? {
-            interval.add(&report);
-            if is_logged(report.step) {
-                metrics.append(&interval.finish(&report))?;
-                notify(observer, Event::Logged(&report))?;
-            }
-            notify(observer, Event::Step(&report))?;
-            if report.skipped_in_a_row >= config.max_skipped_steps {
-                return Err(diverged(&report, run)?);
+            if let (Some(run), Some(records)) = (run.as_deref_mut(), &mut records) {
+                interval.add(&report);
+                if is_logged(report.step) {
+                    records.metrics.append(&interval.finish(&report))?;
+                    notify(observer, Event::Logged(&report))?;
+                }
+                notify(observer, Event::Step(&report))?;
+                if report.skipped_in_a_row >= config.max_skipped_steps {
+                    return Err(diverged(&report, Some(run))?);
+                }
+            } else if report.skipped_in_a_row >= config.max_skipped_steps {
+                return Err(diverged(&report, None)?);
             }
             skipped = report.skipped;
         }
         if !taken {
-            save_checkpoint(trainer, run, describe)?;
+            if let Some(run) = run {
+                save_checkpoint(trainer, run, describe)?;
+            }
             return Ok(Outcome::Stopped);
         }
 
+        // What rank 0 alone does while the others wait for it.
+        let working = (averages_due || validation_due).then(|| communicator.long_work());
+
         // Averages for post-hoc EMA, before the checkpoint: a run that continues from it finds them.
-        if averages_due {
+        if let (Some(run), true) = (run.as_deref_mut(), averages_due) {
             run.save_averages(step, &trainer.power_averages())?;
         }
 
         // Validation, also before the checkpoint, so that a run that continues from it knows the result.
-        if let Some(validation) = validation.filter(|_| validation_due)
-            && let Some(report) = validation.evaluate(trainer, &|| observer.should_stop())?
-        {
-            metrics.append(&ValidationLine { step, validation: report })?;
-            history.push(report);
-            notify(observer, Event::Validated(&report))?;
+        let mut overfit = false;
+        if let Some(records) = records.as_mut().filter(|_| validation_due) {
+            let asked = || alone && observer.should_stop();
+            let report = validation.map(|validation| validation.evaluate(trainer, &asked)).transpose()?.flatten();
+            if let Some(report) = report {
+                records.metrics.append(&ValidationLine { step, validation: report })?;
+                records.history.push(report);
+                notify(observer, Event::Validated(&report))?;
+            }
+            overfit = config.stop_when_overfit && !last && records.history.is_overfit();
         }
-        let overfit = config.stop_when_overfit && validation_due && !last && history.is_overfit();
+        drop(working);
+        if config.stop_when_overfit && validation_due {
+            overfit = communicator.broadcast(vec![u8::from(overfit)])? == [1];
+        }
 
         // Checkpoint. While steps are skipped, the weights may be damaged beyond repair: a due checkpoint waits for a
         // step that is not skipped, and until then no older checkpoint is removed.
-        let stop = stop || observer.should_stop();
+        let stop = stop || (alone && observer.should_stop());
         if (checkpoint_due && !skipped) || last || stop || overfit {
-            let path = save_checkpoint(trainer, run, describe)?;
-            if history.is_better(step, run.best_step()) {
-                run.keep_as_best(step)?;
-            }
-            if !skipped {
-                run.prune(&retention(&config))?;
+            trainer.check_same_weights()?;
+            if let (Some(run), Some(records)) = (run.as_deref_mut(), &records) {
+                let _working = communicator.long_work();
+                let path = save_checkpoint(trainer, run, describe)?;
+                if records.history.is_better(step, run.best_step()) {
+                    run.keep_as_best(step)?;
+                }
+                if !skipped {
+                    run.prune(&retention(&config))?;
+                }
+                notify(observer, Event::Checkpoint { step, path: &path })?;
             }
             checkpoint_due = false;
-            notify(observer, Event::Checkpoint { step, path: &path })?;
         }
         if stop && !last {
             return Ok(Outcome::Stopped);
@@ -145,18 +168,47 @@ where
 
         // Preview.
         if preview_due {
-            notify(observer, Event::PreviewStarted { images: preview.images, sampler_steps: preview.sampler.steps })?;
-            let Some(images) = preview.sample(trainer, &|| observer.should_stop())? else {
-                // The last step already has its checkpoint.
-                if !last {
-                    save_checkpoint(trainer, run, describe)?;
+            if run.is_some() {
+                let (images, sampler_steps) = (preview.images, preview.sampler.steps);
+                notify(observer, Event::PreviewStarted { images, sampler_steps })?;
+            }
+            match preview.sample(trainer, &|| observer.should_stop())? {
+                PreviewOutcome::Images(images) => notify(observer, Event::Preview { step, images: &images })?,
+                PreviewOutcome::OnRank0 => {}
+                PreviewOutcome::Stopped => {
+                    // The last step already has its checkpoint.
+                    if let (Some(run), false) = (run, last) {
+                        save_checkpoint(trainer, run, describe)?;
+                    }
+                    return Ok(Outcome::Stopped);
                 }
-                return Ok(Outcome::Stopped);
-            };
-            notify(observer, Event::Preview { step, images: &images })?;
+            }
         }
     }
     Ok(Outcome::Finished)
+}
+
+/// What a run has recorded so far.
+struct Records {
+    metrics: MetricsLog,
+    history: ValidationHistory,
+}
+
+impl Records {
+    /// The records of `run` up to the present step of `trainer`. What belongs to later steps is removed.
+    fn open(run: &mut RunDir, trainer: &Trainer, config: &TrainConfig) -> Result<Self, TrainerError> {
+        let step = trainer.state().step;
+        let metrics = run.metrics(step)?;
+        let lines: Vec<ValidationLine> = read_metrics(run.metrics_path())?;
+        let history = ValidationHistory::new(lines.into_iter().map(|line| line.validation).collect());
+        run.discard_checkpoints_after(step)?;
+        run.discard_averages_after(step)?;
+        if trainer.state().skipped_in_a_row == 0 {
+            // An earlier session may have been killed between a checkpoint and the removal of older ones.
+            run.prune(&retention(config))?;
+        }
+        Ok(Self { metrics, history })
+    }
 }
 
 fn notify(observer: &mut dyn Observer, event: Event<'_>) -> Result<(), TrainerError> {
@@ -164,17 +216,9 @@ fn notify(observer: &mut dyn Observer, event: Event<'_>) -> Result<(), TrainerEr
 }
 
 /// The error of a run whose steps are skipped again and again.
-fn diverged(report: &StepReport, run: &RunDir) -> Result<TrainerError, TrainerError> {
-    let last_good = run.latest_valid()?.map(|entry| entry.path);
+fn diverged(report: &StepReport, run: Option<&RunDir>) -> Result<TrainerError, TrainerError> {
+    let last_good = run.map(RunDir::latest_valid).transpose()?.flatten().map(|entry| entry.path);
     Ok(TrainerError::Diverged { step: report.step, skipped: report.skipped_in_a_row, last_good })
-}
-
-/// Number of steps between validations; 0 for none.
-fn validation_interval(validation: &Validation, config: &TrainConfig) -> u64 {
-    config.validate_every_steps.unwrap_or_else(|| {
-        let images = config.batch_size * config.gradient_accumulation_steps;
-        validation.default_interval(images, config.checkpoint_every_steps)
-    })
 }
 
 fn retention(config: &TrainConfig) -> Retention {

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
+use ddpm_distributed::Communicator;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::error::TrainerError;
+use crate::gradient_buckets::check_same_bytes;
 
 /// The counters of a run, which a checkpoint stores in `state.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,4 +87,43 @@ pub struct Snapshot {
     pub training: BTreeMap<String, Tensor>,
     /// The counters.
     pub state: TrainingState,
+}
+
+/// All tensors in an order that is the same on all ranks.
+fn tensors(snapshot: &mut Snapshot) -> impl Iterator<Item = (&String, &mut Tensor)> {
+    snapshot.ema_parameters.iter_mut().chain(snapshot.training.iter_mut())
+}
+
+impl Snapshot {
+    /// The snapshot of rank 0, on every rank. `own` is that of this rank, which has the same names and shapes.
+    ///
+    /// # Errors
+    /// [`TrainerError::Ranks`] when the ranks have different names or shapes, and when a rank does not answer.
+    pub(crate) fn of_rank_0(mut own: Self, communicator: &dyn Communicator) -> Result<Self, TrainerError> {
+        let layout: String = tensors(&mut own).map(|(name, tensor)| format!("{name} {:?}\n", tensor.shape())).collect();
+        let hash = Sha256::digest(layout).to_vec();
+        check_same_bytes(communicator, hash, "the names and shapes of the tensors of the training")?;
+        let root = communicator.rank() == 0;
+        let (mut values, mut state) = (Vec::new(), Vec::new());
+        if root {
+            state = serde_json::to_vec(&own.state).map_err(|error| TrainerError::State(error.to_string()))?;
+            for (_, tensor) in tensors(&mut own) {
+                let tensor = tensor.flatten_all()?.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+                values.extend(tensor.to_vec1::<f32>()?.into_iter().flat_map(f32::to_le_bytes));
+            }
+        }
+        let (values, state) = (communicator.broadcast(values)?, communicator.broadcast(state)?);
+        if root {
+            return Ok(own);
+        }
+        own.state = serde_json::from_slice(&state).map_err(|error| TrainerError::State(error.to_string()))?;
+        let mut values = values.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value));
+        for (_, tensor) in tensors(&mut own) {
+            let of_rank_0 = values.by_ref().take(tensor.elem_count()).collect();
+            *tensor = Tensor::from_vec(of_rank_0, tensor.shape(), &Device::Cpu)?
+                .to_device(tensor.device())?
+                .to_dtype(tensor.dtype())?;
+        }
+        Ok(own)
+    }
 }

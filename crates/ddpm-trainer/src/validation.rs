@@ -7,6 +7,7 @@ use ddpm_rng::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainerError;
+use crate::train_config::TrainConfig;
 use crate::trainer::Trainer;
 use crate::training_batch::TrainingBatch;
 
@@ -103,6 +104,14 @@ impl Validation {
             return checkpoint_every_steps.saturating_mul(least.div_ceil(checkpoint_every_steps.max(1)));
         }
         (least..=checkpoint_every_steps).find(|steps| checkpoint_every_steps.is_multiple_of(*steps)).unwrap_or(least)
+    }
+
+    /// Number of steps between validations in a run of this configuration; 0 for none.
+    pub fn interval(&self, config: &TrainConfig) -> u64 {
+        config.validate_every_steps.unwrap_or_else(|| {
+            let images = config.batch_size * config.gradient_accumulation_steps;
+            self.default_interval(images, config.checkpoint_every_steps)
+        })
     }
 
     /// The losses after the present step of `trainer`; None if `should_stop` returned true meanwhile.

@@ -34,6 +34,7 @@ fn config(precision: Precision, cuda_graph: bool) -> TrainConfig {
         weight_decay: 0.01,
         gradient_clip_norm: 1.0,
         gradient_accumulation_steps: 1,
+        gradient_bucket_mb: 25.0,
         precision,
         recompute: false,
         cuda_graph,

@@ -41,6 +41,7 @@ fn config() -> TrainConfig {
         weight_decay: 0.0,
         gradient_clip_norm: 1.0,
         gradient_accumulation_steps: 1,
+        gradient_bucket_mb: 25.0,
         precision: Precision::F32,
         recompute: false,
         cuda_graph: false,
@@ -172,7 +173,7 @@ fn run_with(
         |step| Ok(ModelDescription::new(&"net", &"schedule", Prediction::Epsilon, &"sampler", 1, [2, 2], step)?);
     let read = log.batches_read.clone();
     let mut batches = batches(trainer.state().batches).inspect(|_| read.set(read.get() + 1));
-    train(trainer, &mut batches, run, &preview, validation, &describe, log)
+    train(trainer, &mut batches, Some(run), &preview, validation, &describe, log)
 }
 
 #[test]
@@ -180,6 +181,7 @@ fn stopping_and_resuming_changes_no_bit() {
     for accumulation in [1, 3] {
         let config = TrainConfig {
             gradient_accumulation_steps: accumulation,
+            gradient_bucket_mb: 25.0,
             ema_decay: [0.9, 0.5, 0.99].into(),
             power_ema_every_steps: 5,
             ..config()
@@ -543,8 +545,8 @@ fn too_many_skipped_steps_end_the_run_and_spare_the_checkpoint() {
         seed: 1,
         labels: Vec::new(),
     };
-    let error =
-        train(&mut trainer, &mut data, &mut run, &preview, None, &describe, &mut EventLog::default()).unwrap_err();
+    let error = train(&mut trainer, &mut data, Some(&mut run), &preview, None, &describe, &mut EventLog::default())
+        .unwrap_err();
     let message = error.to_string();
     assert!(message.contains("3 steps in a row") && message.contains("step-000005"), "{message}");
     assert_eq!(run.load_latest().unwrap().unwrap().step, 5);
