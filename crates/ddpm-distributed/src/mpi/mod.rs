@@ -10,6 +10,7 @@ mod deadlines;
 mod exchange;
 mod job;
 mod operation;
+mod process_end;
 mod shared;
 mod signs_of_life;
 mod sum;
@@ -17,8 +18,6 @@ mod worker;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
-use std::thread::ThreadId;
-use std::time::Duration;
 
 use candle_core::Tensor;
 
@@ -30,22 +29,19 @@ use crate::member::Member;
 use crate::options::Options;
 use crate::pending_sum::PendingSum;
 use job::{Message, Reply};
+use process_end::{JobEnd, UNFINISHED};
 use shared::{Shared, WorkInProgress};
 use worker::Worker;
 
-/// The exit code of a job whose communicator was dropped without [`Communicator::finalize`].
-const UNFINISHED: i32 = 1;
-
 /// The ranks of a job on CPUs.
 ///
-/// If it is dropped before [`Communicator::finalize`] has returned, the whole job ends with exit code 1.
+/// If it is dropped or the process exits before [`Communicator::finalize`] has returned, the whole job ends with exit
+/// code 1.
 #[derive(Debug)]
 pub struct Mpi {
     rank: usize,
     members: Vec<Member>,
-    messages: mpsc::Sender<Message>,
-    shared: Arc<Shared>,
-    thread: ThreadId,
+    job: JobEnd,
     buckets: AtomicU64,
 }
 
@@ -69,9 +65,10 @@ impl Mpi {
             let seconds = options.rank_timeout.as_secs_f64();
             library(format!("MPI_Init has not returned for {seconds:.0} s: not all ranks have called it"))
         })??;
-        let thread = thread.thread().id();
-        let mut mpi = Self { rank, members: Vec::new(), messages, shared, thread, buckets: AtomicU64::new(0) };
+        let job = JobEnd { shared, messages, thread: thread.thread().id() };
+        let mut mpi = Self { rank, members: Vec::new(), job, buckets: AtomicU64::new(0) };
         mpi.members = mpi.call("the names of hosts", Worker::meet)?;
+        mpi.job.clone().watch_exit();
         Ok(mpi)
     }
 
@@ -81,8 +78,8 @@ impl Mpi {
         operation: &'static str,
         run: impl FnOnce(&mut Worker) -> Result<T, DistributedError> + Send + 'static,
     ) -> Result<Reply<T>, DistributedError> {
-        let (job, reply) = job::new(operation, self.shared.clone(), run);
-        self.messages.send(Message::Job(job)).map_err(|_| DistributedError::Ended { operation })?;
+        let (job, reply) = job::new(operation, self.job.shared.clone(), run);
+        self.job.messages.send(Message::Job(job)).map_err(|_| DistributedError::Ended { operation })?;
         Ok(reply)
     }
 
@@ -136,28 +133,19 @@ impl Communicator for Mpi {
     }
 
     fn long_work(&self) -> LongWork {
-        let work = WorkInProgress::new(self.shared.clone());
+        let work = WorkInProgress::new(self.job.shared.clone());
         // The thread may be asleep. Should it have ended, then nobody waits for signs of life.
-        let _ = self.messages.send(Message::Wake);
+        let _ = self.job.messages.send(Message::Wake);
         LongWork::until_dropped(work)
     }
 
     fn abort(&self, exit_code: i32) -> ! {
-        if self.shared.is_finalized() {
-            std::process::exit(exit_code);
+        if !self.job.shared.is_finalized() {
+            self.job.end(exit_code);
+            // Only the thread that owns MPI comes here.
+            worker::abort(&self.job.shared, exit_code);
         }
-        let code = self.shared.request_abort(exit_code);
-        if std::thread::current().id() == self.thread {
-            worker::abort(code);
-        }
-        let _ = self.messages.send(Message::Wake);
-        // The thread reacts within milliseconds unless it has ended or hangs in the library. MPI_Abort then takes the
-        // time that the launcher needs.
-        std::thread::sleep(Duration::from_secs(2));
-        if self.shared.is_aborting() {
-            std::thread::sleep(Duration::from_secs(8));
-        }
-        std::process::abort();
+        std::process::exit(exit_code);
     }
 
     fn finalize(&self) -> Result<(), DistributedError> {
@@ -171,7 +159,7 @@ impl Communicator for Mpi {
 impl Drop for Mpi {
     fn drop(&mut self) {
         // A connection that failed has no other rank to end.
-        if !self.shared.is_finalized() && !self.members.is_empty() {
+        if !self.job.shared.is_finalized() && !self.members.is_empty() {
             tracing::error!(target: "ddpm_distributed", "rank {} ends without the others", self.rank);
             self.abort(UNFINISHED);
         }

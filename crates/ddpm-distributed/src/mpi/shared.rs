@@ -30,9 +30,9 @@ impl Shared {
         }
     }
 
-    /// Asks the thread to end the job. Returns the exit code of the first request.
-    pub(super) fn request_abort(&self, exit_code: i32) -> i32 {
-        *self.abort_code.get_or_init(|| exit_code)
+    /// Asks the thread to end the job. The exit code of the first request counts.
+    pub(super) fn request_abort(&self, exit_code: i32) {
+        self.abort_code.get_or_init(|| exit_code);
     }
 
     /// The exit code with which the job is to end now.

@@ -11,6 +11,7 @@ use mpi::traits::Communicator as _;
 use super::job::Message;
 use super::library;
 use super::operation::Operation;
+use super::process_end::UNFINISHED;
 use super::shared::Shared;
 use super::signs_of_life::SignsOfLife;
 use crate::error::DistributedError;
@@ -54,14 +55,15 @@ pub(super) fn run(
         Ok(mut worker) => {
             let _ = joined.send(Ok(worker.rank));
             if std::panic::catch_unwind(AssertUnwindSafe(|| worker.work())).is_err() {
-                abort(PANICKED);
+                abort(&worker.shared, PANICKED);
             }
         }
     }
 }
 
 /// Ends all processes of the job. Only the thread that owns MPI may call it.
-pub(super) fn abort(exit_code: i32) -> ! {
+pub(super) fn abort(shared: &Shared, exit_code: i32) -> ! {
+    shared.set_aborting();
     SimpleCommunicator::world().abort(exit_code)
 }
 
@@ -114,7 +116,7 @@ impl Worker {
                     self.refuse = Some(job.refuse);
                     (job.run)(self);
                 }
-                Err(mpsc::RecvError) => abort(super::UNFINISHED),
+                Err(mpsc::RecvError) => abort(&self.shared, UNFINISHED),
             }
         }
     }
@@ -123,8 +125,7 @@ impl Worker {
     pub(super) fn poll(&mut self) {
         self.shared.count_poll();
         if let Some(exit_code) = self.shared.abort_requested() {
-            self.shared.set_aborting();
-            abort(exit_code);
+            abort(&self.shared, exit_code);
         }
         if self.shared.is_in_long_work() {
             self.signs_of_life.send(&self.world, self.rank);
@@ -141,13 +142,12 @@ impl Worker {
             let message = self.messages.recv();
             self.shared.count_poll();
             if let Some(exit_code) = self.shared.abort_requested() {
-                self.shared.set_aborting();
-                abort(exit_code);
+                abort(&self.shared, exit_code);
             }
             match message {
                 Ok(Message::Wake) => {}
                 Ok(Message::Job(job)) => (job.refuse)(error.clone()),
-                Err(mpsc::RecvError) => abort(super::UNFINISHED),
+                Err(mpsc::RecvError) => abort(&self.shared, UNFINISHED),
             }
         }
     }

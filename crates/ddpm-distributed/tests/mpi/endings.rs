@@ -67,11 +67,11 @@ pub(crate) fn a_panic_without_hook_ends_the_job() {
 }
 
 pub(crate) fn an_exit_with_0_ends_the_job() {
-    check_ends("exit-0", None);
+    check_ends("exit-0", Some(1));
 }
 
 pub(crate) fn an_exit_with_3_ends_the_job() {
-    check_ends("exit-3", None);
+    check_ends("exit-3", Some(1));
 }
 
 pub(crate) fn a_dropped_communicator_ends_the_job() {

@@ -1,7 +1,6 @@
 //! One rank of a job.
 
-#![allow(clippy::print_stderr, reason = "this is a program")]
-
+use std::io::Write;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +25,7 @@ pub(crate) fn run(scenario: &Scenario) -> ExitCode {
     let communicator = match connect(launch.as_ref(), &Device::Cpu, &options) {
         Ok(communicator) => communicator,
         Err(error) => {
-            eprintln!("error: {error}");
+            print_error(&error);
             std::process::exit(2);
         }
     };
@@ -40,10 +39,16 @@ pub(crate) fn run(scenario: &Scenario) -> ExitCode {
     match act(scenario, &communicator).and_then(|()| communicator.finalize()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            print_error(&error);
             communicator.abort(LOST);
         }
     }
+}
+
+/// Writes the line at once: the lines of ranks that write pieces are mixed by `mpirun`.
+fn print_error(error: &DistributedError) {
+    let line = format!("error: {error}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 fn forever() -> ! {
