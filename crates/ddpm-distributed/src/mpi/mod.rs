@@ -29,7 +29,7 @@ use crate::member::Member;
 use crate::options::Options;
 use crate::pending_sum::PendingSum;
 use job::{Message, Reply};
-use process_end::{JobEnd, UNFINISHED};
+use process_end::JobEnd;
 use shared::{Shared, WorkInProgress};
 use worker::Worker;
 
@@ -65,9 +65,10 @@ impl Mpi {
             let seconds = options.rank_timeout.as_secs_f64();
             library(format!("MPI_Init has not returned for {seconds:.0} s: not all ranks have called it"))
         })??;
-        let job = JobEnd { shared, messages, thread: thread.thread().id() };
+        let job = JobEnd { shared, messages, thread: thread.thread().id(), name: format!("rank {rank}") };
         let mut mpi = Self { rank, members: Vec::new(), job, buckets: AtomicU64::new(0) };
         mpi.members = mpi.call("the names of hosts", Worker::meet)?;
+        mpi.job.name = format!("rank {rank} on {}", mpi.members[rank].host);
         mpi.job.clone().watch_exit();
         Ok(mpi)
     }
@@ -160,8 +161,7 @@ impl Drop for Mpi {
     fn drop(&mut self) {
         // A connection that failed has no other rank to end.
         if !self.job.shared.is_finalized() && !self.members.is_empty() {
-            tracing::error!(target: "ddpm_distributed", "rank {} ends without the others", self.rank);
-            self.abort(UNFINISHED);
+            self.job.end_unfinished("drops its communicator");
         }
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct JobEnd {
     pub(super) messages: mpsc::Sender<Message>,
     /// The thread that owns MPI.
     pub(super) thread: ThreadId,
+    /// The rank and the host of this process.
+    pub(super) name: String,
 }
 
 static OF_THIS_PROCESS: OnceLock<JobEnd> = OnceLock::new();
@@ -36,6 +38,15 @@ impl JobEnd {
             let failed = unsafe { libc::atexit(end_unfinished_job) };
             debug_assert_eq!(failed, 0, "the C library has room for at least 32 functions");
         }
+    }
+
+    /// Ends the job because of `event`, which is logged.
+    pub(super) fn end_unfinished(&self, event: &'static str) {
+        // In a thread of its own, because `exit` has destroyed the variables of the current one that the log may need.
+        let name = self.name.clone();
+        let log = move || tracing::error!(target: "ddpm_distributed", "{name} {event} before the job has ended");
+        let _ = std::thread::spawn(log).join();
+        self.end(UNFINISHED);
     }
 
     /// Ends the job with `exit_code`, or the code of an earlier call. Does not return unless this is the thread that
@@ -62,6 +73,6 @@ extern "C" fn end_unfinished_job() {
         && !job.shared.is_finalized()
         && std::thread::current().id() != job.thread
     {
-        job.end(UNFINISHED);
+        job.end_unfinished("exits");
     }
 }

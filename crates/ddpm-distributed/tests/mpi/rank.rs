@@ -15,6 +15,7 @@ use crate::scenario::{LOST, RANK_TIMEOUT, Scenario};
 /// Connects and does what the scenario says.
 pub(crate) fn run(scenario: &Scenario) -> ExitCode {
     println!("pid {}", std::process::id());
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).without_time().init();
     let launch = Launch::of_this_process().unwrap();
     let rank = launch.as_ref().map_or(0, |launch| launch.rank);
     if scenario.action == "never-connect" && scenario.victim == rank {
