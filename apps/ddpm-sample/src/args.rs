@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::value_parser;
-use ddpm_cli::{DeviceChoice, Verbosity, named_values};
+use ddpm_cli::{DeviceChoice, JobArgs, Verbosity, named_values};
 use ddpm_data::ImageFormat;
 use ddpm_diffusion::{EpsAfterClip, ReverseVariance};
 use ddpm_schedule::Spacing;
@@ -267,6 +267,9 @@ pub(crate) struct Args {
     /// Write only the grid and the denoising strip, not the individual images
     #[arg(long)]
     pub(crate) grid_only: bool,
+
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
 
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,

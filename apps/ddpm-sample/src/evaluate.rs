@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use candle_core::{Device, Tensor};
 use ddpm_checkpoint::sha256_of_files;
-use ddpm_cli::{ExitReason, Progress, StopSignal, describe_device, grouped, pluralize, usage_error};
+use ddpm_cli::{ExitReason, Job, Progress, StopSignal, describe_device, grouped, pluralize, usage_error};
 use ddpm_data::{Conversion, Preparation, PreparedImages, open};
 use ddpm_metrics::{FeatureStatistics, read_statistics, write_statistics};
 use serde_json::Value;
@@ -397,7 +397,7 @@ fn sampled(
         if first > 0 {
             info!("{} of {} are there already", grouped(first), pluralize(number, "image"));
         }
-        generate(&rest, device, stop, threads, progress)?;
+        generate(&rest, device, stop, threads, progress, &Job::default())?;
         if stop.received().is_some() {
             return Ok(None);
         }

@@ -1,7 +1,7 @@
 //! Samples images and writes them.
 
 use candle_core::Device;
-use ddpm_cli::{Progress, StopSignal, describe_device, pluralize};
+use ddpm_cli::{Job, Progress, StopSignal, describe_device, pluralize};
 use tracing::info;
 
 use crate::args::Args;
@@ -10,17 +10,21 @@ use crate::plan::Plan;
 use crate::sampler_description::describe_sampler;
 use crate::{out_of_memory, output_check, sampling};
 
-/// Samples the images and writes them, until a signal arrives.
+/// Samples the images and writes them, until a signal arrives. Of the ranks of `job`, rank 0 writes.
 pub(crate) fn generate(
     args: &Args,
     device: &Device,
     stop: &StopSignal,
     threads: usize,
     progress: &Progress,
+    job: &Job,
 ) -> anyhow::Result<()> {
     let mut plan = Plan::new(args, device, progress)?;
-    output_check::prepare_outputs(args, &plan)?;
+    if job.is_rank_0() {
+        output_check::prepare_outputs(args, &plan)?;
+    }
     log_plan(&plan, device, threads);
+    job.description().inspect(|ranks| info!("{ranks}"));
     stop.stop_gracefully();
     if !plan.invert_ends(device, progress, stop)? {
         info!("stopped before an image was written");
@@ -28,8 +32,9 @@ pub(crate) fn generate(
     }
     let mut images = ImageWriter::new(args, &plan, stop);
     let mut write = |from, batch: &_| images.write(from, batch);
-    let sampled = sampling::sample_all(&plan, device, progress, stop, &mut write);
+    let sampled = sampling::sample_all(&plan, device, progress, stop, job, &mut write);
     match sampled.map_err(|error| out_of_memory::advise(error, device, &plan))? {
+        _ if !job.is_rank_0() => {}
         Some(moments) => images.finish(&moments)?,
         None => images.log_stopped(),
     }

@@ -41,23 +41,29 @@ mod weight_choice;
 
 use std::process::ExitCode;
 
-use ddpm_cli::{ExitReason, Progress, StopSignal};
+use ddpm_cli::{ExitReason, Job, Progress, StopSignal};
 
 use crate::command_line::{Command, CommandLine};
 use crate::generate::generate;
 
 /// The optional features of the program, for `--version`.
-const FEATURES: &[(&str, bool)] = &[("cuda", cfg!(feature = "cuda")), ("hub", cfg!(feature = "hub"))];
+const FEATURES: &[(&str, bool)] =
+    &[("cuda", cfg!(feature = "cuda")), ("mpi", cfg!(feature = "mpi")), ("hub", cfg!(feature = "hub"))];
 
 fn main() -> ExitCode {
-    ddpm_cli::exit_code(run())
+    let mut job = Job::default();
+    let result = run(&mut job);
+    job.exit(result)
 }
 
-fn run() -> anyhow::Result<ExitReason> {
+/// Runs the program. `job` becomes the job that this process is a part of.
+fn run(job: &mut Job) -> anyhow::Result<ExitReason> {
     let Some(CommandLine { command, args }) = ddpm_cli::parse_arguments::<CommandLine>(FEATURES, |_| None)? else {
         return Ok(ExitReason::Completed);
     };
     if let Some(Command::Evaluate(evaluation)) = command {
+        *job = Job::join(&evaluation.sampling.job, evaluation.sampling.device)?;
+        job.require_alone("evaluate")?;
         let progress = Progress::new(evaluation.sampling.verbosity.quiet);
         evaluation.sampling.verbosity.start(progress.bars());
         let threads = evaluation.sampling.threads;
@@ -71,11 +77,14 @@ fn run() -> anyhow::Result<ExitReason> {
         ddpm_cli::print_man_page::<CommandLine>()?;
         return Ok(ExitReason::Completed);
     }
-    let progress = Progress::new(args.verbosity.quiet);
-    args.verbosity.start(progress.bars());
-    ddpm_cli::run_on_threads(args.threads, |threads| {
-        let (device, stop) = (args.device.open()?, StopSignal::install()?);
-        generate(&args, &device, &stop, threads, &progress)?;
+    *job = Job::join(&args.job, args.device)?;
+    let verbosity = job.verbosity(args.verbosity);
+    let progress = Progress::new(verbosity.quiet);
+    verbosity.start(progress.bars());
+    let job = &*job;
+    ddpm_cli::run_on_threads(job.threads(args.threads), |threads| {
+        let (device, stop) = (job.open_device(args.device)?, StopSignal::install_for(job)?);
+        generate(&args, &device, &stop, threads, &progress, job)?;
         Ok(stop.received().map_or(ExitReason::Completed, ExitReason::Signal))
     })
 }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use candle_core::{Device, Tensor};
-use ddpm_cli::{Progress, StopSignal};
+use ddpm_cli::{Job, Progress, StopSignal};
 use ddpm_diffusion::{Sampling, SamplingProgress, TrajectoryRecorder, repaint, sample_from};
 use indicatif::ProgressBar;
 
@@ -16,7 +16,8 @@ const STRIP_IMAGES: usize = 8;
 ///
 /// `write` receives each batch as it is finished: the index of its first image in the plan, and x_0. The result is x_t
 /// of the first images at several timesteps, from x_T to x_0, for the denoising strip. It is `None` if a signal
-/// stopped the sampling.
+/// stopped the sampling. The ranks of `job` sample the batches in turns, and rank 0 alone writes them and has a result
+/// with images.
 ///
 /// # Shapes
 /// All tensors are [image, channel, height, width], on the CPU.
@@ -25,23 +26,71 @@ pub(crate) fn sample_all(
     device: &Device,
     progress: &Progress,
     stop: &StopSignal,
+    job: &Job,
     write: &mut dyn FnMut(usize, &Tensor) -> anyhow::Result<()>,
 ) -> anyhow::Result<Option<Vec<Tensor>>> {
-    let batches = plan.images().div_ceil(plan.batch_size);
-    let bar = progress.bar(0, (batches * plan.steps()) as u64, "steps");
+    let (rank, ranks) = (job.communicator().rank(), job.communicator().size());
+    let rounds = plan.images().div_ceil(plan.batch_size).div_ceil(ranks);
+    let bar = progress.bar(0, (rounds * plan.steps()) as u64, "steps");
     let mut moments = Vec::new();
-    for from in (0..plan.images()).step_by(plan.batch_size) {
-        let images = plan.batch_size.min(plan.images() - from);
+    for round in 0..rounds {
+        let from = (round * ranks + rank) * plan.batch_size;
+        let images = plan.batch_size.min(plan.images().saturating_sub(from));
         let strip = if from == 0 { Some(&mut moments) } else { None };
-        let x_0 = sample_batch(plan, from, images, device, &bar, stop, strip)?;
-        x_0.map_or(Ok(()), |x_0| write(from, &x_0))?;
-        if stop.received().is_some() {
+        let x_0 = match images {
+            0 => None,
+            _ => sample_batch(plan, from, images, device, &bar, stop, strip)?,
+        };
+        let stopped = stop.received().is_some();
+        let Collected { batches, stopped } = collect(plan, round, x_0, stopped, job)?;
+        let working = job.communicator().long_work();
+        batches.into_iter().try_for_each(|(from, x_0)| write(from, &x_0))?;
+        drop(working);
+        if stopped {
             bar.finish_and_clear();
             return Ok(None);
         }
     }
     bar.finish_and_clear();
     Ok(Some(moments))
+}
+
+/// The batches of a round of all ranks, on rank 0.
+struct Collected {
+    /// The index of the first image of each batch, and x_0.
+    batches: Vec<(usize, Tensor)>,
+    /// Whether a signal has stopped one of the ranks, and therefore all.
+    stopped: bool,
+}
+
+/// Collects the batches that the ranks have sampled in a round, of which this rank has `own`. `stopped` is whether it
+/// has received a signal.
+fn collect(plan: &Plan, round: usize, own: Option<Tensor>, stopped: bool, job: &Job) -> anyhow::Result<Collected> {
+    let communicator = job.communicator();
+    let from = |rank: usize| (round * communicator.size() + rank) * plan.batch_size;
+    if job.is_alone() {
+        return Ok(Collected { batches: own.into_iter().map(|x_0| (from(0), x_0)).collect(), stopped });
+    }
+    let mut message = vec![u8::from(stopped)];
+    if let Some(x_0) = own {
+        let values = x_0.flatten_all()?.to_vec1::<f32>()?;
+        message.extend(values.into_iter().flat_map(f32::to_le_bytes));
+    }
+    let of_all = communicator.gather(message)?.unwrap_or_default();
+    let any_stopped = of_all.iter().any(|message| message.first() == Some(&1));
+    let stopped = communicator.broadcast(vec![u8::from(any_stopped)])? == [1];
+    let [channels, height, width] = plan.image_shape;
+    let batch = |(rank, message): (usize, Vec<u8>)| {
+        let (values, _) = message.get(1..)?.as_chunks();
+        let values: Vec<f32> = values.iter().map(|value| f32::from_le_bytes(*value)).collect();
+        let images = values.len() / (channels * height * width);
+        (images > 0).then(|| {
+            let x_0 = Tensor::from_vec(values, (images, channels, height, width), &Device::Cpu)?;
+            Ok((from(rank), x_0))
+        })
+    };
+    let batches = of_all.into_iter().enumerate().filter_map(batch).collect::<anyhow::Result<_>>()?;
+    Ok(Collected { batches, stopped })
 }
 
 /// Samples the images `from..from + images` of the plan, and records x_t of the first ones in `moments` if it is given.

@@ -12,7 +12,7 @@ use ddpm_ema::initial_weight_share;
 use ddpm_ops::{Gradient, Recorded, StepGraph, upload};
 use ddpm_rng::{Purpose, Stream};
 use sha2::{Digest, Sha256};
-use tracing::warn;
+use tracing::{trace, warn};
 
 use crate::batch_gradients::BatchGradients;
 use crate::batch_noise::{BatchNoise, NoiseAhead, NoiseRequest};
@@ -304,6 +304,7 @@ impl Trainer {
             Some(name) => Ok(add(name, earlier.add_last(name, gradient)?)?),
             None => Ok(()),
         })?;
+        trace!("the last backward pass of the step has ended");
         let loss = earlier.add_last_loss(loss)?;
         earlier.into_rest()?.try_for_each(|(name, gradient)| add(&name, gradient))?;
         let Some(buckets) = buckets else { return Ok((BatchGradients { loss, gradients }, Duration::ZERO)) };
