@@ -6,7 +6,8 @@ use candle_core::Device;
 
 use crate::communicator::Communicator;
 use crate::error::DistributedError;
-use crate::launch::{Launch, Launcher};
+use crate::launch::Launch;
+use crate::launcher::Launcher;
 use crate::options::Options;
 use crate::single::Single;
 
@@ -36,7 +37,7 @@ fn connect_ranks(
 ) -> Result<Arc<dyn Communicator>, DistributedError> {
     let (launcher, size) = (launch.launcher, launch.size);
     match device {
-        Device::Cuda(_) => Err(DistributedError::FeatureMissing { launcher, size, library: "NCCL", feature: "nccl" }),
+        Device::Cuda(_) => connect_nccl(launch, device, options),
         _ if launcher == Launcher::Torchrun => Err(DistributedError::TorchrunOnCpu { size }),
         _ => connect_mpi(launch, options),
     }
@@ -51,4 +52,19 @@ fn connect_mpi(launch: &Launch, options: &Options) -> Result<Arc<dyn Communicato
 fn connect_mpi(launch: &Launch, _: &Options) -> Result<Arc<dyn Communicator>, DistributedError> {
     let (launcher, size) = (launch.launcher, launch.size);
     Err(DistributedError::FeatureMissing { launcher, size, library: "MPI", feature: "mpi" })
+}
+
+#[cfg(feature = "nccl")]
+fn connect_nccl(
+    launch: &Launch,
+    device: &Device,
+    options: &Options,
+) -> Result<Arc<dyn Communicator>, DistributedError> {
+    Ok(Arc::new(crate::nccl::Nccl::connect(launch, device, options)?))
+}
+
+#[cfg(not(feature = "nccl"))]
+fn connect_nccl(launch: &Launch, _: &Device, _: &Options) -> Result<Arc<dyn Communicator>, DistributedError> {
+    let (launcher, size) = (launch.launcher, launch.size);
+    Err(DistributedError::FeatureMissing { launcher, size, library: "NCCL", feature: "nccl" })
 }

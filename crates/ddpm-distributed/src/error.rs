@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::launch::Launcher;
+use crate::launcher::Launcher;
 
 /// An error of a [`Communicator`](crate::Communicator), or of [`connect`](crate::connect).
 #[derive(Debug, Clone, thiserror::Error)]
@@ -103,6 +103,14 @@ pub enum DistributedError {
         /// What was asked for.
         operation: &'static str,
     },
+}
+
+#[cfg(any(feature = "mpi", feature = "nccl", test))]
+impl DistributedError {
+    /// An error of `library`.
+    pub(crate) fn library(library: &'static str, reason: impl std::fmt::Display) -> Self {
+        Self::Library { library, reason: reason.to_string() }
+    }
 }
 
 impl From<candle_core::Error> for DistributedError {

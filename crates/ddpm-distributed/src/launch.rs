@@ -1,32 +1,7 @@
 //! How the processes of a job were started, from the environment variables of their launcher.
 
-use std::fmt;
-
 use crate::error::DistributedError;
-
-/// The program that starts the processes of a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Launcher {
-    /// `mpirun` of Open MPI.
-    OpenMpi,
-    /// `mpirun` of MPICH or Intel MPI, or another process manager that speaks PMI or PMIx.
-    Pmi,
-    /// `srun` of Slurm.
-    Slurm,
-    /// `torchrun` of PyTorch.
-    Torchrun,
-}
-
-impl fmt::Display for Launcher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::OpenMpi => "mpirun (Open MPI)",
-            Self::Pmi => "mpirun (PMI)",
-            Self::Slurm => "srun",
-            Self::Torchrun => "torchrun",
-        })
-    }
-}
+use crate::launcher::Launcher;
 
 /// The place of this process in its job, as the launcher tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -58,6 +58,20 @@ fn sum_block(vectors: &[&[f32]], start: usize, sum: &mut [f32], partial: &mut [f
     }
 }
 
+/// The tree of [`pairwise_sum`] over anything that can be added.
+///
+/// # Panics
+/// When there is no item.
+#[cfg(any(feature = "nccl", test))]
+pub(crate) fn pairwise_tree<T, E>(mut items: Vec<T>, add: &mut impl FnMut(&T, &T) -> Result<T, E>) -> Result<T, E> {
+    if items.len() == 1 {
+        return Ok(items.remove(0));
+    }
+    let right = items.split_off(left_half(items.len()));
+    let (left, right) = (pairwise_tree(items, add)?, pairwise_tree(right, add)?);
+    add(&left, &right)
+}
+
 /// The largest power of two below `n`, which is at least 2.
 pub(crate) fn left_half(n: usize) -> usize {
     1 << (n - 1).ilog2()
@@ -81,13 +95,22 @@ mod tests {
         values.iter().map(|v| v.to_bits()).collect()
     }
 
-    /// The tree written as its definition.
     fn tree(values: &[f32]) -> f32 {
-        if let [value] = values {
-            return *value;
-        }
-        let (left, right) = values.split_at(left_half(values.len()));
-        tree(left) + tree(right)
+        let Ok(sum) = pairwise_tree(values.to_vec(), &mut |a, b| Ok::<_, std::convert::Infallible>(a + b));
+        sum
+    }
+
+    #[test]
+    fn the_tree_splits_at_the_largest_power_of_two() {
+        let text = |n: usize| {
+            let names = (0..n).map(|i| i.to_string()).collect();
+            let Ok(text) = pairwise_tree(names, &mut |a, b| Ok::<_, std::convert::Infallible>(format!("({a}+{b})")));
+            text
+        };
+        assert_eq!(text(1), "0");
+        assert_eq!(text(3), "((0+1)+2)");
+        assert_eq!(text(7), "(((0+1)+(2+3))+((4+5)+6))");
+        assert_eq!(text(8), "(((0+1)+(2+3))+((4+5)+(6+7)))");
     }
 
     #[test]

@@ -4,28 +4,26 @@ use std::fmt;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use super::library;
 use super::shared::Shared;
-use super::worker::Worker;
 use crate::error::DistributedError;
 
 /// What the thread receives.
 #[derive(Debug)]
-pub(super) enum Message {
-    Job(Job),
+pub(super) enum Message<W> {
+    Job(Job<W>),
     /// Look at [`Shared`].
     Wake,
 }
 
-/// Something to do on the thread, with two ways to answer.
-pub(super) struct Job {
+/// Something to do on the thread, whose state is a `W`, with two ways to answer.
+pub(super) struct Job<W> {
     /// Does it and answers.
-    pub(super) run: Box<dyn FnOnce(&mut Worker) + Send>,
+    pub(super) run: Box<dyn FnOnce(&mut W) + Send>,
     /// Answers with an error, instead of `run` or from within it.
     pub(super) refuse: Box<dyn FnOnce(DistributedError) + Send>,
 }
 
-impl fmt::Debug for Job {
+impl<W> fmt::Debug for Job<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Job").finish_non_exhaustive()
     }
@@ -40,11 +38,11 @@ pub(super) struct Reply<T> {
 }
 
 /// A job that answers with what `run` returns.
-pub(super) fn new<T: Send + 'static>(
+pub(super) fn new<W, T: Send + 'static>(
     operation: &'static str,
     shared: Arc<Shared>,
-    run: impl FnOnce(&mut Worker) -> Result<T, DistributedError> + Send + 'static,
-) -> (Job, Reply<T>) {
+    run: impl FnOnce(&mut W) -> Result<T, DistributedError> + Send + 'static,
+) -> (Job<W>, Reply<T>) {
     let (sender, answer) = mpsc::channel();
     let refusal = sender.clone();
     // Whoever does not wait for an answer, does not need it.
@@ -76,7 +74,10 @@ impl<T> Reply<T> {
                 (polls, since) = (self.shared.polls(), Instant::now());
             } else if since.elapsed() > self.shared.rank_timeout {
                 let seconds = since.elapsed().as_secs_f64();
-                return Err(library(format!("no call has returned for {seconds:.0} s, during {}", self.operation)));
+                return Err(DistributedError::library(
+                    "MPI",
+                    format!("no call has returned for {seconds:.0} s, during {}", self.operation),
+                ));
             }
         }
     }

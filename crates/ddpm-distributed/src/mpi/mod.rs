@@ -41,6 +41,7 @@ use worker::Worker;
 pub struct Mpi {
     rank: usize,
     members: Vec<Member>,
+    messages: mpsc::Sender<Message<Worker>>,
     job: JobEnd,
     buckets: AtomicU64,
 }
@@ -58,19 +59,33 @@ impl Mpi {
         let thread = {
             let (shared, launch, options) = (shared.clone(), launch.clone(), options.clone());
             let run = move || worker::run(&launch, options, shared, received, &joined);
-            std::thread::Builder::new().name("mpi".into()).spawn(run).map_err(|error| library(error.to_string()))?
+            std::thread::Builder::new()
+                .name("mpi".into())
+                .spawn(run)
+                .map_err(|error| DistributedError::library("MPI", error))?
         };
         // MPI_Init itself waits for the other ranks, and nothing can end it.
         let rank = initialized.recv_timeout(options.rank_timeout).map_err(|_| {
             let seconds = options.rank_timeout.as_secs_f64();
-            library(format!("MPI_Init has not returned for {seconds:.0} s: not all ranks have called it"))
+            DistributedError::library(
+                "MPI",
+                format!("MPI_Init has not returned for {seconds:.0} s: not all ranks have called it"),
+            )
         })??;
-        let job = JobEnd { shared, messages, thread: thread.thread().id(), name: format!("rank {rank}") };
-        let mut mpi = Self { rank, members: Vec::new(), job, buckets: AtomicU64::new(0) };
+        let wake = messages.clone();
+        let wake = Arc::new(move || drop(wake.send(Message::Wake)));
+        let job = JobEnd { shared, wake, thread: thread.thread().id(), name: format!("rank {rank}") };
+        let mut mpi = Self { rank, members: Vec::new(), messages, job, buckets: AtomicU64::new(0) };
         mpi.members = mpi.call("the names of hosts", Worker::meet)?;
         mpi.job.name = format!("rank {rank} on {}", mpi.members[rank].host);
         mpi.job.clone().watch_exit();
         Ok(mpi)
+    }
+
+    /// When a rank has last said that it is still at work. Not collective, and does not wait for other ranks.
+    #[cfg(feature = "nccl")]
+    pub(crate) fn last_sign_of_life(&self) -> Option<std::time::Instant> {
+        self.call("a look for signs of life", |worker| Ok(worker.look_for_signs_of_life())).unwrap_or(None)
     }
 
     /// Queues `run` for the thread that owns MPI.
@@ -80,7 +95,7 @@ impl Mpi {
         run: impl FnOnce(&mut Worker) -> Result<T, DistributedError> + Send + 'static,
     ) -> Result<Reply<T>, DistributedError> {
         let (job, reply) = job::new(operation, self.job.shared.clone(), run);
-        self.job.messages.send(Message::Job(job)).map_err(|_| DistributedError::Ended { operation })?;
+        self.messages.send(Message::Job(job)).map_err(|_| DistributedError::Ended { operation })?;
         Ok(reply)
     }
 
@@ -92,10 +107,6 @@ impl Mpi {
     ) -> Result<T, DistributedError> {
         self.submit(operation, run)?.wait()
     }
-}
-
-fn library(reason: String) -> DistributedError {
-    DistributedError::Library { library: "MPI", reason }
 }
 
 impl Communicator for Mpi {
@@ -136,7 +147,7 @@ impl Communicator for Mpi {
     fn long_work(&self) -> LongWork {
         let work = WorkInProgress::new(self.job.shared.clone());
         // The thread may be asleep. Should it have ended, then nobody waits for signs of life.
-        let _ = self.job.messages.send(Message::Wake);
+        (self.job.wake)();
         LongWork::until_dropped(work)
     }
 

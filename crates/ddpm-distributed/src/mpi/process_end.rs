@@ -1,11 +1,11 @@
 //! The end of a process whose job has not ended.
 #![allow(unsafe_code, reason = "the C library is asked to call a function when the process exits")]
 
-use std::sync::{Arc, OnceLock, mpsc};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::thread::ThreadId;
 use std::time::Duration;
 
-use super::job::Message;
 use super::shared::Shared;
 
 /// The exit code of a job in which a process ends without [`Communicator::finalize`](crate::Communicator::finalize).
@@ -15,14 +15,21 @@ pub(super) const UNFINISHED: i32 = 1;
 const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 
 /// What ends the job of this process.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct JobEnd {
     pub(super) shared: Arc<Shared>,
-    pub(super) messages: mpsc::Sender<Message>,
+    /// Makes the thread that owns MPI look at `shared`.
+    pub(super) wake: Arc<dyn Fn() + Send + Sync>,
     /// The thread that owns MPI.
     pub(super) thread: ThreadId,
     /// The rank and the host of this process.
     pub(super) name: String,
+}
+
+impl fmt::Debug for JobEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobEnd").field("shared", &self.shared).field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 static OF_THIS_PROCESS: OnceLock<JobEnd> = OnceLock::new();
@@ -57,7 +64,7 @@ impl JobEnd {
         if std::thread::current().id() == self.thread {
             return;
         }
-        let _ = self.messages.send(Message::Wake);
+        (self.wake)();
         // The thread reacts within milliseconds unless it has ended or hangs in the library. MPI_Abort then takes the
         // time that the launcher needs.
         std::thread::sleep(Duration::from_secs(2));

@@ -9,7 +9,6 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::Communicator as _;
 
 use super::job::Message;
-use super::library;
 use super::operation::Operation;
 use super::process_end::UNFINISHED;
 use super::shared::Shared;
@@ -33,11 +32,14 @@ pub(super) struct Worker {
     /// The parts of a bucket that other ranks send; kept, because fresh memory is slow.
     pub(super) received: Vec<f32>,
     signs_of_life: SignsOfLife,
-    messages: mpsc::Receiver<Message>,
+    messages: mpsc::Receiver<Message<Worker>>,
     /// Answers the job in progress with an error.
     refuse: Option<Box<dyn FnOnce(DistributedError) + Send>>,
     /// None once MPI is finalized.
     universe: Option<Universe>,
+    /// When [`Worker::look_for_signs_of_life`] last found one.
+    #[cfg(feature = "nccl")]
+    last_sign_of_life: Option<std::time::Instant>,
 }
 
 /// Initializes MPI, reports this process's rank to `joined`, and works until the job ends.
@@ -45,7 +47,7 @@ pub(super) fn run(
     launch: &Launch,
     options: Options,
     shared: Arc<Shared>,
-    messages: mpsc::Receiver<Message>,
+    messages: mpsc::Receiver<Message<Worker>>,
     joined: &mpsc::Sender<Result<usize, DistributedError>>,
 ) {
     match Worker::new(launch, options, shared, messages) {
@@ -72,11 +74,12 @@ impl Worker {
         launch: &Launch,
         options: Options,
         shared: Arc<Shared>,
-        messages: mpsc::Receiver<Message>,
+        messages: mpsc::Receiver<Message<Worker>>,
     ) -> Result<Self, DistributedError> {
         // Only this thread calls MPI.
         let universe = mpi::initialize_with_threading(Threading::Funneled);
-        let (universe, _) = universe.ok_or_else(|| library("this process has initialized it before".into()))?;
+        let (universe, _) =
+            universe.ok_or_else(|| DistributedError::library("MPI", "this process has initialized it before"))?;
         let world = universe.world();
         let (rank, size) = (world.rank() as usize, world.size() as usize);
         if size != launch.size {
@@ -92,9 +95,21 @@ impl Worker {
         }
         let signs_of_life = SignsOfLife::new(options.rank_timeout, size);
         let hosts = vec!["an unknown host".into(); size];
-        let universe = Some(universe);
-        let (received, refuse) = (Vec::new(), None);
-        Ok(Self { world, rank, size, hosts, options, shared, received, signs_of_life, messages, refuse, universe })
+        Ok(Self {
+            world,
+            rank,
+            size,
+            hosts,
+            options,
+            shared,
+            received: Vec::new(),
+            signs_of_life,
+            messages,
+            refuse: None,
+            universe: Some(universe),
+            #[cfg(feature = "nccl")]
+            last_sign_of_life: None,
+        })
     }
 
     /// Works on one job after the other until MPI is finalized.
@@ -150,6 +165,16 @@ impl Worker {
                 Err(mpsc::RecvError) => abort(&self.shared, UNFINISHED),
             }
         }
+    }
+
+    /// Receives the signs of life that have arrived, and returns when that last happened.
+    #[cfg(feature = "nccl")]
+    pub(super) fn look_for_signs_of_life(&mut self) -> Option<std::time::Instant> {
+        let received = self.others().map(|rank| super::signs_of_life::receive(&self.world, rank));
+        if received.fold(false, |any, received| any | received) {
+            self.last_sign_of_life = Some(std::time::Instant::now());
+        }
+        self.last_sign_of_life
     }
 
     /// Exchanges the names of hosts.
