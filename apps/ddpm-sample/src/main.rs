@@ -47,8 +47,12 @@ use crate::command_line::{Command, CommandLine};
 use crate::generate::generate;
 
 /// The optional features of the program, for `--version`.
-const FEATURES: &[(&str, bool)] =
-    &[("cuda", cfg!(feature = "cuda")), ("mpi", cfg!(feature = "mpi")), ("hub", cfg!(feature = "hub"))];
+const FEATURES: &[(&str, bool)] = &[
+    ("cuda", cfg!(feature = "cuda")),
+    ("mpi", cfg!(feature = "mpi")),
+    ("nccl", cfg!(feature = "nccl")),
+    ("hub", cfg!(feature = "hub")),
+];
 
 fn main() -> ExitCode {
     let mut job = Job::default();

@@ -76,6 +76,7 @@ use crate::session::Runtime;
 const FEATURES: &[(&str, bool)] = &[
     ("cuda", cfg!(feature = "cuda")),
     ("mpi", cfg!(feature = "mpi")),
+    ("nccl", cfg!(feature = "nccl")),
     ("hub", cfg!(feature = "hub")),
     ("candle-datasets", cfg!(feature = "candle-datasets")),
 ];
