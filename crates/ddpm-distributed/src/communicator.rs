@@ -14,8 +14,8 @@ use crate::pending_sum::PendingSum;
 /// Every method except [`Communicator::abort`] and [`Communicator::long_work`] is collective: all ranks call the same
 /// methods in the same order.
 ///
-/// A job ends in one of two ways: all ranks call [`Communicator::finalize`], or one calls [`Communicator::abort`]. After
-/// an error no collective method can be used any more; `abort` is what remains.
+/// A job ends in one of two ways: all ranks call [`Communicator::finalize`], or one calls [`Communicator::abort`].
+/// After an error no collective method can be used any more; `abort` is what remains.
 pub trait Communicator: Debug + Send + Sync {
     /// The number of this process, from 0.
     fn rank(&self) -> usize;

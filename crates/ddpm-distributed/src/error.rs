@@ -31,7 +31,8 @@ pub enum DistributedError {
     },
     /// The program lacks the code for this kind of job.
     #[error(
-        "{launcher} started {size} processes, but this program was built without {library}: build it with `--features {feature}`"
+        "{launcher} started {size} processes, but this program was built without {library}: build it with \
+         `--features {feature}`"
     )]
     FeatureMissing {
         /// Who started the processes.

@@ -93,8 +93,8 @@ impl Variables<'_> {
         self.has("SLURM_STEP_ID") && self.has("SLURM_PROCID")
     }
 
-    /// Whether a process manager that speaks PMI or PMIx started this process. `srun` speaks both as well, but says only
-    /// in its own variables how many processes a host has.
+    /// Whether a process manager that speaks PMI or PMIx started this process. `srun` speaks both as well, but says
+    /// only in its own variables how many processes a host has.
     fn of_pmi(&self) -> bool {
         (self.has("PMI_RANK") || self.has("PMIX_RANK")) && (self.has("MPI_LOCALRANKID") || !self.in_slurm_step())
     }

@@ -1,8 +1,8 @@
 #![doc = include_str!("../README.md")]
 //!
 //! # Modules
-//! [`Communicator`] is the interface: code above it is written once and runs in one process or in many. [`Launch`] reads
-//! how this process was started, and [`connect`] chooses the communicator.
+//! [`Communicator`] is the interface: code above it is written once and runs in one process or in many. [`Launch`]
+//! reads how this process was started, and [`connect`] chooses the communicator.
 
 mod abort_on_panic;
 #[cfg(any(feature = "mpi", feature = "nccl"))]

@@ -34,8 +34,9 @@ struct Receive<'a, 's, T> {
 }
 
 impl Worker {
-    /// Sends the slices of `outgoing` to their ranks and fills those of `incoming` from theirs. Returns when all of this
-    /// is done; if a rank is lost or out of step, the thread does not return, but answers with an error from then on.
+    /// Sends the slices of `outgoing` to their ranks and fills those of `incoming` from theirs. Returns when all of
+    /// this is done; if a rank is lost or out of step, the thread does not return, but answers with an error from
+    /// then on.
     pub(super) fn exchange<'a, T: Equivalence>(
         &mut self,
         operation: Operation,

@@ -1,8 +1,8 @@
 //! Jobs on CPUs, through MPI.
 //!
 //! One thread of each process owns MPI ([`Worker`]). It takes jobs from a queue, one after the other, and polls while
-//! messages are under way, so that no MPI call ever blocks: a rank that has ended cannot keep another one waiting beyond
-//! its deadline.
+//! messages are under way, so that no MPI call ever blocks: a rank that has ended cannot keep another one waiting
+//! beyond its deadline.
 
 mod back_off;
 mod collectives;

@@ -40,8 +40,8 @@ impl JobEnd {
     /// Some launchers take the exit of one rank with code 0 for the success of the job, and end the others.
     pub(super) fn watch_exit(self) {
         if OF_THIS_PROCESS.set(self).is_ok() {
-            // SAFETY: the function is valid for the whole life of the process and takes no argument. It does not unwind:
-            // a panic in a function that C calls ends the process.
+            // SAFETY: the function is valid for the whole life of the process and takes no argument. It does not
+            // unwind: a panic in a function that C calls ends the process.
             let failed = unsafe { libc::atexit(end_unfinished_job) };
             debug_assert_eq!(failed, 0, "the C library has room for at least 32 functions");
         }

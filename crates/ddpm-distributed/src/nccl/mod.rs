@@ -229,8 +229,8 @@ impl Communicator for Nccl {
         if let Some(control) = &self.control {
             control.abort(exit_code);
         }
-        // The launcher ends the other ranks when this one has failed. CUDA may not let a process exit whose GPU waits for
-        // a rank that is lost.
+        // The launcher ends the other ranks when this one has failed. CUDA may not let a process exit whose GPU waits
+        // for a rank that is lost.
         std::thread::spawn(|| {
             std::thread::sleep(Duration::from_secs(2));
             std::process::abort();

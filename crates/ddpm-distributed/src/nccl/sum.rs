@@ -24,7 +24,8 @@ pub(super) struct EnqueuedSum {
 }
 
 impl EnqueuedSum {
-    /// Makes the stream that computes wait for the sum, and returns its first `elements` values; what follows is padding.
+    /// Makes the stream that computes wait for the sum, and returns its first `elements` values; what follows is
+    /// padding.
     pub(super) fn into_tensor(mut self, elements: usize) -> Result<Tensor, DistributedError> {
         self.device.cuda_stream().wait(&self.done).map_err(|error| cuda("cuStreamWaitEvent", error))?;
         let result = self.result.take().expect("it is taken once");
