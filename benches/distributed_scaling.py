@@ -29,7 +29,7 @@ def start(options: argparse.Namespace, out: Path, ranks: int) -> subprocess.Pope
 
 
 def speed(out: Path, ranks: int) -> tuple[float, float]:
-    """Images per second and rank, and the share of the time spent waiting for other ranks: medians of the later steps."""
+    """Images per second and rank, and the share of time spent waiting for other ranks: medians of the later steps."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     lines = [line for line in lines if "loss" in line][len(lines) // 4 :]
     waits = [line.get("communication_wait_share", 0.0) for line in lines]

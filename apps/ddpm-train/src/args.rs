@@ -119,7 +119,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
 
-    /// Let each of several processes compute train.gradient_accumulation_steps batches of a step, instead of sharing them
+    /// Let every process compute train.gradient_accumulation_steps batches of a step, instead of sharing them
     ///
     /// A step then consists of as many more batches as there are processes; the log states the learning rates that
     /// this implies.

@@ -138,8 +138,8 @@ enum Collected {
     Stopped,
 }
 
-/// Collects the images of all ranks, of which this one has sampled `share`, on rank 0. If one rank has stopped, all have.
-/// `image_shape` is [channel, height, width].
+/// Collects the images of all ranks, of which this one has sampled `share`, on rank 0. If one rank has stopped, all
+/// have. `image_shape` is [channel, height, width].
 fn collect(
     share: Option<Vec<Tensor>>,
     images: usize,

@@ -244,8 +244,8 @@ impl Trainer {
     }
 
     /// The forward pass and the loss of the batch at `position` in the data, one of `accumulation_steps` batches of the
-    /// step: algorithm 1 of Ho et al. 2020, lines 2 to 5. `noise` holds its timesteps and ε, `labels` the classes of its
-    /// images.
+    /// step: algorithm 1 of Ho et al. 2020, lines 2 to 5. `noise` holds its timesteps and ε, `labels` the classes of
+    /// its images.
     fn forward(
         &self,
         x_0: &Tensor,
