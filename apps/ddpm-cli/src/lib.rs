@@ -6,9 +6,9 @@
 //! [`DeviceChoice`] opens NVIDIA GPUs.
 //!
 //! Reading order: [`parse_arguments`], [`named_values`](crate::named_values()), [`exit_code`], [`Job`],
-//! [`DeviceChoice`], [`device_label`](crate::device_label()), [`is_out_of_memory`], [`run_on_threads`], [`Verbosity`], [`Progress`],
-//! [`StopSignal`], [`pluralize`](crate::pluralize()), [`print`](crate::print()), [`print_completions`],
-//! [`print_man_page`], [`invocation`](crate::invocation()).
+//! [`DeviceChoice`], [`device_label`](crate::device_label()), [`is_out_of_memory`], [`run_on_threads`],
+//! [`Verbosity`], [`Progress`], [`StopSignal`], [`pluralize`](crate::pluralize()), [`print`](crate::print()),
+//! [`print_completions`], [`print_man_page`], [`invocation`](crate::invocation()).
 
 mod arguments;
 mod completions;

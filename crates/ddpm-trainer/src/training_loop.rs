@@ -29,9 +29,9 @@ pub enum Outcome {
 /// Trains from the present state of `trainer` to its last step and writes metrics and checkpoints to `run`.
 ///
 /// Of the ranks of a job ([`Trainer::with_communicator`]), rank 0 is given `run`, and writes, validates and notifies
-/// its observer. The others are given `None`: they take their share of the steps and sample their share of the previews,
-/// and of their observer only `should_stop` is called. They must have the same `train.validate_every_steps` as the
-/// interval of `validation`. If any rank is asked to stop, all stop after the same step.
+/// its observer. The others are given `None`: they take their share of the steps and sample their share of the
+/// previews, and of their observer only `should_stop` is called. They must have the same `train.validate_every_steps`
+/// as the interval of `validation`. If any rank is asked to stop, all stop after the same step.
 ///
 /// Batches are tensors, or a [`TrainingBatch`] for a network that is conditioned on classes. `describe` returns the
 /// description that a model file of the given step contains. Metrics and checkpoints of `run` that belong to later
