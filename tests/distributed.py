@@ -34,7 +34,7 @@ NETWORKS = {
 FILES = ["model.safetensors", "training.safetensors", "state.json"]
 RANK_VARIABLES = [b"OMPI_COMM_WORLD_RANK=", b"PMI_RANK="]
 # Seconds within which a rank must answer, and within which a job with a failed rank must end.
-RANK_TIMEOUT, DEADLINE = 5, 60
+RANK_TIMEOUT, DEADLINE = 15, 120
 
 
 class Broken(Exception):

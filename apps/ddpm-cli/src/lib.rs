@@ -48,6 +48,7 @@ mod version;
 
 pub use arguments::parse_arguments;
 pub use completions::print_completions;
+pub use ddpm_distributed::LongWork;
 pub use device_choice::DeviceChoice;
 pub use device_label::{describe_device, device_label, device_name};
 pub use exit::{ExitReason, UsageError, exit_code, usage_error};

@@ -19,6 +19,8 @@ pub(crate) fn train_share(runtime: Runtime<'_>) -> anyhow::Result<ExitReason> {
     let job = runtime.job;
     let stop = StopSignal::install_for(job)?;
     let Some(briefing) = Briefing::receive(job)? else { return Ok(ExitReason::Completed) };
+    // Listing the images may take long, and rank 0 waits meanwhile.
+    let preparing = job.communicator().long_work();
     let mut config = RunConfig::from_document(briefing.config.parse().context("the configuration of rank 0")?)?;
     let images = RunImages::open(&mut config, runtime.progress)?;
     let fingerprint = images.training.fingerprint();
@@ -32,6 +34,7 @@ pub(crate) fn train_share(runtime: Runtime<'_>) -> anyhow::Result<ExitReason> {
     let (train, diffusion) = (config.train.clone(), config.diffusion.build()?);
     let trainer = Trainer::new(train, briefing.total_steps, diffusion, model, runtime.device.clone())?;
     let mut trainer = trainer.with_communicator(job.communicator().clone())?;
+    drop(preparing);
     trainer.restore_from_rank_0()?;
 
     stop.stop_gracefully();

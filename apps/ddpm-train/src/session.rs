@@ -3,7 +3,7 @@
 use anyhow::Context;
 use candle_core::Device;
 use ddpm_checkpoint::{Checkpoint, RunDir};
-use ddpm_cli::{ExitReason, Job, Progress, StopSignal, describe_device, grouped, pluralize, usage_error};
+use ddpm_cli::{ExitReason, Job, LongWork, Progress, StopSignal, describe_device, grouped, pluralize, usage_error};
 use ddpm_data::{BatchShare, CacheConfig, DataError, ImageSource, Loader, LoaderConfig};
 use ddpm_diffusers::write_pipeline;
 use ddpm_trainer::{
@@ -51,6 +51,8 @@ pub(crate) fn train(
     accept_new_data: bool,
     runtime: Runtime<'_>,
 ) -> anyhow::Result<ExitReason> {
+    // Listing the images may take long, and the other ranks wait meanwhile.
+    let preparing = runtime.job.communicator().long_work();
     let stop = StopSignal::install_for(runtime.job)?;
     let mut config = config.clone();
     let images = RunImages::open(&mut config, runtime.progress)?;
@@ -90,12 +92,13 @@ pub(crate) fn train(
     let mut session = Session { config, classes, run, images, trainer, stop, progress, job };
     match session.is_finished()? {
         true => {
+            drop(preparing);
             Briefing::send(None, job)?;
             session.report_finished(upload)
         }
         false => {
             warn_of_slow_average(&config.train, total_steps);
-            session.run(upload)
+            session.run(upload, preparing)
         }
     }
 }
@@ -260,14 +263,16 @@ impl Session<'_> {
         Ok(ExitReason::Completed)
     }
 
-    /// Takes the remaining steps, and writes the results of the run.
-    fn run(&mut self, upload: Option<&Upload>) -> anyhow::Result<ExitReason> {
+    /// Takes the remaining steps, and writes the results of the run. `preparing` ends when the other ranks can begin.
+    fn run(&mut self, upload: Option<&Upload>, preparing: LongWork) -> anyhow::Result<ExitReason> {
         // From here on, a signal must let the session save its state.
         self.stop.stop_gracefully();
         let stop = self.stop.clone();
         let stopped = || stop.received().is_some();
         let validation = self.images.validation(self.config)?;
-        Briefing::send(Some(&self.briefing(validation.as_ref())?), self.job)?;
+        let briefing = self.briefing(validation.as_ref())?;
+        drop(preparing);
+        Briefing::send(Some(&briefing), self.job)?;
         self.trainer.restore_from_rank_0()?;
         let mut loader = loader(self.config, &self.images, &self.trainer)?;
         let cache = loader.cache();
