@@ -192,6 +192,19 @@ def resumed_elsewhere(options: argparse.Namespace, work: Path) -> str:
     return f"SIGUSR1 to rank 1 of 2 after step {stopped_at}, continued by one process: equal bytes"
 
 
+def scaled_batches(options: argparse.Namespace, work: Path) -> str:
+    """--scale-batch multiplies the batches of a step once, also if it is given again when the run is continued."""
+    run = work / "scaled"
+    common = ["--threads", "1", "--set", "sample.preview_images=0", "--scale-batch"]
+    Job(options, 2, run, *NETWORKS["noise-net"], "--batch-size", "4", *common, "--steps", "3").succeed()
+    # Without a preset, the configuration of the run is the one that options change.
+    Job(options, 2, run, *common, "--steps", "6").succeed()
+    document = (run / "config.toml").read_text()
+    if "gradient_accumulation_steps = 2\n" not in document:
+        raise Broken(f"--scale-batch at 2 ranks: expected 2 batches per step, found\n{document}")
+    return "--scale-batch at 2 ranks: 2 batches per step, also after the run is continued"
+
+
 def failing_ranks(options: argparse.Namespace, work: Path) -> str:
     """A rank that dies or stops ends the job: non-zero, in time, with no process and a valid checkpoint left."""
     ranks, tried = 3, 0
@@ -252,7 +265,7 @@ def failing_data(options: argparse.Namespace, work: Path) -> str:
     return "4 batches on 3 ranks, and undecodable images: the job ends with an error"
 
 
-PARTS = [same_weights, same_samples, overlap, resumed_elsewhere, failing_ranks, slow_rank, failing_data]
+PARTS = [same_weights, same_samples, overlap, resumed_elsewhere, scaled_batches, failing_ranks, slow_rank, failing_data]
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ use ddpm_distributed::{
 use crate::device_choice::DeviceChoice;
 use crate::exit::{ExitReason, exit_code, report, usage_error};
 use crate::logging::Verbosity;
+use crate::stdout::ReaderGone;
 
 /// The exit code of a Rust program that panicked.
 const EXIT_CODE_OF_A_PANIC: i32 = 101;
@@ -114,7 +115,8 @@ impl Job {
         Err(usage_error(format!("{option}: expected one process, found {ranks}; start it without mpirun")))
     }
 
-    /// The ranks of each host in one line, such as `2 processes: node-a 0, node-b 1`. Empty for a process alone.
+    /// The ranks of each host in one line, such as `3 processes: ranks 0–1 on node-a, 2 on node-b`. `None` for a process
+    /// alone.
     pub fn description(&self) -> Option<String> {
         if self.is_alone() {
             return None;
@@ -142,11 +144,16 @@ impl Job {
         if self.is_alone() {
             return exit_code(result);
         }
-        let result = result.and_then(|reason| {
+        let result = match result {
+            // Nobody reads what rank 0 prints, as after `| head`: no failure of the job.
+            Err(error) if error.is::<ReaderGone>() => Ok(ExitReason::Completed),
+            result => result,
+        };
+        let finalized = result.and_then(|reason| {
             self.communicator.finalize()?;
             Ok(reason)
         });
-        let error = match result {
+        let error = match finalized {
             Ok(reason) => return exit_code(Ok(reason)),
             Err(error) => error,
         };

@@ -29,7 +29,9 @@ pub(crate) fn sample_all(
     job: &Job,
     write: &mut dyn FnMut(usize, &Tensor) -> anyhow::Result<()>,
 ) -> anyhow::Result<Option<Vec<Tensor>>> {
-    let (rank, ranks) = (job.communicator().rank(), job.communicator().size());
+    let communicator = job.communicator();
+    let (rank, ranks) = (communicator.rank(), communicator.size());
+    let [channels, height, width] = plan.image_shape;
     let rounds = plan.images().div_ceil(plan.batch_size).div_ceil(ranks);
     let bar = progress.bar(0, (rounds * plan.steps()) as u64, "steps");
     let mut moments = Vec::new();
@@ -41,10 +43,15 @@ pub(crate) fn sample_all(
             0 => None,
             _ => sample_batch(plan, from, images, device, &bar, stop, strip)?,
         };
-        let stopped = stop.received().is_some();
-        let Collected { batches, stopped } = collect(plan, round, x_0, stopped, job)?;
-        let working = job.communicator().long_work();
-        batches.into_iter().try_for_each(|(from, x_0)| write(from, &x_0))?;
+        let stopped = communicator.any(stop.received().is_some())?;
+        let own = x_0.map(|x_0| x_0.flatten_all()?.to_vec1()).transpose()?;
+        let of_all = communicator.gather_values(own.unwrap_or_default())?.unwrap_or_default();
+        let working = communicator.long_work();
+        for (rank, values) in of_all.into_iter().enumerate().filter(|(_, values)| !values.is_empty()) {
+            let images = values.len() / (channels * height * width);
+            let x_0 = Tensor::from_vec(values, (images, channels, height, width), &Device::Cpu)?;
+            write((round * ranks + rank) * plan.batch_size, &x_0)?;
+        }
         drop(working);
         if stopped {
             bar.finish_and_clear();
@@ -53,44 +60,6 @@ pub(crate) fn sample_all(
     }
     bar.finish_and_clear();
     Ok(Some(moments))
-}
-
-/// The batches of a round of all ranks, on rank 0.
-struct Collected {
-    /// The index of the first image of each batch, and x_0.
-    batches: Vec<(usize, Tensor)>,
-    /// Whether a signal has stopped one of the ranks, and therefore all.
-    stopped: bool,
-}
-
-/// Collects the batches that the ranks have sampled in a round, of which this rank has `own`. `stopped` is whether it
-/// has received a signal.
-fn collect(plan: &Plan, round: usize, own: Option<Tensor>, stopped: bool, job: &Job) -> anyhow::Result<Collected> {
-    let communicator = job.communicator();
-    let from = |rank: usize| (round * communicator.size() + rank) * plan.batch_size;
-    if job.is_alone() {
-        return Ok(Collected { batches: own.into_iter().map(|x_0| (from(0), x_0)).collect(), stopped });
-    }
-    let mut message = vec![u8::from(stopped)];
-    if let Some(x_0) = own {
-        let values = x_0.flatten_all()?.to_vec1::<f32>()?;
-        message.extend(values.into_iter().flat_map(f32::to_le_bytes));
-    }
-    let of_all = communicator.gather(message)?.unwrap_or_default();
-    let any_stopped = of_all.iter().any(|message| message.first() == Some(&1));
-    let stopped = communicator.broadcast(vec![u8::from(any_stopped)])? == [1];
-    let [channels, height, width] = plan.image_shape;
-    let batch = |(rank, message): (usize, Vec<u8>)| {
-        let (values, _) = message.get(1..)?.as_chunks();
-        let values: Vec<f32> = values.iter().map(|value| f32::from_le_bytes(*value)).collect();
-        let images = values.len() / (channels * height * width);
-        (images > 0).then(|| {
-            let x_0 = Tensor::from_vec(values, (images, channels, height, width), &Device::Cpu)?;
-            Ok((from(rank), x_0))
-        })
-    };
-    let batches = of_all.into_iter().enumerate().filter_map(batch).collect::<anyhow::Result<_>>()?;
-    Ok(Collected { batches, stopped })
 }
 
 /// Samples the images `from..from + images` of the plan, and records x_t of the first ones in `moments` if it is given.

@@ -141,13 +141,15 @@ fn train_share(args: &Args, job: &Job, progress: &Progress) -> anyhow::Result<Ex
 
 /// Resolves and checks everything that the command line specifies, then trains.
 fn train(args: &Args, job: &Job, progress: &Progress) -> anyhow::Result<ExitReason> {
+    // Downloads and the listing of the images may take long, and the other ranks wait meanwhile.
+    let preparing = job.communicator().long_work();
     let request = request_parser::parse_request(args)?;
     let init_path =
         args.init.as_deref().map(|path| ddpm_cli::resolve_model_path("--init", path, progress)).transpose()?;
     let init = init_path.map(|path| Init::find(path, args.image_size)).transpose()?;
     let saved = request.saved_config(args)?;
     let mut config = config_resolution::resolve_config(args, saved.as_ref(), init.as_ref().map(|init| &init.model))?;
-    scale_batch::share_batches(args.scale_batch, &mut config.train, job)?;
+    scale_batch::share_batches(args, saved.as_ref(), &mut config.train, job)?;
     let upload = args.push_to_hub.as_deref().map(|id| hub::Upload::new(id, args.private, &config)).transpose()?;
     if args.dry_run {
         ddpm_cli::print(&config.to_toml()?)?;
@@ -164,7 +166,7 @@ fn train(args: &Args, job: &Job, progress: &Progress) -> anyhow::Result<ExitReas
     ddpm_cli::run_on_threads(job.threads(args.threads), |threads| {
         let device = job.open_device(args.device)?;
         let runtime = Runtime { device: &device, threads, progress, job };
-        let trained = session::train(request, &config, init, upload.as_ref(), args.accept_new_data, runtime);
+        let trained = session::train(request, &config, init, upload.as_ref(), args.accept_new_data, runtime, preparing);
         trained.map_err(|error| out_of_memory::advise_at_start(error, &device))
     })
 }

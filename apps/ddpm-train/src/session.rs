@@ -42,7 +42,8 @@ pub(crate) struct Runtime<'a> {
 }
 
 /// Trains the run that `request` specifies until its last step or a signal. A finished run is uploaded with `upload`.
-/// `accept_new_data` lets a run continue with other images than those of its checkpoint.
+/// `accept_new_data` lets a run continue with other images than those of its checkpoint. `preparing` ends when the other
+/// ranks can begin.
 pub(crate) fn train(
     request: RunRequest,
     config: &RunConfig,
@@ -50,9 +51,8 @@ pub(crate) fn train(
     upload: Option<&Upload>,
     accept_new_data: bool,
     runtime: Runtime<'_>,
+    preparing: LongWork,
 ) -> anyhow::Result<ExitReason> {
-    // Listing the images may take long, and the other ranks wait meanwhile.
-    let preparing = runtime.job.communicator().long_work();
     let stop = StopSignal::install_for(runtime.job)?;
     let mut config = config.clone();
     let images = RunImages::open(&mut config, runtime.progress)?;

@@ -49,6 +49,26 @@ pub trait Communicator: Debug + Send + Sync {
     /// When a rank has ended or does not answer in time.
     fn gather(&self, bytes: Vec<u8>) -> Result<Option<Vec<Vec<u8>>>, DistributedError>;
 
+    /// Whether `flag` is set on any rank, on every rank.
+    ///
+    /// # Errors
+    /// When a rank has ended or does not answer in time.
+    fn any(&self, flag: bool) -> Result<bool, DistributedError> {
+        let of_all = self.gather(vec![u8::from(flag)])?;
+        let any = of_all.is_some_and(|of_all| of_all.iter().any(|flag| *flag == [1]));
+        Ok(self.broadcast(vec![u8::from(any)])? == [1])
+    }
+
+    /// The values of every rank in their order, on rank 0; `None` on the others. Their numbers may differ.
+    ///
+    /// # Errors
+    /// When a rank has ended or does not answer in time.
+    fn gather_values(&self, values: Vec<f32>) -> Result<Option<Vec<Vec<f32>>>, DistributedError> {
+        let of_all = self.gather(values.into_iter().flat_map(f32::to_le_bytes).collect())?;
+        let decode = |bytes: &Vec<u8>| bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
+        Ok(of_all.map(|of_all| of_all.iter().map(decode).collect()))
+    }
+
     /// Returns when every rank has called it.
     ///
     /// # Errors

@@ -5,7 +5,10 @@ use candle_core::{Result, Tensor, bail};
 use crate::dispatch;
 use crate::tape::gradient::Gradient;
 
-/// The elements of all gradients one after the other: a contiguous f32 tensor of one axis on their device.
+/// The elements of all gradients one after the other.
+///
+/// # Shapes
+/// A contiguous f32 tensor of one axis, on the device of the gradients.
 ///
 /// # Errors
 /// When `gradients` is empty, or they are on different devices.
@@ -15,6 +18,9 @@ pub fn concatenate_gradients(gradients: &[&Gradient]) -> Result<Tensor> {
 }
 
 /// The gradients of a bucket of [`concatenate_gradients`], which have `sizes` elements each. They share its memory.
+///
+/// # Shapes
+/// `bucket`: a tensor of one axis.
 ///
 /// # Errors
 /// When the sizes do not sum to that of the bucket.
@@ -50,7 +56,8 @@ mod tests {
         let part = parts[0].to_tensor(&Tensor::zeros((1, 3), DType::F32, &device).unwrap()).unwrap();
         assert_eq!(part.to_vec2::<f32>().unwrap(), [[1.0, 2.0, 3.0]]);
         assert_eq!(parts[1].elem_count(), 1);
-        assert!(split_gradients(&bucket, &[3, 2]).unwrap_err().to_string().contains("expected 5 elements, found 4"));
+        let message = split_gradients(&bucket, &[3, 2]).unwrap_err().to_string();
+        assert!(message.contains("expected 5 elements, found 4"), "{message}");
     }
 
     #[test]

@@ -44,8 +44,8 @@ pub enum TrainerError {
     /// A saved state belongs to another run.
     #[error("the saved training state does not fit this run: {0}")]
     State(String),
-    /// The ranks of a job do not fit together.
-    #[error("the ranks of this job differ: {0}")]
+    /// The ranks of a job do not fit together, or have taken different steps.
+    #[error("the ranks of this job do not fit together: {0}")]
     Ranks(String),
     /// A rank has ended, or does not answer.
     #[error(transparent)]

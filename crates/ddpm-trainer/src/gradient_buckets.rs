@@ -28,15 +28,15 @@ impl BucketLayout {
     /// Buckets of at most `bucket_bytes` bytes, with at least one parameter each, for gradients of f32 that are
     /// complete in the order of `names`.
     pub(crate) fn new(names: &[String], parameters: &BTreeMap<String, Var>, bucket_bytes: usize) -> Self {
-        let mut buckets: Vec<Vec<(String, usize)>> = Vec::new();
-        let (mut bytes, mut room) = (0, 0);
+        // There is a bucket even without parameters: the last one also carries the loss.
+        let mut buckets: Vec<Vec<(String, usize)>> = vec![Vec::new()];
+        let (mut bytes, mut room) = (0, bucket_bytes.min(FIRST_BUCKET_BYTES));
         for name in names {
             let elements = parameters.get(name).map_or(0, |parameter| parameter.elem_count());
             let size = elements * DType::F32.size_in_bytes();
-            if buckets.is_empty() || bytes + size > room {
-                room = if buckets.is_empty() { bucket_bytes.min(FIRST_BUCKET_BYTES) } else { bucket_bytes };
+            if bytes > 0 && bytes + size > room {
                 buckets.push(Vec::new());
-                bytes = 0;
+                (bytes, room) = (0, bucket_bytes);
             }
             bytes += size;
             let bucket = buckets.len() - 1;
@@ -119,7 +119,7 @@ impl<'a> GradientBuckets<'a> {
     /// When the parameter is not in the layout, or a bucket cannot be sent.
     pub(crate) fn add(&mut self, name: &str, gradient: Gradient) -> Result<(), TrainerError> {
         let Some(&(bucket, position)) = self.layout.places.get(name) else {
-            return Err(TrainerError::Ranks(format!("{name} has a gradient that it did not have at the start")));
+            return Err(TrainerError::Ranks(format!("{name}: expected no gradient, as at the start, found one")));
         };
         self.waiting[bucket][position] = Some(gradient);
         while self.sums.len() + 1 < self.waiting.len() && self.waiting[self.sums.len()].iter().all(Option::is_some) {
@@ -144,27 +144,28 @@ impl<'a> GradientBuckets<'a> {
         let waited = waiting.elapsed();
 
         let mut gradients = BTreeMap::new();
-        let (mut loss, mut stops) = (loss.clone(), loss.clone());
-        for (mut sum, bucket) in sums.into_iter().zip(&self.layout.buckets) {
-            let elements: usize = bucket.iter().map(|(_, elements)| elements).sum();
-            if sum.elem_count() == elements + rest.len() {
-                loss = sum.get(elements)?;
-                stops = sum.get(elements + 1)?;
-                sum = sum.narrow(0, 0, elements)?;
-            }
+        for (sum, bucket) in sums.iter().zip(&self.layout.buckets) {
             let sizes: Vec<usize> = bucket.iter().map(|(_, elements)| *elements).collect();
             let names = bucket.iter().map(|(name, _)| name.clone());
+            // Loss and stops follow the gradients of the last bucket.
+            let sum = sum.narrow(0, 0, sizes.iter().sum())?;
             gradients.extend(names.zip(split_gradients(&sum, &sizes)?));
         }
+        let last = sums.last().expect("a layout has at least one bucket");
+        let loss = last.get(last.elem_count() - 2)?;
+        let stops = last.get(last.elem_count() - 1)?;
         Ok(SummedGradients { gradients, loss, stops, waited })
     }
 
     /// Starts the sum of a bucket, followed by `rest`.
     fn send(&mut self, bucket: usize, rest: &[Gradient]) -> Result<(), TrainerError> {
-        let gradients: Option<Vec<Gradient>> = std::mem::take(&mut self.waiting[bucket]).into_iter().collect();
-        let Some(gradients) = gradients else {
-            return Err(TrainerError::Ranks("a parameter has no gradient, but had one at the start".into()));
-        };
+        let names = self.layout.buckets[bucket].iter().map(|(name, _)| name);
+        let gradients = std::mem::take(&mut self.waiting[bucket]).into_iter().zip(names);
+        let complete = gradients.map(|(gradient, name)| {
+            let missing = || TrainerError::Ranks(format!("{name}: expected a gradient, as at the start, found none"));
+            gradient.ok_or_else(missing)
+        });
+        let gradients = complete.collect::<Result<Vec<Gradient>, _>>()?;
         let all: Vec<&Gradient> = gradients.iter().chain(rest).collect();
         self.sums.push(self.communicator.start_sum(concatenate_gradients(&all)?)?);
         Ok(())

@@ -113,52 +113,10 @@ pub fn check_ranks(ranks: usize, accumulation_steps: usize) -> Result<(), Traine
 mod tests {
     use super::*;
 
-    #[derive(Debug)]
-    struct Rank(usize, usize);
-
-    impl Communicator for Rank {
-        fn rank(&self) -> usize {
-            self.0
-        }
-
-        fn size(&self) -> usize {
-            self.1
-        }
-
-        fn members(&self) -> &[ddpm_distributed::Member] {
-            &[]
-        }
-
-        fn start_sum(&self, _: Tensor) -> Result<ddpm_distributed::PendingSum, ddpm_distributed::DistributedError> {
-            unimplemented!("not called")
-        }
-
-        fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>, ddpm_distributed::DistributedError> {
-            Ok(bytes)
-        }
-
-        fn gather(&self, _: Vec<u8>) -> Result<Option<Vec<Vec<u8>>>, ddpm_distributed::DistributedError> {
-            Ok(None)
-        }
-
-        fn barrier(&self) -> Result<(), ddpm_distributed::DistributedError> {
-            Ok(())
-        }
-
-        fn long_work(&self) -> ddpm_distributed::LongWork {
-            unimplemented!("not called")
-        }
-
-        fn abort(&self, exit_code: i32) -> ! {
-            std::process::exit(exit_code)
-        }
-    }
-
     #[test]
-    fn ranks_share_the_batches_of_a_step() {
-        let shares = (0..4).map(|rank| Job::new(Arc::new(Rank(rank, 4)), 8).unwrap().share(8));
-        assert_eq!(shares.collect::<Vec<_>>(), [0..2, 2..4, 4..6, 6..8]);
-        let message = |ranks, batches| Job::new(Arc::new(Rank(0, ranks)), batches).unwrap_err().to_string();
+    fn batches_that_cannot_be_shared_are_refused() {
+        check_ranks(4, 8).unwrap();
+        let message = |ranks, batches| check_ranks(ranks, batches).unwrap_err().to_string();
         assert_eq!(
             message(4, 6),
             "train.gradient_accumulation_steps: expected a multiple of the 4 ranks, such as 4 or 8, found 6"
@@ -167,15 +125,5 @@ mod tests {
             message(4, 1),
             "train.gradient_accumulation_steps: expected a multiple of the 4 ranks, such as 4, found 1"
         );
-    }
-
-    #[test]
-    fn all_ranks_stop_when_one_is_asked_to() {
-        let device = candle_core::Device::Cpu;
-        let mut job = Job::new(Arc::new(Rank(1, 2)), 2).unwrap();
-        assert!(!job.stops(true), "the other rank does not know");
-        job.set_stops(Tensor::new(1.0_f32, &device).unwrap()).unwrap();
-        assert!(job.stops(false));
-        assert!(Job::default().stops(true) && !Job::default().stops(false));
     }
 }

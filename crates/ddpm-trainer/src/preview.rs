@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use ddpm_diffusion::{Denoiser, GuidedDenoiser, SamplerConfig, Sampling, SamplingProgress, sample};
 use ddpm_rng::{ImageNoise, Purpose};
 
@@ -25,7 +25,7 @@ pub struct Preview {
     pub labels: Vec<u32>,
 }
 
-/// The images of a preview: [image, channel, height, width] in [−1, 1].
+/// The images of a preview: f32 [image, channel, height, width] in [−1, 1], on the CPU.
 #[derive(Debug, Clone)]
 pub struct PreviewImages {
     /// The images of the EMA of the weights.
@@ -55,15 +55,16 @@ impl Preview {
         if self.images == 0 {
             return Ok(PreviewOutcome::Stopped);
         }
+        let communicator = trainer.communicator();
         let mut sampled = Vec::new();
         let young = trainer.trained_denoiser().filter(|_| trainer.ema_is_young());
         for network in std::iter::once(trainer.ema_denoiser()).chain(young) {
             let share = self.sample_share(network, trainer, should_stop)?;
-            match collect(share, self.images, self.image_shape, trainer)? {
-                Collected::Images(images) => sampled.push(images),
-                Collected::OnRank0 => {}
-                Collected::Stopped => return Ok(PreviewOutcome::Stopped),
+            if communicator.any(share.is_none())? {
+                return Ok(PreviewOutcome::Stopped);
             }
+            let of_all = communicator.gather_values(share.unwrap_or_default())?;
+            sampled.extend(of_all.map(|of_all| self.in_order(&of_all, batch_size(trainer))).transpose()?);
         }
         let mut sampled = sampled.into_iter();
         Ok(match sampled.next() {
@@ -72,19 +73,19 @@ impl Preview {
         })
     }
 
-    /// Samples this rank's share of the batches from `network`: every W-th of W ranks. Each is
-    /// [image, channel, height, width], clamped to [−1, 1]. None if `should_stop` returned true meanwhile.
+    /// Samples this rank's share of the batches from `network`: every W-th of W ranks. The values of their images,
+    /// clamped to [−1, 1]. None if `should_stop` returned true meanwhile.
     fn sample_share(
         &self,
         network: &dyn Denoiser,
         trainer: &Trainer,
         should_stop: &dyn Fn() -> bool,
-    ) -> Result<Option<Vec<Tensor>>, TrainerError> {
+    ) -> Result<Option<Vec<f32>>, TrainerError> {
         let mut observe = |_: SamplingProgress<'_>| match should_stop() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };
-        let mut batches = Vec::new();
+        let mut values = Vec::new();
         let batch_size = batch_size(trainer);
         let (rank, ranks) = (trainer.communicator().rank(), trainer.communicator().size());
         for first in (0..self.images).step_by(batch_size).skip(rank).step_by(ranks) {
@@ -94,11 +95,27 @@ impl Preview {
             let guided = self.guided(network, trainer, first, images)?;
             let denoiser = guided.as_ref().map_or(network, |guided| guided as &dyn Denoiser);
             match sample(denoiser, trainer.diffusion(), &self.sampler, &latents, &mut noise, &mut observe)? {
-                Sampling::Finished(images) => batches.push(images.clamp(-1.0, 1.0)?),
+                Sampling::Finished(images) => {
+                    let images = images.clamp(-1.0, 1.0)?.flatten_all()?.to_device(&Device::Cpu)?;
+                    values.extend(images.to_dtype(DType::F32)?.to_vec1::<f32>()?);
+                }
                 Sampling::Stopped(_) => return Ok(None),
             }
         }
-        Ok(Some(batches))
+        Ok(Some(values))
+    }
+
+    /// The images of all ranks, whose values are `of_all`: batches of `batch_size` images took turns among the ranks.
+    fn in_order(&self, of_all: &[Vec<f32>], batch_size: usize) -> Result<Tensor, TrainerError> {
+        let image_values = self.image_shape.iter().product::<usize>();
+        let mut rest: Vec<_> = of_all.iter().map(|values| values.iter()).collect();
+        let mut values: Vec<f32> = Vec::with_capacity(self.images * image_values);
+        for (batch, first) in (0..self.images).step_by(batch_size).enumerate() {
+            let expected = batch_size.min(self.images - first) * image_values;
+            values.extend(rest[batch % of_all.len()].by_ref().take(expected));
+        }
+        let [channels, height, width] = self.image_shape;
+        Ok(Tensor::from_vec(values, (self.images, channels, height, width), &Device::Cpu)?)
     }
 
     /// The denoiser of the classes of the images `first..first + images`; `None` without classes.
@@ -129,52 +146,4 @@ impl Preview {
 /// one.
 fn batch_size(trainer: &Trainer) -> usize {
     trainer.config().batch_size.max(1)
-}
-
-/// The images of all ranks.
-enum Collected {
-    Images(Tensor),
-    OnRank0,
-    Stopped,
-}
-
-/// Collects the images of all ranks, of which this one has sampled `share`, on rank 0. If one rank has stopped, all
-/// have. `image_shape` is [channel, height, width].
-fn collect(
-    share: Option<Vec<Tensor>>,
-    images: usize,
-    image_shape: [usize; 3],
-    trainer: &Trainer,
-) -> Result<Collected, TrainerError> {
-    let communicator = trainer.communicator();
-    let ranks = communicator.size();
-    if ranks == 1 {
-        return Ok(match share {
-            Some(batches) => Collected::Images(Tensor::cat(&batches, 0)?),
-            None => Collected::Stopped,
-        });
-    }
-    let mut message = vec![u8::from(share.is_some())];
-    for batch in share.into_iter().flatten() {
-        let values = batch.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
-        message.extend(values.into_iter().flat_map(f32::to_le_bytes));
-    }
-    let of_all = communicator.gather(message)?;
-    let finished = of_all.as_ref().is_none_or(|of_all| of_all.iter().all(|message| message.first() == Some(&1)));
-    if communicator.broadcast(vec![u8::from(finished)])? != [1] {
-        return Ok(Collected::Stopped);
-    }
-    let Some(of_all) = of_all else { return Ok(Collected::OnRank0) };
-
-    // The batches took turns among the ranks.
-    let mut values: Vec<_> = of_all.iter().map(|message| message[1..].as_chunks().0.iter()).collect();
-    let (batch_size, image_values) = (batch_size(trainer), image_shape.iter().product::<usize>());
-    let mut all = Vec::with_capacity(images * image_values);
-    for (batch, first) in (0..images).step_by(batch_size).enumerate() {
-        let expected = batch_size.min(images - first) * image_values;
-        let of_rank = values[batch % ranks].by_ref();
-        all.extend(of_rank.take(expected).map(|&value| f32::from_le_bytes(value)));
-    }
-    let [channels, height, width] = image_shape;
-    Ok(Collected::Images(Tensor::from_vec(all, (images, channels, height, width), &Device::Cpu)?))
 }

@@ -92,7 +92,7 @@ impl Communicator for ThreadRank {
     }
 
     fn long_work(&self) -> LongWork {
-        Single::default().long_work()
+        LongWork::default()
     }
 
     fn abort(&self, exit_code: i32) -> ! {
@@ -223,7 +223,7 @@ fn ranks_with_different_networks_are_refused() {
     for message in messages {
         assert_eq!(
             message.unwrap_err(),
-            "the ranks of this job differ: the names and sizes of the network's parameters: expected the same on all \
+            "the ranks of this job do not fit together: the names and sizes of the network's parameters: expected the same on all \
              ranks, found others on rank 1 on here"
         );
     }
