@@ -115,8 +115,8 @@ impl Job {
         Err(usage_error(format!("{option}: expected one process, found {ranks}; start it without mpirun")))
     }
 
-    /// The ranks of each host in one line, such as `3 processes: ranks 0–1 on node-a, 2 on node-b`. `None` for a process
-    /// alone.
+    /// The ranks of each host in one line, such as `3 processes: ranks 0–1 on node-a, 2 on node-b`. `None` for a
+    /// process alone.
     pub fn description(&self) -> Option<String> {
         if self.is_alone() {
             return None;

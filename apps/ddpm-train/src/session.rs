@@ -42,8 +42,8 @@ pub(crate) struct Runtime<'a> {
 }
 
 /// Trains the run that `request` specifies until its last step or a signal. A finished run is uploaded with `upload`.
-/// `accept_new_data` lets a run continue with other images than those of its checkpoint. `preparing` ends when the other
-/// ranks can begin.
+/// `accept_new_data` lets a run continue with other images than those of its checkpoint. `preparing` ends when the
+/// other ranks can begin.
 pub(crate) fn train(
     request: RunRequest,
     config: &RunConfig,

@@ -223,8 +223,8 @@ fn ranks_with_different_networks_are_refused() {
     for message in messages {
         assert_eq!(
             message.unwrap_err(),
-            "the ranks of this job do not fit together: the names and sizes of the network's parameters: expected the same on all \
-             ranks, found others on rank 1 on here"
+            "the ranks of this job do not fit together: the names and sizes of the network's parameters: \
+             expected the same on all ranks, found others on rank 1 on here"
         );
     }
 }
